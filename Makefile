@@ -1,0 +1,52 @@
+# Each target needs only Python >= 3.11, git and make: .venv is made from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+CODE := schemas transport producers processors sinks console tests benchmarks
+LOCK_COMMAND := uv pip compile --universal --generate-hashes --python-version 3.11 \
+	--extra all --group dev --no-header --no-annotate --quiet --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench up clean lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "flowgauge needs Python >= 3.11: set PYTHON=/path/to/python3.11" >&2; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@awk '/^uv==/ {keep = 1} keep {print} keep && !/\\$$/ {exit}' $(LOCK) > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCK)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Watch real events through the whole pipeline (ONCE=1 ends by itself)
+	@$(BIN)/flowgauge demo $(if $(ONCE),--once)
+
+up: $(STAMP) ## Run flowgauge on this machine, data in ./.flowgauge
+	@$(BIN)/flowgauge up
+
+test: check ## Check and test everything this machine can
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lock, format, lint and types
+	@$(BIN)/$(LOCK_COMMAND) --output-file $(VENV)/requirements.fresh --constraints $(LOCK) pyproject.toml
+	@diff -u $(LOCK) $(VENV)/requirements.fresh > $(VENV)/lock.diff || \
+		{ cat $(VENV)/lock.diff; echo "requirements.lock is stale: run make lock" >&2; exit 1; }
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/basedpyright
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Measure every path: one JSON object a line
+	@$(BIN)/python -m benchmarks
+
+lock: $(STAMP) ## Resolve requirements.lock again
+	@$(BIN)/$(LOCK_COMMAND) --upgrade --output-file $(LOCK) pyproject.toml
+
+clean: ## Remove what was built and the demo's data
+	@rm -rf $(VENV) .flowgauge .mypy_cache .pytest_cache .ruff_cache .hypothesis
