@@ -1,0 +1,57 @@
+"""`flowgauge prefect convert FILE`: a capture file as flowgauge event lines.
+
+The file may be gzipped (told by its first bytes, not its name). A bad line is told and passed over; a
+gzip stream that breaks off is told, and what came before it has been converted.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, TextIO, cast
+
+from flowgauge.producers.prefect.capture import Counts, Problem, convert
+
+# Prefect refuses events over 1.5 MB; a longer line is no capture line, and is not read into memory.
+LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+def convert_file(path: Path | str, out: BinaryIO, problems: TextIO) -> Counts:
+    """Convert a capture file; write event lines to `out` and one line for each problem to `problems`.
+
+    Raises OSError when the file cannot be opened or read, or `out` cannot be written.
+    """
+    counts = Counts()
+    with Path(path).open("rb") as raw:
+        for converted in convert(_lines(raw, counts, problems), counts):
+            if isinstance(converted, Problem):
+                problems.write(f"{path}: {converted}\n")
+            else:
+                out.write(converted + b"\n")
+    return counts
+
+
+def _lines(raw: BinaryIO, counts: Counts, problems: TextIO) -> Iterator[bytes]:
+    is_gzip = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    raw.seek(0)
+    source = cast("BinaryIO", gzip.open(raw, "rb")) if is_gzip else raw
+    number = 0
+    try:
+        while line := source.readline(LINE_BYTES_MAX + 1):
+            number += 1
+            if len(line) > LINE_BYTES_MAX:
+                line = _too_long(source, line)
+            yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        counts.bad += 1
+        problems.write(f"{raw.name}: after line {number}: the gzip stream is broken: {error}\n")
+
+
+def _too_long(source: BinaryIO, line: bytes) -> bytes:
+    """Skip to the end of the line and return its start, which is no JSON and is refused as such."""
+    start = line[:40]
+    while line and not line.endswith(b"\n"):
+        line = source.readline(LINE_BYTES_MAX)
+    return start

@@ -1,0 +1,54 @@
+"""Times and durations as flowgauge counts them: whole milliseconds or microseconds since 1970, UTC."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION = re.compile(r"(?:\d+(?:ms|[smhdw]))+")
+_DURATION_PART = re.compile(r"(\d+)(ms|[smhdw])")
+
+
+def micros(moment: datetime) -> int:
+    """Return the microseconds since 1970 of an aware `moment`."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def rfc3339(ms: int) -> str:
+    """Return `ms` since 1970 as RFC 3339 in UTC with milliseconds, such as 2026-11-23T09:41:06.250Z."""
+    text = (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def parse_time_ms(text: str) -> int:
+    """Return the ms since 1970 of an RFC 3339 time, or of an integer that already counts ms.
+
+    Raises ValueError that names both accepted forms.
+    """
+    if re.fullmatch(r"\d{1,15}", text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"expected an RFC 3339 time with a zone, or epoch milliseconds, got {text!r}")
+    return micros(moment) // 1000
+
+
+def parse_duration_ms(text: str) -> int:
+    """Return the ms of a duration such as `90s`, `1h30m` or `250ms`; raise ValueError with the forms."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"expected a duration such as 30s, 10m, 1h30m or 7d, got {text!r}")
+    return sum(int(count) * _UNIT_MS[unit] for count, unit in _DURATION_PART.findall(text))
+
+
+def format_duration(ms: int) -> str:
+    """Return the shortest exact form that `parse_duration_ms` reads back, such as `1h30m`."""
+    parts: list[str] = []
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        count, ms = divmod(ms, _UNIT_MS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

@@ -1,0 +1,318 @@
+"""The only way out: one POST to a checked address, on a connection of its own.
+
+A name is resolved once, every address it has is checked, and the connection goes to one of these very addresses,
+so an answer that changes in between (DNS rebinding) reaches nothing. TLS still checks the certificate against
+the name. There is no redirect, proxy, cookie, decompression or connection reuse to switch off: this sits directly
+on httpcore2, which has none. What may be reached is decided in addresses.py.
+
+    EgressError
+      AddressRefused   the policy says no; trying again cannot help
+      EgressFailed     the network or the receiver did; `retryable` says whether trying again can help
+Neither carries a URL, a body or a receiver's words: they end in logs and on pages.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, cast
+
+import httpcore2
+import httpx2
+
+from flowgauge.sinks.webhooks.addresses import (
+    Address,
+    EgressPolicy,
+    Reason,
+    Target,
+    Verdict,
+    literal_of,
+    target_of,
+    text_fault,
+)
+
+ANSWER_BYTES_MAX = 16 * 1024  # A receiver's words are kept for people to read; more is cut, not an error.
+CONNECT_MS_MAX = 5_000  # For one address, so that a dead IPv6 route leaves time for the next address.
+ADDRESSES_TRIED_MAX = 4  # Of the checked ones, in the resolver's order.
+RESOLVE_MS_MAX = 5_000  # For `check_host`; a post has its own deadline.
+USER_AGENT = "flowgauge"
+
+# The caller's headers may not change where the message goes or how it is framed.
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade", "te"}
+)
+
+
+class Failure(StrEnum):
+    """Why no answer came."""
+
+    CONNECT = "cannot connect"
+    CUT_SHORT = "connection closed before the answer was complete"
+    DNS = "does not resolve"
+    PROTOCOL = "answer is not HTTP"
+    REQUEST = "request cannot be written as HTTP"
+    TIMEOUT = "no complete answer within the deadline"
+    TLS = "no trusted TLS connection"
+
+
+class EgressError(Exception):
+    """No answer from the receiver."""
+
+
+class AddressRefused(EgressError):  # noqa: N818 reads as what happened, like EgressFailed
+    """The address may not be reached."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class EgressFailed(EgressError):  # noqa: N818 reads as what happened
+    """The request was allowed and had no whole answer; the receiver may or may not have seen it."""
+
+    def __init__(self, reason: Failure, *, retryable: bool = True) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.retryable = retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the receiver said: header names in lower case, the body raw and cut at 16 kB."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    elapsed_ms: int
+
+
+class Resolver(Protocol):
+    """The port to DNS: every address of a name. Raises OSError when there is none."""
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]: ...
+
+
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Ask the system's resolver, in a thread."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class Egress:
+    """Sends webhooks to checked addresses.
+
+    `own_ports` are the ports this process listens on: it never calls itself. `tls` replaces the system's trusted
+    certificates, for receivers with a private authority.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        own_ports: frozenset[int] = frozenset(),
+        resolve: Resolver = resolve_by_system,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._policy = policy
+        self._own_ports = own_ports
+        self._resolve = resolve
+        self._tls = tls or ssl.create_default_context()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_ms: int) -> Answer:
+        """Send one POST and read its answer, all of it within `deadline_ms`, the body included.
+
+        A redirect is an answer like any other. Raises AddressRefused before anything is sent, else EgressFailed.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                target, path = _read_url(url)
+                addresses = await self._checked_addresses(target)
+                status, received, text = await self._exchange(target, path, addresses, (body, headers))
+        except TimeoutError:
+            raise EgressFailed(Failure.TIMEOUT) from None
+        return Answer(status, received, text, elapsed_ms=round((loop.time() - began) * 1000))
+
+    async def check_host(self, text: str) -> Verdict:
+        """Say whether `text` (a host, host:port, address or URL) may be reached now; it is not connected to."""
+        try:
+            target, _ = _read_url(_as_url(text))
+            async with asyncio.timeout(RESOLVE_MS_MAX / 1000):
+                verdicts = self._verdicts(target, await self._addresses(target))
+        except AddressRefused as refused:
+            return Verdict(allowed=False, reason=refused.reason)
+        except (EgressFailed, TimeoutError):
+            return Verdict(allowed=False, reason=Reason.UNRESOLVED)
+        return next((verdict for verdict in verdicts if not verdict.allowed), verdicts[0])
+
+    async def aclose(self) -> None:
+        """End; no connection outlives its request, so there is nothing to wait for."""
+
+    async def _checked_addresses(self, target: Target) -> list[Address]:
+        addresses = await self._addresses(target)
+        for verdict in self._verdicts(target, addresses):
+            if not verdict.allowed:
+                raise AddressRefused(verdict.reason)
+        return addresses
+
+    async def _addresses(self, target: Target) -> list[Address]:
+        """Give every address of the target, at least one."""
+        literal = literal_of(target.host)
+        if literal is not None:
+            return [literal]
+        try:
+            found = await self._resolve(target.host, target.port)
+        except (OSError, UnicodeError):
+            raise EgressFailed(Failure.DNS) from None
+        addresses = [address for text in dict.fromkeys(found) if (address := literal_of(text))]
+        if not addresses:
+            raise EgressFailed(Failure.DNS)
+        return addresses
+
+    def _verdicts(self, target: Target, addresses: Sequence[Address]) -> list[Verdict]:
+        return [
+            self._policy.verdict(
+                target.host, target.port, address, scheme=target.scheme, own_ports=self._own_ports
+            )
+            for address in addresses
+        ]
+
+    async def _exchange(
+        self,
+        target: Target,
+        path: bytes,
+        addresses: Sequence[Address],
+        message: tuple[bytes, Mapping[str, str]],
+    ) -> tuple[int, dict[str, str], bytes]:
+        body, headers = message
+        dialer = _CheckedDialer(addresses, self._own_ports)
+        where = httpcore2.URL(
+            scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=path
+        )
+        request = httpcore2.Request(
+            b"POST", where, headers=_request_headers(target, body, headers), content=body
+        )
+        connection = httpcore2.AsyncHTTPConnection(
+            origin=where.origin, ssl_context=self._tls, network_backend=dialer
+        )
+        with _failures(dialer):
+            async with connection:
+                response = await connection.handle_async_request(request)
+                try:
+                    return await _read_answer(response)
+                finally:
+                    await response.aclose()
+
+
+class _CheckedDialer(httpcore2.AsyncNetworkBackend):
+    """Connects to the addresses that were checked, and to nothing else, whatever the name means by now."""
+
+    def __init__(self, addresses: Sequence[Address], own_ports: frozenset[int]) -> None:
+        self._addresses = addresses[:ADDRESSES_TRIED_MAX]
+        self._own_ports = own_ports
+        self._network = httpcore2.AnyIOBackend()
+        self.is_connected = False
+
+    async def connect_tcp(  # noqa: PLR0917 httpcore2's signature
+        self,
+        host: str,  # noqa: ARG002 only the checked addresses count
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 bounded by our own constant, and by the deadline outside
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        failed: Exception = httpcore2.ConnectError("no address")
+        for address in self._addresses:
+            try:
+                stream = await self._network.connect_tcp(
+                    str(address), port, CONNECT_MS_MAX / 1000, local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failed = error
+                continue
+            await self._refuse_ourselves(stream, port)
+            self.is_connected = True
+            return stream
+        raise failed
+
+    async def _refuse_ourselves(self, stream: httpcore2.AsyncNetworkStream, port: int) -> None:
+        """Nothing was sent yet. A connection whose two ends have one address never left this machine."""
+        if port not in self._own_ports:
+            return
+        ours = cast("tuple[object, ...]", stream.get_extra_info("client_addr"))
+        theirs = cast("tuple[object, ...]", stream.get_extra_info("server_addr"))
+        if ours[0] == theirs[0]:
+            await stream.aclose()
+            raise AddressRefused(Reason.OWN)
+
+
+def _read_url(url: str) -> tuple[Target, bytes]:
+    """Parse once; the parts that are checked are the parts that are used. Raises AddressRefused."""
+    if fault := text_fault(url):
+        raise AddressRefused(fault)
+    try:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
+        raise AddressRefused(Reason.BAD_URL) from None
+    target = target_of(parsed.scheme, parsed.userinfo, parsed.raw_host.decode("ascii"), parsed.port)
+    if isinstance(target, Reason):
+        raise AddressRefused(target)
+    return target, parsed.raw_path
+
+
+def _as_url(text: str) -> str:
+    if "://" in text:
+        return text
+    address = literal_of(text)
+    return f"https://[{text}]/" if address is not None and address.version == 6 else f"https://{text}"
+
+
+def _request_headers(target: Target, body: bytes, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    is_default_port = (target.scheme, target.port) in {("https", 443), ("http", 80)}
+    ours = {
+        "host": host if is_default_port else f"{host}:{target.port}",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "accept-encoding": "identity",
+    }
+    theirs = {name.lower(): value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
+    merged = {"user-agent": USER_AGENT, **theirs, **ours}
+    try:
+        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in merged.items()]
+    except UnicodeError:
+        raise EgressFailed(Failure.REQUEST, retryable=False) from None
+
+
+async def _read_answer(response: httpcore2.Response) -> tuple[int, dict[str, str], bytes]:
+    if response.status < 200:  # We asked for no upgrade, so there is no answer behind it.
+        raise EgressFailed(Failure.PROTOCOL)
+    body = bytearray()
+    stream = cast("contextlib.AbstractAsyncContextManager[AsyncIterator[bytes]]", contextlib.aclosing(response.aiter_stream()))  # type: ignore[type-var] # an async generator, declared as an iterator
+    async with stream as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) >= ANSWER_BYTES_MAX:
+                break
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    return response.status, headers, bytes(body[:ANSWER_BYTES_MAX])
+
+
+@contextlib.contextmanager
+def _failures(dialer: _CheckedDialer) -> Iterator[None]:
+    """Turn what httpcore2 raises into our enumerated reasons, without its words."""
+    try:
+        yield
+    except httpcore2.TimeoutException:
+        raise EgressFailed(Failure.TIMEOUT) from None
+    except httpcore2.ConnectError:
+        raise EgressFailed(Failure.TLS if dialer.is_connected else Failure.CONNECT) from None
+    except httpcore2.LocalProtocolError:
+        raise EgressFailed(Failure.REQUEST, retryable=False) from None
+    except httpcore2.RemoteProtocolError as error:
+        ...
