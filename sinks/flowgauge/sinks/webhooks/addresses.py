@@ -93,10 +93,10 @@ class EgressPolicy:
     """
 
     allow: tuple[str, ...] = ()
-    _exceptions: tuple["_Exception", ...] = field(init=False, repr=False, compare=False)
+    _openings: tuple["_Opening", ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_exceptions", tuple(_read_entry(entry) for entry in self.allow))
+        object.__setattr__(self, "_openings", tuple(_read_entry(entry) for entry in self.allow))
 
     def verdict(
         self,
@@ -108,19 +108,12 @@ class EgressPolicy:
         own_ports: AbstractSet[int] = frozenset(),
     ) -> Verdict:
         """Decide on one connection to `ip`, found under `host`; the cases stand in the module's docstring."""
-        if isinstance(ip, IPv6Address) and ip.scope_id is not None:
-            return Verdict(allowed=False, reason=Reason.ZONE)
-        if port in own_ports and _is_this_machine(ip):
-            return Verdict(allowed=False, reason=Reason.OWN)
-        if any(exception.opens(host, port, ip) for exception in self._exceptions):
+        if fault := _never(port, ip, own_ports):
+            return Verdict(allowed=False, reason=fault)
+        if any(opening.opens(host, port, ip) for opening in self._openings):
             return Verdict(allowed=True, reason=Reason.EXCEPTION)
-        if closed := closed_because(ip):
-            return Verdict(allowed=False, reason=closed)
-        if scheme != "https":
-            return Verdict(allowed=False, reason=Reason.PLAIN_HTTP)
-        if port not in PORTS:
-            return Verdict(allowed=False, reason=Reason.PORT)
-        return Verdict(allowed=True, reason=Reason.PUBLIC)
+        closed = closed_because(ip) or _unusual(scheme, port)
+        return Verdict(allowed=closed is None, reason=closed or Reason.PUBLIC)
 
 
 def closed_because(ip: Address) -> Reason | None:
@@ -170,7 +163,7 @@ def literal_of(host: str) -> Address | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exception:
+class _Opening:
     """One entry of `egress.allow`: a name or a network, at one port or at all."""
 
     name: str | None
@@ -238,6 +231,20 @@ _CLOSED_V6: tuple[tuple[IPv6Network, Reason], ...] = tuple(
 )
 
 
+def _never(port: int, ip: Address, own_ports: AbstractSet[int]) -> Reason | None:
+    """Cases 1 and 2: what no entry can open."""
+    if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+        return Reason.ZONE
+    return Reason.OWN if port in own_ports and _is_this_machine(ip) else None
+
+
+def _unusual(scheme: str, port: int) -> Reason | None:
+    """Cases 5 and 6: what a public receiver does not need."""
+    if scheme != "https":
+        return Reason.PLAIN_HTTP
+    return None if port in PORTS else Reason.PORT
+
+
 def _is_this_machine(ip: Address) -> bool:
     """Tell loopback and unspecified addresses, in any form; other addresses of ours show once connected."""
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
@@ -258,10 +265,10 @@ def _host_fault(host: str) -> Reason | None:
     return None if all(_LABEL.fullmatch(label) for label in labels) else Reason.BAD_HOST
 
 
-def _read_entry(entry: str) -> _Exception:
+def _read_entry(entry: str) -> _Opening:
     bare = _network_of(entry)  # IPv6 without a port needs no brackets.
     if bare is not None:
-        return _Exception(name=None, network=bare, port=None)
+        return _Opening(name=None, network=bare, port=None)
     match = _ENTRY.fullmatch(entry)
     if match is None:
         raise _bad_entry(entry)
@@ -272,7 +279,7 @@ def _read_entry(entry: str) -> _Exception:
     is_readable = network is not None or (match["bracketed"] is None and _host_fault(name) is None)
     if not is_readable or (port is not None and not 0 < port <= PORT_MAX):
         raise _bad_entry(entry)
-    return _Exception(name=None if network else name, network=network, port=port)
+    return _Opening(name=None if network else name, network=network, port=port)
 
 
 def _network_of(text: str) -> Network | None:
@@ -283,4 +290,5 @@ def _network_of(text: str) -> Network | None:
 
 
 def _bad_entry(entry: str) -> ValueError:
-    return ValueError(f"egress.allow: cannot read {entry!r}; write {ENTRY_FORMS} (10.1.0.0/16, hooks.lan:8080, [fd00::1]:443)")
+    examples = "10.1.0.0/16, hooks.lan:8080, [fd00::1]:443"
+    return ValueError(f"egress.allow: cannot read {entry!r}; write {ENTRY_FORMS} ({examples})")

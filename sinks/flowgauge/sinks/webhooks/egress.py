@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, cast
@@ -50,11 +50,11 @@ class Failure(StrEnum):
     """Why no answer came."""
 
     CONNECT = "cannot connect"
-    CUT_SHORT = "connection closed before the answer was complete"
+    CUT_SHORT = "connection lost before the answer was whole"
     DNS = "does not resolve"
-    PROTOCOL = "answer is not HTTP"
+    PROTOCOL = "answer is not whole HTTP"
     REQUEST = "request cannot be written as HTTP"
-    TIMEOUT = "no complete answer within the deadline"
+    TIMEOUT = "no whole answer within the deadline"
     TLS = "no trusted TLS connection"
 
 
@@ -62,7 +62,7 @@ class EgressError(Exception):
     """No answer from the receiver."""
 
 
-class AddressRefused(EgressError):  # noqa: N818 reads as what happened, like EgressFailed
+class AddressRefused(EgressError):
     """The address may not be reached."""
 
     def __init__(self, reason: Reason) -> None:
@@ -70,7 +70,7 @@ class AddressRefused(EgressError):  # noqa: N818 reads as what happened, like Eg
         self.reason = reason
 
 
-class EgressFailed(EgressError):  # noqa: N818 reads as what happened
+class EgressFailed(EgressError):
     """The request was allowed and had no whole answer; the receiver may or may not have seen it."""
 
     def __init__(self, reason: Failure, *, retryable: bool = True) -> None:
@@ -92,7 +92,9 @@ class Answer:
 class Resolver(Protocol):
     """The port to DNS: every address of a name. Raises OSError when there is none."""
 
-    async def __call__(self, host: str, port: int) -> Sequence[str]: ...
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Give the addresses of `host` as text."""
+        ...
 
 
 async def resolve_by_system(host: str, port: int) -> Sequence[str]:
@@ -176,9 +178,7 @@ class Egress:
 
     def _verdicts(self, target: Target, addresses: Sequence[Address]) -> list[Verdict]:
         return [
-            self._policy.verdict(
-                target.host, target.port, address, scheme=target.scheme, own_ports=self._own_ports
-            )
+            self._policy.verdict(target.host, target.port, address, scheme=target.scheme, own_ports=self._own_ports)
             for address in addresses
         ]
 
@@ -191,22 +191,15 @@ class Egress:
     ) -> tuple[int, dict[str, str], bytes]:
         body, headers = message
         dialer = _CheckedDialer(addresses, self._own_ports)
-        where = httpcore2.URL(
-            scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=path
-        )
-        request = httpcore2.Request(
-            b"POST", where, headers=_request_headers(target, body, headers), content=body
-        )
-        connection = httpcore2.AsyncHTTPConnection(
-            origin=where.origin, ssl_context=self._tls, network_backend=dialer
-        )
+        where = httpcore2.URL(scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=path)
+        request = httpcore2.Request(b"POST", where, headers=_request_headers(target, body, headers), content=body)
+        connection = httpcore2.AsyncHTTPConnection(origin=where.origin, ssl_context=self._tls, network_backend=dialer)
         with _failures(dialer):
-            async with connection:
-                response = await connection.handle_async_request(request)
-                try:
-                    return await _read_answer(response)
-                finally:
-                    await response.aclose()
+            try:
+                return await _read_answer(await connection.handle_async_request(request))
+            finally:
+                await connection.aclose()
+                await dialer.aclose()
 
 
 class _CheckedDialer(httpcore2.AsyncNetworkBackend):
@@ -215,10 +208,14 @@ class _CheckedDialer(httpcore2.AsyncNetworkBackend):
     def __init__(self, addresses: Sequence[Address], own_ports: frozenset[int]) -> None:
         self._addresses = addresses[:ADDRESSES_TRIED_MAX]
         self._own_ports = own_ports
-        self._network = httpcore2.AnyIOBackend()
-        self.is_connected = False
+        self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
+        self._stream: httpcore2.AsyncNetworkStream | None = None
 
-    async def connect_tcp(  # noqa: PLR0917 httpcore2's signature
+    @property
+    def is_connected(self) -> bool:
+        return self._stream is not None
+
+    async def connect_tcp(  # noqa: PLR0917 the port of httpcore2
         self,
         host: str,  # noqa: ARG002 only the checked addresses count
         port: int,
@@ -235,19 +232,23 @@ class _CheckedDialer(httpcore2.AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failed = error
                 continue
-            await self._refuse_ourselves(stream, port)
-            self.is_connected = True
+            self._stream = stream
+            self._refuse_ourselves(stream, port)
             return stream
         raise failed
 
-    async def _refuse_ourselves(self, stream: httpcore2.AsyncNetworkStream, port: int) -> None:
+    async def aclose(self) -> None:
+        """Close the socket even where a deadline fell into the TLS handshake."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    def _refuse_ourselves(self, stream: httpcore2.AsyncNetworkStream, port: int) -> None:
         """Nothing was sent yet. A connection whose two ends have one address never left this machine."""
         if port not in self._own_ports:
             return
         ours = cast("tuple[object, ...]", stream.get_extra_info("client_addr"))
         theirs = cast("tuple[object, ...]", stream.get_extra_info("server_addr"))
         if ours[0] == theirs[0]:
-            await stream.aclose()
             raise AddressRefused(Reason.OWN)
 
 
@@ -293,8 +294,7 @@ async def _read_answer(response: httpcore2.Response) -> tuple[int, dict[str, str
     if response.status < 200:  # We asked for no upgrade, so there is no answer behind it.
         raise EgressFailed(Failure.PROTOCOL)
     body = bytearray()
-    stream = cast("contextlib.AbstractAsyncContextManager[AsyncIterator[bytes]]", contextlib.aclosing(response.aiter_stream()))  # type: ignore[type-var] # an async generator, declared as an iterator
-    async with stream as chunks:
+    async with contextlib.aclosing(response.aiter_stream()) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) >= ANSWER_BYTES_MAX:
@@ -304,7 +304,7 @@ async def _read_answer(response: httpcore2.Response) -> tuple[int, dict[str, str
 
 
 @contextlib.contextmanager
-def _failures(dialer: _CheckedDialer) -> Iterator[None]:
+def _failures(dialer: _CheckedDialer) -> Generator[None]:
     """Turn what httpcore2 raises into our enumerated reasons, without its words."""
     try:
         yield
@@ -314,5 +314,7 @@ def _failures(dialer: _CheckedDialer) -> Iterator[None]:
         raise EgressFailed(Failure.TLS if dialer.is_connected else Failure.CONNECT) from None
     except httpcore2.LocalProtocolError:
         raise EgressFailed(Failure.REQUEST, retryable=False) from None
-    except httpcore2.RemoteProtocolError as error:
-        ...
+    except httpcore2.RemoteProtocolError:
+        raise EgressFailed(Failure.PROTOCOL) from None
+    except (httpcore2.NetworkError, OSError):
+        raise EgressFailed(Failure.CUT_SHORT) from None

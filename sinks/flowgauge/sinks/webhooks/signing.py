@@ -39,7 +39,7 @@ class SignatureFault(StrEnum):
     MISMATCH = "no signature matches"
 
 
-class SignatureInvalid(Exception):  # noqa: N818 the noun is the condition, as in the receiver's log line
+class SignatureInvalid(Exception):
     """The message cannot be trusted; `reason` says why."""
 
     def __init__(self, reason: SignatureFault) -> None:

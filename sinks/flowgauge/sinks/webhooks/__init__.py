@@ -1,0 +1,1 @@
+"""Outgoing messages: signed webhooks to checked addresses."""
