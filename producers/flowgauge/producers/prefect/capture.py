@@ -30,6 +30,9 @@ from flowgauge.producers.prefect.mapping import (
     utc_time,
 )
 
+# Prefect refuses events over 1.5 MB; a longer line is no capture line.
+LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+
 # Logs that wait for the next event's received time. Past it they take their own time: memory stays bounded.
 LOGS_WAITING_MAX: Final = 10_000
 
@@ -129,6 +132,8 @@ def convert(lines: Iterable[bytes], counts: Counts | None = None) -> Iterator[by
 
 
 def _convert_line(conversion: _Conversion, line: bytes) -> Iterator[bytes] | Unmappable:
+    if len(line) > LINE_BYTES_MAX:
+        return Unmappable(f"longer than {LINE_BYTES_MAX} bytes")
     try:
         record = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-# Runs remembered: about 400 bytes each, so 8 MB; a site with 20,000 runs at once is larger than any we know of.
+# Runs remembered, about 400 bytes each: 8 MB, and room for any site's runs of the last minutes.
 RUNS_SEEN_MAX: Final = 20_000
 
 

@@ -53,9 +53,7 @@ _RENAMED: Final = {
     "prefect.resource.name": "name",
     "prefect.resource.role": "role",
 }
-_EVENT_FIELDS: Final = frozenset(
-    {"id", "occurred", "event", "resource", "related", "payload", "follows", "received"}
-)
+_EVENT_FIELDS: Final = frozenset({"id", "occurred", "event", "resource", "related", "payload", "follows", "received"})
 _LOG_FIELDS: Final = frozenset(
     {"id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id"}
 )
@@ -122,7 +120,7 @@ def utc_time(value: object) -> datetime | None:
 
 def rfc3339(moment: datetime) -> str:
     """Write a UTC time as Prefect does: microseconds and Z."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _event(data: Mapping[str, object]) -> EventJson:
@@ -206,9 +204,7 @@ def _uuid(value: object, field: str) -> str:
 def _time(data: Mapping[str, object], field: str) -> str:
     moment = utc_time(data.get(field))
     if moment is None:
-        raise _OddInputError(
-            f"{field}: expected an RFC 3339 time with an offset, got {_shown(data.get(field))}"
-        )
+        raise _OddInputError(f"{field}: expected an RFC 3339 time with an offset, got {_shown(data.get(field))}")
     return rfc3339(moment)
 
 
@@ -232,9 +228,7 @@ def _label_items(value: object, where: str) -> list[tuple[str, str]]:
         raise _OddInputError(f"{where}: expected an object of labels, got {_shown(value)}")
     items = cast("dict[str, object]", value).items()
     # Prefect's labels are strings; a number in a hand-made one is kept as its JSON text, a null is no label.
-    return [
-        (k, v if isinstance(v, str) else msgspec.json.encode(v).decode()) for k, v in items if v is not None
-    ]
+    return [(k, v if isinstance(v, str) else msgspec.json.encode(v).decode()) for k, v in items if v is not None]
 
 
 def _related(value: object) -> list[dict[str, str]]:
@@ -263,9 +257,7 @@ def _flow(resource: Mapping[str, str], related: list[dict[str, str]]) -> str | N
     return next((r["name"] for r in related if r["role"] == "flow" and r.get("name")), None)
 
 
-def _bare_id(
-    prefix: str, role: str, resource: Mapping[str, str], related: list[dict[str, str]]
-) -> str | None:
+def _bare_id(prefix: str, role: str, resource: Mapping[str, str], related: list[dict[str, str]]) -> str | None:
     if resource["id"].startswith(prefix):
         return resource["id"].removeprefix(prefix)
     ids = (r["id"] for r in related if r["role"] == role and r["id"].startswith(prefix))
@@ -315,9 +307,7 @@ def _log_resource(task_id: str | None, run_labels: dict[str, str], logger: str) 
 def _run_name(event: EventJson, resource_id: str) -> str | None:
     about = [cast("dict[str, str]", event["resource"])]
     about += cast("list[dict[str, str]]", event.get("related", []))
-    return next(
-        (labels["name"] for labels in about if labels["id"] == resource_id and "name" in labels), None
-    )
+    return next((labels["name"] for labels in about if labels["id"] == resource_id and "name" in labels), None)
 
 
 def _others(data: Mapping[str, object], known: frozenset[str]) -> EventJson:

@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO, cast
 
-from flowgauge.producers.prefect.capture import Counts, Problem, convert
-
-# Prefect refuses events over 1.5 MB; a longer line is no capture line, and is not read into memory.
-LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, Counts, Problem, convert
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
@@ -36,22 +33,14 @@ def convert_file(path: Path | str, out: BinaryIO, problems: TextIO) -> Counts:
 def _lines(raw: BinaryIO, counts: Counts, problems: TextIO) -> Iterator[bytes]:
     is_gzip = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
     raw.seek(0)
-    source = cast("BinaryIO", gzip.open(raw, "rb")) if is_gzip else raw
+    source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
     number = 0
     try:
         while line := source.readline(LINE_BYTES_MAX + 1):
             number += 1
-            if len(line) > LINE_BYTES_MAX:
-                line = _too_long(source, line)
             yield line
+            while len(line) > LINE_BYTES_MAX and not line.endswith(b"\n"):
+                line = source.readline(LINE_BYTES_MAX + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         counts.bad += 1
         problems.write(f"{raw.name}: after line {number}: the gzip stream is broken: {error}\n")
-
-
-def _too_long(source: BinaryIO, line: bytes) -> bytes:
-    """Skip to the end of the line and return its start, which is no JSON and is refused as such."""
-    start = line[:40]
-    while line and not line.endswith(b"\n"):
-        line = source.readline(LINE_BYTES_MAX)
-    return start
