@@ -13,14 +13,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from flowgauge.sinks.webhooks.signing import HEADER_ID, SignatureInvalid, verify
+from flowgauge.sinks.webhooks.signing import HEADER_ID, SignatureInvalid, check_secret, verify
 from flowgauge.transport import wall_clock
 
 BODY_BYTES_MAX = 1024 * 1024  # A message is under 20 kB by the standard; this leaves room for others' senders.
@@ -28,8 +27,6 @@ BODY_MS_MAX = 30_000  # As long as a sender waits for its answer; a slower one h
 REMEMBERED_IDS_MAX = 10_000  # To say "duplicate"; an older id that comes again is told as new.
 WORD_CHARS_MAX = 200  # An id or type longer than this is cut: it goes to a terminal.
 SHUTDOWN_S_MAX = 2
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +47,21 @@ class Received:
 OnMessage = Callable[[Received], None]
 
 
-def receiver_app(secrets: Sequence[str], *, on_message: OnMessage, now_ms: Callable[[], int]) -> Starlette:
+def receiver_app(
+    secrets: Sequence[str],
+    *,
+    on_message: OnMessage,
+    now_ms: Callable[[], int],
+    remembered_ids_max: int = REMEMBERED_IDS_MAX,
+) -> Starlette:
     """Answer POST on every path: 204 valid, 401 not valid, 413 over 1 MiB.
 
     `on_message` is called for valid and invalid messages, before the answer. Without secrets every message is
-    taken, as not verified.
+    taken, as not verified. Raises ValueError for a malformed secret.
     """
-    receiver = _Receiver(secrets, on_message, now_ms)
+    for secret in secrets:
+        check_secret(secret)
+    receiver = _Receiver(secrets, on_message, now_ms, remembered_ids_max)
     return Starlette(routes=[Route("/{path:path}", receiver.receive, methods=["POST"])])
 
 
@@ -73,7 +78,7 @@ async def listen(
     Raises ValueError for a host that is not loopback when there is no secret, and OSError when the port is taken.
     """
     if not secrets and not _is_loopback(host):
-        raise ValueError(f"will not listen on {host} without a secret: give one, or listen on 127.0.0.1")
+        raise ValueError(f"will not listen on {host} without a secret: give one, or listen on loopback (127.0.0.1)")
     app = receiver_app(secrets, on_message=on_message, now_ms=wall_clock.now_ms)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=SHUTDOWN_S_MAX)
@@ -85,10 +90,11 @@ async def listen(
 
 
 class _Receiver:
-    def __init__(self, secrets: Sequence[str], on_message: OnMessage, now_ms: Callable[[], int]) -> None:
+    def __init__(self, secrets: Sequence[str], on_message: OnMessage, now_ms: Callable[[], int], ids_max: int) -> None:
         self._secrets = tuple(secrets)
         self._on_message = on_message
         self._now_ms = now_ms
+        self._ids_max = ids_max
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def receive(self, request: Request) -> Response:
@@ -105,7 +111,6 @@ class _Receiver:
         self._on_message(received)
         if received.verified or not self._secrets:
             return Response(status_code=204)
-        log.warning("webhook refused", reason=received.reason)
         return PlainTextResponse(f"{received.reason}\n", status_code=401)
 
     def _judge(self, request: Request, body: bytes) -> Received:
@@ -130,7 +135,7 @@ class _Receiver:
         is_duplicate = message_id in self._seen
         self._seen[message_id] = None
         self._seen.move_to_end(message_id)
-        if len(self._seen) > REMEMBERED_IDS_MAX:
+        if len(self._seen) > self._ids_max:
             self._seen.popitem(last=False)
         return is_duplicate
 

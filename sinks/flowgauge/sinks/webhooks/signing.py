@@ -101,6 +101,11 @@ def new_secret(random_bytes: bytes) -> str:
     return SECRET_PREFIX + base64.b64encode(random_bytes).decode()
 
 
+def check_secret(secret: str) -> None:
+    """Raise ValueError, with the remedy and without the secret, unless it is one."""
+    _key(secret)
+
+
 def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     signed = b"%s.%s.%s" % (message_id.encode(), timestamp.encode(), body)
     return f"{_VERSION},{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
