@@ -209,26 +209,22 @@ def _time(data: Mapping[str, object], field: str) -> str:
 
 
 def _labels(value: object, where: str, required: tuple[str, ...]) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise _OddInputError(f"{where}: expected an object of labels, got {_shown(value)}")
+    given = cast("dict[str, object]", value)
     labels: dict[str, str] = {}
-    for name, label in _label_items(value, where):
+    for name, label in given.items():
+        if label is None:
+            continue
         short = _RENAMED.get(name)
-        if short is not None:
-            labels[short] = label
-    for name, label in _label_items(value, where):
-        if name not in _RENAMED:
-            labels[f"label.{name}" if name in labels else name] = label
+        if short is None:
+            short = f"label.{name}" if f"prefect.resource.{name}" in given else name
+        # Prefect's labels are strings; anything else in a hand-made one is kept as its JSON text.
+        labels[short] = label if isinstance(label, str) else msgspec.json.encode(label).decode()
     for short in required:
         if not labels.get(short):
             raise _OddInputError(f"{where}: expected a label prefect.resource.{short} that is not empty")
     return labels
-
-
-def _label_items(value: object, where: str) -> list[tuple[str, str]]:
-    if not isinstance(value, dict):
-        raise _OddInputError(f"{where}: expected an object of labels, got {_shown(value)}")
-    items = cast("dict[str, object]", value).items()
-    # Prefect's labels are strings; a number in a hand-made one is kept as its JSON text, a null is no label.
-    return [(k, v if isinstance(v, str) else msgspec.json.encode(v).decode()) for k, v in items if v is not None]
 
 
 def _related(value: object) -> list[dict[str, str]]:

@@ -1,0 +1,66 @@
+"""The messaging broker that a Prefect server loads to tell flowgauge everything it publishes.
+
+    PREFECT_SERVER_EVENTS_MESSAGING_BROKER=flowgauge.producers.prefect.broker
+    PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED=true      logs too: Prefect publishes none without it
+    FLOWGAUGE_URL, FLOWGAUGE_TOKEN                          where flowgauge is, and who we are there
+    FLOWGAUGE_PREFECT_BROKER                                the broker to wrap; default Prefect's memory broker
+
+Prefect asks of such a module the names Publisher, Consumer, ephemeral_subscription and break_topic. All but
+Publisher are the wrapped broker's own. Messages are told before the wrapped broker publishes them, and so
+before Prefect drops repeated ids: flowgauge counts by id, and a broker of Prefect's that fails loses us nothing.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Final
+
+from flowgauge.producers.publisher import Publisher as _EventPublisher
+
+from flowgauge.producers.prefect.tee import Emitter, Tee
+
+__all__ = ["Consumer", "Publisher", "break_topic", "ephemeral_subscription", "tee"]
+
+MEMORY_BROKER: Final = "prefect.server.utilities.messaging.memory"
+
+_wrapped: Any = import_module(os.environ.get("FLOWGAUGE_PREFECT_BROKER") or MEMORY_BROKER)
+
+Consumer: Any = _wrapped.Consumer
+ephemeral_subscription: Any = _wrapped.ephemeral_subscription
+break_topic: Any = _wrapped.break_topic
+
+
+def _make_emitter() -> Emitter:
+    return _EventPublisher(os.environ.get("FLOWGAUGE_URL"), os.environ.get("FLOWGAUGE_TOKEN"))
+
+
+tee: Final = Tee(_make_emitter)
+
+
+class Publisher:
+    """The wrapped broker's publisher of one topic, with a tee in front. It holds one and subclasses none.
+
+    So any broker can be wrapped, whatever its publisher needs.
+    """
+
+    def __init__(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        self._topic = topic
+        self._inner: Any = _wrapped.Publisher(topic, *args, **kwargs)
+
+    async def __aenter__(self) -> "Publisher":
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    async def publish_data(self, data: bytes, attributes: Mapping[str, str]) -> None:
+        """Publish one message of the topic, as Prefect calls it."""
+        tee.take(self._topic, data)
+        await self._inner.publish_data(data, attributes)
