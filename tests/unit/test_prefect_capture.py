@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flowgauge.producers.prefect import Counts, FlowCache, Problem, RunSeen, convert, convert_file
-from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, LOGS_WAITING_MAX
+from flowgauge.producers.prefect import Counts, FlowCache, Problem, RunSeen, convert_file
+from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, LOGS_WAITING_MAX, convert
 
 DATA = Path(__file__).parent.parent / "data"
 RUN = "9f9c36ba-45ee-4c1d-9f7d-76cd74db903a"

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.producers.prefect import RunSeen, Unmappable, convert, map_event, map_log
+from flowgauge.producers.prefect import RunSeen, Unmappable, map_event, map_log
+from flowgauge.producers.prefect.capture import convert
 from flowgauge.producers.prefect.states import canonical_state
 from flowgauge.schemas.check import check
 from flowgauge.schemas.event import State
