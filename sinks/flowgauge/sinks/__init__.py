@@ -1,1 +1,1 @@
-"""Where results go: ClickHouse and webhooks."""
+"""Where what is known goes: ClickHouse for questions, webhooks for people and machines."""

@@ -1,0 +1,199 @@
+"""The batch: consecutive records of one partition on their way into one insert. Pure.
+
+    records ──► Batch.add ──► rows and dead letters ──► seal ──► Sealed(intent, rows, letters)
+
+One insert is one block, so that it is there whole or not at all, and its token does not depend on how the engine
+would split it. Read `intent` first; `sink_app` moves the batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from flowgauge.schemas.clock import ClockState, PartitionClock
+from flowgauge.schemas.control_records import decode_pulse
+from flowgauge.schemas.delivery import DeadLetter
+from flowgauge.schemas.errors import InvalidEvent, InvariantBroken
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.sinks.clickhouse.intent import SKIPS_MAX, Intent
+from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
+from flowgauge.transport.log import Record
+
+ROWS_MAX = 25_000  # measured: CPU per row is flat from here up; far below the engine's block of 1,048,449 rows
+BYTES_MAX = 16 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
+AGE_MAX_MS = 1_000  # how long a row waits for company
+IDLE_AGE_MAX_MS = 10_000  # how long a position without rows waits to be committed: pulses come each second
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch that takes no more records: what its intent promises."""
+
+    partition: int
+    intent: Intent
+    clock_end: ClockState
+    rows: tuple[Row, ...]
+    letters: tuple[DeadLetter, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it only moves the position, over pulses."""
+        return not self.rows and not self.letters
+
+    def body(self) -> bytes:
+        """Return the rows as JSONEachRow."""
+        return b"\n".join([row.line for row in self.rows])
+
+    def without_row(self, index: int, detail: str) -> "Sealed":
+        """Return the batch that sends row `index`, which ClickHouse refuses, to the dlq. The range is the same."""
+        refused = self.rows[index]
+        letter = dead_letter(
+            refused.value(),
+            reason=REFUSED,
+            detail=detail,
+            partition=self.partition,
+            offset=refused.offset,
+            append_ms=refused.append_ms,
+        )
+        return replace(
+            self,
+            intent=self.intent.skipping(refused.offset),
+            rows=self.rows[:index] + self.rows[index + 1 :],
+            letters=(*self.letters, letter),
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Collects records of one partition from `start` on, whose clock there is `clock`."""
+
+    spec: TableSpec
+    partition: int
+    start: int
+    clock: ClockState
+    since_ms: int  # when it began to collect, on the shell's steady clock
+    next_offset: int = 0
+    size: int = 0  # bytes of rows
+    _clock: PartitionClock = field(init=False)
+    _rows: list[Row] = field(default_factory=list[Row])
+    _letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+
+    def __post_init__(self) -> None:
+        """Begin at `start` with the clock there."""
+        self.next_offset = self.start
+        self._clock = PartitionClock(self.clock)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to insert or to divert, though the position may have moved over pulses."""
+        return not self._rows and not self._letters
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no more records before it is sealed."""
+        return len(self._rows) >= ROWS_MAX or self.size >= BYTES_MAX or len(self._letters) >= SKIPS_MAX
+
+    @property
+    def behind_from(self) -> int:
+        """The first offset that ClickHouse does not have yet, as far as this batch has read."""
+        return self.next_offset if self.is_empty else self.start
+
+    def is_due(self, now_ms: int) -> bool:
+        """Tell whether it should be flushed at `now_ms` of the shell's steady clock."""
+        if self.is_full:
+            return True
+        age_max_ms = IDLE_AGE_MAX_MS if self.is_empty else AGE_MAX_MS
+        return self.next_offset > self.start and now_ms - self.since_ms >= age_max_ms
+
+    def add(self, records: Sequence[Record], now_ms: int) -> int:
+        """Take `records` until full; return how many were taken. The age counts from the first row."""
+        for taken, record in enumerate(records):
+            if self.is_full:
+                return taken
+            if record.offset < self.next_offset:  # read again after a seek
+                continue
+            if self.is_empty and record.kind == RecordKind.EVENT:
+                self.since_ms = now_ms
+            self._take(record)
+        return len(records)
+
+    def seal(self) -> Sealed:
+        """Close the batch."""
+        skipped = tuple(letter.source_offset for letter in self._letters)
+        return Sealed(
+            self.partition,
+            Intent(self.start, self.next_offset, self.clock, skipped),
+            self._clock.state(),
+            tuple(self._rows),
+            tuple(self._letters),
+        )
+
+    def _take(self, record: Record) -> None:
+        append_ms = see(self._clock, record)
+        if record.kind == RecordKind.EVENT and record.value is not None:
+            try:
+                self.spec.validate(record.value, append_ms)
+            except InvalidEvent as error:
+                self._letters.append(_letter(self.partition, record, append_ms, error))
+            else:
+                made = row(record.value, partition=self.partition, offset=record.offset, append_ms=append_ms)
+                self._rows.append(made)
+                self.size += len(made.line)
+        self.next_offset = record.offset + 1
+
+
+def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[Record]) -> Sealed:
+    """Make the batch of a pending `intent` again from its `records`: the same rows, the same letters.
+
+    What was skipped then is skipped now, whatever `check` would say today. Raises InvariantBroken when the log no
+    longer holds a record that was skipped.
+    """
+    clock = PartitionClock(intent.clock)
+    skipped = frozenset(intent.skipped)
+    rows: list[Row] = []
+    letters: list[DeadLetter] = []
+    for record in records:
+        append_ms = see(clock, record)
+        if record.kind != RecordKind.EVENT or record.value is None:
+            continue
+        if record.offset in skipped:
+            why = _why_skipped(spec, record.value, append_ms)
+            letters.append(_letter(partition, record, append_ms, why))
+        else:
+            rows.append(row(record.value, partition=partition, offset=record.offset, append_ms=append_ms))
+    if len(letters) != len(skipped):
+        raise InvariantBroken(
+            f"{spec.topic}-{partition}: the pending insert of [{intent.start}, {intent.end}) skips "
+            f"{len(skipped)} records, the log holds {len(letters)} of them"
+        )
+    return Sealed(partition, intent, clock.state(), tuple(rows), tuple(letters))
+
+
+def see(clock: PartitionClock, record: Record) -> int:
+    """Move the partition's clock over `record`; return its trusted append time."""
+    if record.kind == RecordKind.PULSE and record.value is not None:
+        try:
+            return clock.see_pulse(record.append_ms, decode_pulse(record.value).sent_ms)
+        except msgspec.MsgspecError as error:
+            raise InvariantBroken(f"the pulse at offset {record.offset} cannot be read: {error}") from error
+    return clock.see_record(record.append_ms)
+
+
+def _why_skipped(spec: TableSpec, value: bytes, append_ms: int) -> InvalidEvent:
+    try:
+        spec.validate(value, append_ms)
+    except InvalidEvent as error:
+        return error
+    return InvalidEvent(REFUSED, "found when the rows were first inserted")
+
+
+def _letter(partition: int, record: Record, append_ms: int, why: InvalidEvent) -> DeadLetter:
+    return dead_letter(
+        record.value or b"",
+        reason=why.reason,
+        detail=why.detail,
+        partition=partition,
+        offset=record.offset,
+        append_ms=append_ms,
+    )

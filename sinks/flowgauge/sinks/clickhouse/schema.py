@@ -1,0 +1,54 @@
+"""The schema: numbered files of one statement each, applied in order, once.
+
+A file that was applied is never edited: its digest is kept in `schema_versions`, and a difference refuses to start.
+Every statement may be repeated (IF NOT EXISTS), so a crash between a statement and its version does no harm.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from flowgauge.schemas.errors import LogMismatch
+
+BOOTSTRAP = 2  # the first files make the database and the table of versions
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFile:
+    """One numbered statement."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def digest(self) -> str:
+        """Tell this text from any other."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()[:16]
+
+
+def schema_files() -> list[SchemaFile]:
+    """Return all files in order."""
+    folder = files("flowgauge.sinks.clickhouse") / "schema"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [SchemaFile(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in names]
+
+
+def missing(wanted: Sequence[SchemaFile], applied: Mapping[int, str]) -> list[SchemaFile]:
+    """Return the files to apply, given the digest of each applied version.
+
+    Raises LogMismatch when an applied file has changed since, or the database is newer than this program.
+    """
+    for version in applied.keys() - {file.version for file in wanted}:
+        raise LogMismatch(
+            f"the database has schema version {version}, which this flowgauge does not know: "
+            "start the newer flowgauge that made it"
+        )
+    for file in wanted:
+        if applied.get(file.version, file.digest) != file.digest:
+            raise LogMismatch(
+                f"the schema file {file.name} is not the one that made this database: keep its tables by "
+                "starting the flowgauge that made them, or move the data folder away"
+            )
+    return [file for file in wanted if file.version not in applied]

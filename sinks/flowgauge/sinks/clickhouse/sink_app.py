@@ -1,0 +1,335 @@
+"""The sink: moves records of the log into tables, exactly once. Shell of `intent` and `batch`.
+
+    read ──► seal ──► commit intent ──► dlq letters ──► insert ──► clocks ──► commit end + next intent
+      ▲                                                   │
+      └──────────── reads ahead while it inserts ◄────────┘
+
+Order on shutdown: stop reading, insert and commit what was read, close the readers. A batch that cannot be stored
+when `stop` is set stays a pending intent; the next start replays it. Trouble with ClickHouse never drops a batch: it
+is kept, shown in `health.problems`, and tried again; reading pauses when the next batch is full.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from flowgauge.schemas.clock import ClockState
+from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
+from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
+from flowgauge.schemas.topics import DLQ
+from flowgauge.sinks.clickhouse.batch import Batch, Sealed, replayed
+from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
+from flowgauge.sinks.clickhouse.intent import (
+    REFUSED_MAX,
+    SKIPS_MAX,
+    Intent,
+    commit_intent,
+    commit_position,
+    read_position,
+)
+from flowgauge.sinks.clickhouse.rows import SPECS, TableSpec
+from flowgauge.sinks.metrics import BEHIND, DEAD_LETTERS, FLUSH_SECONDS, REPLAYS, RETRIES, ROW_BYTES, ROWS
+from flowgauge.transport.health import Health
+from flowgauge.transport.log import Committed, Log, Outgoing, Reader, Record
+
+GROUP = "clickhouse"
+CLOCKS_TABLE = "flowgauge.clocks"
+POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
+POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
+READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
+BACKOFF_MS = 250
+BACKOFF_MAX_MS = 15_000
+INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
+
+log_lines = structlog.get_logger(__name__)
+
+
+class Writer(Protocol):
+    """Where rows go: ClickHouseStore, and what tests put around it."""
+
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        """Insert once per token; raise RowRefused or EngineTrouble."""
+        ...
+
+
+async def run_sink(
+    log: Log, store: Writer, *, stop: asyncio.Event, health: Health, specs: Sequence[TableSpec] = SPECS
+) -> None:
+    """Store every record of the topics of `specs` exactly once until `stop` is set.
+
+    First repeats what a crash left pending. Raises (in a group) InvariantBroken when the log lost what it promised.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        for spec in specs:
+            tasks.create_task(TopicSink(log, store, spec, health).run(stop), name=f"sink {spec.table}")
+
+
+class TopicSink:
+    """One topic into one table. `run` is the whole of it; a crash is healed by another `run`."""
+
+    def __init__(self, log: Log, store: Writer, spec: TableSpec, health: Health) -> None:
+        self._log = log
+        self._writer = store
+        self._spec = spec
+        self._health = health
+        self._part = f"sink {spec.table}"
+        self._batches: dict[int, Batch] = {}
+        self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
+        self._noted_ms = 0  # when the pending intents were last known to be ours
+        self._lines = log_lines.bind(table=spec.table)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Replay what is pending, then read, insert, commit until `stop`."""
+        reader = await self._log.open_reader(self._spec.topic, GROUP)
+        try:
+            pending = await self._recover(reader)
+            while pending or not stop.is_set():
+                stored = await self._store_and_read_ahead(reader, pending, stop)
+                if stored is None:
+                    return
+                await self._go_back_to_cuts(reader, stored)
+                if not stored:
+                    await self._fill(reader, POLL_MS, stop)
+                pending = self._seal_due(everything=stop.is_set())
+                await self._commit(reader, stored, pending)
+        finally:
+            await reader.close()
+
+    async def _recover(self, reader: Reader) -> list[Sealed]:
+        """Begin each partition where the last commit left it; return the batches that are pending."""
+        pending: list[Sealed] = []
+        for partition, committed in (await reader.committed()).items():
+            position = read_position(committed)
+            if position.intent is None:
+                self._begin(partition, position.offset, position.clock)
+                continue
+            batch = await self._replayed(partition, position.intent)
+            start, end = batch.intent.start, batch.intent.end
+            self._lines.warning("pending insert repeated", partition=partition, start=start, end=end)
+            REPLAYS.labels(self._spec.table).inc()
+            pending.append(batch)
+            await reader.seek(partition, end)
+            self._begin(partition, end, batch.clock_end)
+        self._noted_ms = _steady_ms()
+        return pending
+
+    async def _replayed(self, partition: int, intent: Intent) -> Sealed:
+        """Make the batch of `intent` again from the log."""
+        records: list[Record] = []
+        offset = intent.start
+        while offset < intent.end:
+            found = await self._log.read(self._spec.topic, partition, offset, POLL_RECORDS_MAX)
+            if not found:
+                raise InvariantBroken(
+                    f"{self._spec.topic}-{partition}: an insert of the offsets [{intent.start}, {intent.end}) is "
+                    f"pending, but the log ends at {offset}: it was cut or replaced"
+                )
+            records.extend(record for record in found if record.offset < intent.end)
+            offset = found[-1].offset + 1
+        return replayed(self._spec, partition, intent, records)
+
+    def _begin(self, partition: int, offset: int, clock: ClockState) -> None:
+        self._batches[partition] = Batch(self._spec, partition, offset, clock, since_ms=_steady_ms())
+
+    async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
+        """Put leftovers, else what can be read now, into the batches."""
+        leftovers, self._leftovers = self._leftovers, {}
+        for partition, records in leftovers.items():
+            self._add(partition, records)
+        if leftovers:
+            return
+        try:
+            found = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=timeout_ms)
+        except Transient as error:
+            self._report(str(error))
+            await _wait(stop, BACKOFF_MS)
+            return
+        for batch in found:
+            self._add(batch.partition, batch.records)
+
+    def _add(self, partition: int, records: Sequence[Record]) -> None:
+        if partition not in self._batches:  # the topic has grown
+            self._begin(partition, 0, ClockState())
+        taken = self._batches[partition].add(records, _steady_ms())
+        if taken < len(records):
+            self._leftovers[partition] = records[taken:]
+
+    def _seal_due(self, *, everything: bool) -> list[Sealed]:
+        """Close the batches that are due, or all that hold anything, and begin the next ones."""
+        now = _steady_ms()
+        due: list[Sealed] = []
+        for partition, batch in list(self._batches.items()):
+            if batch.is_due(now) or (everything and batch.next_offset > batch.start):
+                sealed = batch.seal()
+                due.append(sealed)
+                self._begin(partition, sealed.intent.end, sealed.clock_end)
+        return due
+
+    async def _commit(self, reader: Reader, stored: Sequence[Sealed], due: Sequence[Sealed]) -> None:
+        """Commit the ends of what is `stored` and the intents of what is `due`, as one."""
+        offsets: dict[int, Committed] = {
+            batch.partition: commit_position(batch.intent.end, batch.clock_end) for batch in stored
+        }
+        offsets.update({batch.partition: commit_intent(batch.intent) for batch in due})
+        if offsets:
+            await reader.commit(offsets)
+            self._noted_ms = _steady_ms()
+        await self._measure_behind(due)
+
+    async def _store_and_read_ahead(
+        self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event
+    ) -> list[Sealed] | None:
+        """Store `pending` while reading on; None when `stop` came before ClickHouse took it all."""
+        if not pending:
+            return []
+        async with asyncio.TaskGroup() as tasks:
+            storing = tasks.create_task(self._store_all(reader, pending, stop))
+            while not storing.done():
+                if stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
+                    await asyncio.wait([storing])
+                else:
+                    await self._fill(reader, READ_AHEAD_POLL_MS, stop)
+        return storing.result()
+
+    async def _store_all(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
+        stored: list[Sealed] = []
+        for batch in pending:
+            done = await self._store(reader, batch, stop)
+            if done is None:
+                return None
+            stored.append(done)
+        return stored
+
+    async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
+        """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
+        backoff_ms, letters_sent, began_ms = BACKOFF_MS, 0, _steady_ms()
+        while True:
+            try:
+                await self._send_letters(batch.letters[letters_sent:])
+                letters_sent = len(batch.letters)
+                await self._insert(batch)
+                break
+            except RowRefused as refused:
+                batch = await self._without_refused(reader, batch, refused)
+                letters_sent = min(letters_sent, len(batch.letters))
+            except Transient as error:
+                self._report_trouble(error, batch)
+                if stop.is_set():
+                    return None
+                await _wait(stop, backoff_ms)
+                backoff_ms = min(2 * backoff_ms, BACKOFF_MAX_MS)
+                await self._confirm_ours(reader, batch)
+        self._count_stored(batch, _steady_ms() - began_ms)
+        return batch
+
+    async def _insert(self, batch: Sealed) -> None:
+        token = batch.intent.token(self._log.log_id, self._spec.topic, batch.partition)
+        if batch.rows:
+            await self._writer.insert(self._spec.table, batch.body(), token)
+        if self._spec.keeps_clock:
+            await self._writer.insert(CLOCKS_TABLE, self._clock_row(batch), f"{token}-clock")
+
+    def _clock_row(self, batch: Sealed) -> bytes:
+        return msgspec.json.encode(
+            {
+                "log_id": self._log.log_id,
+                "topic": self._spec.topic,
+                "partition": batch.partition,
+                "end": batch.intent.end,
+                "clock_ms": batch.clock_end.clock_ms,
+            }
+        )
+
+    async def _send_letters(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        partitions = self._log.partitions(DLQ)
+        records = [
+            Outgoing(letter.source_partition % partitions, letter.tenant, encode_dead_letter(letter))
+            for letter in letters
+        ]
+        await self._log.append(DLQ, records)
+        for letter in letters:
+            DEAD_LETTERS.labels(self._spec.table, letter.reason).inc()
+
+    async def _without_refused(self, reader: Reader, batch: Sealed, refused: RowRefused) -> Sealed:
+        """Write the intent that skips the refused row, before it is skipped.
+
+        Past the bound of the note the range is cut before that row instead: a batch with a refused row was never
+        stored under any token, so its range may still change.
+        """
+        offset = batch.rows[refused.index].offset
+        self._lines.warning("row refused", partition=batch.partition, offset=offset, detail=refused.detail)
+        if len(batch.intent.skipped) < SKIPS_MAX + REFUSED_MAX:
+            batch = batch.without_row(refused.index, refused.detail)
+        else:
+            batch = await self._replayed(batch.partition, batch.intent.cut_before(offset))
+        await reader.commit({batch.partition: commit_intent(batch.intent)})
+        self._noted_ms = _steady_ms()
+        return batch
+
+    async def _go_back_to_cuts(self, reader: Reader, stored: Sequence[Sealed]) -> None:
+        """Read again from where a batch was cut, forgetting what was read ahead."""
+        for batch in stored:
+            end = batch.intent.end
+            if self._batches[batch.partition].start != end:
+                self._leftovers.pop(batch.partition, None)
+                await reader.seek(batch.partition, end)
+                self._begin(batch.partition, end, batch.clock_end)
+
+    async def _confirm_ours(self, reader: Reader, batch: Sealed) -> None:
+        """After a long stall, insert only what the log still says is ours to insert."""
+        if _steady_ms() - self._noted_ms <= INTENT_AGE_MAX_MS:
+            return
+        found = (await reader.committed()).get(batch.partition)
+        if found != commit_intent(batch.intent):
+            raise Fenced(
+                f"{self._spec.topic}-{batch.partition}: the insert of [{batch.intent.start}, {batch.intent.end}) "
+                f"stalled and another process took over; the log now says {found}"
+            )
+        self._noted_ms = _steady_ms()
+
+    def _count_stored(self, batch: Sealed, took_ms: int) -> None:
+        table = self._spec.table
+        self._health.problems.pop(self._part, None)
+        ROWS.labels(table).inc(len(batch.rows))
+        ROW_BYTES.labels(table).inc(sum(len(row.line) for row in batch.rows))
+        FLUSH_SECONDS.labels(table).observe(took_ms / 1000)
+        if self._spec.keeps_clock:
+            self._health.stored += len(batch.rows)
+
+    def _report_trouble(self, error: Transient, batch: Sealed) -> None:
+        kind = error.kind if isinstance(error, EngineTrouble) else "known"
+        RETRIES.labels(self._spec.table, kind).inc()
+        self._report(f"{error}; {len(batch.rows)} rows wait")
+
+    def _report(self, problem: str) -> None:
+        """Show `problem` while it lasts; log it once per cause."""
+        if self._health.problems.get(self._part) != problem:
+            self._lines.warning("sink waits", problem=problem)
+        self._health.problems[self._part] = problem
+
+    async def _measure_behind(self, pending: Sequence[Sealed]) -> None:
+        """Count the records that are not in ClickHouse yet, offsets without a row between them included."""
+        stored_to = {partition: batch.behind_from for partition, batch in self._batches.items()}
+        stored_to.update({batch.partition: batch.intent.start for batch in pending if not batch.is_empty})
+        ends = await self._log.ends(self._spec.topic)
+        behind = sum(max(0, end - stored_to.get(partition, 0)) for partition, end in ends.items())
+        BEHIND.labels(self._spec.table).set(behind)
+        if self._spec.keeps_clock:
+            self._health.sink_behind = behind
+
+
+async def _wait(stop: asyncio.Event, wait_ms: int) -> None:
+    """Wait, but not past `stop`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_ms / 1000):
+            await stop.wait()
+
+
+def _steady_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)

@@ -1,0 +1,24 @@
+"""Every metric of the sinks: `flowgauge_sinks_<what>_<unit>`. Labels are tables, channels and reasons, never ids."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ROWS = Counter("flowgauge_sinks_rows_total", "Rows that ClickHouse has acknowledged.", ["table"])
+ROW_BYTES = Counter("flowgauge_sinks_row_bytes_total", "Bytes of the rows that ClickHouse has acknowledged.", ["table"])
+DEAD_LETTERS = Counter(
+    "flowgauge_sinks_dead_letters_total", "Records sent to the dlq instead of a table.", ["table", "reason"]
+)
+REPLAYS = Counter(
+    "flowgauge_sinks_replays_total", "Pending inserts that a start found and repeated under their token.", ["table"]
+)
+RETRIES = Counter(
+    "flowgauge_sinks_retries_total",
+    "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",
+    ["table", "kind"],
+)
+BEHIND = Gauge("flowgauge_sinks_behind_records", "Records in the log that ClickHouse does not have yet.", ["table"])
+FLUSH_SECONDS = Histogram(
+    "flowgauge_sinks_flush_seconds",
+    "From the write-ahead of an intent until its rows are acknowledged.",
+    ["table"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120),
+)
