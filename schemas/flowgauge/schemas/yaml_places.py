@@ -7,7 +7,7 @@ PyYAML composes nodes with marks; the data is built from these nodes here, which
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -142,7 +142,7 @@ class _Builder:
         if node.tag not in _SCALAR_TAGS:
             return str(node.value)  # a time, or a value with a tag of its own, stays the text that was written
         try:
-            return self._scalars.construct_object(node)
+            return cast(Any, self._scalars).construct_object(node)
         except ValueError:
             self._complain(node, path, f"{node.value!r} is not what its tag says")
             return None

@@ -1,0 +1,454 @@
+"""The detector: sample messages in, transitions out. Pure: no await, no clock, no I/O.
+
+    source 0   ───────────●clock 107        L = allowed lateness 10
+    source 1   ────────●clock 104           a pane [s, e) is final when every clock has passed e + L
+    pane ends      …90   95   100
+                    └ final: 90 + 10 <= 104      evaluated in the order (e + L, e, rule, key)
+
+Samples wait in their pane until it is final and are applied in the order of their occurrence, so neither read
+order, nor batch splits, nor re-sends can change a result. Keys are evaluated only at pane ends where something can
+change: a pane with samples, the oldest pane leaving, a deadline or a timer. Read `key_state` and `alert_state` next.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from flowgauge.processors.alert_state import Change, close
+from flowgauge.processors.detector_state import (
+    POSITION,
+    PositionRecord,
+    SourcePosition,
+    chunk_name,
+    chunks_of,
+    encode,
+    ids_name,
+    key_name,
+    parts_of,
+    read_chunks,
+    read_ids,
+    read_keys,
+    read_position,
+)
+from flowgauge.processors.key_state import Key, KeyState, restored
+from flowgauge.processors.panes import pane_end
+from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.schemas.errors import LogMismatch, OffsetGap
+from flowgauge.schemas.ids import incident_id, transition_id
+from flowgauge.schemas.sample import Sample, SampleMessage
+from flowgauge.schemas.transition import ExampleRun, Transition
+
+AHEAD_MAX_MS = 10_000  # an event further ahead of its append time is skewed: counted, not admitted
+KEYS_MAX = 1_000_000  # keys of one samples partition; past it samples of new keys are counted as dropped
+TOLD_IDS_MAX = 2_000  # ids of one immediate rule and key that are remembered against re-sends
+
+Place = tuple[str, Key]  # (rule uid, key)
+
+
+@dataclass(slots=True)
+class DetectorCounts:
+    """What one call counted."""
+
+    samples: int = 0
+    late: int = 0
+    skewed: int = 0
+    resent: int = 0
+    keys_refused: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one call changed: commit state and transitions as one."""
+
+    state: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    transitions: list[Transition] = field(default_factory=list[Transition])
+    counts: DetectorCounts = field(default_factory=DetectorCounts)
+
+
+class Detector:
+    """The state of one samples partition. `rulesets` must know each version before its samples come."""
+
+    def __init__(
+        self,
+        *,
+        log_id: str,
+        sources: int,
+        rulesets: Mapping[int, RuleSet],
+        state: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._rulesets = rulesets
+        self._position = _position(log_id, sources, read_position(state or {}))
+        self._active = self._ruleset(self._position.active_version)
+        self._active_uids = _uids(self._active)
+        self._finished: set[int] = set()
+        self._keys: dict[Place, KeyState] = {}
+        self._parts: dict[Place, int] = {}
+        self._heap: list[tuple[int, int, str, Key, str]] = []
+        self._chunks: dict[int, int] = {}  # number → clock at which its samples have been applied
+        self._aside: dict[int, list[tuple[int, Sample]]] = {}  # rules version → (source, sample), until in force
+        self._told: dict[str, dict[str, int]] = {}
+        self._dirty: set[Place] = set()
+        self._new_waiting: list[tuple[int, tuple[int, int, Sample]]] = []
+        self._out = Outcome()
+        if state:
+            self._restore(state)
+
+    @property
+    def clock_ms(self) -> int:
+        """The slowest source's clock; -1 until every source has been heard of."""
+        clocks = [
+            position.clock_ms for source, position in enumerate(self._position.sources) if source not in self._finished
+        ]
+        return min(clocks) if clocks else max(position.clock_ms for position in self._position.sources)
+
+    @property
+    def active_version(self) -> int:
+        """The rule set in force."""
+        return self._active.version
+
+    @property
+    def keys(self) -> int:
+        """How many (rule, key) are held."""
+        return len(self._keys)
+
+    def next_offset(self, source: int) -> int:
+        """Return the offset from which `source` goes on."""
+        return self._position.sources[source].next_offset
+
+    def apply(self, messages: Sequence[SampleMessage]) -> Outcome:
+        """Take messages, evaluate every pane that became final, and return what changed.
+
+        Raises OffsetGap where samples are missing, LogMismatch for samples of another log.
+        """
+        for message in messages:
+            self._take(message)
+        return self._advance(self.clock_ms)
+
+    def finish(self, source: int) -> Outcome:
+        """Take `source` as over: it no longer holds the clock. For replays of files."""
+        self._finished.add(source)
+        return self._advance(self.clock_ms)
+
+    def advance_to(self, clock_ms: int) -> Outcome:
+        """Evaluate every pane that is final at `clock_ms`, past the sources' own clocks. For replays of files."""
+        return self._advance(clock_ms)
+
+    # ── taking samples ──
+
+    def _take(self, message: SampleMessage) -> None:
+        position = self._position.sources[self._known_source(message)]
+        if message.start > position.next_offset and position.clock_ms >= 0:
+            raise OffsetGap(
+                f"source {message.source}: samples of offsets {position.next_offset} to {message.start - 1} are "
+                f"missing; match again from offset {position.next_offset}"
+            )
+        if message.end <= position.next_offset:
+            self._out.counts.resent += len(message.samples)
+            return
+        self._note_version(message, position)
+        rules = self._ruleset(message.rules_version).rules
+        clock_ms = position.clock_ms
+        for sample in message.samples:
+            if sample.offset < position.next_offset:
+                self._out.counts.resent += 1
+            else:
+                if sample.append_ms < clock_ms:  # the matcher began anew without this source's clock
+                    sample = msgspec.structs.replace(sample, append_ms=clock_ms)
+                self._take_sample(sample, rules[sample.rule], message.source, message.rules_version)
+        position.next_offset = message.end
+        position.clock_ms = max(clock_ms, message.clock_ms)
+
+    def _known_source(self, message: SampleMessage) -> int:
+        if message.log_id != self._position.log_id:
+            raise LogMismatch(
+                f"samples of log {message.log_id} in a detector of log {self._position.log_id}: "
+                "the events topic was recreated; reset the detector's state to start anew"
+            )
+        if message.source >= len(self._position.sources):
+            raise LogMismatch(
+                f"samples of source partition {message.source}, but the source set has "
+                f"{len(self._position.sources)} partitions: announce the larger source set first"
+            )
+        return message.source
+
+    def _note_version(self, message: SampleMessage, position: SourcePosition) -> None:
+        """Note that a source reached a version's marker; a version it skipped counts as reached there too."""
+        if message.rules_version == position.rules_version:
+            return
+        for version in range(position.rules_version + 1, message.rules_version + 1):
+            if version in self._rulesets:
+                self._position.switches.setdefault(version, {})[message.source] = message.switched_ms
+        position.rules_version = message.rules_version
+
+    def _take_sample(self, sample: Sample, rule: CompiledRule, source: int, version: int) -> None:
+        if not self._is_in_force(rule.uid, version):
+            self._aside.setdefault(version, []).append((source, sample))
+            self._new_waiting.append((sample.append_ms, (source, version, sample)))
+            return
+        counts = self._out.counts
+        counts.samples += 1
+        if not rule.kind.window_ms:
+            self._tell_at_once(sample, rule)
+            return
+        late_by_ms = sample.append_ms - sample.occurred_us // 1000
+        if late_by_ms < -AHEAD_MAX_MS:
+            counts.skewed += 1
+            return
+        state = self._key_state(rule, sample.key)
+        if state is None:
+            counts.keys_refused += 1
+        elif late_by_ms > rule.rule.allowed_lateness:
+            self._count_late(state, sample)
+        else:
+            end_ms = state.wait(sample, source)
+            self._new_waiting.append((end_ms + rule.rule.allowed_lateness, (source, version, sample)))
+            if state.wake_ms is None or end_ms < state.wake_ms:
+                self._wake_at(state, end_ms)
+
+    def _is_in_force(self, uid: str, version: int) -> bool:
+        """Tell whether a rule of a set that is yet to come means the same in every set until then.
+
+        Such a rule's samples are taken at once, because its panes go on over the switch. Others stand aside until
+        their set is in force. Neither depends on how far the sources happen to have been read.
+        """
+        active = self._active.version
+        return version <= active or (
+            uid in self._active_uids
+            and all(uid in _uids(self._ruleset(between)) for between in self._versions(active, version))
+        )
+
+    def _versions(self, active: int, version: int) -> list[int]:
+        return [between for between in range(active + 1, version + 1) if between in self._rulesets]
+
+    def _count_late(self, state: KeyState, sample: Sample) -> None:
+        self._out.counts.late += 1
+        state.count_late(sample.append_ms)
+        self._dirty.add((state.rule.uid, sample.key))
+        if state.wake_ms is None:
+            self._wake(state)
+
+    def _key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
+        place = (rule.uid, key)
+        state = self._keys.get(place)
+        if state is None:
+            if len(self._keys) >= KEYS_MAX:
+                return None
+            state = self._keys[place] = KeyState(rule, key, rule.kind.new_window())
+        return state
+
+    # ── immediate events ──
+
+    def _tell_at_once(self, sample: Sample, rule: CompiledRule) -> None:
+        name = ids_name(rule.uid, sample.key)
+        told = self._told.setdefault(name, {})
+        if sample.event_id in told:
+            return
+        told[sample.event_id] = sample.append_ms
+        if len(told) > TOLD_IDS_MAX:
+            del told[next(iter(told))]  # the oldest; a twin after this many others makes the same ids anyway
+        self._out.state[name] = encode(told)
+        at_ms = sample.occurred_us // 1000
+        change = Change("inactive", "firing", 0, at_ms, "")
+        example = ExampleRun(sample.occurred_us, sample.event_id, sample.run, sample.flow)
+        reading = Reading(Verdict.BREACH, "the event happened", samples=1, examples=[example])
+        self._emit(rule, (*sample.key, sample.event_id), change, at_ms=at_ms, reading=reading, late_samples=0)
+
+    # ── evaluating ──
+
+    def _advance(self, clock_ms: int) -> Outcome:
+        while True:
+            final_ms = self._heap[0][0] if self._heap else None
+            switch = self._next_switch()
+            if switch is not None and switch[0] <= clock_ms and (final_ms is None or switch[0] < final_ms):
+                self._switch(*switch)
+            elif final_ms is not None and final_ms <= clock_ms:
+                self._evaluate_next()
+            else:
+                return self._finish_step(clock_ms)
+
+    def _evaluate_next(self) -> None:
+        _, end_ms, _, key, uid = heapq.heappop(self._heap)
+        place = (uid, key)
+        state = self._keys.get(place)
+        if state is None or state.wake_ms != end_ms:
+            return  # an earlier wake-up took its place, or the rule is gone
+        state.wake_ms = None
+        reading, change = state.evaluate(end_ms)
+        late_samples = state.late_samples(end_ms) if state.late else 0
+        if change is not None:
+            self._emit(state.rule, key, change, at_ms=end_ms, reading=reading, late_samples=late_samples)
+        self._dirty.add(place)
+        if state.is_blank:
+            del self._keys[place]
+        else:
+            self._wake(state)
+
+    def _wake(self, state: KeyState) -> None:
+        end_ms = state.next_end_ms()
+        if end_ms is not None:
+            self._wake_at(state, end_ms)
+
+    def _wake_at(self, state: KeyState, end_ms: int) -> None:
+        state.wake_ms = end_ms
+        rule = state.rule
+        item = (end_ms + rule.rule.allowed_lateness, end_ms, rule.rule.name, state.key, rule.uid)
+        heapq.heappush(self._heap, item)
+
+    def _emit(
+        self, rule: CompiledRule, key: Key, change: Change, *, at_ms: int, reading: Reading, late_samples: int
+    ) -> None:
+        tenant, written = key[0], rule.rule
+        incident = incident_id(tenant, written.name, key[1:], change.opened_at_ms)
+        transition = Transition(
+            transition_id=transition_id(incident, change.seq, change.to_state),
+            incident_id=incident,
+            seq=change.seq,
+            tenant=tenant,
+            rule=written.name,
+            rule_kind=rule.kind.name,
+            rules_version=self._active.version,
+            key=rule.key_object(key),
+            from_state=change.from_state,
+            to_state=change.to_state,
+            at_ms=at_ms,
+            opened_at_ms=change.opened_at_ms,
+            reason=change.cause or reading.reason,
+            value=reading.value,
+            threshold=reading.threshold,
+            samples=reading.samples,
+            late_samples=late_samples,
+            window_ms=rule.kind.window_ms,
+            examples=list(reading.examples),
+            severity=written.severity,
+            labels=dict(written.labels),
+            summary=written.summary,
+            notify=list(written.notify),
+        )
+        self._out.transitions.append(transition)
+
+    # ── rule sets ──
+
+    def _ruleset(self, version: int) -> RuleSet:
+        return self._rulesets[version] if version else RuleSet()
+
+    def _next_switch(self) -> tuple[int, int] | None:
+        """Return (time, version) of the next rule set, once every source has announced it."""
+        if not self._position.switches:
+            return None
+        version = min(self._position.switches)
+        announced = self._position.switches[version]
+        if len(announced) + len(self._finished - announced.keys()) < len(self._position.sources):
+            return None
+        return max(announced.values()), version
+
+    def _switch(self, at_ms: int, version: int) -> None:
+        """Put rule set `version` in force: the same for every split of the log, since `at_ms` stands in it."""
+        del self._position.switches[version]
+        self._position.active_version = version
+        self._active = self._ruleset(version)
+        self._active_uids = _uids(self._active)
+        by_uid = {item.uid: item for item in self._active.rules}
+        by_name = {(item.rule.tenant, item.rule.name): item for item in self._active.rules}
+        for place, state in list(self._keys.items()):
+            if place[0] in by_uid:
+                state.rule = by_uid[place[0]]
+            else:
+                self._retire(place, state, by_name, at_ms)
+        for source, sample in self._aside.pop(version, []):
+            self._take_sample(sample, self._active.rules[sample.rule], source, version)
+
+    def _retire(
+        self, place: Place, state: KeyState, by_name: Mapping[tuple[str, str], CompiledRule], at_ms: int
+    ) -> None:
+        """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
+        del self._keys[place]
+        self._dirty.add(place)
+        heir = by_name.get((state.rule.rule.tenant, state.rule.rule.name))
+        is_open = state.alert.state not in {"inactive", "pending"}
+        if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.kind.window_ms:
+            kept = self._key_state(heir, place[1])
+            if kept is not None:
+                kept.alert = state.alert
+                self._dirty.add((heir.uid, place[1]))
+                self._wake(kept)
+                return
+        reason = "the rule was removed" if heir is None else "the rule was changed"
+        change = close(state.alert, at_ms, reason)
+        if change is not None:
+            reading = Reading(Verdict.HELD, reason)
+            self._emit(state.rule, place[1], change, at_ms=at_ms, reading=reading, late_samples=0)
+
+    # ── storing ──
+
+    def _finish_step(self, clock_ms: int) -> Outcome:
+        out, self._out = self._out, Outcome()
+        self._write_chunks(out, clock_ms)
+        for place in self._dirty:
+            state = self._keys.get(place)
+            stored = self._parts.pop(place, 0)
+            name = key_name(*place)
+            if state is None:
+                out.state.update({f"{name}/{number}": None for number in range(stored)})
+            else:
+                written, self._parts[place] = parts_of(name, state.record(), stored)
+                out.state.update(written)
+        self._dirty.clear()
+        out.state[POSITION] = encode(self._position)
+        return out
+
+    def _write_chunks(self, out: Outcome, clock_ms: int) -> None:
+        for number, final_ms in list(self._chunks.items()):
+            if final_ms <= clock_ms and not self._aside:
+                del self._chunks[number]
+                out.state[chunk_name(number)] = None
+        waiting = [item for item in self._new_waiting if item[0] > clock_ms or item[1][1] in self._aside]
+        self._new_waiting.clear()
+        for chunk in chunks_of(waiting):
+            number = self._position.next_chunk
+            self._position.next_chunk += 1
+            self._chunks[number] = chunk.final_ms
+            out.state[chunk_name(number)] = encode(chunk)
+
+    def _restore(self, state: Mapping[str, bytes]) -> None:
+        rules = {item.uid: item for version in sorted(self._rulesets) for item in self._rulesets[version].rules}
+        rules.update({item.uid: item for item in self._active.rules})
+        for record, parts in read_keys(state):
+            place = (record.uid, record.key)
+            self._keys[place] = restored(record, rules[record.uid])
+            self._parts[place] = parts
+        self._told = read_ids(state)
+        for number, chunk in read_chunks(state):
+            self._chunks[number] = chunk.final_ms
+            for source, version, sample in chunk.samples:
+                self._restore_waiting(source, version, sample)
+        for key_state in self._keys.values():
+            self._wake(key_state)
+
+    def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
+        rule = self._ruleset(version).rules[sample.rule]
+        if not self._is_in_force(rule.uid, version):
+            self._aside.setdefault(version, []).append((source, sample))
+        elif rule.uid in self._active_uids and rule.kind.window_ms:
+            end_ms = pane_end(sample.occurred_us // 1000, rule.kind.pane_ms)
+            is_applied = end_ms + rule.rule.allowed_lateness <= self.clock_ms
+            state = None if is_applied else self._key_state(rule, sample.key)
+            if state is not None:
+                state.wait(sample, source)
+
+
+def _position(log_id: str, sources: int, stored: PositionRecord | None) -> PositionRecord:
+    if stored is None:
+        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {}, 0)
+    if stored.log_id != log_id or len(stored.sources) != sources:
+        raise LogMismatch(
+            f"the detector's state belongs to log {stored.log_id} with {len(stored.sources)} source partitions, "
+            f"this log is {log_id} with {sources}: restore the log that belongs to it, or start with a new one"
+        )
+    return stored
+
+
+def _uids(ruleset: RuleSet) -> set[str]:
+    return {item.uid for item in ruleset.rules}

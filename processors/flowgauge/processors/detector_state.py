@@ -1,0 +1,122 @@
+"""How the detector's state is stored: records of the state topic, each under 256 kB.
+
+position              one record: every source's offset, clock and rules version; counters of chunks
+k/UID/KEY/PART        one (rule, key); long ones in parts
+w/NUMBER              samples that one step brought and that wait for their pane; dropped when all are final
+i/UID/TENANT          the ids an immediate `event` rule has told of lately
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from flowgauge.processors.key_state import Key, KeyRecord
+from flowgauge.schemas.ids import digest
+from flowgauge.schemas.sample import Sample
+from flowgauge.transport.log import STATE_RECORD_BYTES_MAX
+
+PART_BYTES_MAX = STATE_RECORD_BYTES_MAX - 1_024  # leaves room for a record's key and headers
+CHUNK_SAMPLES_MAX = 512  # at up to ~450 bytes each a chunk stays under the limit
+
+POSITION = "position"
+
+
+class SourcePosition(msgspec.Struct, array_like=True, gc=False):
+    """How far one source was read."""
+
+    next_offset: int = 0
+    clock_ms: int = -1  # before anything was read
+    rules_version: int = 0
+
+
+class PositionRecord(msgspec.Struct, array_like=True):
+    """Where the detector stands. `switches`: version → source → clock at its marker, until it is in force."""
+
+    log_id: str
+    sources: list[SourcePosition]
+    active_version: int
+    switches: dict[int, dict[int, int]]
+    next_chunk: int
+
+
+class Chunk(msgspec.Struct, array_like=True):
+    """Waiting samples of one step, with their source and the rule set their rule index means."""
+
+    final_ms: int  # the clock at which all of them have been applied
+    samples: list[tuple[int, int, Sample]]  # (source, rules version, sample)
+
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
+_decode_key = msgspec.msgpack.Decoder(KeyRecord).decode
+_decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
+_decode_ids = msgspec.msgpack.Decoder(dict[str, int]).decode
+
+
+def key_name(uid: str, key: Key) -> str:
+    """Return the name under which the parts of (rule, key) are stored; keys may hold any text."""
+    return f"k/{uid}/{digest(list(key))}"
+
+
+def chunk_name(number: int) -> str:
+    """Return the name of chunk `number`."""
+    return f"w/{number}"
+
+
+def ids_name(uid: str, key: Key) -> str:
+    """Return the name of the ids that an immediate rule told of for a key."""
+    return f"i/{uid}/{digest(list(key))}"
+
+
+def parts_of(name: str, record: KeyRecord, stored_parts: int) -> tuple[dict[str, bytes | None], int]:
+    """Return the records to write for a key, deletions of parts it no longer has, and how many it has now."""
+    blob = encode(record)
+    parts = [blob[start : start + PART_BYTES_MAX] for start in range(0, len(blob), PART_BYTES_MAX)]
+    written: dict[str, bytes | None] = {f"{name}/{number}": part for number, part in enumerate(parts)}
+    written.update({f"{name}/{number}": None for number in range(len(parts), stored_parts)})
+    return written, len(parts)
+
+
+def read_position(state: Mapping[str, bytes]) -> PositionRecord | None:
+    """Return the stored position; None where the group never committed."""
+    stored = state.get(POSITION)
+    return _decode_position(stored) if stored is not None else None
+
+
+def read_keys(state: Mapping[str, bytes]) -> Iterator[tuple[KeyRecord, int]]:
+    """Yield each stored key with the number of its parts."""
+    parts: dict[str, dict[int, bytes]] = {}
+    for name, value in state.items():
+        if name.startswith("k/"):
+            stem, _, number = name.rpartition("/")
+            parts.setdefault(stem, {})[int(number)] = value
+    for found in parts.values():
+        yield _decode_key(b"".join(found[number] for number in range(len(found)))), len(found)
+
+
+def read_chunks(state: Mapping[str, bytes]) -> Iterator[tuple[int, Chunk]]:
+    """Yield the stored chunks by number, in the order they were written."""
+    names = sorted(int(name.removeprefix("w/")) for name in state if name.startswith("w/"))
+    for number in names:
+        yield number, _decode_chunk(state[chunk_name(number)])
+
+
+def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
+    """Return the ids told of lately, by their record's name."""
+    return {name: _decode_ids(value) for name, value in state.items() if name.startswith("i/")}
+
+
+def chunks_of(waiting: Sequence[tuple[int, tuple[int, int, Sample]]]) -> Iterator[Chunk]:
+    """Yield `waiting`, pairs of (final_ms, sample), as chunks that each fit a record."""
+    for start in range(0, len(waiting), CHUNK_SAMPLES_MAX):
+        yield from _fitting(waiting[start : start + CHUNK_SAMPLES_MAX])
+
+
+def _fitting(waiting: Sequence[tuple[int, tuple[int, int, Sample]]]) -> Iterator[Chunk]:
+    chunk = Chunk(max(final_ms for final_ms, _ in waiting), [sample for _, sample in waiting])
+    if len(waiting) == 1 or len(encode(chunk)) <= PART_BYTES_MAX:
+        yield chunk
+        return
+    middle = len(waiting) // 2  # long names and keys: halve until it fits
+    yield from _fitting(waiting[:middle])
+    yield from _fitting(waiting[middle:])

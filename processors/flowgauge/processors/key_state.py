@@ -1,0 +1,116 @@
+"""What the detector holds for one (rule, key): its window, its alert, samples that wait for their pane."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from flowgauge.processors.alert_state import Alert, Change, next_timer_ms, step
+from flowgauge.processors.kinds import Window
+from flowgauge.processors.panes import pane_end, pane_end_at_or_after
+from flowgauge.processors.reading import Reading
+from flowgauge.processors.ruleset import CompiledRule
+from flowgauge.schemas.sample import Sample
+
+Key = tuple[str, ...]
+Waiting = tuple[int, str, int, int, Sample]  # (occurred µs, event id, source, offset): the order of application
+
+
+class KeyRecord(msgspec.Struct, array_like=True, gc=False):
+    """A key's state as stored."""
+
+    uid: str
+    key: Key
+    window: Any
+    alert: Alert
+    late: list[tuple[int, int]]
+    evaluated_ms: int
+
+
+@dataclass(slots=True)
+class KeyState:
+    """One (rule, key). `waiting` is by pane end; `wake_ms` is the pane end in the detector's heap, if any."""
+
+    rule: CompiledRule
+    key: Key
+    window: Window
+    alert: Alert = field(default_factory=Alert)
+    waiting: dict[int, list[Waiting]] = field(default_factory=dict[int, list[Waiting]])
+    late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
+    evaluated_ms: int = 0
+    wake_ms: int | None = None
+
+    def wait(self, sample: Sample, source: int) -> int:
+        """Keep `sample` until its pane is final; return that pane's end."""
+        end_ms = pane_end(sample.occurred_us // 1000, self.rule.kind.pane_ms)
+        place = (sample.occurred_us, sample.event_id, source, sample.offset, sample)
+        self.waiting.setdefault(end_ms, []).append(place)
+        return end_ms
+
+    def count_late(self, append_ms: int) -> int:
+        """Count a late sample on the pane that holds its append time; return that pane's end."""
+        end_ms = pane_end(append_ms, self.rule.kind.pane_ms)
+        self.late[end_ms] = self.late.get(end_ms, 0) + 1
+        return end_ms
+
+    def late_samples(self, end_ms: int) -> int:
+        """Return how many late samples the window `[end_ms - within, end_ms)` saw arrive; forget older ones."""
+        from_ms = end_ms - self.rule.kind.window_ms
+        self.late = {end: count for end, count in self.late.items() if end > from_ms}
+        return sum(count for end, count in self.late.items() if end <= end_ms)
+
+    def evaluate(self, end_ms: int) -> tuple[Reading, Change | None]:
+        """Apply the final pane that ends at `end_ms`, read the window and move the alert."""
+        waiting = self.waiting.pop(end_ms, None)
+        if waiting:
+            self.window.add(end_ms, distinct(waiting))
+        reading = self.window.read(end_ms)
+        self.evaluated_ms = end_ms
+        return reading, step(self.alert, reading.verdict, end_ms, self.rule.policy)
+
+    def next_end_ms(self) -> int | None:
+        """Return the next pane end at which something can change without new samples."""
+        pane = self.rule.kind.pane_ms
+        ends = list(self.waiting)
+        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy))
+        ends += [pane_end_at_or_after(ms, pane) for ms in moments if ms is not None and ms > self.evaluated_ms]
+        if not ends and self.late:
+            ends.append(max(self.late) + self.rule.kind.window_ms)  # then there is nothing left to show
+        return min(ends, default=None)
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is open, nothing is held: the key can be forgotten."""
+        return self.alert.state == "inactive" and not self.waiting and not self.late and self.next_end_ms() is None
+
+    def record(self) -> KeyRecord:
+        """Return what is stored. Waiting samples are stored apart, with the step that brought them."""
+        return KeyRecord(
+            self.rule.uid, self.key, self.window.dump(), self.alert, list(self.late.items()), self.evaluated_ms
+        )
+
+
+def restored(record: KeyRecord, rule: CompiledRule) -> KeyState:
+    """Return the key state that `record` holds."""
+    return KeyState(
+        rule,
+        record.key,
+        rule.kind.load_window(record.window),
+        record.alert,
+        late=dict(record.late),
+        evaluated_ms=record.evaluated_ms,
+    )
+
+
+def distinct(waiting: list[Waiting]) -> Sequence[Sample]:
+    """Return a final pane's samples in (occurred, id, source, offset) order; of equal ids the first counts."""
+    waiting.sort(key=_place)
+    found: dict[str, Sample] = {}
+    for _, event_id, _, _, sample in waiting:
+        found.setdefault(event_id, sample)
+    return list(found.values())
+
+
+def _place(item: Waiting) -> tuple[int, str, int, int]:
+    return item[:4]

@@ -1,0 +1,62 @@
+"""The panes of a counting window: per pane how many there were, how many of them count, and a few examples."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
+
+
+def example_of(sample: Sample) -> ExampleRun:
+    """Return the run behind a sample."""
+    return ExampleRun(sample.occurred_us, sample.event_id, sample.run, sample.flow)
+
+
+class CountedPanes:
+    """A queue of `[end, total, counted, examples]`, oldest first, with running sums."""
+
+    __slots__ = ("_panes", "_window_ms", "counted", "total")
+
+    def __init__(self, window_ms: int, dumped: Sequence[Any] = ()) -> None:
+        self._window_ms = window_ms
+        self._panes: deque[tuple[int, int, int, list[ExampleRun]]] = deque()
+        self.total = 0
+        self.counted = 0
+        for end_ms, total, counted, examples in dumped:
+            self.add(end_ms, total, counted=counted, examples=[ExampleRun(*example) for example in examples])
+
+    def add(self, end_ms: int, total: int, *, counted: int, examples: list[ExampleRun]) -> None:
+        """Add to the pane that ends at `end_ms`, which is the newest or one of the newest."""
+        if not total:
+            return
+        self.total += total
+        self.counted += counted
+        if self._panes and self._panes[-1][0] == end_ms:
+            _, old_total, old_counted, old_examples = self._panes.pop()
+            total, counted, examples = total + old_total, counted + old_counted, old_examples + examples
+        self._panes.append((end_ms, total, counted, examples[:EXAMPLES_MAX]))
+
+    def expire(self, end_ms: int) -> None:
+        """Forget panes that lie before `[end_ms - window, end_ms)`."""
+        while self._panes and self._panes[0][0] <= end_ms - self._window_ms:
+            _, total, counted, _ = self._panes.popleft()
+            self.total -= total
+            self.counted -= counted
+
+    def next_expiry_ms(self) -> int | None:
+        """Return the pane end at which the oldest pane has left the window."""
+        return self._panes[0][0] + self._window_ms if self._panes else None
+
+    def examples(self) -> list[ExampleRun]:
+        """Return the smallest examples by time and id."""
+        found: list[ExampleRun] = []
+        for _, _, _, examples in self._panes:
+            found += examples
+            if len(found) >= EXAMPLES_MAX:
+                break
+        return sorted(found, key=lambda run: (run.occurred_us, run.event_id))[:EXAMPLES_MAX]
+
+    def dump(self) -> list[Any]:
+        """Return the panes in types that msgpack has."""
+        return [list(pane) for pane in self._panes]

@@ -1,0 +1,90 @@
+"""`event`: fires when a matching event happens, or when it happens `times` in `within`.
+
+    {}                         each event is an incident of its own: told at once, closed without a message
+    {times: 3, within: 10m}    ·  ·   ···      firing while the window holds >= 3
+
+The first form waits for nothing: no pane, no lateness test. The event id is part of its key, so the same event
+makes the same incident however often it is sent.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, cast
+
+from pydantic import Field, model_validator
+
+from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
+from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.schemas.event import Event
+from flowgauge.schemas.rule import DurationMs
+from flowgauge.schemas.sample import Sample
+
+SEEN = "seen"
+
+
+class EventHappened(Kind):
+    """The fields of `event`."""
+
+    name: ClassVar[str] = "event"
+
+    times: Annotated[int, Field(ge=1)] | None = None
+    within: Annotated[DurationMs, Field(ge=1_000)] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "EventHappened":
+        if (self.times is None) != (self.within is None):
+            raise ValueError("`times` and `within` go together: write both, or neither to be told of each event")
+        return self
+
+    @property
+    def window_ms(self) -> int:
+        """The length of `within`; 0 when each event is told at once."""
+        return self.within or 0
+
+    def outcome(self, event: Event) -> str | None:  # noqa: ARG002  # every match counts
+        """Every matching event counts."""
+        return SEEN
+
+    def new_window(self) -> Window:
+        """Return an empty window."""
+        return EventWindow(self, CountedPanes(self.window_ms))
+
+    def load_window(self, dumped: Any) -> Window:
+        """Return the window that was dumped."""
+        return EventWindow(self, CountedPanes(self.window_ms, cast("Sequence[Any]", dumped)))
+
+
+class EventWindow:
+    """How often it happened in the last `within`."""
+
+    __slots__ = ("_panes", "_times")
+
+    def __init__(self, rule: EventHappened, panes: CountedPanes) -> None:
+        self._times = rule.times or 1
+        self._panes = panes
+
+    def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
+        """Count a final pane."""
+        self._panes.add(end_ms, len(samples), counted=len(samples), examples=[example_of(sample) for sample in samples])
+
+    def read(self, end_ms: int) -> Reading:
+        """Return the count over the window. No event is a count of 0, not missing data."""
+        self._panes.expire(end_ms)
+        count = self._panes.total
+        breached = count >= self._times
+        return Reading(
+            Verdict.BREACH if breached else Verdict.CLEAR,
+            "happened often enough" if breached else "happens less often than the threshold",
+            float(count),
+            threshold=float(self._times),
+            samples=count,
+            examples=self._panes.examples(),
+        )
+
+    def next_change_ms(self) -> int | None:
+        """Return when the oldest pane leaves."""
+        return self._panes.next_expiry_ms()
+
+    def dump(self) -> Any:
+        """Return the panes."""
+        return self._panes.dump()

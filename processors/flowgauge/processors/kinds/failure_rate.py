@@ -1,0 +1,118 @@
+"""`failure_rate`: fires while the share of failed runs among finished ones is above a threshold.
+
+    finished   ✓ ✓ ✗ ✓ ✗ ✗ ✗ ✓ ✓ ✓ ✓          above: 20%, clear_below: 10%, min_samples: 5
+    rate       held…… 40% 50% … 18% … 8%
+    alert                firing ………………… resolved
+
+Rule: at a pane end, breach if failed / finished > `above`; clear if < `clear_below` (without one: if not above);
+fewer than `min_samples` finished runs hold the alert as it is.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, cast
+
+from pydantic import Field, model_validator
+
+from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
+from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.schemas.event import Event, State
+from flowgauge.schemas.rule import DurationMs, Share
+from flowgauge.schemas.sample import Sample
+
+FAILED = "failed"
+FINISHED = "finished"
+
+
+class FailureRate(Kind):
+    """The fields of `failure_rate`."""
+
+    name: ClassVar[str] = "failure_rate"
+    default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
+
+    above: Share
+    within: Annotated[DurationMs, Field(ge=1_000)]
+    min_samples: Annotated[int, Field(ge=1)] = 5
+    clear_below: Share | None = None
+    failures: tuple[State, ...] = ("failed", "crashed")
+    finished: tuple[State, ...] = ("completed", "failed", "crashed")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "FailureRate":
+        if self.above >= 1:
+            raise ValueError("`above: 100%` can never fire: a rate is never above 100%")
+        if self.clear_below is not None and self.clear_below > self.above:
+            raise ValueError("`clear_below` lies over `above`: write it at or below")
+        if self.clear_below == 0:
+            raise ValueError("`clear_below: 0%` can never clear: a rate is never below 0%")
+        if not set(self.failures) <= set(self.finished):
+            raise ValueError("each of `failures` must also be in `finished`")
+        return self
+
+    @property
+    def window_ms(self) -> int:
+        """The length of `within`."""
+        return self.within
+
+    @property
+    def states(self) -> frozenset[str | None] | None:
+        """Finished runs only."""
+        return frozenset(self.finished)
+
+    def outcome(self, event: Event) -> str | None:
+        """Return whether a finished run failed."""
+        if event.state not in self.finished:
+            return None
+        return FAILED if event.state in self.failures else FINISHED
+
+    def new_window(self) -> Window:
+        """Return an empty window."""
+        return FailureRateWindow(self, CountedPanes(self.within))
+
+    def load_window(self, dumped: Any) -> Window:
+        """Return the window that was dumped."""
+        return FailureRateWindow(self, CountedPanes(self.within, cast("Sequence[Any]", dumped)))
+
+
+class FailureRateWindow:
+    """Finished and failed runs of the last `within`."""
+
+    __slots__ = ("_panes", "_rule")
+
+    def __init__(self, rule: FailureRate, panes: CountedPanes) -> None:
+        self._rule = rule
+        self._panes = panes
+
+    def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
+        """Count a final pane."""
+        failed = [example_of(sample) for sample in samples if sample.outcome == FAILED]
+        self._panes.add(end_ms, len(samples), counted=len(failed), examples=failed)
+
+    def read(self, end_ms: int) -> Reading:
+        """Return the failure rate over the window."""
+        self._panes.expire(end_ms)
+        rule, finished = self._rule, self._panes.total
+        if not finished:
+            return Reading(Verdict.EMPTY, "no run finished in the window", threshold=rule.above)
+        rate = self._panes.counted / finished
+        verdict, reason = self._judge(rate, finished)
+        examples = self._panes.examples()
+        return Reading(verdict, reason, rate, threshold=rule.above, samples=finished, examples=examples)
+
+    def _judge(self, rate: float, finished: int) -> tuple[Verdict, str]:
+        rule = self._rule
+        if finished < rule.min_samples:
+            return Verdict.HELD, f"fewer than {rule.min_samples} runs finished"
+        if rate > rule.above:
+            return Verdict.BREACH, "failure rate above threshold"
+        if rule.clear_below is not None and rate >= rule.clear_below:
+            return Verdict.BETWEEN, "failure rate between clear_below and above"
+        return Verdict.CLEAR, "failure rate back below threshold"
+
+    def next_change_ms(self) -> int | None:
+        """Return when the oldest pane leaves."""
+        return self._panes.next_expiry_ms()
+
+    def dump(self) -> Any:
+        """Return the panes."""
+        return self._panes.dump()

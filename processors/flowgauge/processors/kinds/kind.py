@@ -1,0 +1,67 @@
+"""What a kind of rule is: how it names events (matcher) and how it reads a window (detector).
+
+To add a kind: one file with its fields and its window, and one line in the registry of this package.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+from flowgauge.processors.panes import pane_ms
+from flowgauge.processors.reading import Reading
+from flowgauge.schemas.event import Event
+from flowgauge.schemas.rule import Written
+from flowgauge.schemas.sample import Sample
+
+
+class Window(Protocol):
+    """What one (rule, key) remembers. Pure: time is a parameter, everything else came as samples."""
+
+    def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
+        """Take the final pane that ends at `end_ms`: samples in (occurred, id) order, ids distinct."""
+        ...
+
+    def read(self, end_ms: int) -> Reading:
+        """Return the reading over `[end_ms - within, end_ms)`; ends never go backwards."""
+        ...
+
+    def next_change_ms(self) -> int | None:
+        """Return the next pane end at which the reading may differ without new samples."""
+        ...
+
+    def dump(self) -> Any:
+        """Return what `Kind.load_window` needs, in types that msgpack has."""
+        ...
+
+
+class Kind(Written):
+    """The fields of one kind under `when`, and its behaviour."""
+
+    name: ClassVar[str]
+    default_event_kinds: ClassVar[tuple[str, ...] | None] = None  # `match.kind` where the rule has none
+
+    @property
+    def window_ms(self) -> int:
+        """How far back the rule looks; 0 for a kind that is told at once."""
+        raise NotImplementedError
+
+    @property
+    def pane_ms(self) -> int:
+        """The size of its panes."""
+        return pane_ms(self.window_ms)
+
+    @property
+    def states(self) -> frozenset[str | None] | None:
+        """The states of events that can be samples; None when the state does not matter."""
+        return None
+
+    def outcome(self, event: Event) -> str | None:
+        """Return what this kind calls a matching event, None when it means nothing to it."""
+        raise NotImplementedError
+
+    def new_window(self) -> Window:
+        """Return an empty window."""
+        raise NotImplementedError
+
+    def load_window(self, dumped: Any) -> Window:
+        """Return the window that `Window.dump` described."""
+        raise NotImplementedError

@@ -1,0 +1,211 @@
+"""`late`: fires when at least N runs have not started `after` their scheduled time, within a window.
+
+    scheduled_for      deadline = scheduled_for + after
+         │────────────────│
+         ├── running ──┤                 in time: the slot is closed
+         ├─────────────────── running    late: counted once, at the deadline
+    sighted ──────────────────►          late, and still not started
+
+Rule: a slot is late if no start is seen with occurred <= deadline; breach if the window holds >= `at_least` late
+slots, by their deadlines. A slot is (flow, scheduled_for) and is judged once. Where the orchestrator emits no
+scheduled time (Prefect), its own `late` state is the sighting: the slot is the run and the deadline lies
+max(0, after - 15 s) after the sighting, because Prefect waits 15 s before it calls a run late. A slot first
+seen after its deadline is judged where it is first seen.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, cast
+
+import msgspec
+from pydantic import Field
+
+from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
+from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.panes import pane_end
+from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.schemas.event import Event
+from flowgauge.schemas.rule import DurationMs
+from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.transition import ExampleRun
+
+SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
+SLOTS_MAX = 20_000  # open or judged slots of one key; past it new slots are not watched and counted as overflow
+
+SCHEDULED = "scheduled"
+LATE = "late"
+STARTED = "started"
+CLOSED = "closed"
+
+_OUTCOMES: dict[str, str] = {
+    "scheduled": SCHEDULED,
+    "pending": SCHEDULED,
+    "late": LATE,
+    "running": STARTED,
+    "retrying": STARTED,
+    "paused": STARTED,
+    "completed": STARTED,
+    "failed": STARTED,
+    "crashed": CLOSED,  # ended without our having seen it run: a failure rule's matter, not lateness
+    "cancelling": CLOSED,
+    "cancelled": CLOSED,
+}
+
+
+class Late(Kind):
+    """The fields of `late`."""
+
+    name: ClassVar[str] = "late"
+    default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
+
+    after: DurationMs
+    at_least: Annotated[int, Field(ge=1)] = 1
+    within: Annotated[DurationMs, Field(ge=1_000)] = 15 * 60_000
+
+    @property
+    def window_ms(self) -> int:
+        """The length of `within`."""
+        return self.within
+
+    @property
+    def states(self) -> frozenset[str | None] | None:
+        """Every state says something about a slot."""
+        return frozenset(_OUTCOMES)
+
+    def outcome(self, event: Event) -> str | None:
+        """Return what the state says about the run's slot."""
+        if event.state is None:
+            return None
+        outcome = _OUTCOMES[event.state]
+        if outcome == SCHEDULED and event.scheduled_for is None:
+            return None
+        return outcome if event.run or event.scheduled_for else None
+
+    def new_window(self) -> Window:
+        """Return an empty window."""
+        return LateWindow(self, {}, CountedPanes(self.within))
+
+    def load_window(self, dumped: Any) -> Window:
+        """Return the window that was dumped."""
+        slots, panes = cast("tuple[list[Any], list[Any]]", dumped)
+        found = msgspec.convert(slots, list[_Slot])
+        return LateWindow(self, {slot.name: slot for slot in found}, CountedPanes(self.within, panes))
+
+
+class _Slot(msgspec.Struct, array_like=True, gc=False):
+    """One expected start. `judged` once its deadline has passed, or it started or closed in time."""
+
+    name: str
+    run: str
+    deadline_ms: int
+    example: ExampleRun
+    judged: bool = False
+    started: bool = False
+
+
+class LateWindow:
+    """The slots of one key and the late ones of the last `within`.
+
+    `_due` is a heap of (pane end, slot name): when an open slot is judged, and when a judged one is forgotten.
+    """
+
+    __slots__ = ("_by_run", "_due", "_late", "_rule", "_slots", "overflow")
+
+    def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
+        self._rule = rule
+        self._slots = slots
+        self._by_run = {slot.run: slot for slot in slots.values() if slot.run}
+        self._due = [(self._due_ms(slot), slot.name) for slot in slots.values()]
+        heapq.heapify(self._due)
+        self._late = late
+        self.overflow = 0
+
+    def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
+        """Take a final pane: open and close slots in event order, then judge those that are due."""
+        for sample in samples:
+            slot = self._slot_of(sample)
+            if slot is None or slot.judged or slot.started:
+                continue
+            if sample.outcome in {STARTED, CLOSED}:
+                slot.started = True
+                slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
+        self._pass_time(end_ms)
+
+    def _slot_of(self, sample: Sample) -> _Slot | None:
+        if sample.scheduled_ms is not None:
+            name = f"{sample.flow}@{sample.scheduled_ms}"
+            slot = self._slots.get(name)
+        else:
+            name = sample.run
+            slot = self._by_run.get(name)
+        if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
+            return slot
+        return self._open(name, sample)
+
+    def _open(self, name: str, sample: Sample) -> _Slot | None:
+        if len(self._slots) >= SLOTS_MAX:
+            self.overflow += 1
+            return None
+        slot = _Slot(name, sample.run, self._deadline_ms(sample), example_of(sample))
+        self._slots[name] = slot
+        if sample.run:
+            self._by_run[sample.run] = slot
+        heapq.heappush(self._due, (self._due_ms(slot), name))
+        return slot
+
+    def _deadline_ms(self, sample: Sample) -> int:
+        after_ms = self._rule.after
+        if sample.scheduled_ms is None:
+            return sample.occurred_us // 1000 + max(0, after_ms - SIGHTED_LATE_AFTER_MS)
+        return sample.scheduled_ms + after_ms
+
+    def _due_ms(self, slot: _Slot) -> int:
+        """Return the pane end at which something is to be done about `slot`.
+
+        A slot first seen after its deadline is judged in the pane of that first sight. A judged slot is kept for
+        one window more, because it is judged once and its run may still be heard of.
+        """
+        decided_ms = max(slot.deadline_ms, slot.example.occurred_us // 1000)
+        return pane_end(decided_ms + (self._rule.within if slot.judged else 0), self._rule.pane_ms)
+
+    def _pass_time(self, end_ms: int) -> None:
+        while self._due and self._due[0][0] <= end_ms:
+            due_ms, name = heapq.heappop(self._due)
+            slot = self._slots[name]
+            if slot.judged and self._due_ms(slot) <= end_ms:
+                self._forget(slot)
+                continue
+            if not slot.judged:
+                slot.judged = True
+                self._late.add(due_ms, 1, counted=1, examples=[slot.example])
+            heapq.heappush(self._due, (self._due_ms(slot), name))
+
+    def _forget(self, slot: _Slot) -> None:
+        del self._slots[slot.name]
+        if self._by_run.get(slot.run) is slot:
+            del self._by_run[slot.run]
+
+    def read(self, end_ms: int) -> Reading:
+        """Return how many slots of the window are late. None is a count of 0, not missing data."""
+        self._pass_time(end_ms)
+        self._late.expire(end_ms)
+        count = self._late.total
+        breached = count >= self._rule.at_least
+        return Reading(
+            Verdict.BREACH if breached else Verdict.CLEAR,
+            "runs have not started in time" if breached else "fewer late runs than the threshold",
+            float(count),
+            threshold=float(self._rule.at_least),
+            samples=count,
+            examples=self._late.examples(),
+        )
+
+    def next_change_ms(self) -> int | None:
+        """Return when the next slot is due or the oldest late one leaves."""
+        expiry_ms = self._late.next_expiry_ms()
+        due_ms = self._due[0][0] if self._due else None
+        return min((ms for ms in (expiry_ms, due_ms) if ms is not None), default=None)
+
+    def dump(self) -> Any:
+        """Return slots and panes."""
+        return [list(self._slots.values()), self._late.dump()]

@@ -1,0 +1,222 @@
+"""The matcher: records of one source in, sample messages out. Stateless but for the source's clock.
+
+    record ─► glance (event, tenant, kind, state) ─► candidates (memo) ─► check + selectors ─► samples
+              1 µs, all records                       mostly none         only what could match
+
+This is the hot path: it stays flat. An event is decoded whole, and checked, only where a rule could match it.
+Read `sample` for the messages, `schemas.clock` for the time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.schemas.check import check
+from flowgauge.schemas.clock import ClockState, PartitionClock
+from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
+from flowgauge.schemas.errors import InvalidEvent, LogMismatch
+from flowgauge.schemas.event import Event, decode_glance
+from flowgauge.schemas.ids import samples_partition
+from flowgauge.schemas.sample import Sample, SampleMessage
+from flowgauge.schemas.times import micros
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.transport.log import Record
+
+MEMO_MAX = 100_000  # distinct (event, tenant, kind, state): bounded names of a healthy system stay far below
+
+Candidates = tuple[tuple[int, CompiledRule], ...]
+
+
+class MatcherState(msgspec.Struct, frozen=True, array_like=True):
+    """What stands in the metadata of the matcher's committed offset: enough to go on as if never stopped."""
+
+    clock: ClockState = ClockState()
+    rules_version: int = 0
+
+
+@dataclass(slots=True)
+class MatchCounts:
+    """What one call counted."""
+
+    events: int = 0
+    samples: int = 0
+    missing_key: int = 0
+    invalid: int = 0  # events that a rule could match but that are none; the sink puts them into the dlq
+
+
+@dataclass(slots=True)
+class Matched:
+    """The messages of one call: a list per samples partition, in order of their ranges."""
+
+    messages: Sequence[Sequence[SampleMessage]]
+    counts: MatchCounts = field(default_factory=MatchCounts)
+
+
+class RuleIndex:
+    """Finds the rules that a glance could match; remembers the answer."""
+
+    def __init__(self, ruleset: RuleSet) -> None:
+        self._ruleset = ruleset
+        self.memo: dict[tuple[str, str, str, str | None], Candidates] = {}
+
+    def candidates(self, glance: tuple[str, str, str, str | None]) -> Candidates:
+        """Return the rules that (event, tenant, kind, state) could match, usually none."""
+        found = self.memo.get(glance)
+        if found is None:
+            event, tenant, kind, state = glance
+            found = tuple(
+                (index, rule)
+                for index, rule in self._ruleset.for_tenant(tenant)
+                if rule.could_match(event, kind, state)
+            )
+            if len(self.memo) >= MEMO_MAX:
+                self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
+            self.memo[glance] = found
+        return found
+
+
+class Matcher:
+    """Matches one source partition. `rulesets` must know a version before its marker is matched."""
+
+    def __init__(
+        self,
+        *,
+        log_id: str,
+        source: int,
+        samples_partitions: int,
+        rulesets: Mapping[int, RuleSet],
+        state: MatcherState | None = None,
+    ) -> None:
+        state = state or MatcherState()
+        self._log_id = log_id
+        self._source = source
+        self._partitions = samples_partitions
+        self._rulesets = rulesets
+        self._clock = PartitionClock(state.clock)
+        self._use(state.rules_version)
+
+    @property
+    def state(self) -> MatcherState:
+        """What to commit beside the offset after the last record matched."""
+        return MatcherState(self._clock.state(), self._version)
+
+    def match(self, records: Sequence[Record]) -> Matched:
+        """Return the samples of consecutive `records`; a message begins anew at each rule-set marker."""
+        counts = MatchCounts()
+        messages: list[list[SampleMessage]] = [[] for _ in range(self._partitions)]
+        start = 0
+        for place, record in enumerate(records):
+            if record.kind == RecordKind.RULES and record.value is not None:
+                self._match_range(records[start:place], messages, counts, 0)
+                start = place
+                self._use(decode_rules_marker(record.value).version)
+                switched_ms = self._clock.see_record(record.append_ms)
+                self._match_range(records[place : place + 1], messages, counts, switched_ms)
+                start = place + 1
+        self._match_range(records[start:], messages, counts, 0)
+        return Matched(messages, counts)
+
+    def _use(self, version: int) -> None:
+        self._version = version
+        self._index = RuleIndex(self._rulesets[version] if version else RuleSet())
+
+    def _match_range(
+        self, records: Sequence[Record], messages: list[list[SampleMessage]], counts: MatchCounts, switched_ms: int
+    ) -> None:
+        if not records:
+            return
+        found = self._samples(records, counts)
+        start, end = records[0].offset, records[-1].offset + 1
+        for partition, samples in enumerate(found):
+            message = SampleMessage(
+                self._log_id,
+                self._source,
+                start,
+                end,
+                self._clock.clock_ms,
+                self._version,
+                switched_ms,
+                samples,
+            )
+            messages[partition].append(message)
+
+    def _samples(self, records: Sequence[Record], counts: MatchCounts) -> list[list[Sample]]:
+        found: list[list[Sample]] = [[] for _ in range(self._partitions)]
+        memo = self._index.memo
+        see = self._clock.see_record
+        decode = decode_glance
+        for record in records:
+            offset, append_ms, kind, _, value = record
+            if kind or value is None:  # RecordKind.EVENT is 0
+                self._see_control(record)
+                continue
+            append_ms = see(append_ms)
+            counts.events += 1
+            try:
+                glance = decode(value)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue  # no event: the sink tells of it
+            key = (glance.event, glance.tenant, glance.kind, glance.state)
+            candidates = memo.get(key)
+            if candidates is None:
+                candidates = self._index.candidates(key)
+            if candidates:
+                self._match_event(Record(offset, append_ms, kind, "", value), candidates, found, counts)
+        return found
+
+    def _see_control(self, record: Record) -> None:
+        if record.kind == RecordKind.PULSE and record.value is not None:
+            pulse = decode_pulse(record.value)
+            if pulse.log_id != self._log_id:
+                raise LogMismatch(
+                    f"partition {self._source} offset {record.offset}: a pulse of log {pulse.log_id} in log "
+                    f"{self._log_id}: the topic was restored or recreated; start with a new data folder or topic"
+                )
+            self._clock.see_pulse(record.append_ms, pulse.sent_ms)
+        else:
+            self._clock.see_record(record.append_ms)
+
+    def _match_event(
+        self, record: Record, candidates: Candidates, found: list[list[Sample]], counts: MatchCounts
+    ) -> None:
+        assert record.value is not None  # noqa: S101  # the caller looked
+        try:
+            event = check(record.value, record.append_ms)
+        except InvalidEvent:
+            counts.invalid += 1
+            return
+        for index, item in candidates:
+            if not all(test(event) for test in item.predicates):
+                continue
+            outcome = item.kind.outcome(event)
+            if outcome is None:
+                continue
+            key = item.key_of(event)
+            if key is None:
+                counts.missing_key += 1
+                continue
+            counts.samples += 1
+            partition = self._partition_of(item, key)
+            found[partition].append(_sample(record, event, index, key=key, outcome=outcome))
+
+    def _partition_of(self, item: CompiledRule, key: tuple[str, ...]) -> int:
+        if self._partitions == 1:
+            return 0
+        return samples_partition(key[0], item.rule.name, key[1:], self._partitions)
+
+
+def _sample(record: Record, event: Event, rule: int, *, key: tuple[str, ...], outcome: str) -> Sample:
+    return Sample(
+        offset=record.offset,
+        append_ms=record.append_ms,
+        rule=rule,
+        key=key,
+        occurred_us=micros(event.occurred),
+        outcome=outcome,
+        event_id=str(event.id),
+        run=event.run or "",
+        flow=event.flow or "",
+        scheduled_ms=micros(event.scheduled_for) // 1000 if event.scheduled_for else None,
+    )

@@ -1,0 +1,187 @@
+"""The replay: events from a file through matcher and detector in virtual time. Offline, pure, same ids as live.
+
+line      {"_append": …, "_partition": 1, "occurred": …, "event": …, …}
+append    `_append`, else the largest `occurred` so far
+clock     of every partition in the file; one whose lines are over no longer holds it;
+          at the end it is the last append, or `until_ms`
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from flowgauge.processors.detector import Detector, Outcome
+from flowgauge.processors.matcher import Matcher, MatcherState
+from flowgauge.processors.ruleset import RuleSet
+from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import micros, rfc3339
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.schemas.transition import Transition
+from flowgauge.transport.log import Record
+
+LINES_PER_STEP = 256  # few enough that transitions come in about the order of their time
+PARTITIONS_MAX = 1_024
+DEFAULT_TENANT = b'{"tenant":"default",'
+LOG_ID = "replay"
+
+
+class _Line(msgspec.Struct, gc=False):
+    """What the replay itself reads of a line."""
+
+    occurred: datetime | None = None
+    tenant: str | None = None
+    append: datetime | int | None = msgspec.field(name="_append", default=None)
+    partition: int = msgspec.field(name="_partition", default=0)
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+@dataclass(slots=True)
+class ReplayCounts:
+    """What a replay saw. `skipped` lines are told to `report`; `invalid` events could match but are none."""
+
+    lines: int = 0
+    skipped: int = 0
+    invalid: int = 0
+    samples: int = 0
+    late: int = 0
+    skewed: int = 0
+    missing_key: int = 0
+    transitions: int = 0
+    clock_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Source:
+    """One partition of the file."""
+
+    matcher: Matcher
+    last_line: int
+    next_offset: int = 0
+    records: list[Record] = field(default_factory=list[Record])
+
+
+class Replay:
+    """One replay of `read_lines()`, which is called twice: the first pass finds the partitions."""
+
+    def __init__(
+        self,
+        read_lines: Callable[[], Iterable[bytes]],
+        ruleset: RuleSet,
+        *,
+        until_ms: int | None = None,
+        report: Callable[[int, str], None] = lambda _line, _problem: None,
+    ) -> None:
+        self._read_lines = read_lines
+        self._until_ms = until_ms
+        self._report = report
+        self._rulesets = {1: RuleSet(ruleset.rules, 1)}
+        self._sources = self._find_sources()
+        self._detector = Detector(log_id=LOG_ID, sources=max(self._sources, default=0) + 1, rulesets=self._rulesets)
+        self._append_ms = 0
+        self.counts = ReplayCounts()
+
+    def transitions(self) -> Iterator[Transition]:
+        """Yield each transition as it happens in virtual time."""
+        for source in range(max(self._sources, default=0) + 1):
+            if source not in self._sources:  # a partition number that the file leaves out
+                yield from self._tell(self._detector.finish(source))
+        number = 0
+        for number, line in enumerate(self._read_lines(), 1):
+            self._take_line(number, line)
+            if number % LINES_PER_STEP == 0:
+                yield from self._step(number)
+        yield from self._step(number + 1)
+        self.counts.clock_ms = self._append_ms if self._until_ms is None else self._until_ms
+        yield from self._tell(self._detector.advance_to(self.counts.clock_ms))
+
+    def _find_sources(self) -> dict[int, _Source]:
+        last_lines: dict[int, int] = {}
+        for number, line in enumerate(self._read_lines(), 1):
+            partition = 0
+            if b'"_partition"' in line:
+                try:
+                    partition = _decode_line(line).partition
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    continue  # told when its turn comes
+            if 0 <= partition < PARTITIONS_MAX:
+                last_lines[partition] = number
+        return {partition: _Source(self._matcher(partition), last) for partition, last in last_lines.items()}
+
+    def _matcher(self, source: int) -> Matcher:
+        state = MatcherState(rules_version=1)
+        return Matcher(log_id=LOG_ID, source=source, samples_partitions=1, rulesets=self._rulesets, state=state)
+
+    def _take_line(self, number: int, line: bytes) -> None:
+        if not line.strip():
+            return
+        self.counts.lines += 1
+        try:
+            seen = _decode_line(line)
+            append_ms = self._time_of(seen)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as error:
+            self.counts.skipped += 1
+            self._report(number, str(error))
+            return
+        if self._until_ms is not None and append_ms > self._until_ms:
+            return
+        self._append_ms = max(self._append_ms, append_ms)
+        value = line.strip()
+        if seen.tenant is None:
+            value = DEFAULT_TENANT + value[1:]
+        source = self._sources[seen.partition]
+        source.records.append(Record(source.next_offset, append_ms, RecordKind.EVENT, "", value))
+        source.next_offset += 1
+
+    def _time_of(self, seen: _Line) -> int:
+        if not 0 <= seen.partition < PARTITIONS_MAX:
+            raise BadInput(f"`_partition` {seen.partition} is not within 0 and {PARTITIONS_MAX - 1}")
+        moment = seen.append if seen.append is not None else seen.occurred
+        if isinstance(moment, int):
+            return moment
+        if moment is None or moment.tzinfo is None:
+            raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
+        moment_ms = micros(moment) // 1000
+        return moment_ms if seen.append is not None else max(self._append_ms, moment_ms)
+
+    def _step(self, number: int) -> Iterator[Transition]:
+        for partition, source in self._sources.items():
+            if source.records:
+                matched = source.matcher.match(source.records)
+                source.records = []
+                self.counts.invalid += matched.counts.invalid
+                self.counts.missing_key += matched.counts.missing_key
+                yield from self._tell(self._detector.apply(matched.messages[0]))
+            if source.last_line < number:
+                yield from self._tell(self._detector.finish(partition))
+
+    def _tell(self, outcome: Outcome) -> Iterator[Transition]:
+        self.counts.samples += outcome.counts.samples
+        self.counts.late += outcome.counts.late
+        self.counts.skewed += outcome.counts.skewed
+        self.counts.transitions += len(outcome.transitions)
+        yield from outcome.transitions
+
+
+def transition_row(transition: Transition) -> dict[str, object]:
+    """Return what `flowgauge replay` prints of a transition, JSON-able, in reading order."""
+    return {
+        "at": rfc3339(transition.at_ms),
+        "tenant": transition.tenant,
+        "rule": transition.rule,
+        "key": transition.key,
+        "from": transition.from_state,
+        "to": transition.to_state,
+        "value": transition.value,
+        "threshold": transition.threshold,
+        "samples": transition.samples,
+        "late_samples": transition.late_samples,
+        "reason": transition.reason,
+        "opened_at": rfc3339(transition.opened_at_ms),
+        "incident_id": transition.incident_id,
+        "transition_id": transition.transition_id,
+        "examples": [example.run for example in transition.examples],
+    }

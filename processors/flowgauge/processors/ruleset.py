@@ -1,0 +1,247 @@
+"""The rule set: rules read from files or from the rules topic, checked whole, compiled for matching.
+
+A broken file gives every mistake with its place and never half a rule set.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from pydantic import ValidationError
+
+from flowgauge.processors.alert_state import Policy
+from flowgauge.processors.kinds import KINDS, Kind
+from flowgauge.processors.selector import Getter, Predicate, Test, getter, predicate, text_test
+from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.event import KINDS as EVENT_KINDS
+from flowgauge.schemas.event import STATES, Event
+from flowgauge.schemas.ids import digest
+from flowgauge.schemas.rule import RULE_FIELDS, Rule
+from flowgauge.schemas.summary import check_template
+from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
+
+RULES_MAX = 20_000
+_TOP_LEVEL = ("rules", "channels")
+_GLANCE_FIELDS = ("event", "kind", "state")
+# Fields that say how people are told, not what is detected: changing them keeps the window.
+_TELLING_FIELDS = frozenset({"severity", "labels", "summary", "notify", "actions"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule ready to match and to evaluate. `uid` changes when its meaning does."""
+
+    rule: Rule
+    kind: Kind
+    uid: str
+    source: Mapping[str, Any]  # as written: what the rules topic keeps
+    glance_tests: Mapping[str, Test]
+    predicates: tuple[Predicate, ...]
+    group: tuple[Getter, ...]
+    policy: Policy
+
+    def could_match(self, event: str, kind: str, state: str | None) -> bool:
+        """Tell from a glance whether an event could match."""
+        if self.kind.states is not None and state not in self.kind.states:
+            return False
+        values = {"event": event, "kind": kind, "state": state}
+        for name, test in self.glance_tests.items():
+            value = values[name]
+            if value is None or not test(value):
+                return False
+        return True
+
+    def key_of(self, event: Event) -> tuple[str, ...] | None:
+        """Return the group key, the tenant first; None where the event lacks a field and the rule skips it."""
+        values = [get(event) for get in self.group]
+        if None in values and self.rule.missing_key == "skip":
+            return None
+        return (event.tenant, *(value or "" for value in values))
+
+    def key_object(self, key: Sequence[str]) -> dict[str, str]:
+        """Return a key's values by field, without the tenant; an immediate event's id comes last."""
+        names = (*self.rule.for_each, "event_id")
+        return dict(zip(names, key[1:], strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules that apply together. `version` counts the sets that one log has had; 0 before the first."""
+
+    rules: tuple[CompiledRule, ...] = ()
+    version: int = 0
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+    def content_id(self) -> str:
+        """Return an id of what the rules say, whatever their version."""
+        return digest([msgspec.to_builtins(rule.source) for rule in self.rules])
+
+    def for_tenant(self, tenant: str) -> Iterator[tuple[int, CompiledRule]]:
+        """Yield the rules that see `tenant`'s events: its own, and those of every tenant it does not hide."""
+        own = {item.rule.name for item in self.rules if item.rule.tenant == tenant}
+        for index, item in enumerate(self.rules):
+            if item.rule.tenant == tenant or (item.rule.tenant == "*" and item.rule.name not in own):
+                yield index, item
+
+
+def load_rules(paths: Iterable[Path]) -> RuleSet:
+    """Return the rules of YAML files, or of the *.yaml and *.yml files in folders, sorted by name.
+
+    Raises InvalidRules with every mistake in every file.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for path in rule_files(paths):
+        try:
+            documents.append(read_yaml(str(path), _read_text(path)))
+        except InvalidRules as error:
+            problems.extend(error.problems)
+    return _collect(documents, problems)
+
+
+def parse_rules(file: str, text: str) -> RuleSet:
+    """Return the rules in `text`, told of as `file`; raise InvalidRules with every mistake."""
+    return _collect([read_yaml(file, text)], [])
+
+
+def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> RuleSet:
+    """Return the rule set that the rules topic keeps; it was checked when it was written."""
+    document = Document(f"rule set {version}", {"rules": list(sources)}, {})
+    return RuleSet(_collect([document], []).rules, version)
+
+
+def rule_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the YAML files that `paths` name, folders looked into."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
+
+
+def _collect(documents: Sequence[Document], problems: list[Problem]) -> RuleSet:
+    rules: list[CompiledRule] = []
+    warnings: list[Problem] = []
+    names: set[tuple[str, str]] = set()
+    for document in documents:
+        for index, source in enumerate(_sources(document, problems)):
+            try:
+                item = _compile(document, ("rules", index), source)
+            except InvalidRules as error:
+                problems.extend(error.problems)
+                continue
+            if (item.rule.tenant, item.rule.name) in names:
+                problems.append(document.problem(("rules", index, "name"), f"a second rule {item.rule.name!r}"))
+            names.add((item.rule.tenant, item.rule.name))
+            warnings.extend(_warnings(document, ("rules", index), item.rule))
+            rules.append(item)
+    if len(rules) > RULES_MAX:
+        problems.append(Problem("rules", 0, 0, "", f"{len(rules)} rules, at most {RULES_MAX} are carried"))
+    if problems:
+        raise InvalidRules(tuple(problems))
+    return RuleSet(tuple(rules), warnings=tuple(warnings))
+
+
+def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, Any]]:
+    data = document.data
+    if not isinstance(data, dict):
+        problems.append(document.problem((), "expected `rules:` at the top", "write rules: and a list below it"))
+        return []
+    top = cast("dict[str, Any]", data)
+    known = f"known fields: {', '.join(_TOP_LEVEL)}"
+    problems += [document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL]
+    rules: object = top.get("rules") or []
+    if not isinstance(rules, list):
+        problems.append(document.problem(("rules",), "expected a list", "begin each rule with `- name:`"))
+        return []
+    return cast("list[Mapping[str, Any]]", rules)
+
+
+def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[str, Any]) -> CompiledRule:
+    try:
+        rule = Rule.model_validate(source)
+    except ValidationError as error:
+        raise InvalidRules(problems_of(error, document, path, RULE_FIELDS)) from None
+    kind = _kind(document, (*path, "when"), rule.when)
+    problems = [*_value_problems(document, path, rule), *_contradictions(document, path, rule, kind)]
+    if problems:
+        raise InvalidRules(tuple(problems))
+    match = dict(rule.match)
+    if kind.default_event_kinds is not None:
+        match.setdefault("kind", kind.default_event_kinds)
+    return CompiledRule(
+        rule=rule,
+        kind=kind,
+        uid=_uid(source),
+        source=source,
+        glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
+        predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+        group=tuple(getter(name) for name in rule.for_each),
+        policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
+    )
+
+
+def _uid(source: Mapping[str, Any]) -> str:
+    meaning = {name: value for name, value in source.items() if name not in _TELLING_FIELDS}
+    return digest(msgspec.json.encode(meaning, order="sorted"))
+
+
+def _kind(document: Document, path: tuple[str | int, ...], when: Mapping[str, Mapping[str, Any]]) -> Kind:
+    ((name, fields),) = when.items()
+    if name not in KINDS:
+        known = f"kinds of this version: {', '.join(sorted(KINDS))}"
+        raise InvalidRules((document.problem((*path, name), "unknown kind of rule", known),))
+    kind = KINDS[name]
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRules(problems_of(error, document, (*path, name), tuple(kind.model_fields))) from None
+
+
+def _value_problems(document: Document, path: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:
+    """Find patterns that can match nothing there is, and templates that cannot be rendered."""
+    for field_name, known in (("kind", EVENT_KINDS), ("state", STATES)):
+        for pattern in rule.match.get(field_name, ()):
+            test = text_test([pattern.removeprefix("!")])
+            if not any(test(value) for value in known):
+                message = f"{pattern!r} matches no {field_name}"
+                yield document.problem((*path, "match", field_name), message, f"known: {', '.join(known)}")
+    complaint = check_template(rule.summary) if rule.summary else None
+    if complaint:
+        yield document.problem((*path, "summary"), complaint)
+
+
+def _contradictions(document: Document, path: tuple[str | int, ...], rule: Rule, kind: Kind) -> Iterator[Problem]:
+    if kind.name == "late" and "state" in rule.match:
+        message = "a late rule must see every state of a run: it looks for starts that do not come"
+        yield document.problem((*path, "match", "state"), message, "remove `state`")
+    if not kind.window_ms and (rule.for_ or rule.keep_firing_for):
+        place = "for" if rule.for_ else "keep_firing_for"
+        message = "each event is an incident of its own here and holds for no time"
+        yield document.problem((*path, place), message, f"remove `{place}`, or count with `times` and `within`")
+    if kind.states is not None and "state" in rule.match:
+        test = text_test(rule.match["state"])
+        if not any(state is not None and test(state) for state in kind.states):
+            message = f"no {kind.name} rule looks at these states: it could never fire"
+            yield document.problem((*path, "match", "state"), message, f"it looks at {_words(kind.states)}")
+
+
+def _warnings(document: Document, path: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:
+    if rule.actions:
+        place = (*path, "actions")
+        line, column = document.place(place)
+        message = "actions are read but not carried out by this version"
+        yield Problem(document.file, line, column, dotted(place), message)
+
+
+def _words(states: Iterable[str | None]) -> str:
+    return ", ".join(sorted(state for state in states if state is not None))

@@ -1,0 +1,79 @@
+"""Selectors: whether an event matches, and which group it belongs to.
+
+A list is an *or* of its globs; `!x` is a *not* that always holds: `["dev-*", "!dev-1"]` is every dev but dev-1.
+An event without the field never matches, not even `!x`. Globs are case-sensitive (`*`, `?`, `[…]`).
+Prefect's own, different rules belong to the `prefect` kind alone.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from flowgauge.schemas.event import Event
+
+Test = Callable[[str], bool]
+Getter = Callable[[Event], str | None]
+Predicate = Callable[[Event], bool]
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def text_test(patterns: Sequence[str]) -> Test:
+    """Return the test whether a text matches `patterns`."""
+    wanted = _any_of(pattern for pattern in patterns if not pattern.startswith("!"))
+    refused = _any_of(pattern[1:] for pattern in patterns if pattern.startswith("!"))
+    if refused is None:
+        return wanted or _nothing
+    if wanted is None:
+        return lambda text: not refused(text)
+    return lambda text: wanted(text) and not refused(text)
+
+
+def predicate(field: str, patterns: Sequence[str]) -> Predicate:
+    """Return the test whether an event's `field` matches `patterns`."""
+    test = text_test(patterns)
+    if field.startswith("related."):
+        role, label = field.split(".", 2)[1:]
+
+        def any_related(event: Event) -> bool:
+            return any(item.get("role") == role and label in item and test(item[label]) for item in event.related)
+
+        return any_related
+    get = getter(field)
+
+    def one_value(event: Event) -> bool:
+        value = get(event)
+        return value is not None and test(value)
+
+    return one_value
+
+
+def getter(field: str) -> Getter:
+    """Return how to read `field` of an event: None where it has none. Related: the first of that role with it."""
+    if field.startswith("resource."):
+        label = field.split(".", 1)[1]
+        return lambda event: event.resource.get(label)
+    if field.startswith("related."):
+        role, label = field.split(".", 2)[1:]
+        return lambda event: next(
+            (item[label] for item in event.related if item.get("role") == role and label in item), None
+        )
+    return lambda event: getattr(event, field)
+
+
+def _nothing(_text: str) -> bool:
+    return False
+
+
+def _any_of(patterns: Iterable[str]) -> Test | None:
+    items = list(patterns)
+    if not items:
+        return None
+    exact = frozenset(item for item in items if not _WILD.search(item))
+    globs = [item for item in items if _WILD.search(item)]
+    if not globs:
+        return exact.__contains__
+    if "*" in globs:
+        return lambda _text: True
+    wild = re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match
+    return lambda text: text in exact or wild(text) is not None

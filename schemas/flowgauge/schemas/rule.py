@@ -1,0 +1,136 @@
+"""The rule as people write it: what to match, how to group, when to fire, whom to tell.
+
+`when` holds one kind by its name; each kind's own fields are checked by that kind (processors.kinds). The file
+form is YAML with top-level `rules:`; processors.ruleset reads it and gives every mistake its line.
+"""
+
+import re
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from flowgauge.schemas.times import parse_duration_ms
+
+RULE_NAME_MAX = 200
+GROUP_FIELDS_MAX = 8
+SUMMARY_MAX = 2_000
+PATTERN_MAX = 1_024
+PATTERNS_MAX = 1_000
+DURATION_MAX_MS = 31 * 86_400_000  # a window of a month; longer questions are for ClickHouse
+
+_PLAIN_FIELDS = ("event", "kind", "state", "flow", "task", "run")
+_LABEL_FIELD = re.compile(r"resource\..+|related\.[^.]+\..+")
+_PERCENT = re.compile(r"\d+(?:\.\d+)?%")
+
+
+def _duration(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected a duration such as 30s, 10m or 7d, got {value!r}")  # noqa: TRY004  # pydantic's way
+    if isinstance(value, int):
+        if value == 0:
+            return 0
+        raise ValueError(f"the unit is missing: write {value}s or {value}m")
+    duration_ms = parse_duration_ms(value)
+    if duration_ms > DURATION_MAX_MS:
+        raise ValueError(f"{value} is longer than 31d, the longest that a rule may look back")
+    return duration_ms
+
+
+def _share(value: object) -> float:
+    if isinstance(value, str) and _PERCENT.fullmatch(value):
+        share = float(value[:-1]) / 100
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        share = float(value)
+    else:
+        raise ValueError(f"expected a share such as 20% or 0.2, got {value!r}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share lies between 0% and 100%, got {value}: write {share:g}% if that was meant")
+    return share
+
+
+DurationMs = Annotated[int, BeforeValidator(_duration)]
+Share = Annotated[float, BeforeValidator(_share)]
+
+
+class Written(BaseModel):
+    """What people write: unknown fields are mistakes, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+    if not 1 <= len(items) <= PATTERNS_MAX:
+        raise ValueError(f"expected 1 to {PATTERNS_MAX} patterns")
+    return tuple(_pattern(item) for item in items)
+
+
+def _pattern(item: object) -> str:
+    if item is None or isinstance(item, dict | list):
+        raise ValueError("expected text, a glob such as orders-*, a negation !x, or a list of these")
+    text = str(item).lower() if isinstance(item, bool) else str(item)
+    if len(text) > PATTERN_MAX:
+        raise ValueError(f"a pattern is at most {PATTERN_MAX} characters")
+    return text
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+
+
+def check_field(name: str) -> str:
+    """Return `name` if events can be matched or grouped by it; raise ValueError with the fields there are."""
+    if name not in _PLAIN_FIELDS and not _LABEL_FIELD.fullmatch(name):
+        known = ", ".join(_PLAIN_FIELDS)
+        raise ValueError(f"unknown field {name!r}: use {known}, resource.LABEL or related.ROLE.LABEL")
+    return name
+
+
+class Rule(Written):
+    """One rule. Its name is the identity of its incidents within a tenant."""
+
+    name: Annotated[str, Field(min_length=1, max_length=RULE_NAME_MAX)]
+    tenant: Annotated[str, Field(min_length=1)] = "*"
+    match: dict[str, Patterns] = {}
+    for_each: Annotated[tuple[str, ...], Field(max_length=GROUP_FIELDS_MAX)] = ()
+    missing_key: Literal["skip", "share"] = "skip"
+    when: dict[str, dict[str, Any]]
+    for_: Annotated[DurationMs, Field(alias="for")] = 0
+    keep_firing_for: DurationMs = 0
+    no_data: Literal["hold", "resolve", "fire"] = "hold"
+    allowed_lateness: DurationMs = 10_000
+    severity: Literal["info", "warning", "error", "critical"] = "warning"
+    labels: dict[str, str] = {}
+    summary: Annotated[str, Field(max_length=SUMMARY_MAX)] = ""
+    notify: tuple[str, ...] = ()
+    actions: tuple[dict[str, Any], ...] = ()
+
+    @field_validator("match")
+    @classmethod
+    def _fields_exist(cls, match: dict[str, Patterns]) -> dict[str, Patterns]:
+        for name in match:
+            check_field(name)
+        return match
+
+    @field_validator("for_each", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("for_each")
+    @classmethod
+    def _groups_exist(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for name in fields:
+            check_field(name)
+        if len(set(fields)) != len(fields):
+            raise ValueError("a field stands twice")
+        return fields
+
+    @field_validator("when")
+    @classmethod
+    def _one_kind(cls, when: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if len(when) != 1:
+            raise ValueError(f"expected exactly one kind under `when`, got {', '.join(when) or 'none'}")
+        return when
+
+
+RULE_FIELDS = tuple("for" if name == "for_" else name for name in Rule.model_fields)
