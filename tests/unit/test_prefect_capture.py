@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowgauge.producers.prefect import Counts, FlowCache, Problem, RunSeen, convert_file
 from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, LOGS_WAITING_MAX, convert
@@ -68,6 +70,24 @@ def test_a_log_is_appended_at_its_own_time_between_the_events_around_it() -> Non
         "flow-run 20.000000Z",
         "log 21.000000Z",
     ]
+
+
+seconds = st.integers(0, 59).map(lambda n: f"{n:02}")
+
+
+@given(st.lists(st.tuples(st.booleans(), seconds), max_size=30))
+def test_however_clocks_disagree_order_is_kept_and_append_times_never_decrease(
+    published: list[tuple[bool, str]],
+) -> None:
+    lines = [event_line(at) if is_event else log_line(at) for is_event, at in published]
+
+    made = [told.split() for told in appended(lines)]
+
+    assert [kind for kind, _ in made] == ["flow-run" if is_event else "log" for is_event, _ in published]
+    assert [at for _, at in made] == sorted(at for _, at in made)
+    last_received = max((at for is_event, at in published if is_event), default="")
+    ends_with_event = bool(published) and published[-1][0]
+    assert not ends_with_event or made[-1][1] == f"{last_received}.000000Z"
 
 
 def test_append_times_never_decrease_even_if_the_servers_clock_does() -> None:
