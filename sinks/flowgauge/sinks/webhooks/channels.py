@@ -1,0 +1,188 @@
+"""Channels: where people want to be told, as they write it in YAML under `channels:`.
+
+    channels:
+      - name: data-oncall              # what a rule's `notify:` names
+        tenant: acme                   # default "*": whose incidents it tells of
+        webhook:
+          url: https://hooks.acme.example/flowgauge
+          secret: {env: ONCALL_SECRET}             # whsec_…; or {file: /run/secrets/oncall}
+          previous_secret: {env: ONCALL_OLD}       # while the receiver changes over: both sign
+
+A tenant's channel hides a `*` channel of the same name, and no tenant reaches another's. A URL can hold a token: it is
+never logged, shown or part of a message about a mistake. Secrets stand elsewhere; the shell reads them when it sends.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.settings import ANY_TENANT, SecretRef
+from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
+from flowgauge.sinks.webhooks.addresses import URL_CHARS_MAX, text_fault
+
+CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
+CHANNEL_NAME_MAX = 200
+_TOP_LEVEL = ("rules", "channels")
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Webhook(_Written):
+    """An endpoint that takes Standard Webhooks."""
+
+    url: SecretStr
+    secret: SecretRef
+    previous_secret: SecretRef | None = None
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Every secret that signs, the present one first."""
+        return (self.secret,) if self.previous_secret is None else (self.secret, self.previous_secret)
+
+    @field_validator("secret", "previous_secret", mode="before")
+    @classmethod
+    def _says_where(cls, written: object) -> object:
+        """Refuse in one sentence, which does not repeat what may be the secret itself."""
+        if written is not None and not _is_reference(written):
+            raise ValueError("expected where the secret stands: {env: NAME} or {file: PATH}")
+        return written
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        if fault := text_fault(text):
+            raise ValueError(f"the URL {fault.value}; at most {URL_CHARS_MAX} characters without spaces")
+        try:
+            parts = urlsplit(text)
+            is_url = parts.scheme in {"https", "http"} and bool(parts.hostname)
+        except ValueError:
+            is_url = False
+        if not is_url:
+            raise ValueError("expected https://HOST/PATH (http only for what egress.allow opens)")
+        return url
+
+
+class Channel(_Written):
+    """One named place to tell."""
+
+    name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX)]
+    tenant: Annotated[str, Field(min_length=1, max_length=NAME_MAX)] = ANY_TENANT
+    webhook: Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBook:
+    """All channels that apply together."""
+
+    channels: tuple[Channel, ...] = ()
+    _by_name: Mapping[tuple[str, str], Channel] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name = {(channel.tenant, channel.name): channel for channel in self.channels}
+        object.__setattr__(self, "_by_name", by_name)
+
+    def find(self, tenant: str, name: str) -> Channel | None:
+        """Return the channel that `tenant`'s rules call `name`: its own, else everybody's, else None."""
+        return self._by_name.get((tenant, name)) or self._by_name.get((ANY_TENANT, name))
+
+
+def load_channels(paths: Sequence[Path]) -> ChannelBook:
+    """Return the channels of YAML files, or of the *.yaml and *.yml files in folders, sorted by name.
+
+    Rules in the same files are passed over. Raises InvalidRules with every mistake in every file.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for path in _files(paths):
+        try:
+            documents.append(read_yaml(str(path), _read_text(path)))
+        except InvalidRules as error:
+            problems.extend(error.problems)
+    return _collect(documents, problems)
+
+
+def parse_channels(file: str, text: str) -> ChannelBook:
+    """Return the channels in `text`, told of as `file`; raise InvalidRules with every mistake."""
+    return _collect([read_yaml(file, text)], [])
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
+
+
+def _collect(documents: Sequence[Document], problems: list[Problem]) -> ChannelBook:
+    channels: list[Channel] = []
+    names: set[tuple[str, str]] = set()
+    for document in documents:
+        for index, source in enumerate(_sources(document, problems)):
+            if not isinstance(source, dict):
+                message = "expected a channel"
+                problems.append(
+                    document.problem(("channels", index), message, "write `- name:` and `webhook:` below it")
+                )
+                continue
+            try:
+                channel = Channel.model_validate(source)
+            except ValidationError as error:
+                problems.extend(problems_of(error, document, ("channels", index), _known_fields(error)))
+                continue
+            if (channel.tenant, channel.name) in names:
+                place = ("channels", index, "name")
+                problems.append(document.problem(place, f"a second channel {channel.name!r}", "rename one of them"))
+            names.add((channel.tenant, channel.name))
+            channels.append(channel)
+    if len(channels) > CHANNELS_MAX:
+        problems.append(Problem("channels", 0, 0, "", f"{len(channels)} channels, at most {CHANNELS_MAX} are carried"))
+    if problems:
+        raise InvalidRules(tuple(problems))
+    return ChannelBook(tuple(channels))
+
+
+def _sources(document: Document, problems: list[Problem]) -> list[object]:
+    data = document.data
+    if data is None:
+        return []
+    if not isinstance(data, dict):
+        problems.append(document.problem((), "expected `channels:` at the top", "write channels: and a list below it"))
+        return []
+    top = cast("dict[str, Any]", data)
+    known = f"known fields: {', '.join(_TOP_LEVEL)}"
+    problems.extend(document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL)
+    channels = cast("object", top.get("channels") or [])
+    if not isinstance(channels, list):
+        problems.append(document.problem(("channels",), "expected a list", "begin each channel with `- name:`"))
+        return []
+    return cast("list[object]", channels)
+
+
+def _is_reference(written: object) -> bool:
+    if not isinstance(written, dict) or len(cast("dict[str, object]", written)) != 1:
+        return False
+    ((name, place),) = cast("dict[str, object]", written).items()
+    return name in {"env", "file"} and isinstance(place, str) and place != ""
+
+
+def _known_fields(error: ValidationError) -> tuple[str, ...]:
+    """Return what the unknown fields may have been meant as: the fields of where they stand."""
+    inside = any(detail["loc"][0] == "webhook" and len(detail["loc"]) > 1 for detail in error.errors())
+    return tuple(Channel.model_fields) + (tuple(Webhook.model_fields) if inside else ())
