@@ -4,7 +4,11 @@ What alerts and what is stored can therefore never differ. Time limits are relat
 answer is the same in a replay. Read `event` first.
 """
 
+import json
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -17,12 +21,17 @@ from flowgauge.schemas.event import (
     decode_event,
     encode_event,
 )
-from flowgauge.schemas.times import micros, rfc3339
+from flowgauge.schemas.times import EPOCH, micros, rfc3339
+
+DEPTH_MAX = 64  # nested objects and arrays: far below where Python's or ClickHouse's readers differ or give up
+SCHEDULED_MIN = EPOCH  # `scheduled_for` may lie far ahead, but within what a ClickHouse DateTime64 holds
+SCHEDULED_MAX = datetime(2200, 1, 1, tzinfo=UTC)
 
 REASONS = (
     "too large",
     "not UTF-8",
     "not JSON",
+    "too deep",
     "wrong field",
     "duplicate key",
     "no resource id",
@@ -31,6 +40,10 @@ REASONS = (
 )
 
 _SPACE_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKET = re.compile(rb"[^\[\]{}]+")
+_Decoded = TypeVar("_Decoded")
+_decode_anything = msgspec.json.Decoder().decode
 
 
 def check(raw: bytes, append_ms: int) -> Event:
@@ -38,75 +51,113 @@ def check(raw: bytes, append_ms: int) -> Event:
 
     Raises InvalidEvent whose `reason` is one of REASONS and whose detail names the field.
     """
-    if len(raw) > EVENT_BYTES_MAX:
-        raise InvalidEvent("too large", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are accepted")
-    event = _decode(raw)
+    event = check_fields(raw, append_ms)
+    if has_duplicate_keys(raw, event):
+        raise InvalidEvent("duplicate key", "a JSON object names one key twice")
+    return event
+
+
+def check_fields(raw: bytes, append_ms: int) -> Event:
+    """Do what `check` does, but for keys that stand twice: for a caller that compares encodings anyway."""
+    event = decode_json(raw, decode_event)
     if not event.resource.get("id"):
         raise InvalidEvent("no resource id", "`resource` needs a non-empty `id` label")
     for related in event.related:
         if not related.get("id") or not related.get("role"):
             raise InvalidEvent("related without id or role", "each of `related` needs both labels")
-    if has_duplicate_keys(raw, event):
-        raise InvalidEvent("duplicate key", "a JSON object names one key twice")
-    _check_clock(event, append_ms)
+    _check_times(event, append_ms)
     return event
+
+
+def decode_json(raw: bytes, decode: Callable[[bytes], _Decoded]) -> _Decoded:
+    """Return `decode(raw)`, a msgspec decoder's answer; raise InvalidEvent for what is no sane JSON or no such type.
+
+    The depth is looked at first, so that an answer never hangs on how deep the caller's own stack is.
+    """
+    if len(raw) > EVENT_BYTES_MAX:
+        raise InvalidEvent("too large", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are accepted")
+    if len(raw) - len(raw.translate(None, b"[{")) > DEPTH_MAX and _depth(raw) > DEPTH_MAX:
+        raise InvalidEvent("too deep", f"objects and arrays are nested more than {DEPTH_MAX} deep")
+    try:
+        if not raw.isascii():
+            raw.decode()  # msgspec skips unknown fields without looking at their text
+        return decode(raw)
+    except UnicodeDecodeError as error:
+        raise InvalidEvent("not UTF-8", f"byte {error.start}") from None
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("wrong field", str(error)) from None
+    except msgspec.DecodeError as error:
+        raise InvalidEvent("not JSON", str(error)) from None
 
 
 def has_duplicate_keys(raw: bytes, event: Event) -> bool:
     """Tell whether any object in `raw`, which decodes to `event`, names a key twice.
 
-    Decoding keeps one of two equal keys, so encoding again yields fewer `":` than `raw` has. Space before a
-    colon, escaped quotes and defaults change the count too: whenever it differs or could mislead, look closely.
+    Canonical records are told apart by comparing bytes, others by counting members, the rest by looking at each pair.
     """
-    members = raw.count(b'":')
-    if members == encode_event(event).count(b'":') and b"\\u0022" not in raw and not _has_loose_colon(raw):
-        return False
-    return _has_duplicate_keys_slowly(raw)
+    encoded = encode_event(event)
+    return (
+        encoded != raw
+        and not has_same_members(raw, encoded)
+        and not has_same_members(raw, encode_event(_decode_anything(raw)))
+        and names_a_key_twice(raw)
+    )
 
 
-def _decode(raw: bytes) -> Event:
+def has_same_members(raw: bytes, encoded: bytes) -> bool:
+    """Tell whether `raw` surely has as many members as `encoded`, which was encoded from what `raw` decodes to.
+
+    Decoding keeps one of two equal keys and drops unknown ones, so then `encoded` has fewer `":` than `raw`. Space
+    before a colon and escaped quotes or colons change the count too: where they could mislead, the answer is no.
+    """
+    return (
+        raw.count(b'":') == encoded.count(b'":')
+        and not _has_loose_colon(raw)
+        and (b"\\" not in raw or (b"\\u0022" not in raw and b"\\u003" not in raw))
+    )
+
+
+def names_a_key_twice(raw: bytes) -> bool:
+    """Tell whether any object in `raw`, which is JSON, names a key twice. Slow: it looks at every pair."""
     try:
-        if not raw.isascii():
-            raw.decode()  # msgspec skips unknown fields without looking at their text
-        return decode_event(raw)
-    except UnicodeDecodeError as error:
-        raise InvalidEvent("not UTF-8", f"byte {error.start}") from None
-    except msgspec.ValidationError as error:
-        raise InvalidEvent("wrong field", str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidEvent("not JSON", str(error)) from None
+        json.loads(raw, object_pairs_hook=_refuse_twins, parse_int=str, parse_float=str)
+    except _DuplicateKeyError:
+        return True
+    return False
 
 
-def _check_clock(event: Event, append_ms: int) -> None:
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    for byte in _NO_BRACKET.sub(b"", _STRING.sub(b"", raw)):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+def _check_times(event: Event, append_ms: int) -> None:
     ahead_ms = micros(event.occurred) // 1000 - append_ms
     if not -OCCURRED_PAST_MAX_MS <= ahead_ms <= OCCURRED_AHEAD_MAX_MS:
         raise InvalidEvent(
             "clock far off",
             f"`occurred` {event.occurred.isoformat()} is not within -400 d and +1 d of {rfc3339(append_ms)}",
         )
+    if event.scheduled_for is not None and not SCHEDULED_MIN <= event.scheduled_for < SCHEDULED_MAX:
+        raise InvalidEvent("wrong field", f"`scheduled_for` {event.scheduled_for.isoformat()} is not in 1970 to 2199")
 
 
 def _has_loose_colon(raw: bytes) -> bool:
-    return (b'" ' in raw or b'"\t' in raw or b'"\n' in raw or b'"\r' in raw) and bool(
-        _SPACE_BEFORE_COLON.search(raw)
-    )
+    # A space or a control character right before the colon; most records have neither, and this is looked at each time.
+    loose = b" :" in raw or b"\n" in raw or b"\t" in raw or b"\r" in raw
+    return loose and _SPACE_BEFORE_COLON.search(raw) is not None
 
 
 class _DuplicateKeyError(Exception):
     pass
 
 
-def _has_duplicate_keys_slowly(raw: bytes) -> bool:
-    import json  # noqa: PLC0415  # the standard decoder is the one that shows every pair; rarely needed
-
-    def refuse_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise _DuplicateKeyError
-        return found
-
-    try:
-        json.loads(raw, object_pairs_hook=refuse_twins)
-    except _DuplicateKeyError:
-        return True
-    return False
+def _refuse_twins(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _DuplicateKeyError

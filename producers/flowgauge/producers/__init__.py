@@ -1,0 +1,9 @@
+"""How events get into flowgauge: the publisher a worker installs, the gateway, the connectors.
+
+Importing this imports the light part only: no server, no settings, no HTTP client.
+"""
+
+from flowgauge.producers.publisher import Publisher
+from flowgauge.producers.run_scope import RunScope
+
+__all__ = ["Publisher", "RunScope"]

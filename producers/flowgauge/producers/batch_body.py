@@ -1,0 +1,142 @@
+r"""The body of a request to publish: from bytes on the wire to the raw bytes of each event. Pure.
+
+    1. a JSON list          [{…}, {…}]         any JSON content type
+    2. one JSON object      {…}                may span lines
+    3. NDJSON               {…}\n{…}\n         a broken line is one broken event; its neighbours stand
+    4. a broken JSON list   [{…}, {"a": NaN}]  cut at its outer commas, so that good neighbours stand too
+    5. anything else        BrokenBody, with what was expected
+
+The first byte decides between 1 and the rest, unless the content type says NDJSON. Events are not decoded here.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+BODY_BYTES_MAX = 16 * 1_048_576  # as it comes over the wire
+RAW_BYTES_MAX = 64 * 1_048_576  # after gzip; what one request may hold in memory
+EVENTS_MAX = 50_000  # one append to the log, and one answer with a line for each bad one
+LINES_MAX = 2 * EVENTS_MAX  # with blank ones
+GZIP_MEMBERS_MAX = 1_000  # joined gzip files in one body; each costs a copy of the rest
+COMMAS_MAX = 4_000_000  # a list with more may be 32 M tiny elements: it is cut with a bound, not decoded at once
+
+_NDJSON = "ndjson"
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_one = msgspec.json.Decoder(msgspec.Raw).decode
+_BOM: Final = b"\xef\xbb\xbf"
+_SPACE: Final = b" \t\r\n"
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+class BrokenBody(Exception):
+    """A body in which no events can be told apart."""
+
+
+class BodyTooLarge(Exception):
+    """A body over one of the bounds above; says which."""
+
+
+class Gunzip:
+    """Decompresses a gzip body piece by piece and never makes more than RAW_BYTES_MAX of it."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._size = 0
+        self._members = 1
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what `piece` adds. Raises BodyTooLarge, or BrokenBody when it is not gzip."""
+        made: list[bytes] = []
+        while piece:
+            if self._member.eof:  # gzip files may be joined
+                self._member = zlib.decompressobj(wbits=31)
+                self._members += 1
+                if self._members > GZIP_MEMBERS_MAX:
+                    raise BodyTooLarge(f"more than {GZIP_MEMBERS_MAX} gzip members: send them as one")
+            made.append(self._inflate(piece))
+            piece = self._member.unused_data
+        return b"".join(made)
+
+    def finish(self) -> None:
+        """Raise BrokenBody when the body ended inside a gzip member."""
+        if not self._member.eof:
+            raise BrokenBody("the gzip body is cut short")
+
+    def _inflate(self, piece: bytes) -> bytes:
+        try:
+            raw = self._member.decompress(piece, RAW_BYTES_MAX - self._size + 1)
+        except zlib.error as error:
+            raise BrokenBody(f"not gzip: {error}") from None
+        self._size += len(raw)
+        if self._size > RAW_BYTES_MAX:
+            raise BodyTooLarge(f"more than {RAW_BYTES_MAX} bytes after gzip: send smaller batches")
+        return raw
+
+
+def split_events(body: bytes, content_type: str) -> Sequence[bytes]:
+    """Return the raw bytes of each event in `body`, blank lines left out.
+
+    Raises BrokenBody (case 5) or BodyTooLarge (more than EVENTS_MAX).
+    """
+    body = body.removeprefix(_BOM).strip(_SPACE)
+    if _NDJSON in content_type or "jsonl" in content_type:
+        return _lines(body)
+    if body[:1] == b"[":
+        return _elements(body)
+    if body[:1] == b"{":
+        return _one_or_lines(body)
+    expected = "expected a JSON list of events, one event or NDJSON"
+    raise BrokenBody(f"{expected}, got {body[:40]!r}" if body else f"{expected}, got an empty body")
+
+
+def _elements(body: bytes) -> Sequence[bytes]:
+    if body.count(b",") <= COMMAS_MAX:
+        try:
+            return _bounded([bytes(raw) for raw in _decode_list(body)])
+        except (msgspec.DecodeError, RecursionError):
+            pass  # case 4: one element is broken, or nested deeper than the decoder's stack
+    return _bounded(list(_cut(body)))
+
+
+def _one_or_lines(body: bytes) -> Sequence[bytes]:
+    try:
+        return [bytes(_decode_one(body))]
+    except (msgspec.DecodeError, RecursionError):
+        return _lines(body)
+
+
+def _lines(body: bytes) -> Sequence[bytes]:
+    lines = body.split(b"\n", LINES_MAX)
+    if len(lines) > LINES_MAX:
+        raise BodyTooLarge(f"more than {LINES_MAX} lines: send smaller batches")
+    return _bounded([stripped for line in lines if (stripped := line.strip(_SPACE))])
+
+
+def _cut(body: bytes) -> Iterator[bytes]:
+    """Yield what stands between the outer commas of a list, each EVENTS_MAX + 1 at most."""
+    depth = found = 0
+    start = 1
+    for token in _TOKEN.finditer(body):
+        mark = token[0]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        if (mark == b"," and depth == 1) or depth == 0:
+            if piece := body[start : token.start()].strip(_SPACE):
+                yield piece
+                found += 1
+            start = token.end()
+            if depth == 0 or found > EVENTS_MAX:
+                break
+    if found <= EVENTS_MAX and (depth != 0 or start != len(body)):
+        raise BrokenBody("a JSON list that does not end where its first bracket closes")
+
+
+def _bounded(events: Sequence[bytes]) -> Sequence[bytes]:
+    if len(events) > EVENTS_MAX:
+        raise BodyTooLarge(f"more than {EVENTS_MAX} events: send smaller batches")
+    return events

@@ -1,0 +1,218 @@
+"""The publisher: what a worker's code calls to say what happens. Light: the standard library, msgspec and httpx2.
+
+    emit ──► EventBuffer ──► Sender, one daemon thread ──► POST /v1/events (NDJSON, gzip)
+     µs       bounded         batches, retries with the same ids
+
+Promises to the work it runs in: `emit` does no I/O, never waits for the server and never raises. What cannot be kept
+is counted (`dropped`: the buffer was full; `refused`: the event or the server's answer) and said once in the log.
+At exit, and at the end of a multiprocessing child, what is buffered is sent within a deadline. After a fork the child
+starts with an empty buffer and a thread of its own: the parent sends what was said before.
+"""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+import msgspec
+
+from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.run_scope import RunScope
+from flowgauge.producers.sender import LINGER_MS, Said, Sender
+from flowgauge.schemas.event import EVENT_BYTES_MAX
+from flowgauge.schemas.times import EPOCH
+from flowgauge.transport import wall_clock
+
+URL_DEFAULT: Final = "http://127.0.0.1:4280"
+EVENTS_BUFFERED_MAX = 50_000  # half a minute of a busy worker; beyond it the server is really away
+BYTES_BUFFERED_MAX = 32 * 1_048_576  # what a worker may spend on being watched
+CLOSE_TIMEOUT_MS = 5_000  # at exit: a worker that ends does not hang on us
+
+_encode = msgspec.json.Encoder().encode
+_VARIANT: Final = "89ab"
+_publishers: "weakref.WeakSet[Publisher]" = weakref.WeakSet()
+
+
+class Publisher:
+    """Publishes events of this process to a flowgauge server, in the background.
+
+    `url` and `token` default to FLOWGAUGE_URL and FLOWGAUGE_TOKEN. Threads may share one. Used as a context manager
+    it closes at the end; otherwise it does so when the process ends.
+    """
+
+    _closed: bool
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        events_max: int = EVENTS_BUFFERED_MAX,
+        bytes_max: int = BYTES_BUFFERED_MAX,
+        linger_ms: int = LINGER_MS,
+        close_timeout_ms: int = CLOSE_TIMEOUT_MS,
+    ) -> None:
+        self._url = url or os.environ.get("FLOWGAUGE_URL") or URL_DEFAULT
+        self._token = token or os.environ.get("FLOWGAUGE_TOKEN") or None
+        self._events_max = events_max
+        self._bytes_max = bytes_max
+        self._linger_ms = linger_ms
+        self._close_timeout_ms = close_timeout_ms
+        self._last_ms = 0
+        self._same_ms = 0
+        self.begin()
+        _publishers.add(self)
+
+    @property
+    def sent(self) -> int:
+        """How many events the server has accepted."""
+        return self._sender.sent
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost because the buffer was full or the publisher closed."""
+        return self._buffer.dropped
+
+    @property
+    def refused(self) -> int:
+        """How many events were no events, here or by the server's answer."""
+        return self._refused + self._sender.refused
+
+    def emit(self, event: Mapping[str, object]) -> bool:
+        """Publish `event`; return whether it was taken. Adds `id` and `occurred` (now) when they are missing.
+
+        It is encoded here, so the caller may change it afterwards. Takes microseconds and never raises.
+        """
+        try:
+            encoded = _encode(self._completed(event))
+        except Exception as error:  # noqa: BLE001  # an event that cannot be encoded must not break the work
+            return self._refuse("is no JSON object: %s", error)
+        if len(encoded) > EVENT_BYTES_MAX:
+            return self._refuse("has %d bytes, at most %d are accepted", len(encoded), EVENT_BYTES_MAX)
+        waiting = self._buffer.put(encoded)
+        if not waiting:
+            self._said.once("dropped", "events are dropped: the buffer is full or the publisher closed")
+            return False
+        if not self._started:
+            self._start()
+        self._sender.notice(waiting)
+        return True
+
+    @contextmanager
+    def run(
+        self,
+        flow: str,
+        *,
+        scheduled_for: datetime | str | None = None,
+        run: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Generator[RunScope, None, None]:
+        """Say that a run of `flow` is running and how it ended, by an exception or not; see RunScope.
+
+        `scheduled_for` is when it was to start (a naive time counts as UTC); without it, nobody can call it late.
+        """
+        with RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags).told() as scope:
+            yield scope
+
+    def flush(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> bool:
+        """Return whether the server has answered for every event so far within `timeout_ms`."""
+        return not len(self._buffer) or self._sender.flush(timeout_ms)
+
+    def close(self, timeout_ms: int | None = None) -> None:
+        """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._started:
+            self._sender.close(self._close_timeout_ms if timeout_ms is None else timeout_ms)
+        self._buffer.close()
+
+    def new_id(self) -> str:
+        """Return a UUID version 7: those of one process sort in the order they were made, mostly."""
+        at_ms, same_ms = self._tick()
+        head, tail = f"{at_ms:012x}", os.urandom(8).hex()
+        return f"{head[:8]}-{head[8:]}-7{same_ms:03x}-{_VARIANT[int(tail[0], 16) & 3]}{tail[1:4]}-{tail[4:]}"
+
+    def __enter__(self) -> Self:
+        """Return this publisher."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def begin(self) -> None:
+        """Start from nothing: at construction, and in the child after a fork. Nobody else calls it."""
+        self._said = Said()
+        self._buffer = EventBuffer(events_max=self._events_max, bytes_max=self._bytes_max)
+        self._sender = Sender(
+            self._buffer, url=self._url, token=self._token, said=self._said, linger_ms=self._linger_ms
+        )
+        self._refused = 0
+        self._started = False
+        self._closed = False
+        self._starting = threading.Lock()
+
+    def _completed(self, event: Mapping[str, object]) -> dict[str, object]:
+        fields: dict[str, object] = {"id": None, "occurred": None, **event}
+        if fields["id"] is None:
+            fields["id"] = self.new_id()
+        if fields["occurred"] is None:
+            at_ms, same_ms = self._tick()
+            fields["occurred"] = EPOCH + timedelta(milliseconds=at_ms, microseconds=min(same_ms, 999))
+        return fields
+
+    def _tick(self) -> tuple[int, int]:
+        """Return now in ms and a count within it, so that what is said in one ms keeps its order."""
+        now_ms = wall_clock.now_ms()
+        self._same_ms = min(self._same_ms + 1, 4_095) if now_ms == self._last_ms else 0
+        self._last_ms = now_ms
+        return now_ms, self._same_ms
+
+    def _refuse(self, message: str, *values: object) -> bool:
+        with self._starting:
+            self._refused += 1
+        self._said.once(message, "an event " + message, *values)
+        return False
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._started:
+                return
+            try:
+                self._sender.start()
+            except RuntimeError as error:  # The interpreter ends: no more threads.
+                self._said.once("thread", "no thread to publish with: %s", error)
+            self._started = True
+        _close_at_child_exit()
+
+
+def _close_all() -> None:
+    for publisher in list(_publishers):
+        publisher.close()
+
+
+def _begin_in_child() -> None:
+    for publisher in list(_publishers):
+        publisher.begin()
+
+
+def _close_at_child_exit() -> None:
+    """In a child of multiprocessing, which ends without atexit, close before it ends."""
+    if "multiprocessing.process" not in sys.modules:
+        return
+    from multiprocessing import parent_process, util  # noqa: PLC0415  # only where it is in use already
+
+    if parent_process() is not None:
+        util.Finalize(None, _close_all, exitpriority=10)
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_begin_in_child)
+logging.getLogger("flowgauge").addHandler(logging.NullHandler())

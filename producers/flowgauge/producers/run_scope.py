@@ -1,0 +1,139 @@
+"""What a flow run and its tasks say about themselves: the events of one `with publisher.run(…)`. Does no I/O.
+
+    with publisher.run("nightly-etl", scheduled_for=slot) as run:      flow-run.running
+        run.log("INFO", "42 rows")                                     log.write
+        with run.task("extract"):                                      task-run.running, task-run.completed
+            ...
+                                                                       flow-run.completed, or failed with the exception
+
+An exception goes on as if the scope were not there. What ends a run how:
+
+    no exception, SystemExit without a code       completed
+    KeyboardInterrupt, a cancelled task, closing  cancelled
+    any other                                     failed
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
+MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
+TAGS_MAX = 90  # an event has room for 100 related things
+
+Emit = Callable[[Mapping[str, object]], bool]
+
+_ORDER: Final = ("event", "kind", "flow", "run", "task", "state", "scheduled_for", "resource", "related", "payload")
+_CANCELLATIONS: Final = (KeyboardInterrupt, GeneratorExit)
+_CANCELLATION_NAMES: Final = frozenset({"CancelledError", "Cancelled"})  # asyncio's and trio's, without importing them
+
+
+class RunScope:
+    """One flow run. `run` is its id; `log` and `task` say what happens in it. Nothing here raises."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        new_id: Callable[[], str],
+        flow: str,
+        *,
+        run: str | None = None,
+        scheduled_for: datetime | str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
+        self.flow = _text(flow, NAME_CHARS_MAX)
+        self.run = _text(run or new_id(), NAME_CHARS_MAX)
+        self._emit = emit
+        self._new_id = new_id
+        self._scheduled_for = _aware(scheduled_for)
+        self._related = [{"id": f"flow.{self.flow}", "role": "flow", "name": self.flow}]
+        for tag in tags[:TAGS_MAX]:
+            name = _text(tag, NAME_CHARS_MAX)
+            self._related.append({"id": f"tag.{name}", "role": "tag", "name": name})
+
+    def log(self, level: str, message: str, logger: str = "") -> bool:
+        """Say a log line of this run. Returns whether it was taken."""
+        payload = {
+            "level": _text(level, NAME_CHARS_MAX).upper(),
+            "logger": _text(logger, NAME_CHARS_MAX),
+            "message": _text(message, MESSAGE_CHARS_MAX),
+        }
+        return self._say("log.write", kind="log", resource=self._resource(), payload=payload)
+
+    @contextmanager
+    def task(self, name: str) -> Generator[str, None, None]:
+        """Say that a task of this run is running and how it ended; yields the task-run id."""
+        task = self._new_id()
+        resource = {"id": f"task-run.{task}", "name": _text(name, NAME_CHARS_MAX)}
+        related = [{**self._resource(), "role": "flow-run"}, *self._related]
+
+        def say(state: str, payload: dict[str, object]) -> None:
+            self._say(
+                f"task-run.{state}",
+                kind="task-run",
+                task=task,
+                state=state,
+                resource=resource,
+                related=related,
+                payload=payload,
+            )
+
+        with _told(say):
+            yield task
+
+    @contextmanager
+    def told(self) -> Generator["RunScope", None, None]:
+        """Say that the run is running and how it ended."""
+        with _told(self._say_state):
+            yield self
+
+    def _say_state(self, state: str, payload: dict[str, object]) -> None:
+        self._say(f"flow-run.{state}", kind="flow-run", state=state, resource=self._resource(), payload=payload)
+
+    def _say(self, event: str, **fields: object) -> bool:
+        said = {"event": event, "flow": self.flow, "run": self.run, "related": self._related, **fields}
+        if said["kind"] == "flow-run":
+            said["scheduled_for"] = self._scheduled_for
+        # In the order in which the log keeps them: such a record needs no second look at the gateway.
+        return self._emit({name: said[name] for name in _ORDER if said.get(name)})
+
+    def _resource(self) -> dict[str, str]:
+        return {"id": f"flow-run.{self.run}", "name": self.flow}
+
+
+@contextmanager
+def _told(say: Callable[[str, dict[str, object]], None]) -> Generator[None, None, None]:
+    say("running", {})
+    try:
+        yield
+    except BaseException as exception:
+        state = _state_after(exception)
+        say(state, {} if state == "completed" else {"exception": _described(exception)})
+        raise
+    say("completed", {})
+
+
+def _state_after(exception: BaseException) -> str:
+    if isinstance(exception, SystemExit) and not exception.code:
+        return "completed"
+    cancelled = isinstance(exception, _CANCELLATIONS) or type(exception).__name__ in _CANCELLATION_NAMES
+    return "cancelled" if cancelled else "failed"
+
+
+def _described(exception: BaseException) -> dict[str, str]:
+    return {"type": type(exception).__qualname__, "message": _text(exception, MESSAGE_CHARS_MAX)}
+
+
+def _text(value: object, chars_max: int) -> str:
+    try:
+        return str(value)[:chars_max]
+    except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on
+        return f"<{type(value).__qualname__}>"
+
+
+def _aware(moment: datetime | str | None) -> datetime | str | None:
+    """Return `moment` with a zone: a naive one counts as UTC, as everywhere here."""
+    if isinstance(moment, datetime) and moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment

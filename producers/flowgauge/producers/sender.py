@@ -1,0 +1,212 @@
+"""The sender: the one daemon thread of a publisher, from its buffer to `POST /v1/events`.
+
+    accepted or rejected, one by one   200                        counted, forgotten
+    the same again, the same ids       408 425 429 5xx, no answer after a backoff, or when Retry-After says
+    halves of it                       413
+    never                              any other answer           counted as refused, said once, forgotten
+
+Nothing else forgets an event: while the server is away the buffer fills up, and its bound drops the newest.
+"""
+
+import gzip
+import logging
+import random
+import threading
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from flowgauge.producers.event_buffer import EventBuffer
+
+if TYPE_CHECKING:
+    import httpx2
+
+BATCH_EVENTS_MAX = 2_000  # one request; the gateway takes 50,000
+BATCH_BYTES_MAX = 2 * 1_048_576
+LINGER_MS = 200  # how long the first event of a batch waits for others
+GZIP_BYTES_MIN = 1_024  # smaller bodies fit into a packet as they are
+GZIP_LEVEL = 1  # most of the gain at a third of the worker's CPU
+REQUEST_TIMEOUT_S = 10.0
+BACKOFF_FIRST_MS = 200
+BACKOFF_MAX_MS = 30_000
+BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close to each other
+RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
+SAID_MAX = 50  # different troubles that are logged; each is logged once
+RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+THREAD_NAME: Final = "flowgauge-publisher"
+
+_log = logging.getLogger("flowgauge.publisher")
+
+
+class Said:
+    """Logs each trouble once: a worker that publishes thousands of events a second has its own log to keep."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+
+    def once(self, key: str, message: str, *values: object) -> None:
+        """Log a warning unless one with `key` was, or too many different ones were."""
+        if key not in self._keys and len(self._keys) < SAID_MAX:
+            self._keys.add(key)
+            _log.warning(message + " (said once)", *values)
+
+
+class _Error(msgspec.Struct):
+    reason: str = ""
+    detail: str = ""
+
+
+class _Answer(msgspec.Struct):
+    accepted: int
+    rejected: int
+    errors: list[_Error] = []
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class Sender:
+    """Sends what is in `buffer` until it is closed. `sent` and `refused` are written by its thread only."""
+
+    def __init__(self, buffer: EventBuffer, *, url: str, token: str | None, said: Said, linger_ms: int) -> None:
+        self.sent = 0
+        self.refused = 0
+        self._buffer = buffer
+        self._url = url.rstrip("/") + "/v1/events"
+        self._token = token
+        self._said = said
+        self._linger_s = linger_ms / 1000
+        self._batch_events = BATCH_EVENTS_MAX
+        self._some = threading.Event()  # there is something to send
+        self._now = threading.Event()  # do not wait for more
+        self._closing = threading.Event()
+        self._abandoned = threading.Event()
+        self._emptied = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError while the interpreter ends."""
+        self._thread.start()
+
+    def notice(self, waiting: int) -> None:
+        """Hear that an event was put and `waiting` are in the buffer. Costs nothing most of the time."""
+        if waiting == 1:
+            self._some.set()
+        elif waiting == BATCH_EVENTS_MAX:
+            self._now.set()
+
+    def flush(self, timeout_ms: int) -> bool:
+        """Send without waiting for more; return whether the buffer was empty within `timeout_ms`."""
+        self._now.set()
+        self._some.set()
+        with self._emptied:
+            return self._emptied.wait_for(lambda: not len(self._buffer), timeout_ms / 1000)
+
+    def close(self, timeout_ms: int) -> None:
+        """Send what is left and end the thread; after `timeout_ms` give up."""
+        self._closing.set()
+        self._now.set()
+        self._some.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_ms / 1000)
+        self._abandoned.set()
+
+    def _run(self) -> None:
+        import httpx2  # noqa: PLC0415  # a worker that only imports the publisher does not pay for it
+
+        logging.getLogger("httpx2").addFilter(_is_not_ours)
+        headers = {"Content-Type": "application/x-ndjson"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        with httpx2.Client(headers=headers, timeout=REQUEST_TIMEOUT_S) as client:
+            while not self._abandoned.is_set():
+                self._some.wait()
+                self._some.clear()
+                self._now.wait(self._linger_s)
+                self._now.clear()
+                while len(self._buffer) and not self._abandoned.is_set():
+                    self._send_oldest(client)
+                with self._emptied:
+                    self._emptied.notify_all()
+                if self._closing.is_set() and not len(self._buffer):
+                    return
+
+    def _send_oldest(self, client: "httpx2.Client") -> None:
+        """Send one batch until it is answered for good."""
+        batch = self._buffer.peek(events_max=self._batch_events, bytes_max=BATCH_BYTES_MAX)
+        body = b"\n".join(batch)
+        zipped = len(body) >= GZIP_BYTES_MIN
+        if zipped:
+            body = gzip.compress(body, GZIP_LEVEL)
+        attempt = 0
+        while not self._abandoned.is_set():
+            retry_after_ms = self._try(client, body, zipped=zipped, batch=batch)
+            if retry_after_ms is None:
+                return
+            self._wait(max(retry_after_ms, _backoff_ms(attempt)))
+            attempt += 1
+
+    def _try(self, client: "httpx2.Client", body: bytes, *, zipped: bool, batch: Sequence[bytes]) -> int | None:
+        """Post once. Return None when the batch is settled, else in how many ms at least to post it again."""
+        try:
+            response = client.post(self._url, content=body, headers={"Content-Encoding": "gzip"} if zipped else {})
+        except Exception as error:  # noqa: BLE001  # whatever the network does, the thread lives and tries again
+            self._said.once(type(error).__name__, "flowgauge does not answer, events wait: %s", error)
+            return 0
+        if response.status_code == 413 and len(batch) > 1:
+            self._batch_events = len(batch) // 2
+            return None
+        if response.status_code in RETRIED_STATUSES:
+            self._said.once(str(response.status_code), "flowgauge answers %d, events wait", response.status_code)
+            return _retry_after_ms(response.headers.get("Retry-After", ""))
+        if response.status_code == 200:
+            return self._settle(response.content, batch)
+        self._said.once(
+            str(response.status_code),
+            "flowgauge refuses events with status %d: %s",
+            response.status_code,
+            response.text[:200],
+        )
+        self.refused += len(batch)
+        self._buffer.discard(len(batch))
+        return None
+
+    def _settle(self, content: bytes, batch: Sequence[bytes]) -> int | None:
+        try:
+            answer = _decode_answer(content)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._said.once("answer", "what answers is no flowgauge gateway, events wait")
+            return 0
+        for error in answer.errors:
+            self._said.once(f"event {error.reason}", "flowgauge refuses an event: %s: %s", error.reason, error.detail)
+        self.sent += answer.accepted
+        self.refused += answer.rejected
+        self._buffer.discard(len(batch))
+        return None
+
+    def _wait(self, delay_ms: int) -> None:
+        if not self._closing.is_set():
+            started = monotonic()
+            self._closing.wait(delay_ms / 1000)
+            delay_ms -= int((monotonic() - started) * 1000)
+        if self._closing.is_set():
+            self._abandoned.wait(min(max(delay_ms, 0), BACKOFF_CLOSING_MS) / 1000)
+
+
+def _backoff_ms(attempt: int) -> int:
+    bound = min(BACKOFF_FIRST_MS << min(attempt, 16), BACKOFF_MAX_MS)
+    return bound // 2 + int(_jitter.random() * bound / 2)
+
+
+def _retry_after_ms(seconds: str) -> int:
+    return min(int(seconds) * 1000, RETRY_AFTER_MAX_MS) if seconds.isdecimal() and len(seconds) < 7 else 0
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Keep the client's line for each request out of the worker's log: published, each would cause the next."""
+    return record.threadName != THREAD_NAME
+
+
+_jitter = random.SystemRandom()  # no shared seed: workers that were cut off together come back apart
