@@ -1,0 +1,93 @@
+"""The matcher's shell: events in, samples out, at least once.
+
+Order of a step: read, match, append the messages, then commit the source offsets with the matcher's state. A crash
+before the commit sends the same ranges again, and the detector drops what it has. Shutdown: finish the step, let go.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from flowgauge.processors import metrics
+from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
+from flowgauge.processors.ruletopic import RuleBook, announced_versions
+from flowgauge.schemas.sample import encode_message
+from flowgauge.schemas.topics import EVENTS, SAMPLES
+from flowgauge.transport.health import Health
+from flowgauge.transport.log import Batch, Committed, Log, Outgoing
+from flowgauge.transport.patience import patiently
+
+GROUP = "matcher"
+POLL_RECORDS_MAX = 5_000
+POLL_MS = 250
+
+_encode_state = msgspec.json.Encoder().encode
+_decode_state = msgspec.json.Decoder(MatcherState).decode
+
+
+async def run_matcher(log: Log, *, stop: asyncio.Event, health: Health) -> None:
+    """Match until `stop`; raise InvariantBroken where the log is not what it was."""
+    shell = _MatcherShell(log, stop, health)
+    await shell.run()
+
+
+class _MatcherShell:
+    def __init__(self, log: Log, stop: asyncio.Event, health: Health) -> None:
+        self._log = log
+        self._stop = stop
+        self._health = health
+        self._book = RuleBook(log)
+        self._matchers: dict[int, Matcher] = {}
+
+    async def run(self) -> None:
+        reader = await self._log.open_reader(EVENTS, GROUP)
+        try:
+            for partition, committed in (await reader.committed()).items():
+                await self._begin(partition, committed)
+            while not self._stop.is_set():
+                batches = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
+                if batches:
+                    await self._send([record for batch in batches for record in await self._match(batch)])
+                    done = {batch.partition: self._committed(batch) for batch in batches}
+                    await self._patiently(partial(reader.commit, done))
+        finally:
+            await reader.close()
+
+    async def _begin(self, partition: int, committed: Committed) -> None:
+        state = _decode_state(committed.metadata) if committed.metadata else MatcherState()
+        await self._book.know([state.rules_version])
+        self._matchers[partition] = Matcher(
+            log_id=self._log.log_id,
+            source=partition,
+            samples_partitions=self._log.partitions(SAMPLES),
+            rulesets=self._book.rulesets,
+            state=state,
+        )
+
+    async def _match(self, batch: Batch) -> list[Outgoing]:
+        await self._book.know(announced_versions(batch.records))
+        matched = self._matchers[batch.partition].match(batch.records)
+        _count(matched.counts)
+        return [
+            Outgoing(partition, "", encode_message(message))
+            for partition, messages in enumerate(matched.messages)
+            for message in messages
+        ]
+
+    async def _send(self, records: Sequence[Outgoing]) -> None:
+        await self._patiently(lambda: self._log.append(SAMPLES, records))
+
+    def _committed(self, batch: Batch) -> Committed:
+        state = self._matchers[batch.partition].state
+        return Committed(batch.next_offset, _encode_state(state).decode())
+
+    async def _patiently(self, action: Callable[[], Awaitable[object]]) -> None:
+        await patiently(action, part=GROUP, health=self._health, stop=self._stop)
+
+
+def _count(counts: MatchCounts) -> None:
+    metrics.EVENTS.inc(counts.events)
+    metrics.INVALID.inc(counts.invalid)
+    metrics.MISSING_KEY.inc(counts.missing_key)

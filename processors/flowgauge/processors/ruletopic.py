@@ -1,0 +1,130 @@
+"""Rule sets in the log: versions in the rules topic, and the markers that put them in force.
+
+    rules topic    */1 {…}   */2 {…}   current → 2
+    events         … e e [marker 2] e e …        in every partition
+
+A version is written first, its markers next, the pointer last. A crash in between leaves a version whose markers
+may be missing somewhere; the next publish makes a newer one, and a source that skipped a marker reaches it there.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from flowgauge.processors.ruleset import RuleSet, rules_from_sources
+from flowgauge.schemas.control_records import RulesMarker, decode_rules_marker, encode_record
+from flowgauge.schemas.errors import InvariantBroken
+from flowgauge.schemas.topics import EVENTS, RULES, RecordKind
+from flowgauge.transport.log import Log, Outgoing, Record
+
+CURRENT = "current"
+READ_RECORDS_MAX = 1_000
+WAIT_MS = 50  # between looks for a version that is on its way
+WAIT_MAX_MS = 30_000
+
+
+class StoredRules(msgspec.Struct):
+    """One version of the rule set as kept: each rule as it was written."""
+
+    version: int
+    content_id: str
+    rules: list[dict[str, Any]]
+
+
+class CurrentRules(msgspec.Struct):
+    """The newest version whose markers are all in the log."""
+
+    version: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_rules = msgspec.json.Decoder(StoredRules).decode
+_decode_current = msgspec.json.Decoder(CurrentRules).decode
+
+
+class RuleBook:
+    """Every rule set the log has had, by version. `rulesets` is shared with matchers and detectors and grows."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._next_offset = 0
+        self._content_ids: dict[int, str] = {}
+        self.rulesets: dict[int, RuleSet] = {}
+        self.current_version = 0
+
+    @property
+    def current(self) -> RuleSet:
+        """The newest rule set in force."""
+        return self.rulesets.get(self.current_version, RuleSet())
+
+    async def refresh(self) -> None:
+        """Read what is new in the rules topic."""
+        while records := await self._log.read(RULES, 0, self._next_offset, READ_RECORDS_MAX):
+            for record in records:
+                self._read(record)
+            self._next_offset = records[-1].offset + 1
+
+    async def know(self, versions: Iterable[int]) -> None:
+        """Return when every one of `versions` is known; raise InvariantBroken if one never comes."""
+        waited_ms = 0
+        while missing := [version for version in versions if version and version not in self.rulesets]:
+            await self.refresh()
+            if all(version in self.rulesets for version in missing):
+                return
+            if waited_ms >= WAIT_MAX_MS:
+                raise InvariantBroken(f"rule set {missing[0]} is announced in the log but not in {RULES}")
+            await asyncio.sleep(WAIT_MS / 1000)
+            waited_ms += WAIT_MS
+
+    def is_current(self, ruleset: RuleSet) -> bool:
+        """Tell whether `ruleset` says what the current one says."""
+        return self._content_ids.get(self.current_version) == ruleset.content_id()
+
+    @property
+    def newest_version(self) -> int:
+        """The newest version written, in force or not."""
+        return max(self.rulesets, default=0)
+
+    def _read(self, record: Record) -> None:
+        if record.value is None:
+            return
+        if record.key == CURRENT:
+            self.current_version = _decode_current(record.value).version
+        else:
+            stored = _decode_rules(record.value)
+            self.rulesets[stored.version] = rules_from_sources(stored.rules, stored.version)
+            self._content_ids[stored.version] = stored.content_id
+
+
+async def publish_rules(log: Log, ruleset: RuleSet, *, first_append_ms: Mapping[int, int] | None = None) -> int:
+    """Put `ruleset` in force and return its version; the current one again if it says the same.
+
+    `first_append_ms` gives the markers' append time by partition, while history is loaded.
+    """
+    book = RuleBook(log)
+    await book.refresh()
+    if book.is_current(ruleset):
+        return book.current_version
+    version = book.newest_version + 1
+    stored = StoredRules(version, ruleset.content_id(), [dict(rule.source) for rule in ruleset.rules])
+    await log.append(RULES, [Outgoing(0, f"*/{version}", _encode(stored))])
+    marker = encode_record(RulesMarker(version=version))
+    times = first_append_ms or {}
+    markers = [
+        Outgoing(partition, "", marker, RecordKind.RULES, times.get(partition))
+        for partition in range(log.partitions(EVENTS))
+    ]
+    await log.append(EVENTS, markers)
+    await log.append(RULES, [Outgoing(0, CURRENT, _encode(CurrentRules(version)))])
+    return version
+
+
+def announced_versions(records: Iterable[Record]) -> set[int]:
+    """Return the rule-set versions that markers among `records` announce."""
+    return {
+        decode_rules_marker(record.value).version
+        for record in records
+        if record.kind == RecordKind.RULES and record.value is not None
+    }

@@ -1,0 +1,42 @@
+"""Patience: do one thing until it works, while the outside is in trouble; say so meanwhile, lose nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from flowgauge.schemas.errors import Transient
+from flowgauge.transport.health import Health
+
+PAUSE_MS = 200
+PAUSE_MAX_MS = 5_000
+
+_T = TypeVar("_T")
+
+
+async def patiently(action: Callable[[], Awaitable[_T]], *, part: str, health: Health, stop: asyncio.Event) -> _T:
+    """Return what `action` returns, trying again after each Transient with growing pauses.
+
+    The trouble stands in `health.problems[part]` while it lasts. Once `stop` is set the next Transient is raised.
+    """
+    pause_ms = PAUSE_MS
+    while True:
+        try:
+            found = await action()
+        except Transient as error:
+            health.problems[part] = str(error)
+            if stop.is_set():
+                raise
+            await pause(stop, pause_ms)
+            pause_ms = min(2 * pause_ms, PAUSE_MAX_MS)
+        else:
+            health.problems.pop(part, None)
+            return found
+
+
+async def pause(stop: asyncio.Event, pause_ms: int) -> None:
+    """Wait `pause_ms`, or until `stop` is set."""
+    try:
+        async with asyncio.timeout(pause_ms / 1000):
+            await stop.wait()
+    except TimeoutError:
+        return
