@@ -74,7 +74,7 @@ class Recorder:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 is_ours = self.path == "/v1/events" and self.headers.get("Authorization") == f"Bearer {TOKEN}"
-                answer = json.dumps({"accepted": keep(body) if is_ours else 0, "errors": []}).encode()
+                answer = json.dumps({"accepted": keep(body) if is_ours else 0, "rejected": 0, "errors": []}).encode()
                 self.send_response(200 if is_ours else 401)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -184,7 +184,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def prefect_environment() -> None:
     if (VENV / ".made-from").exists():
         return
-    remedy = "no Prefect environment: run .ci/prefect (a minute, 400 MB in .cache/)"
+    remedy = "no Prefect environment: run .ci/prefect (a minute, 220 MB in .cache/)"
     if os.environ.get("CI") == "true":
         pytest.fail(remedy)
     pytest.skip(remedy)

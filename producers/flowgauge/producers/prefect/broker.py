@@ -16,9 +16,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Final
 
-from flowgauge.producers.publisher import Publisher as _EventPublisher
-
 from flowgauge.producers.prefect.tee import Emitter, Tee
+from flowgauge.producers.publisher import Publisher as _EventPublisher
 
 __all__ = ["Consumer", "Publisher", "break_topic", "ephemeral_subscription", "tee"]
 

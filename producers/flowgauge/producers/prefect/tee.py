@@ -40,7 +40,7 @@ class Tee:
     """Takes what Prefect publishes, from any thread; its emitter is made at the first message.
 
     `counts` has a number for each of: events, logs, logs without flow (told without one), unmappable,
-    refused (the emitter's buffer was full), failed (anything else, such as an emitter that cannot be made).
+    refused (the buffer was full, or the event over its size), failed (anything else, such as an emitter that cannot be made).
     """
 
     def __init__(self, make_emitter: Callable[[], Emitter]) -> None:
@@ -72,7 +72,7 @@ class Tee:
         if self._emitter.emit(mapped):
             self.counts[topic] += 1
         else:
-            self._count_and_warn("refused", "the publisher's buffer is full or it is closed")
+            self._count_and_warn("refused", "the publisher's buffer is full, or the event is over its size")
 
     def _event(self, data: object) -> EventJson | Unmappable:
         mapped = map_event(data)
