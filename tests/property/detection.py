@@ -1,0 +1,185 @@
+"""What the detection laws share: random runs of flows, and ways to push them through matcher and detector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from hypothesis import strategies as st
+
+from flowgauge.processors.detector import Detector, Outcome
+from flowgauge.processors.matcher import Matcher, MatcherState
+from flowgauge.processors.ruleset import RuleSet, parse_rules
+from flowgauge.schemas.event import Event, encode_event
+from flowgauge.schemas.sample import SampleMessage
+from flowgauge.schemas.times import EPOCH
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.schemas.transition import Transition
+from flowgauge.transport.log import Record
+
+START_MS = 1_790_000_000_000
+LATENESS_MS = 10_000
+LOG_ID = "log"
+
+RULES = """
+rules:
+  - name: failing
+    for_each: [flow]
+    when: {failure_rate: {above: 30%, within: 60s, min_samples: 2, clear_below: 10%}}
+    for: 5s
+    keep_firing_for: 10s
+    no_data: resolve
+  - name: failing at all
+    when: {failure_rate: {above: 50%, within: 20s, min_samples: 1}}
+    no_data: fire
+    allowed_lateness: 3s
+  - name: often
+    match: {state: failed}
+    for_each: [flow]
+    when: {event: {times: 3, within: 30s}}
+  - name: late
+    for_each: [flow]
+    when: {late: {after: 20s, at_least: 2, within: 60s}}
+  - name: each crash
+    match: {state: crashed}
+    for_each: [flow]
+    when: {event: {}}
+"""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event as drawn: when it happened and when the log stamped it, ms after START_MS."""
+
+    occurred_ms: int
+    append_ms: int
+    event: Event
+
+    @property
+    def value(self) -> bytes:
+        return encode_event(self.event)
+
+
+def rules(text: str = RULES) -> RuleSet:
+    """Return rule set 1 from YAML text."""
+    return RuleSet(parse_rules("rules.yaml", text).rules, 1)
+
+
+STATES = ("scheduled", "late", "running", "completed", "failed", "crashed", "cancelled")
+
+
+@st.composite
+def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENESS_MS) -> list[Happening]:
+    """Draw events in append order, each appended up to `disorder_ms` after it happened, some with equal times."""
+    drawn = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 240_000),  # occurred
+                st.integers(0, disorder_ms),  # delay
+                st.sampled_from(("a", "b")),  # flow
+                st.integers(0, 7),  # run
+                st.sampled_from(STATES),
+                st.sampled_from((None, 0, 5_000, 30_000, 60_000)),  # scheduled_for
+            ),
+            max_size=size_max,
+        )
+    )
+    found = [
+        Happening(START_MS + occurred, START_MS + occurred + delay, _event(number, occurred, *rest))
+        for number, (occurred, delay, *rest) in enumerate(drawn)
+    ]
+    return sorted(found, key=lambda happening: happening.append_ms)
+
+
+def event_at(event_id: UUID, occurred_ms: int, state: str) -> Event:
+    """Return an event of flow `a`, `occurred_ms` after START_MS."""
+    return _event(event_id.int, occurred_ms, "a", 0, state, None)
+
+
+def _event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn
+    fields = {
+        "id": UUID(int=number + 1),
+        "tenant": "t",
+        "occurred": EPOCH + timedelta(milliseconds=START_MS + occurred_ms),
+        "event": f"flow-run.{state}",
+        "kind": "flow-run",
+        "flow": flow,
+        "run": f"{flow}-{run}",
+        "state": state,
+        "scheduled_for": EPOCH + timedelta(milliseconds=START_MS + scheduled) if scheduled is not None else None,
+        "resource": {"id": f"flow-run.{flow}-{run}"},
+    }
+    return msgspec.convert(fields, Event)
+
+
+def records(happened: Sequence[Happening]) -> list[Record]:
+    """Return happenings as the records of one partition, in the order given."""
+    return [Record(offset, item.append_ms, RecordKind.EVENT, "", item.value) for offset, item in enumerate(happened)]
+
+
+class Line:
+    """Matcher and detector in a line, one matcher a source. The detector can be stopped and restored anywhere."""
+
+    def __init__(self, ruleset: RuleSet, *, sources: int = 1) -> None:
+        self._rulesets: Mapping[int, RuleSet] = {1: ruleset}
+        self._sources = sources
+        self._matchers = [
+            Matcher(
+                log_id=LOG_ID,
+                source=source,
+                samples_partitions=1,
+                rulesets=self._rulesets,
+                state=MatcherState(rules_version=1),
+            )
+            for source in range(sources)
+        ]
+        self._ends = [0] * sources
+        self.state: dict[str, bytes] = {}
+        self.transitions: list[Transition] = []
+        self.detector = self._new_detector()
+
+    def _new_detector(self) -> Detector:
+        return Detector(log_id=LOG_ID, sources=self._sources, rulesets=self._rulesets, state=self.state)
+
+    def messages(self, source: int, batch: Sequence[Record]) -> Sequence[SampleMessage]:
+        """Match a batch."""
+        if batch:
+            self._ends[source] = batch[-1].offset + 1
+        return self._matchers[source].match(batch).messages[0]
+
+    def feed(self, source: int, batch: Sequence[Record]) -> None:
+        """Match a batch, apply and commit it."""
+        self.commit(self.detector.apply(self.messages(source, batch)))
+
+    def commit(self, outcome: Outcome) -> None:
+        """Make a step durable."""
+        self.transitions += outcome.transitions
+        for name, value in outcome.state.items():
+            if value is None:
+                self.state.pop(name, None)
+            else:
+                assert len(value) <= 262_144
+                self.state[name] = value
+
+    def crash(self) -> None:
+        """Lose what is in memory and restore what was committed."""
+        self.detector = self._new_detector()
+
+    def end(self, clock_ms: int) -> list[Transition]:
+        """Let every source's clock reach `clock_ms`; return all transitions in order."""
+        for source, offset in enumerate(self._ends):
+            self.feed(source, [Record(offset, clock_ms, RecordKind.LOADED, "", b"")])
+        return in_order(self.transitions)
+
+
+def in_order(transitions: Sequence[Transition]) -> list[Transition]:
+    """Return transitions in an order that no split of the log can change."""
+    return sorted(transitions, key=lambda item: (item.at_ms, item.rule, sorted(item.key.items()), item.seq))
+
+
+def run_whole(ruleset: RuleSet, happened: Sequence[Happening], end_ms: int) -> list[Transition]:
+    """Return the transitions of one partition read in one batch."""
+    line = Line(ruleset)
+    line.feed(0, records(happened))
+    return line.end(end_ms)
