@@ -1,0 +1,52 @@
+"""`flowgauge incidents list|show`: what was found and why."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+
+
+@click.group()
+def command() -> None:
+    """List incidents, or show one with its reasons."""
+
+
+@command.command(name="list")
+@click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True, help="At most this many.")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are open.")
+@format_option
+@tenant_option
+@url_option
+@token_option
+@data_option
+def list_incidents(  # noqa: PLR0913  # one parameter an option
+    *, limit: int, only_open: bool, form: str, tenant: str | None, url: str, token: str | None, data: Path
+) -> None:
+    """List incidents, newest first."""
+    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.text_table import text_table
+
+    parameters = {"limit": str(limit)} | ({"open": "1"} if only_open else {}) | ({"tenant": tenant} if tenant else {})
+    answer = asyncio.run(ask(Place(url, token, data), "/v1/incidents", parameters))
+    click.echo(answer.text if form == "json" else text_table(answer.columns(), answer.rows()))
+
+
+@command.command()
+@click.argument("incident_id")
+@format_option
+@tenant_option
+@url_option
+@token_option
+@data_option
+def show(  # noqa: PLR0913  # one parameter an option
+    *, incident_id: str, form: str, tenant: str | None, url: str, token: str | None, data: Path
+) -> None:
+    """Show one incident: why, its transitions, failing runs and deliveries."""
+    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.incident_text import incident_text
+
+    parameters = {"tenant": tenant} if tenant else {}
+    answer = asyncio.run(ask(Place(url, token, data), f"/v1/incidents/{incident_id}", parameters))
+    click.echo(answer.text if form == "json" else incident_text(answer.body))

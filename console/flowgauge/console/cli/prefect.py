@@ -1,0 +1,27 @@
+"""`flowgauge prefect convert`: a capture of a Prefect server as flowgauge events."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from flowgauge.console.cli.options import existing_file
+
+
+@click.group()
+def command() -> None:
+    """Convert what a Prefect server recorded."""
+
+
+@command.command()
+@click.argument("file", type=existing_file)
+def convert(file: Path) -> None:
+    """Print the capture FILE (gzipped or not) as event lines for `replay` and `up --load`.
+
+    Lines that cannot be converted are told on standard error; then the exit code is 1.
+    """
+    from flowgauge.producers.prefect.convert import convert_file
+
+    counts = convert_file(file, sys.stdout.buffer, sys.stderr)
+    sys.stdout.buffer.flush()
+    raise SystemExit(1 if counts.bad else 0)

@@ -1,0 +1,25 @@
+"""`flowgauge replay`: recorded events through rules, offline and in virtual time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from flowgauge.console.cli.options import existing_file
+
+
+@click.command()
+@click.argument("events", type=existing_file)
+@click.option("--rules", "rule_files", required=True, multiple=True, type=existing_file, help="A rule file; repeatable.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "table"]), default="table", show_default=True, help="For programs or for people.")
+@click.option("--until", help="Move the clock to this time at the end.  [default: the last append]")
+def command(events: Path, rule_files: Sequence[Path], form: str, until: str | None) -> None:
+    """Print each transition that RULES make of the event lines in EVENTS (gzipped or not).
+
+    A line's `_append` is its append time, else the largest `occurred` so far; `_partition` its source partition.
+    The same input always prints the same transitions with the same ids, as `up` would have made.
+    """
+    from flowgauge.console.replaying import replay_file
+
+    for line in replay_file(events, rule_files, form=form, until=until):
+        click.echo(line)

@@ -1,0 +1,55 @@
+"""The one port: bound early, so that a taken one is told before anything else is opened."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from flowgauge.schemas.errors import BadEnvironment
+
+BACKLOG = 1_024  # connections that wait while the parts open
+GRACE_S = 3  # requests at work when the end comes
+KEEP_ALIVE_S = 30
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to `up`, which ends the parts in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise BadEnvironment with the remedy when there is none to have."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror or error}"
+        raise BadEnvironment(f"port {port} of {host} {reason}; choose another with --port") from None
+
+
+def server_of(app: ASGIApp) -> Server:
+    """Return a server of `app` that logs nothing by itself."""
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the URL at which people reach the socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

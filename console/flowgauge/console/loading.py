@@ -1,0 +1,146 @@
+"""History into a new log: `up --load FILE`.
+
+    each partition:   [ RULES marker ][ history, with its recorded append times … ][ LOADED ]
+
+The marker stands first, so that the history is matched by the rules of today. Nothing else writes meanwhile: no
+pulses, no gateway. A load that was interrupted leaves its mark in the data folder, and the folder is refused
+until it is removed: half a history would be told as if it were whole.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import structlog
+
+from flowgauge.console.history import Entry, Unreadable, entries, is_capture, last_append_ms
+from flowgauge.processors.ruleset import RuleSet
+from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.producers.prefect.capture import Problem, convert
+from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
+from flowgauge.schemas.errors import BadInput, LogMismatch
+from flowgauge.schemas.ids import events_partition
+from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
+from flowgauge.transport.log import Log, Outgoing
+
+APPEND_RECORDS_MAX = 2_000  # in one append: few transactions, little memory
+LINE_BYTES_MAX = 4 * 1_048_576  # Prefect refuses events over 1.5 MB; a longer line is none
+GZIP_MAGIC = b"\x1f\x8b"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A file of history, and whether its times move so that it ends now."""
+
+    file: Path
+    shift_to_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load brought."""
+
+    events: int
+    unreadable: int
+    last_append_ms: int
+
+
+def refuse_half_loaded(data: Path) -> None:
+    """Raise LogMismatch when a load into this folder was interrupted."""
+    if _mark(data).exists():
+        raise LogMismatch(f"a load into {data} was interrupted: remove the folder and load again")
+
+
+async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path, now_ms: int) -> Loaded:
+    """Append the history between its marker and its end; raise LogMismatch when the log is not empty."""
+    if any((await log_.ends(EVENTS)).values()):
+        raise LogMismatch(f"the log in {data} is not empty: history enters a new log only, choose another --data")
+    last_ms = last_append_ms(_lines(history.file))
+    if not last_ms:
+        raise BadInput(f"{history.file}: no events in it")
+    shift_ms = now_ms - last_ms if history.shift_to_now else 0
+    _mark(data).touch()
+    loaded = await _append_all(log_, ruleset, entries(_lines(history.file), shift_ms=shift_ms))
+    ends = [Outgoing(p, "", b"{}", RecordKind.LOADED, loaded.last_append_ms) for p in range(log_.partitions(EVENTS))]
+    await log_.append(EVENTS, ends)
+    _mark(data).unlink()
+    log.info("history loaded", events=loaded.events, unreadable=loaded.unreadable)
+    return loaded
+
+
+async def _append_all(log_: Log, ruleset: RuleSet, history: Iterator[Entry | Unreadable]) -> Loaded:
+    events = unreadable = append_ms = 0
+    partitions = log_.partitions(EVENTS)
+    batch: list[Outgoing] = []
+    for item in history:
+        append_ms = item.append_ms
+        if events + unreadable == 0:
+            await publish_rules(log_, ruleset, first_append_ms=dict.fromkeys(range(partitions), append_ms))
+        if isinstance(item, Unreadable):
+            unreadable += 1
+            log.warning("line not loaded", line=item.line, reason=item.reason, detail=item.detail)
+            await log_.append(DLQ, [Outgoing(0, item.tenant, _letter(item), append_ms=append_ms)])
+            continue
+        events += 1
+        batch.append(Outgoing(events_partition(item.key, partitions), item.key, item.value, append_ms=append_ms))
+        if len(batch) >= APPEND_RECORDS_MAX:
+            await log_.append(EVENTS, batch)
+            batch = []
+    if batch:
+        await log_.append(EVENTS, batch)
+    return Loaded(events, unreadable, append_ms)
+
+
+def _letter(item: Unreadable) -> bytes:
+    return encode_dead_letter(
+        DeadLetter(
+            tenant=item.tenant,
+            reason=item.reason,
+            detail=item.detail,
+            origin="load",
+            at_ms=item.append_ms,
+            value=item.raw[:DEAD_LETTER_BYTES_MAX],
+            size=len(item.raw),
+        )
+    )
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Yield event lines: a capture is converted on the way; the file may be gzipped."""
+    lines = read_lines(file)
+    first = next(lines, b"")
+    if is_capture(first):
+        for converted in convert(_chain(first, lines)):
+            if isinstance(converted, Problem):
+                log.warning("line not converted", line=converted.line, reason=converted.reason)
+            else:
+                yield converted
+        return
+    yield from _chain(first, lines)
+
+
+def read_lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, gzipped or not; raise BadInput when it breaks off."""
+    with file.open("rb") as raw:
+        is_gzip = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        raw.seek(0)
+        source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+        try:
+            while line := source.readline(LINE_BYTES_MAX):
+                yield line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise BadInput(f"{file}: the gzip stream is broken: {error}") from None
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _mark(data: Path) -> Path:
+    return data / "loading"

@@ -1,0 +1,89 @@
+"""The `flowgauge` command: finds a command by name and turns what went wrong into one line and an exit code.
+
+A command's module is imported only when it runs, so that `flowgauge publish` needs no ClickHouse. Exit codes:
+0 fine, 1 found something wrong, 2 bad input or usage, 3 environment.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn, cast
+
+import click
+
+from flowgauge.schemas.errors import FlowgaugeError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+EXIT_ENVIRONMENT = 3
+MODULES = "flowgauge.console.cli"
+
+# name → what it does, in the order a new user needs them. Each is `command` in the module of its name.
+COMMANDS = {
+    "up": "Run everything in one process on this machine.",
+    "demo": "Watch recorded and live events go through the whole pipeline.",
+    "publish": "Send event lines from standard input to the gateway.",
+    "metrics": "Ask ClickHouse a question: failure-rate, heatmap, durations, runs, logs.",
+    "incidents": "List incidents, or show one with its reasons.",
+    "rules": "Validate, apply and test rules.",
+    "replay": "Run recorded events through rules in virtual time.",
+    "webhooks": "Receive, sign and check webhooks.",
+    "prefect": "Convert what a Prefect server recorded.",
+    "schema": "Create or update the ClickHouse tables.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return the names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        """Import and return the command, or None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"{MODULES}.{cmd_name}")
+        return cast("click.Command", module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """Write the list of commands from COMMANDS alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="flowgauge")
+def flowgauge() -> None:
+    """Watch workflow orchestration: metrics, incidents and alerts from every run's events."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code; no error of ours shows a traceback."""
+    try:
+        code = flowgauge.main(args=arguments, prog_name="flowgauge", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except FlowgaugeError as error:
+        click.echo(_one_line_each(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing to say, nobody to say it to
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("flowgauge"):
+            raise
+        click.echo(f"flowgauge: this command needs {error.name}: pip install 'flowgauge[server]'", err=True)
+        sys.exit(EXIT_ENVIRONMENT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line_each(error: FlowgaugeError) -> str:
+    """Problems of files are lines that editors jump to; everything else names who speaks."""
+    text = str(error)
+    return text if hasattr(error, "problems") else f"flowgauge: {text}"

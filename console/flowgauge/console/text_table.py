@@ -1,0 +1,45 @@
+"""A table as text: what commands print for people. Pure."""
+
+from collections.abc import Sequence
+
+CELL_CHARS_MAX = 120  # a log line may be long; the JSON form has all of it
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return the rows under their columns, numbers to the right, with a line that says when there are none."""
+    if not rows:
+        return "nothing found"
+    cells = [[_text(value) for value in row] for row in rows]
+    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    is_number = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    lines = [_line(columns, widths, is_number), _line(["-" * width for width in widths], widths, is_number)]
+    lines += [_line(row, widths, is_number) for row in cells]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, is_number, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}" if abs(value) < 1_000 else f"{value:.0f}"
+        case dict():
+            return _clean(" ".join(f"{key}={inner}" for key, inner in value.items()))  # pyright: ignore[reportUnknownVariableType]  # any JSON
+        case _:
+            return _clean(str(value))
+
+
+def _clean(text: str) -> str:
+    """Make data fit for a terminal: no control characters, one line, bounded."""
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= CELL_CHARS_MAX else text[: CELL_CHARS_MAX - 1] + "…"

@@ -1,0 +1,256 @@
+"""`flowgauge up`: the wiring of all parts in one process. The one place that knows them all.
+
+    start      lock the data folder → bind the port → open log and ClickHouse → rules → history, if asked → run
+    run        web (gateway, API, console) ─ pulse ─ matcher ─ detector ─ sink ─ notifier ─ rules watcher ─ retention
+    stop       1. intake: the web server ends its requests, the pulse stops
+               2. the parts finish and commit the step they are in
+               3. log and ClickHouse close, then the lock goes
+               all within `shutdown_ms`; then ShutdownOverdue names what hangs
+
+Every part keeps what it needs to go on in the log, so a kill at any moment loses nothing; stopping in order only
+makes the next start quicker. A part that fails for good ends the process: nothing runs on half blind.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from flowgauge.console.listening import address_of, bind, server_of
+from flowgauge.console.loading import Load, load, refuse_half_loaded
+from flowgauge.console.log_lines import configure_log_lines
+from flowgauge.console.rule_folder import APPLIED, RuleFolder
+from flowgauge.console.web.app import Console, web_app
+from flowgauge.processors.detector_app import run_detector
+from flowgauge.processors.matcher_app import run_matcher
+from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.producers.pulse import run_pulse
+from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.errors import FlowgaugeError, InvalidSettings
+from flowgauge.schemas.settings import Settings, is_loopback, resolve_tokens
+from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, SAMPLES, TRANSITIONS
+from flowgauge.sinks.clickhouse.sink_app import run_sink
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.egress import Egress
+from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.transport.data_folder import lock_data_folder
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.log import Log
+from flowgauge.transport.wall_clock import now_ms
+
+SHUTDOWN_MS = 15_000  # an insert into ClickHouse takes up to some seconds on a slow disk
+TRIM_EVERY_S = 600
+LOADED_POLL_S = 0.1
+TRIMMED = (EVENTS, SAMPLES, TRANSITIONS, DELIVERIES, DLQ)
+
+log_lines = structlog.get_logger("flowgauge.up")
+
+
+class ShutdownOverdue(FlowgaugeError):
+    """Parts did not end in time. Nothing is lost: the next start goes on where they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the parts share."""
+
+    settings: Settings
+    log: Log
+    store: ClickHouseStore
+    health: Health
+    rules: RuleFolder
+    tokens: TokenTable
+    listening: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends the parts, and how long they may take to."""
+
+    stop: asyncio.Event
+    shutdown_ms: int
+
+
+async def run_until_signal(settings: Settings, *, load: Load | None, announce: Callable[[str], None]) -> None:
+    """Run until SIGINT or SIGTERM. A second signal ends the process at once, as if it were killed."""
+    configure_log_lines(settings.log_level)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def end() -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+        stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, end)
+    await run_up(settings, stop=stop, history=load, ready=lambda url: announce(f"flowgauge: console at {url}"))
+
+
+async def run_up(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    history: Load | None = None,
+    ready: Callable[[str], None] = lambda _url: None,
+    shutdown_ms: int = SHUTDOWN_MS,
+) -> None:
+    """Run everything until `stop`; `ready` is told the console's address once it answers.
+
+    Raises InvalidSettings, BadEnvironment or InvalidRules before anything runs, ShutdownOverdue at the end.
+    """
+    settings.refuse_open_host()
+    tokens = TokenTable(resolve_tokens(settings, os.environ, lambda file: Path(file).read_text(encoding="utf-8")))
+    egress_policy(settings)
+    with lock_data_folder(settings.data), bind(settings.host, settings.port) as listening:
+        refuse_half_loaded(settings.data)
+        opened = await _open(settings, tokens, listening)
+        is_overdue = False
+        try:
+            loaded_ms = await _begin(opened, history)
+            await _run_parts(opened, loaded_ms, Ending(stop, shutdown_ms), ready)
+        except ShutdownOverdue:
+            is_overdue = True
+            raise
+        finally:
+            if not is_overdue:
+                await _close(opened, shutdown_ms)
+
+
+def egress_policy(settings: Settings) -> EgressPolicy:
+    """Return where webhooks may go; raise InvalidSettings for an entry that cannot be read."""
+    try:
+        return EgressPolicy(allow=settings.egress.allow)
+    except ValueError as error:
+        raise InvalidSettings(f"egress.allow: {error}") from None
+
+
+async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket) -> Opened:
+    health = Health(started_ms=now_ms())
+    rules = RuleFolder(settings.rules or settings.data / APPLIED, health)
+    log = await open_local_log(
+        settings.data, partitions={EVENTS: settings.partitions, SAMPLES: settings.samples_partitions}
+    )
+    try:
+        store = await asyncio.to_thread(ClickHouseStore.open, settings.data / "clickhouse")
+        await asyncio.to_thread(store.apply_schema)
+    except BaseException:
+        await log.close()
+        raise
+    return Opened(settings, log, store, health, rules, tokens, listening)
+
+
+async def _begin(opened: Opened, history: Load | None) -> int:
+    """Put the rules in force, before the history where there is one; return where the history ends, else 0."""
+    ruleset = opened.rules.open()
+    if history is None:
+        await publish_rules(opened.log, ruleset)
+        return 0
+    opened.health.loading = True
+    loaded = await load(opened.log, ruleset, history, data=opened.settings.data, now_ms=now_ms())
+    return loaded.last_append_ms
+
+
+async def _run_parts(
+    opened: Opened, loaded_ms: int, ending: "Ending", ready: Callable[[str], None]
+) -> None:
+    drain, intake_stop = asyncio.Event(), asyncio.Event()
+    app = web_app(_console(opened), opened.log, opened.tokens, only_loopback=is_loopback(opened.settings.host))
+    server = server_of(app)
+    try:
+        async with asyncio.TaskGroup() as group:
+            intake = [
+                group.create_task(server.serve(sockets=[opened.listening]), name="web"),
+                group.create_task(run_pulse(opened.log, stop=intake_stop, health=opened.health), name="pulse"),
+            ]
+            parts = [group.create_task(part, name=name) for name, part in _parts(opened, drain)]
+            parts.append(group.create_task(_say_when_loaded(opened.health, loaded_ms, drain), name="history"))
+            ready(address_of(opened.listening))
+            await ending.stop.wait()
+            log_lines.info("stopping")
+            server.should_exit = True
+            intake_stop.set()
+            deadline = asyncio.get_running_loop().time() + ending.shutdown_ms / 1000
+            await _ended(intake, deadline)
+            drain.set()
+            await _ended(parts, deadline)
+    except BaseExceptionGroup as failures:
+        raise _first_of(failures) from failures
+    finally:
+        server.should_exit = True
+
+
+def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+    settings, log, health = opened.settings, opened.log, opened.health
+    port = int(opened.listening.getsockname()[1])
+    egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
+    yield "matcher", run_matcher(log, stop=stop, health=health)
+    yield "detector", run_detector(log, stop=stop, health=health)
+    yield "sink", run_sink(log, opened.store, stop=stop, health=health)
+    yield "notifier", run_notifier(
+        log,
+        lambda: opened.rules.channels,
+        egress=egress,
+        stop=stop,
+        health=health,
+        max_alert_age_ms=settings.max_alert_age_ms,
+    )
+    yield "rules", opened.rules.watch(log, stop)
+    yield "retention", _trim(log, settings.retention_ms, stop)
+
+
+async def _trim(log: Log, retention_ms: int, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        for topic in TRIMMED:
+            trimmed = await log.trim(topic, before_ms=now_ms() - retention_ms)
+            if trimmed:
+                log_lines.info("log trimmed", topic=topic, records=trimmed)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TRIM_EVERY_S):
+                await stop.wait()
+
+
+async def _say_when_loaded(health: Health, loaded_ms: int, stop: asyncio.Event) -> None:
+    """End `loading` once the detector has passed the history."""
+    while health.loading and not stop.is_set():
+        if health.clock_ms >= loaded_ms:
+            health.loading = False
+        await asyncio.sleep(LOADED_POLL_S)
+
+
+async def _ended(tasks: list[asyncio.Task[None]], deadline_s: float) -> None:
+    """Wait for tasks; raise ShutdownOverdue at the deadline. A failure of theirs is the group's to tell."""
+    timeout_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
+    _, pending = await asyncio.wait(tasks, timeout=timeout_s)
+    if pending:
+        names = ", ".join(sorted(task.get_name() for task in pending))
+        raise ShutdownOverdue(f"did not end in time: {names}; nothing is lost, the next start goes on from there")
+
+
+async def _close(opened: Opened, shutdown_ms: int) -> None:
+    try:
+        async with asyncio.timeout(shutdown_ms / 1000):
+            await opened.log.close()
+            await asyncio.to_thread(opened.store.close)
+    except TimeoutError:
+        raise ShutdownOverdue("log or ClickHouse did not close in time; nothing is lost") from None
+
+
+def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the failure that says most: one of ours if there is one, else the first."""
+    flat: list[BaseException] = []
+    queue: list[BaseException] = [failures]
+    while queue:
+        failure = queue.pop(0)
+        if isinstance(failure, BaseExceptionGroup):
+            queue.extend(failure.exceptions)
+        else:
+            flat.append(failure)
+    return next((failure for failure in flat if isinstance(failure, FlowgaugeError)), flat[0])

@@ -1,0 +1,53 @@
+"""The health banner: what the running parts say of themselves, the worst first. Pure.
+
+*Unknown* is not an alert: it says since when detection cannot know, so that silence is never taken for health.
+"""
+
+from dataclasses import dataclass
+
+from flowgauge.console.web.words import Moment, count, moment, span
+from flowgauge.transport.health import Health
+
+SINK_BEHIND_SHOWN = 50_000  # records: about two seconds of a sink at work; less is its normal beat
+UNDELIVERED_SHOWN_MS = 60_000  # a message owed for longer than this is told
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """One headline with its tone, and a line for each thing to know."""
+
+    tone: str
+    icon: str
+    headline: str
+    since: Moment | None
+    lines: tuple[str, ...]
+
+
+def banner(health: Health, now_ms: int) -> Banner:
+    """Return what to say of `health` at `now_ms`."""
+    lines = (*(f"{part}: {line}" for part, line in sorted(health.problems.items())), *_delays(health, now_ms))
+    unknown_ms = health.unknown_since_ms(now_ms)
+    if unknown_ms:
+        why = "What happened since then is not judged yet. No news is not good news here."
+        since = moment(unknown_ms, now_ms)
+        return Banner("is-unknown", "gap", "Detection is unknown since", since, (why, *lines))
+    if health.problems:
+        return Banner("is-firing", "warn", "A part of flowgauge needs attention", None, lines)
+    if health.loading:
+        since = moment(health.clock_ms, now_ms) if health.clock_ms else None
+        return Banner("is-idle", "clock", "Reading history, now at" if since else "Reading history", since, lines)
+    if lines:
+        return Banner("is-pending", "clock", "flowgauge works, with a delay", None, lines)
+    if not health.clock_ms:
+        return Banner("is-idle", "clock", "Starting: detection has not seen its first second yet", None, ())
+    return Banner("is-resolved", "check", "Everything works. Detection has seen all until", moment(health.clock_ms, now_ms), ())
+
+
+def _delays(health: Health, now_ms: int) -> tuple[str, ...]:
+    found: list[str] = []
+    if health.sink_behind >= SINK_BEHIND_SHOWN:
+        found.append(f"ClickHouse is {count(health.sink_behind, 'record')} behind: pages and metrics lag, alerts do not")
+    owed_ms = now_ms - health.undelivered_since_ms if health.undelivered_since_ms else 0
+    if owed_ms >= UNDELIVERED_SHOWN_MS:
+        found.append(f"{count(health.undelivered, 'message')} not delivered yet, the oldest owed for {span(owed_ms)}")
+    return tuple(found)
