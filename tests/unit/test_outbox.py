@@ -1,0 +1,457 @@
+"""The outbox: what is told, in which order, and what is only recorded."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from flowgauge.schemas.delivery import Delivery
+from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
+from flowgauge.schemas.transition import AlertState, Transition
+from flowgauge.sinks.webhooks.outbox import SENDS_MAX, SENDS_PER_LANE_MAX, TOO_MANY_INCIDENTS, Outbox, Send
+from flowgauge.sinks.webhooks.schedule import GONE, RETRY_DELAYS_MS, WAIT_MS_MAX, Verdict
+from flowgauge.sinks.webhooks.telling import CHANNELS_MAX, GAVE_UP, NEVER_TOLD, NEWER, OLD, TOO_MANY_CHANNELS
+
+NOW_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+DELIVERED = Verdict("delivered", status=200)
+FAILED = Verdict("failed", "answered 5xx", 500)
+DEAD = Verdict("dead", GONE, 410)
+
+
+def transition(  # one per line of a test's timetable
+    to: AlertState, seq: int, *, key: str = "k", at_ms: int = NOW_MS, notify: Sequence[str] = ("ops",), **more: object
+) -> Transition:
+    incident = incident_id("acme", "r", [key], 1)
+    fields: dict[str, object] = {
+        "transition_id": transition_id(incident, seq, to),
+        "incident_id": incident,
+        "seq": seq,
+        "tenant": "acme",
+        "rule": "r",
+        "rule_kind": "failure_rate",
+        "rules_version": 1,
+        "key": {"flow": key},
+        "from_state": "inactive",
+        "to_state": to,
+        "at_ms": at_ms,
+        "opened_at_ms": at_ms,
+        "reason": "above",
+        "window_ms": 600_000,
+        "notify": list(notify),
+    }
+    return Transition(**(fields | more))  # type: ignore[arg-type]  # the fields are named above
+
+
+def new_outbox() -> Outbox:
+    return Outbox(max_alert_age_ms=HOUR_MS)
+
+
+def see(outbox: Outbox, *transitions: Transition, now_ms: int = NOW_MS, is_caught_up: bool = True) -> None:
+    for one in transitions:
+        outbox.see(one, now_ms=now_ms, is_caught_up=is_caught_up)
+
+
+def begin(outbox: Outbox, now_ms: int = NOW_MS) -> list[Send]:
+    return outbox.begin_due(now_ms, lambda _tenant, _channel: "")
+
+
+def told(sends: Sequence[Send]) -> list[tuple[str, str, int]]:
+    return [(send.channel, send.transition.to_state, send.attempt) for send in sends]
+
+
+def recorded(outbox: Outbox) -> list[tuple[str, str, str]]:
+    return [(record.to_state, record.outcome, record.reason) for record in outbox.take_changes().records]
+
+
+def test_a_firing_is_sent_and_then_its_resolve_and_the_record_goes() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("pending", 0), transition("firing", 1))
+
+    (first,) = begin(outbox)
+    see(outbox, transition("recovering", 2), transition("resolved", 3))
+    assert begin(outbox) == []
+    outbox.settle(first, DELIVERED, NOW_MS)
+    (second,) = begin(outbox)
+    outbox.settle(second, DELIVERED, NOW_MS)
+
+    assert told([first, second]) == [("ops", "firing", 1), ("ops", "resolved", 1)]
+    assert first.delivery_id == delivery_id(first.transition.transition_id, "ops")
+    changes = outbox.take_changes()
+    assert list(changes.state.values()) == [None]
+    assert [(record.to_state, record.outcome) for record in changes.records] == [
+        ("firing", "started"),
+        ("firing", "delivered"),
+        ("resolved", "started"),
+        ("resolved", "delivered"),
+    ]
+
+
+def test_states_nobody_is_told_of_leave_no_trace() -> None:
+    outbox = new_outbox()
+
+    see(outbox, transition("pending", 0), transition("inactive", 1))
+
+    assert outbox.take_changes().state == {}
+
+
+def test_an_incident_that_names_no_channel_leaves_no_trace() -> None:
+    outbox = new_outbox()
+
+    see(outbox, transition("firing", 0, notify=[]), transition("resolved", 1, notify=[]))
+
+    assert outbox.take_changes().state == {}
+
+
+def test_a_duplicate_changes_nothing() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (send,) = begin(outbox)
+    outbox.settle(send, DELIVERED, NOW_MS)
+    outbox.take_changes()
+
+    see(outbox, transition("firing", 0))
+
+    assert outbox.take_changes().state == {}
+    assert begin(outbox) == []
+
+
+def test_the_opening_is_told_even_if_all_is_over_and_what_lay_between_is_superseded() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0), transition("no_data", 1), transition("firing", 2), transition("resolved", 3))
+    assert recorded(outbox) == [("no_data", "superseded", NEWER), ("firing", "superseded", NEWER)]
+
+    (first,) = begin(outbox)
+    outbox.settle(first, DELIVERED, NOW_MS)
+    (second,) = begin(outbox)
+
+    assert first.transition.seq == 0
+    assert second.transition.seq == 3
+
+
+def test_a_failed_attempt_is_repeated_under_the_same_id_after_its_wait() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (first,) = begin(outbox)
+    outbox.settle(first, FAILED, NOW_MS)
+
+    wait_ms = outbox.wait_ms(NOW_MS)
+
+    assert wait_ms is not None
+    assert 4_000 <= wait_ms <= 6_000
+    assert begin(outbox, NOW_MS + wait_ms - 1) == []
+    (second,) = begin(outbox, NOW_MS + wait_ms)
+    assert second.delivery_id == first.delivery_id
+    assert second.attempt == 2
+
+
+def test_a_record_of_a_failure_says_when_it_is_tried_again() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (send,) = begin(outbox)
+
+    outbox.settle(send, Verdict("failed", "answered 429", 429, 12, retry_after_ms=60_000), NOW_MS)
+
+    record = outbox.take_changes().records[-1]
+    assert (record.outcome, record.status, record.elapsed_ms) == ("failed", 429, 12)
+    assert record.next_attempt_ms == NOW_MS + 60_000
+
+
+def test_the_records_of_a_delivery_are_in_order_whatever_the_clock_does() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (send,) = begin(outbox)
+    outbox.settle(send, FAILED, NOW_MS - 10 * HOUR_MS)
+    (send,) = begin(outbox, NOW_MS - 9 * HOUR_MS)
+    outbox.settle(send, DELIVERED, NOW_MS - 9 * HOUR_MS)
+
+    times = [record.at_ms for record in outbox.take_changes().records]
+
+    assert times == sorted(set(times))
+
+
+def test_a_failed_update_gives_way_to_a_newer_one_once_the_channel_knows_of_the_incident() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    outbox.settle(begin(outbox)[0], DELIVERED, NOW_MS)
+    see(outbox, transition("no_data", 1))
+    (update,) = begin(outbox)
+    see(outbox, transition("resolved", 2))
+    outbox.take_changes()
+
+    outbox.settle(update, FAILED, NOW_MS)
+
+    assert recorded(outbox) == [("no_data", "failed", "answered 5xx"), ("no_data", "superseded", NEWER)]
+    assert told(begin(outbox)) == [("ops", "resolved", 1)]
+
+
+def test_a_resolve_waits_for_its_firing_however_long_that_fails() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    outbox.settle(begin(outbox)[0], FAILED, NOW_MS)
+    see(outbox, transition("resolved", 1))
+
+    assert begin(outbox) == []
+    assert told(begin(outbox, NOW_MS + 60_000)) == [("ops", "firing", 2)]
+
+
+def test_a_delivery_that_never_succeeds_is_given_up_and_its_resolve_is_not_told() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0), transition("resolved", 1))
+    now_ms = NOW_MS
+    for _ in RETRY_DELAYS_MS:
+        now_ms += outbox.wait_ms(now_ms) or 0
+        (send,) = begin(outbox, now_ms)
+        outbox.settle(send, FAILED, now_ms)
+
+    changes = outbox.take_changes()
+
+    assert [(record.to_state, record.outcome, record.reason) for record in changes.records[-2:]] == [
+        ("firing", "dead", GAVE_UP + "answered 5xx"),
+        ("resolved", "superseded", NEVER_TOLD),
+    ]
+    assert list(changes.state.values()) == [None]
+    assert 60 * HOUR_MS < now_ms - NOW_MS < 90 * HOUR_MS
+
+
+def test_after_a_dead_opening_the_next_open_state_is_told_instead() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (send,) = begin(outbox)
+    see(outbox, transition("no_data", 1))
+    outbox.settle(send, DEAD, NOW_MS)
+
+    assert told(begin(outbox)) == [("ops", "no_data", 1)]
+
+
+def test_a_channel_that_leads_nowhere_is_dead_with_the_reason_and_the_other_is_told() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, notify=["nobody", "ops"]))
+
+    sends = outbox.begin_due(NOW_MS, lambda tenant, channel: f"no {channel} of {tenant}" if channel == "nobody" else "")
+
+    assert told(sends) == [("ops", "firing", 1)]
+    assert recorded(outbox) == [("firing", "dead", "no nobody of acme"), ("firing", "started", "")]
+
+
+def test_an_event_incident_is_told_once_and_closed() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, rule_kind="event", window_ms=0))
+    (send,) = begin(outbox)
+
+    outbox.settle(send, DELIVERED, NOW_MS)
+
+    assert list(outbox.take_changes().state.values()) == [None]
+    assert outbox.wait_ms(NOW_MS) is None
+
+
+def test_an_event_that_is_counted_in_a_window_stays_open_until_its_resolve() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, rule_kind="event", window_ms=60_000))
+    outbox.settle(begin(outbox)[0], DELIVERED, NOW_MS)
+
+    see(outbox, transition("resolved", 1, rule_kind="event", window_ms=60_000))
+
+    assert told(begin(outbox)) == [("ops", "resolved", 1)]
+
+
+def test_old_incidents_are_recorded_only_and_those_still_open_are_told_once_when_caught_up() -> None:
+    outbox = new_outbox()
+    old_ms = NOW_MS - 2 * HOUR_MS
+    past = [transition("firing", 0, key="past", at_ms=old_ms), transition("resolved", 1, key="past", at_ms=old_ms)]
+    still = [transition("firing", 0, key="still", at_ms=old_ms), transition("no_data", 1, key="still", at_ms=old_ms)]
+    see(outbox, *past, *still, is_caught_up=False)
+    assert begin(outbox) == []
+    assert recorded(outbox) == [(one.to_state, "backfilled", OLD) for one in (*past, *still)]
+    assert outbox.withholds
+
+    outbox.release(NOW_MS)
+
+    assert not outbox.withholds
+    sends = begin(outbox)
+    assert [(send.transition.key["flow"], send.transition.to_state) for send in sends] == [("still", "no_data")]
+    outbox.settle(sends[0], DELIVERED, NOW_MS)
+    see(outbox, transition("resolved", 2, key="still"))
+    assert told(begin(outbox)) == [("ops", "resolved", 1)]
+
+
+def test_an_old_event_incident_is_recorded_only() -> None:
+    outbox = new_outbox()
+
+    see(
+        outbox,
+        transition("firing", 0, at_ms=NOW_MS - 2 * HOUR_MS, rule_kind="event", window_ms=0),
+        is_caught_up=False,
+    )
+    outbox.release(NOW_MS)
+
+    assert begin(outbox) == []
+    assert recorded(outbox) == [("firing", "backfilled", OLD)]
+
+
+def test_a_recent_transition_is_told_before_all_is_read_and_an_old_one_once_caught_up() -> None:
+    outbox = new_outbox()
+
+    see(outbox, transition("firing", 0, key="recent"), is_caught_up=False)
+    see(outbox, transition("firing", 0, key="old", at_ms=NOW_MS - 2 * HOUR_MS), is_caught_up=True)
+
+    assert len(begin(outbox)) == 2
+
+
+def test_a_restart_repeats_an_attempt_of_unknown_outcome_under_the_same_id() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    (before,) = begin(outbox)
+    committed = {key: value for key, value in outbox.take_changes().state.items() if value is not None}
+
+    restarted = new_outbox()
+    restarted.restore(committed, NOW_MS + 5)
+
+    (after,) = begin(restarted, NOW_MS + 5)
+    assert after.delivery_id == before.delivery_id
+    assert (before.attempt, after.attempt) == (1, 2)
+
+
+def test_a_restart_keeps_what_was_withheld() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, at_ms=NOW_MS - 2 * HOUR_MS), is_caught_up=False)
+    committed = {key: value for key, value in outbox.take_changes().state.items() if value is not None}
+
+    restarted = new_outbox()
+    restarted.restore(committed, NOW_MS)
+
+    assert begin(restarted) == []
+    restarted.release(NOW_MS)
+    assert told(begin(restarted)) == [("ops", "firing", 1)]
+
+
+def test_a_clock_that_steps_back_takes_the_waits_with_it() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    outbox.settle(begin(outbox)[0], FAILED, NOW_MS)
+    wait_ms = outbox.wait_ms(NOW_MS)
+
+    assert begin(outbox, NOW_MS - HOUR_MS) == []
+    assert outbox.wait_ms(NOW_MS - HOUR_MS) == wait_ms
+
+
+def test_a_wait_from_a_far_future_ends_within_the_longest_wait_after_a_restart() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0), now_ms=NOW_MS + 10**12)
+    outbox.settle(begin(outbox, NOW_MS + 10**12)[0], FAILED, NOW_MS + 10**12)
+    committed = {key: value for key, value in outbox.take_changes().state.items() if value is not None}
+
+    restarted = new_outbox()
+    restarted.restore(committed, NOW_MS)
+
+    assert restarted.wait_ms(NOW_MS) == WAIT_MS_MAX
+
+
+def test_one_channel_cannot_take_all_the_room() -> None:
+    outbox = new_outbox()
+    see(outbox, *(transition("firing", 0, key=f"slow{n}", notify=["slow"]) for n in range(100)))
+    see(outbox, transition("firing", 0, key="other", notify=["quick"]))
+
+    sends = begin(outbox)
+
+    assert sum(send.channel == "slow" for send in sends) == SENDS_PER_LANE_MAX
+    assert sum(send.channel == "quick" for send in sends) == 1
+
+
+def test_the_channels_take_turns_for_the_room_there_is() -> None:
+    outbox = new_outbox()
+    names = [f"c{n}" for n in range(10)]
+    for name in names:
+        see(outbox, *(transition("firing", 0, key=f"{name}-{n}", notify=[name]) for n in range(20)))
+    seen: set[str] = set()
+    for _ in range(5):
+        sends = begin(outbox)
+        assert len(sends) == SENDS_MAX
+        seen |= {send.channel for send in sends}
+        for send in sends:
+            outbox.settle(send, DELIVERED, NOW_MS)
+
+    assert seen == set(names)
+
+
+def test_an_incident_beyond_the_bound_is_recorded_and_counted() -> None:
+    outbox = Outbox(max_alert_age_ms=HOUR_MS, incidents_max=1)
+
+    see(outbox, transition("firing", 0), transition("firing", 0, key="other"))
+
+    assert outbox.refused_incidents == 1
+    assert recorded(outbox) == [("firing", "dead", TOO_MANY_INCIDENTS)]
+
+
+def test_a_channel_beyond_the_bound_is_recorded() -> None:
+    outbox = new_outbox()
+
+    see(outbox, transition("firing", 0, notify=[f"c{n}" for n in range(CHANNELS_MAX + 1)]))
+
+    assert len(begin(outbox)) == CHANNELS_MAX
+    assert recorded(outbox)[0] == ("firing", "dead", TOO_MANY_CHANNELS)
+
+
+def test_a_channel_that_a_rule_no_longer_names_still_hears_of_the_end_and_of_nothing_else() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, notify=["old"]))
+    outbox.settle(begin(outbox)[0], DELIVERED, NOW_MS)
+
+    see(outbox, transition("no_data", 1, notify=["new"]), transition("resolved", 2, notify=["new"]))
+
+    assert told(begin(outbox)) == [("new", "no_data", 1), ("old", "resolved", 1)]
+
+
+def test_a_resolve_of_an_incident_nobody_heard_of_is_recorded_only() -> None:
+    outbox = new_outbox()
+
+    see(outbox, transition("resolved", 3))
+
+    assert begin(outbox) == []
+    assert recorded(outbox) == [("resolved", "superseded", NEVER_TOLD)]
+
+
+def test_the_backlog_counts_what_is_owed_since_when() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0, at_ms=NOW_MS - 5, notify=["a", "b"]), transition("firing", 0, key="x"))
+
+    backlog = outbox.backlog()
+
+    assert (backlog.count, backlog.since_ms) == (3, NOW_MS - 5)
+    assert new_outbox().backlog().since_ms == 0
+
+
+@pytest.mark.parametrize("text", ["ü" * 5_000, "\x00" * 5_000, "x" * 200_000])
+def test_a_state_record_stays_below_its_bound_whatever_the_rule_says(text: str) -> None:
+    outbox = new_outbox()
+    huge = {f"{number}{text}": text for number in range(40)}
+    channels = [f"c{number}" for number in range(CHANNELS_MAX)]
+    for seq in range(2 * CHANNELS_MAX):
+        to: AlertState = "no_data" if seq % 2 else "firing"
+        see(outbox, transition(to, seq, key=text, notify=channels, labels=huge, reason=text, summary=text))
+        for send in begin(outbox):
+            if send.channel != f"c{seq // 2}":
+                outbox.settle(send, DELIVERED, NOW_MS)
+
+    assert all(len(state or b"") < 262_144 for state in outbox.take_changes().state.values())
+
+
+def test_each_record_names_its_delivery_and_its_owner() -> None:
+    outbox = new_outbox()
+    firing = transition("firing", 0)
+    see(outbox, firing)
+    begin(outbox)
+
+    assert outbox.take_changes().records == (
+        Delivery(
+            delivery_id=delivery_id(firing.transition_id, "ops"),
+            transition_id=firing.transition_id,
+            incident_id=firing.incident_id,
+            tenant="acme",
+            rule="r",
+            channel="ops",
+            to_state="firing",
+            attempt=1,
+            outcome="started",
+            at_ms=NOW_MS,
+        ),
+    )
