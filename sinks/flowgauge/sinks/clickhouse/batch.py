@@ -16,14 +16,26 @@ from flowgauge.schemas.control_records import decode_pulse
 from flowgauge.schemas.delivery import DeadLetter
 from flowgauge.schemas.errors import InvalidEvent, InvariantBroken
 from flowgauge.schemas.topics import RecordKind
-from flowgauge.sinks.clickhouse.intent import SKIPS_MAX, Intent
+from flowgauge.sinks.clickhouse.intent import REFUSED_MAX, SKIPS_MAX, Intent
 from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
 from flowgauge.transport.log import Record
 
-ROWS_MAX = 25_000  # measured: CPU per row is flat from here up; far below the engine's block of 1,048,449 rows
-BYTES_MAX = 16 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
-AGE_MAX_MS = 1_000  # how long a row waits for company
-IDLE_AGE_MAX_MS = 10_000  # how long a position without rows waits to be committed: pulses come each second
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is flushed, and how soon one that failed is tried again."""
+
+    rows_max: int = 25_000  # measured: CPU per row is flat from here up; far below the engine's block of 1,048,449
+    bytes_max: int = 16 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
+    skips_max: int = SKIPS_MAX  # with the next: what the note of an intent can name
+    refused_max: int = REFUSED_MAX  # further rows that ClickHouse may refuse before the batch is cut
+    age_max_ms: int = 1_000  # how long a row waits for company
+    idle_age_max_ms: int = 10_000  # how long a position without rows waits to be committed: pulses come each second
+    backoff_ms: int = 250  # doubles with each failure
+    backoff_max_ms: int = 15_000
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class Batch:
     start: int
     clock: ClockState
     since_ms: int  # when it began to collect, on the shell's steady clock
+    limits: Limits = LIMITS
     next_offset: int = 0
     size: int = 0  # bytes of rows
     _clock: PartitionClock = field(init=False)
@@ -92,7 +105,12 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether it takes no more records before it is sealed."""
-        return len(self._rows) >= ROWS_MAX or self.size >= BYTES_MAX or len(self._letters) >= SKIPS_MAX
+        limits = self.limits
+        return (
+            len(self._rows) >= limits.rows_max
+            or self.size >= limits.bytes_max
+            or len(self._letters) >= limits.skips_max
+        )
 
     @property
     def behind_from(self) -> int:
@@ -103,7 +121,7 @@ class Batch:
         """Tell whether it should be flushed at `now_ms` of the shell's steady clock."""
         if self.is_full:
             return True
-        age_max_ms = IDLE_AGE_MAX_MS if self.is_empty else AGE_MAX_MS
+        age_max_ms = self.limits.idle_age_max_ms if self.is_empty else self.limits.age_max_ms
         return self.next_offset > self.start and now_ms - self.since_ms >= age_max_ms
 
     def add(self, records: Sequence[Record], now_ms: int) -> int:

@@ -21,11 +21,9 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
-from flowgauge.sinks.clickhouse.batch import Batch, Sealed, replayed
+from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, replayed
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.intent import (
-    REFUSED_MAX,
-    SKIPS_MAX,
     Intent,
     commit_intent,
     commit_position,
@@ -41,8 +39,6 @@ CLOCKS_TABLE = "flowgauge.clocks"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
 POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
-BACKOFF_MS = 250
-BACKOFF_MAX_MS = 15_000
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
 
 log_lines = structlog.get_logger(__name__)
@@ -57,7 +53,13 @@ class Writer(Protocol):
 
 
 async def run_sink(
-    log: Log, store: Writer, *, stop: asyncio.Event, health: Health, specs: Sequence[TableSpec] = SPECS
+    log: Log,
+    store: Writer,
+    *,
+    stop: asyncio.Event,
+    health: Health,
+    specs: Sequence[TableSpec] = SPECS,
+    limits: Limits = LIMITS,
 ) -> None:
     """Store every record of the topics of `specs` exactly once until `stop` is set.
 
@@ -65,17 +67,19 @@ async def run_sink(
     """
     async with asyncio.TaskGroup() as tasks:
         for spec in specs:
-            tasks.create_task(TopicSink(log, store, spec, health).run(stop), name=f"sink {spec.table}")
+            sink = TopicSink(log, store, spec, health=health, limits=limits)
+            tasks.create_task(sink.run(stop), name=f"sink {spec.table}")
 
 
 class TopicSink:
     """One topic into one table. `run` is the whole of it; a crash is healed by another `run`."""
 
-    def __init__(self, log: Log, store: Writer, spec: TableSpec, health: Health) -> None:
+    def __init__(self, log: Log, store: Writer, spec: TableSpec, *, health: Health, limits: Limits = LIMITS) -> None:
         self._log = log
         self._writer = store
         self._spec = spec
         self._health = health
+        self._limits = limits
         self._part = f"sink {spec.table}"
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
@@ -133,7 +137,9 @@ class TopicSink:
         return replayed(self._spec, partition, intent, records)
 
     def _begin(self, partition: int, offset: int, clock: ClockState) -> None:
-        self._batches[partition] = Batch(self._spec, partition, offset, clock, since_ms=_steady_ms())
+        self._batches[partition] = Batch(
+            self._spec, partition, offset, clock, since_ms=_steady_ms(), limits=self._limits
+        )
 
     async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
         """Put leftovers, else what can be read now, into the batches."""
@@ -146,7 +152,7 @@ class TopicSink:
             found = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=timeout_ms)
         except Transient as error:
             self._report(str(error))
-            await _wait(stop, BACKOFF_MS)
+            await _wait(stop, self._limits.backoff_ms)
             return
         for batch in found:
             self._add(batch.partition, batch.records)
@@ -206,7 +212,7 @@ class TopicSink:
 
     async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
-        backoff_ms, letters_sent, began_ms = BACKOFF_MS, 0, _steady_ms()
+        backoff_ms, letters_sent, began_ms = self._limits.backoff_ms, 0, _steady_ms()
         while True:
             try:
                 await self._send_letters(batch.letters[letters_sent:])
@@ -221,7 +227,7 @@ class TopicSink:
                 if stop.is_set():
                     return None
                 await _wait(stop, backoff_ms)
-                backoff_ms = min(2 * backoff_ms, BACKOFF_MAX_MS)
+                backoff_ms = min(2 * backoff_ms, self._limits.backoff_max_ms)
                 await self._confirm_ours(reader, batch)
         self._count_stored(batch, _steady_ms() - began_ms)
         return batch
@@ -264,7 +270,7 @@ class TopicSink:
         """
         offset = batch.rows[refused.index].offset
         self._lines.warning("row refused", partition=batch.partition, offset=offset, detail=refused.detail)
-        if len(batch.intent.skipped) < SKIPS_MAX + REFUSED_MAX:
+        if len(batch.intent.skipped) < self._limits.skips_max + self._limits.refused_max:
             batch = batch.without_row(refused.index, refused.detail)
         else:
             batch = await self._replayed(batch.partition, batch.intent.cut_before(offset))

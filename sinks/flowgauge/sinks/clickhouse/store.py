@@ -165,7 +165,7 @@ class ClickHouseStore:
 
 def _connect(path: Path) -> _Client:
     try:
-        return cast("Any", clickhouse_connect).get_client(interface="chdb", path=str(path))
+        return cast("_Client", cast("Any", clickhouse_connect).get_client(interface="chdb", path=str(path)))
     except ClickHouseError as error:
         raise LogMismatch(
             f"cannot open ClickHouse over {path}: {str(error).splitlines()[0]} "

@@ -1,0 +1,182 @@
+"""A log and a table engine in memory, for crash tests: what they hold outlives the sink that is killed.
+
+`Faults` counts every call of the sink into its ports and kills it before, after or amid a chosen one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
+from flowgauge.transport.log import METADATA_BYTES_MAX, Batch, Committed, Outgoing, Record, Steps
+
+T = TypeVar("T")
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class Faults:
+    """Kills at call number `kill_at`: "before" it acts, "after" it acted but before the caller knows."""
+
+    kill_at: int = -1
+    when: str = "before"
+    calls: list[str] = field(default_factory=list[str])
+    dead: bool = False
+
+    def around(self, name: str, act: Callable[[], T], amid: Callable[[], object] | None = None) -> T:
+        if self.dead:
+            raise Killed(name)
+        self.calls.append(name)
+        if len(self.calls) - 1 != self.kill_at:
+            return act()
+        self.dead = True
+        if self.when == "amid" and amid is not None:
+            amid()
+        elif self.when == "after":
+            act()
+        raise Killed(name)
+
+
+@dataclass
+class MemoryLog:
+    """Topics as lists; `faults` is replaced at each restart. Offsets have gaps of `stride`."""
+
+    counts: Mapping[str, int]
+    log_id: str = "memory"
+    stride: int = 1
+    faults: Faults = field(default_factory=Faults)
+    records: dict[tuple[str, int], list[Record]] = field(default_factory=dict[tuple[str, int], list[Record]])
+    offsets: dict[tuple[str, str], dict[int, Committed]] = field(
+        default_factory=dict[tuple[str, str], dict[int, Committed]]
+    )
+    now_ms: int = 1_795_000_000_000
+
+    def partitions(self, topic: str) -> int:
+        return self.counts.get(topic, 1)
+
+    def of(self, topic: str, partition: int) -> list[Record]:
+        return self.records.setdefault((topic, partition), [])
+
+    def put(self, topic: str, records: Sequence[Outgoing]) -> list[int]:
+        """Append without a fault: what producers do."""
+        offsets: list[int] = []
+        for outgoing in records:
+            into = self.of(topic, outgoing.partition)
+            offset = into[-1].offset + self.stride if into else 0
+            append_ms = self.now_ms if outgoing.append_ms is None else outgoing.append_ms
+            into.append(Record(offset, append_ms, outgoing.kind, outgoing.key, outgoing.value))
+            offsets.append(offset)
+        return offsets
+
+    async def append(self, topic: str, records: Sequence[Outgoing]) -> Sequence[int]:
+        return self.faults.around("append", lambda: self.put(topic, records))
+
+    async def open_reader(self, topic: str, group: str) -> "MemoryReader":
+        noted = self.offsets.setdefault((topic, group), {})
+        return MemoryReader(self, topic, noted)
+
+    async def open_steps(self, topic: str, group: str) -> Steps:
+        raise NotImplementedError
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        found = {p: self.of(topic, p) for p in range(self.partitions(topic))}
+        return {p: records[-1].offset + 1 if records else 0 for p, records in found.items()}
+
+    async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:
+        return [record for record in self.of(topic, partition) if record.offset >= offset][:records_max]
+
+    async def trim(self, topic: str, *, before_ms: int) -> int:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class MemoryReader:
+    """Reads from what its group committed."""
+
+    log: MemoryLog
+    topic: str
+    noted: dict[int, Committed]
+    at: dict[int, int] = field(default_factory=dict[int, int])
+
+    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Batch]:  # noqa: ARG002  # never waits
+        await asyncio.sleep(0)
+        found: list[Batch] = []
+        for partition in range(self.log.partitions(self.topic)):
+            start = self.at.get(partition, self.noted.get(partition, Committed(0)).next_offset)
+            records = await self.log.read(self.topic, partition, start, records_max)
+            if records:
+                found.append(Batch(partition, records))
+                self.at[partition] = records[-1].offset + 1
+        return found
+
+    async def commit(self, offsets: Mapping[int, Committed]) -> None:
+        assert all(len(committed.metadata) <= METADATA_BYTES_MAX for committed in offsets.values())
+        self.log.faults.around("commit", lambda: self.noted.update(offsets))
+
+    async def committed(self) -> Mapping[int, Committed]:
+        return {p: self.noted.get(p, Committed(0)) for p in range(self.log.partitions(self.topic))}
+
+    async def seek(self, partition: int, offset: int) -> None:
+        self.at[partition] = offset
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class MemoryTables:
+    """An engine that drops a token it has seen, part by part, as ClickHouse does; a part is a day of `occurred`.
+
+    A token that comes again with other rows fails the test: the real engine would lose or double rows there.
+    Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    parts: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
+    troubles: list[str] = field(default_factory=list[str])
+
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        rows = body.split(b"\n")
+        for index, row in enumerate(rows):
+            if b"poison" in row:
+                self.faults.around(f"refuse {table}", lambda: None)
+                raise RowRefused(index, "poison")
+        trouble = self.troubles.pop() if self.troubles else ""
+        if trouble == "before":
+            raise EngineTrouble("the disk is full", "known")
+        parts = _parts(rows)
+        first = dict(list(parts.items())[:1])
+        self.faults.around(
+            f"insert {table}",
+            lambda: self._write(table, token, parts),
+            amid=lambda: self._write(table, token, first),
+        )
+        await asyncio.sleep(0)
+        if trouble == "after":
+            raise EngineTrouble("no answer came", "unknown")
+
+    def _write(self, table: str, token: str, parts: Mapping[str, list[bytes]]) -> None:
+        for day, rows in parts.items():
+            known = self.parts.setdefault((table, token, day), rows)
+            assert known == rows, f"token {token} came with other rows"
+
+    def rows(self, table: str) -> list[dict[str, object]]:
+        found = [row for (name, _, _), rows in self.parts.items() if name == table for row in rows]
+        return [msgspec.json.decode(row, type=dict[str, object]) for row in found]
+
+
+def _parts(rows: Sequence[bytes]) -> dict[str, list[bytes]]:
+    parts: dict[str, list[bytes]] = {}
+    for row in rows:
+        day = str(msgspec.json.decode(row, type=dict[str, object]).get("occurred", ""))[:10]
+        parts.setdefault(day, []).append(row)
+    return parts

@@ -1,0 +1,126 @@
+"""The sink is killed before, after and amid every call it makes, over and over: rows in tables = events in the log."""
+
+import asyncio
+import uuid
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.clickhouse.memory import Faults, Killed, MemoryLog, MemoryTables
+
+from flowgauge.schemas.check import check
+from flowgauge.schemas.clock import PartitionClock
+from flowgauge.schemas.control_records import Pulse, encode_record
+from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
+from flowgauge.schemas.errors import InvalidEvent
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
+from flowgauge.sinks.clickhouse.batch import Limits, see
+from flowgauge.sinks.clickhouse.rows import SPECS
+from flowgauge.sinks.clickhouse.sink_app import run_sink
+from flowgauge.transport.health import Health
+from flowgauge.transport.log import Outgoing
+
+DAY_MS = 86_400_000
+EVENTS_SPEC = SPECS[:1]
+KINDS = ("event", "event", "event", "yesterday", "invalid", "poison", "pulse", "marker", "tombstone")
+
+records = st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.integers(-3_000, 9_000))
+kills = st.tuples(st.integers(0, 14), st.sampled_from(["before", "after", "amid"]))
+
+
+@pytest.mark.timeout(120)
+@given(
+    rounds=st.lists(st.tuples(st.lists(records, max_size=14), kills), min_size=1, max_size=8),
+    rows_max=st.integers(1, 6),
+    skips_max=st.integers(1, 3),
+    troubles=st.lists(st.sampled_from(["before", "after", ""]), max_size=2),
+)
+@example(rounds=[([("poison", 0, 1)] * 9 + [("event", 0, 1)] * 3, (-1, ""))], rows_max=6, skips_max=1, troubles=[])
+def test_every_event_is_one_row_wherever_the_sink_is_killed(
+    rounds: list[tuple[list[tuple[str, int, int]], tuple[int, str]]],
+    rows_max: int,
+    skips_max: int,
+    troubles: list[str],
+) -> None:
+    async def scenario() -> None:
+        log, tables = MemoryLog({EVENTS: 3}, stride=2), MemoryTables(troubles=list(troubles))
+        limits = Limits(rows_max, skips_max=skips_max, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0)
+        serial = 0
+        for made, (kill_at, when) in rounds:
+            for kind, partition, step_ms in made:
+                log.now_ms += step_ms
+                log.put(EVENTS, [record(kind, partition, log.now_ms, serial := serial + 1)])
+            await run_until_stored(log, tables, limits, Faults(kill_at, when))
+        await run_until_stored(log, tables, limits, Faults())
+
+        expected, refused = expected_rows(log)
+        stored = sorted((r["_partition"], r["_offset"], r["_append"]) for r in tables.rows("flowgauge.events"))
+        assert stored == expected
+        letters = {letter_place(r.value) for r in log.of(DLQ, 0)}
+        assert letters == refused
+
+    anyio.run(scenario)
+
+
+def record(kind: str, partition: int, now_ms: int, serial: int) -> Outgoing:
+    """One record of the events topic: what `kind` says."""
+    if kind == "pulse":
+        return Outgoing(partition, "", encode_record(Pulse(sent_ms=now_ms - 100, log_id="memory")), RecordKind.PULSE)
+    if kind == "marker":
+        return Outgoing(partition, "", b'{"version":1}', RecordKind.RULES)
+    if kind == "tombstone":
+        return Outgoing(partition, "", None)
+    event: dict[str, object] = {
+        "id": str(uuid.UUID(int=serial)),
+        "tenant": "acme",
+        "occurred": rfc3339(now_ms - (DAY_MS if kind == "yesterday" else 0)),
+        "event": "poison" if kind == "poison" else "x",
+        "resource": {"id": "r"},
+    }
+    if kind == "invalid":
+        del event["resource"]
+    return Outgoing(partition, "r", msgspec.json.encode(event))
+
+
+async def run_until_stored(log: MemoryLog, tables: MemoryTables, limits: Limits, faults: Faults) -> None:
+    """Run the sink until nothing is behind or it is killed."""
+    log.faults = tables.faults = faults
+    stop, health = asyncio.Event(), Health(sink_behind=-1)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_sink(log, tables, stop=stop, health=health, specs=EVENTS_SPEC, limits=limits))
+            while health.sink_behind:  # noqa: ASYNC110  # health is a plain record, written by the sink
+                await asyncio.sleep(0)
+            stop.set()
+    except* Killed:
+        assert faults.dead
+
+
+def expected_rows(log: MemoryLog) -> tuple[list[tuple[int, int, str]], set[tuple[int, int, str]]]:
+    """Compute the rows and letters from the log alone."""
+    rows: list[tuple[int, int, str]] = []
+    refused: set[tuple[int, int, str]] = set()
+    for partition in range(3):
+        clock = PartitionClock()
+        for each in log.of(EVENTS, partition):
+            append_ms = see(clock, each)
+            if each.kind != RecordKind.EVENT or each.value is None:
+                continue
+            try:
+                poisoned = check(each.value, append_ms).event == "poison"
+            except InvalidEvent as error:
+                refused.add((partition, each.offset, error.reason))
+                continue
+            if poisoned:
+                refused.add((partition, each.offset, "refused by ClickHouse"))
+            else:
+                rows.append((partition, each.offset, f"{append_ms // 1000:010d}.{append_ms % 1000:03d}"))
+    return sorted(rows), refused
+
+
+def letter_place(value: bytes | None) -> tuple[int, int, str]:
+    letter: DeadLetter = decode_dead_letter(value or b"")
+    return letter.source_partition, letter.source_offset, letter.reason
