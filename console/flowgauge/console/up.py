@@ -34,7 +34,7 @@ from flowgauge.producers.pulse import run_pulse
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import FlowgaugeError, InvalidSettings
 from flowgauge.schemas.settings import Settings, is_loopback, resolve_tokens
-from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, SAMPLES, TRANSITIONS
+from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
@@ -132,12 +132,19 @@ def egress_policy(settings: Settings) -> EgressPolicy:
         raise InvalidSettings(f"egress.allow: {error}") from None
 
 
+def partitions_of(settings: Settings) -> dict[str, int]:
+    """Return every topic of this profile with its partitions."""
+    return {
+        EVENTS: settings.partitions,
+        SAMPLES: settings.samples_partitions,
+        **dict.fromkeys((TRANSITIONS, DELIVERIES, DLQ, RULES, CONTROLS), 1),
+    }
+
+
 async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket) -> Opened:
     health = Health(started_ms=now_ms())
     rules = RuleFolder(settings.rules or settings.data / APPLIED, health)
-    log = await open_local_log(
-        settings.data, partitions={EVENTS: settings.partitions, SAMPLES: settings.samples_partitions}
-    )
+    log = await open_local_log(settings.data, partitions=partitions_of(settings))
     try:
         store = await asyncio.to_thread(ClickHouseStore.open, settings.data / "clickhouse")
         await asyncio.to_thread(store.apply_schema)

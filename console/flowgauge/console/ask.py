@@ -1,0 +1,135 @@
+"""How a command reaches an answer: the server over HTTP, or the data folder itself when no server owns it.
+
+ClickHouse is one process a folder. So the server is asked first; only when none answers is the folder opened, under
+its lock, and asked through the very routes the server has: both give the same answer.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+import msgspec
+
+from flowgauge.schemas.errors import BadInput, DataFolderLocked, FlowgaugeError, ServerAway
+
+TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to ask."""
+
+    url: str
+    token: str | None
+    data: Path
+
+
+class Answer:
+    """A JSON answer, as text for programs and as columns and rows for people."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The JSON object."""
+        return cast("dict[str, Any]", msgspec.json.decode(self.text))
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns of a list of rows."""
+        return cast("list[str]", self.body["columns"])
+
+    def rows(self) -> list[Sequence[object]]:
+        """Return the rows as lists of values, in the order of the columns."""
+        rows = cast("list[Mapping[str, object]]", self.body["rows"])
+        return [[row[column] for column in self.columns()] for row in rows]
+
+
+async def ask(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
+    """Return the answer to GET `path`. Raises BadInput for a wrong question and ServerAway when nobody can answer."""
+    return await _exchange(place, "GET", path, parameters=parameters)
+
+
+async def post(place: Place, path: str, body: bytes) -> Answer:
+    """Return the answer to POST `path` of a running server; raise ServerAway when there is none."""
+    async with httpx2.AsyncClient(base_url=place.url, timeout=TIMEOUT_S, trust_env=False) as client:
+        headers = {**_headers(place), "content-type": "application/json"}
+        try:
+            return _read(await client.post(path, content=body, headers=headers), place.url)
+        except httpx2.ConnectError:
+            raise _away(place) from None
+        except httpx2.HTTPError as error:
+            raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
+
+
+async def _exchange(place: Place, method: str, path: str, *, parameters: Mapping[str, str]) -> Answer:
+    async with httpx2.AsyncClient(base_url=place.url, timeout=TIMEOUT_S, trust_env=False) as client:
+        try:
+            response = await client.request(method, path, params=dict(parameters), headers=_headers(place))
+        except httpx2.ConnectError:
+            return await _ask_folder(place, path, parameters)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
+        return _read(response, place.url)
+
+
+async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
+    from flowgauge.sinks.clickhouse.store import ClickHouseStore  # noqa: PLC0415  # only where no server runs
+    from flowgauge.transport.data_folder import lock_data_folder  # noqa: PLC0415
+
+    if not (place.data / "clickhouse").is_dir():
+        raise _away(place)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock_data_folder(place.data))
+        except DataFolderLocked as locked:
+            raise ServerAway(f"no flowgauge server answers at {place.url}, and {locked}") from None
+        store = ClickHouseStore.open(place.data / "clickhouse")
+        held.callback(store.close)
+        return await _ask_routes(store, path, parameters)
+
+
+async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[str, str]) -> Answer:
+    from starlette.applications import Starlette  # noqa: PLC0415
+
+    from flowgauge.console.web.answers import Answers  # noqa: PLC0415
+    from flowgauge.console.web.api import api_routes  # noqa: PLC0415
+    from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
+    from flowgauge.transport.health import Health  # noqa: PLC0415
+
+    app = Starlette(routes=api_routes(Answers(store, Health(), TokenTable())))
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
+        return _read(await client.get(path, params=dict(parameters)), "the data folder")
+
+
+def _read(response: httpx2.Response, who: str) -> Answer:
+    if response.is_success:
+        return Answer(response.text)
+    try:
+        said = str(msgspec.json.decode(response.content, type=dict[str, Any]).get("error", ""))
+    except msgspec.DecodeError:
+        said = ""
+    said = said or f"{who} answered HTTP {response.status_code}"
+    if response.status_code == httpx2.codes.NOT_FOUND:
+        raise FlowgaugeError(said)
+    if response.status_code in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
+        raise BadInput(f"{said} (set FLOWGAUGE_TOKEN)")
+    if response.is_client_error:
+        raise BadInput(said)
+    raise ServerAway(said)
+
+
+def _headers(place: Place) -> dict[str, str]:
+    return {"authorization": f"Bearer {place.token}"} if place.token else {}
+
+
+def _away(place: Place) -> ServerAway:
+    return ServerAway(
+        f"no flowgauge server answers at {place.url} and there is no data in {place.data}: "
+        "start one with `flowgauge up`, or set FLOWGAUGE_URL or FLOWGAUGE_DATA"
+    )

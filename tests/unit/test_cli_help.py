@@ -1,0 +1,81 @@
+"""The help of every command, as people see it: read in review, updated with FLOWGAUGE_UPDATE_GOLDEN=1."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from flowgauge.console.main import flowgauge, main
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(commands(flowgauge)), ids="-".join)
+def test_the_help_of_a_command_is_as_it_was_read_in_review(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    golden = GOLDEN / f"{'-'.join(('flowgauge', *path))}.txt"
+
+    with pytest.raises(SystemExit) as ended:
+        main([*path, "--help"])
+
+    text = capsys.readouterr().out
+    if os.environ.get("FLOWGAUGE_UPDATE_GOLDEN") == "1":
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(text, encoding="utf-8")
+    assert ended.value.code == 0
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_no_golden_help_is_left_of_a_command_that_is_gone() -> None:
+    assert {file.stem for file in GOLDEN.glob("*.txt")} == {"-".join(("flowgauge", *path)) for path in commands(flowgauge)}
+
+
+def test_an_unknown_command_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["tail"])
+
+    assert ended.value.code == 2
+    assert "No such command 'tail'" in capsys.readouterr().err
+
+
+def test_broken_rules_end_with_2_and_the_place_of_each_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules:\n  - name: a\n    when: {failure_rate: {above: 200%, within: 10m}}\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", str(file)])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{file}:3:")
+
+
+def test_the_command_alone_imports_no_role() -> None:
+    """The light install has neither ClickHouse nor pydantic; finding a command must not need them."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import flowgauge.console.main; "
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'chdb', 'starlette', 'uvicorn')))"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"
