@@ -205,3 +205,13 @@ def test_a_story_passes_through_every_state() -> None:
     found = run_whole(RULESET, happened, END_MS)
 
     assert {item.to_state for item in found} == {"pending", "firing", "recovering", "resolved", "no_data"}
+
+
+def test_a_late_sample_never_causes_an_evaluation() -> None:
+    """Once, the end of a late count was taken for the end of data, and `no_data: fire` fired in one split only."""
+    late = Happening(START_MS, START_MS + 3_001, event_at(UUID(int=1), 0, "completed"))
+    last = Happening(START_MS + 200_000, START_MS + 200_000, event_at(UUID(int=2), 200_000, "running"))
+
+    found = run_whole(RULESET, [late, last], END_MS)
+
+    assert [item for item in found if item.rule == "failing at all"] == []

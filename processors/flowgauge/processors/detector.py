@@ -276,9 +276,10 @@ class Detector:
         if state is None or state.wake_ms != end_ms:
             return  # an earlier wake-up took its place, or the rule is gone
         state.wake_ms = None
-        reading, change = state.evaluate(end_ms)
+        evaluated = state.evaluate(end_ms)
         late_samples = state.late_samples(end_ms) if state.late else 0
-        if change is not None:
+        if evaluated is not None and evaluated[1] is not None:
+            reading, change = evaluated
             self._emit(state.rule, key, change, at_ms=end_ms, reading=reading, late_samples=late_samples)
         self._dirty.add(place)
         if state.is_blank:

@@ -60,11 +60,17 @@ class KeyState:
         self.late = {end: count for end, count in self.late.items() if end > from_ms}
         return sum(count for end, count in self.late.items() if end <= end_ms)
 
-    def evaluate(self, end_ms: int) -> tuple[Reading, Change | None]:
-        """Apply the final pane that ends at `end_ms`, read the window and move the alert."""
+    def evaluate(self, end_ms: int) -> tuple[Reading, Change | None] | None:
+        """Apply the final pane that ends at `end_ms`, read the window and move the alert.
+
+        None where nothing is due at `end_ms`: then only late counts were to be forgotten. What is due follows from
+        admitted samples alone, so a late one never causes an evaluation.
+        """
         waiting = self.waiting.pop(end_ms, None)
         if waiting:
             self.window.add(end_ms, distinct(waiting))
+        elif all(moment_ms > end_ms for moment_ms in self._moments()):
+            return None
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
         return reading, step(self.alert, reading.verdict, end_ms, self.rule.policy)
@@ -72,12 +78,15 @@ class KeyState:
     def next_end_ms(self) -> int | None:
         """Return the next pane end at which something can change without new samples."""
         pane = self.rule.kind.pane_ms
-        ends = list(self.waiting)
-        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy))
-        ends += [pane_end_at_or_after(ms, pane) for ms in moments if ms is not None and ms > self.evaluated_ms]
+        ends = [*self.waiting, *(pane_end_at_or_after(moment_ms, pane) for moment_ms in self._moments())]
         if not ends and self.late:
             ends.append(max(self.late) + self.rule.kind.window_ms)  # then there is nothing left to show
         return min(ends, default=None)
+
+    def _moments(self) -> list[int]:
+        """Return when the window changes by itself and when the alert's timer runs out."""
+        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy))
+        return [moment_ms for moment_ms in moments if moment_ms is not None and moment_ms > self.evaluated_ms]
 
     @property
     def is_blank(self) -> bool:
