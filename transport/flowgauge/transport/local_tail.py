@@ -58,8 +58,13 @@ class LocalTail:
         return self._loop.time() + timeout_ms / 1000
 
     async def wait_past(self, topic: str, offsets: Mapping[int, int], deadline: float) -> bool:
-        """Wait until a partition of `topic` ends past its offset; return False at the deadline."""
-        while not self._closed:
+        """Wait until a partition of `topic` ends past its offset; return False at the deadline.
+
+        Raises InvariantBroken once the log is closed.
+        """
+        while True:
+            if self._closed:
+                raise InvariantBroken("the log was closed while this poll waited")
             grown = self._grown[topic]
             if any(self._ends[at] > offsets[partition] for partition, at in self._ids[topic].items()):
                 return True
@@ -68,7 +73,6 @@ class LocalTail:
                     await grown.wait()
             except TimeoutError:
                 return False
-        return False
 
     def _wake(self, topic: str) -> None:
         self._grown[topic].set()

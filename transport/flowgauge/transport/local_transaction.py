@@ -146,7 +146,8 @@ class Transaction:
         free: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
         pages: int = self._connection.execute("PRAGMA page_count").fetchone()[0]
         if free * VACUUM_FREE_SHARE > pages:
-            self._connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES_MAX})").fetchall()
+            for _ in range(min(free, VACUUM_PAGES_MAX)):  # sqlite3 runs one step of it, which is one page
+                self._connection.execute("PRAGMA incremental_vacuum(1)")
 
     def finish(self) -> dict[int, int]:
         """Write what was gathered; return the new end of each partition that grew."""

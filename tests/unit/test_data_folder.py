@@ -1,0 +1,55 @@
+"""The lock of the data folder."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowgauge.schemas.errors import BadEnvironment, DataFolderLocked
+from flowgauge.transport.data_folder import lock_data_folder
+
+_OWNER = """
+import sys
+from pathlib import Path
+from flowgauge.transport.data_folder import lock_data_folder
+with lock_data_folder(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_missing_folder_is_made_and_may_be_locked_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with lock_data_folder(tmp_path / "deep" / "data"):
+            assert (tmp_path / "deep" / "data").is_dir()
+
+
+def test_a_second_owner_is_refused_with_the_process_id_of_the_first_and_a_remedy(tmp_path: Path) -> None:
+    refusal = pytest.raises(DataFolderLocked, match=f"process {os.getpid()}: stop it, or set FLOWGAUGE_DATA")
+    with lock_data_folder(tmp_path), refusal, lock_data_folder(tmp_path):
+        pass
+
+
+def test_the_lock_ends_with_its_process_even_when_that_is_killed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, tmp_path], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"locked\n"
+        with pytest.raises(DataFolderLocked, match=f"process {owner.pid}"), lock_data_folder(tmp_path):
+            pass
+        owner.send_signal(signal.SIGKILL)
+
+    with lock_data_folder(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(BadEnvironment, match="cannot write the data folder"), lock_data_folder(tmp_path / "file"):
+        pass
