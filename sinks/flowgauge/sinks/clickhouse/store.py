@@ -41,6 +41,7 @@ INSERT_SETTINGS: Mapping[str, object] = {
     "max_execution_time": INSERT_S_MAX,
     "date_time_input_format": "best_effort",
     "input_format_json_read_objects_as_strings": 1,  # payload and extra
+    "input_format_json_named_tuples_as_objects": 0,  # a transition's examples are arrays
     "input_format_null_as_default": 1,
     "input_format_skip_unknown_fields": 1,
     "input_format_defaults_for_omitted_fields": 1,
@@ -104,7 +105,7 @@ class ClickHouseStore:
     async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
         """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`.
 
-        At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
+        An empty answer has no columns either. At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
         """
         return await self._call(lambda: self._query(sql, parameters or {}))
 

@@ -1,0 +1,230 @@
+"""Incidents as people look at them: the list, and one with its transitions, deliveries, failing runs and their logs.
+
+Everything is read from transitions, deliveries, runs and events; distinct ids, so a replayed record changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from flowgauge.sinks.clickhouse.metrics import question
+from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
+
+OPEN_MAX = 500  # open incidents on one page
+LOG_LINES_MAX = 5  # error lines shown of a run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One incident: how it stands now, and the numbers with which it last fired."""
+
+    incident_id: str
+    tenant: str
+    rule: str
+    rule_kind: str
+    severity: str
+    key: dict[str, str]
+    labels: dict[str, str]
+    state: str  # of the latest transition
+    is_open: bool  # False for a point incident: one event, told once
+    opened_at_ms: int
+    at_ms: int  # of the latest transition
+    fired_at_ms: int
+    reason: str  # why it last fired
+    latest_reason: str
+    value: float | None
+    threshold: float | None
+    samples: int
+    late_samples: int
+    window_ms: int
+    summary: str  # the rule's template
+    examples: list["Example"]
+
+    @property
+    def resolved_at_ms(self) -> int | None:
+        """When it resolved; None while it is open or for a point incident."""
+        return self.at_ms if self.state == "resolved" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A run that contributed to the breach."""
+
+    occurred_us: int
+    event_id: str
+    run: str
+    flow: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One transition of the incident."""
+
+    seq: int
+    transition_id: str
+    from_state: str
+    to_state: str
+    at_ms: int
+    reason: str
+    value: float | None
+    threshold: float | None
+    samples: int
+    late_samples: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """How telling one channel of one transition stands."""
+
+    delivery_id: str
+    transition_id: str
+    channel: str
+    to_state: str
+    attempts: int
+    outcome: str
+    status: int
+    reason: str
+    at_ms: int
+    next_attempt_ms: int
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One error line of a run. `time` is RFC 3339."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """One example run as it stands now. Times are RFC 3339; None where nothing was heard of it."""
+
+    run: str
+    flow: str
+    state: str
+    scheduled_for: str | None
+    started: str | None
+    ended: str | None
+    attempts: int
+    seconds: float | None
+    message: str
+    error_lines: list[LogLine]  # the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """One incident with all that is known of it."""
+
+    incident: Incident
+    transitions: list[Step]
+    deliveries: list[DeliveryView]
+    runs: list[RunView]
+
+
+async def open_incidents(store: ClickHouseStore, tenant: str) -> list[Incident]:
+    """Return the incidents that are open now, the newest first, at most OPEN_MAX."""
+    return await _list(store, tenant, open_only=True, limit=OPEN_MAX)
+
+
+async def incidents(store: ClickHouseStore, tenant: str, limit: int = 100) -> list[Incident]:
+    """Return the newest incidents that ever fired, at most `limit`."""
+    return await _list(store, tenant, limit=min(max(limit, 1), ROWS_MAX))
+
+
+async def incident(store: ClickHouseStore, tenant: str, incident_id: str) -> IncidentView | None:
+    """Return everything about one incident; None when this tenant has none of that id."""
+    found = await _list(store, tenant, incident_id=incident_id, limit=1) if incident_id else []
+    if not found:
+        return None
+    of = {"tenant": tenant, "incident_id": incident_id}
+    steps = await store.query(question("incident_transitions"), of)
+    told = await store.query(question("incident_deliveries"), of)
+    return IncidentView(
+        found[0],
+        [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
+        [_delivery(row) for row in told.rows],
+        await _runs(store, tenant, found[0].examples),
+    )
+
+
+async def _list(
+    store: ClickHouseStore, tenant: str, *, limit: int, incident_id: str = "", open_only: bool = False
+) -> list[Incident]:
+    parameters = {"tenant": tenant, "incident_id": incident_id, "open_only": open_only, "limit": limit}
+    found = await store.query(question("incidents"), parameters)
+    return [_incident(tenant, row) for row in found.rows]
+
+
+def _incident(tenant: str, row: Sequence[object]) -> Incident:
+    values: tuple[Any, ...] = tuple(row)
+    found_id, rule_is, key, latest, opened_at_ms, why, examples, labels, summary, is_open = values
+    rule, rule_kind, severity = rule_is
+    state, at_ms, latest_reason = latest
+    value, threshold, samples, late_samples, window_ms, reason, fired_at_ms = why
+    return Incident(
+        incident_id=found_id,
+        tenant=tenant,
+        rule=rule,
+        rule_kind=rule_kind,
+        severity=severity,
+        key=key,
+        labels=labels,
+        state=state,
+        is_open=bool(is_open),
+        opened_at_ms=opened_at_ms,
+        at_ms=at_ms,
+        fired_at_ms=fired_at_ms,
+        reason=reason,
+        latest_reason=latest_reason,
+        value=value,
+        threshold=threshold,
+        samples=samples,
+        late_samples=late_samples,
+        window_ms=window_ms,
+        summary=summary,
+        examples=[_example(each) for each in examples],
+    )
+
+
+def _example(value: object) -> Example:
+    found: Any = value
+    if isinstance(found, dict):
+        return Example(**cast("dict[str, Any]", found))
+    return Example(*found)
+
+
+def _delivery(row: Sequence[object]) -> DeliveryView:
+    values: tuple[Any, ...] = tuple(row)
+    delivery_id, transition_id, channel, to_state, attempts, latest = values
+    outcome, status, reason, at_ms, next_attempt_ms, elapsed_ms = latest
+    return DeliveryView(
+        delivery_id=delivery_id,
+        transition_id=transition_id,
+        channel=channel,
+        to_state=to_state,
+        attempts=attempts,
+        outcome=outcome,
+        status=status,
+        reason=reason,
+        at_ms=at_ms,
+        next_attempt_ms=next_attempt_ms,
+        elapsed_ms=elapsed_ms,
+    )
+
+
+async def _runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]) -> list[RunView]:
+    runs = sorted({example.run for example in examples if example.run})
+    if not runs:
+        return []
+    known = await store.query(question("incident_runs"), {"tenant": tenant, "runs": runs})
+    logs = await store.query(question("incident_logs"), {"tenant": tenant, "runs": runs, "lines": LOG_LINES_MAX})
+    lines: dict[object, list[LogLine]] = {}
+    for row in logs.dicts():
+        line = LogLine(**cast("dict[str, Any]", {name: row[name] for name in LogLine.__slots__}))
+        lines.setdefault(row["run"], []).append(line)
+    return [RunView(**cast("dict[str, Any]", row), error_lines=lines.get(row["run"], [])) for row in known.dicts()]

@@ -1,0 +1,167 @@
+"""The questions that ClickHouse answers, by name: each is one .sql file in queries/, its parameters always bound.
+
+The tenant is always the first condition. Dashboards read the rollups and runs; only `logs` and the last minutes read
+raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flowgauge.schemas.errors import BadInput
+from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
+from flowgauge.sinks.clickhouse.table import Table
+
+TEXT_MAX = 200  # characters of a log search: more is no search
+LIMIT_DEFAULT = 100
+_LEVELS = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "WARN": 30,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+    "FATAL": 50,
+}
+# A word with a separator on both sides is a whole word of any message that holds the text.
+_INNER_WORD = re.compile(r"(?<=[ -/:-@\[-`{-~])[A-Za-z0-9]+(?=[ -/:-@\[-`{-~])")
+_WORDS_CONDITION = "AND hasAllTokens(message, {words:Array(String)})"
+
+
+class InvalidQuestion(BadInput):
+    """A question that cannot be asked: says which field, what came and what is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricQuery:
+    """What is asked: event times in [since_ms, until_ms) of one tenant. Empty text means any."""
+
+    tenant: str
+    since_ms: int
+    until_ms: int
+    flow: str = ""
+    run: str = ""
+    text: str = ""
+    level: str = ""  # a log level and all above it
+    limit: int = LIMIT_DEFAULT
+    tz: str = "UTC"  # of the heat map
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One question: its name, what it answers, and the columns of the answer in order."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "failure-rate",
+            "Finished and failed runs by hour",
+            ("hour", "finished", "failed", "failure_rate"),
+        ),
+        Metric(
+            "heatmap",
+            "Finished and failed runs by weekday (1 = Monday) and hour",
+            ("weekday", "hour", "finished", "failed", "failure_rate"),
+        ),
+        Metric(
+            "durations",
+            "How long finished runs took, by flow",
+            ("flow", "runs", "p50_seconds", "p95_seconds", "max_seconds"),
+        ),
+        Metric(
+            "runs",
+            "The newest runs",
+            ("run", "flow", "state", "scheduled_for", "started", "ended", "attempts", "seconds", "message"),
+        ),
+        Metric(
+            "logs",
+            "The newest log lines by text, run and level",
+            ("time", "level", "flow", "run", "logger", "message"),
+        ),
+        Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second")),
+        Metric(
+            "overview",
+            "What happens now, and what became of runs",
+            ("events_5m", "events_per_second", "finished", "failed", "failure_rate"),
+        ),
+    )
+}
+
+
+async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table:
+    """Answer the question `name`.
+
+    Times are RFC 3339 strings in UTC, shares are 0 to 1, durations seconds, absent values None; every row is JSON
+    as it stands. Raises InvalidQuestion for an unknown name or a bound that is passed, EngineTrouble when
+    ClickHouse takes longer than 10 s.
+    """
+    if name not in METRICS:
+        raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
+    _refuse_unbounded(query)
+    words = inner_words(query.text)
+    sql = question(name)
+    if words:
+        sql = sql.replace("-- words", _WORDS_CONDITION)
+    found = await store.query(sql, _parameters(sql, query, words))
+    return Table(list(METRICS[name].columns), found.rows)
+
+
+@cache
+def question(name: str) -> str:
+    """Return the SQL of the question `name`."""
+    path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
+    return path.read_text("utf-8")
+
+
+def inner_words(text: str) -> list[str]:
+    """Return the words of `text` that any message which holds it holds whole: the text index finds those."""
+    return [word.lower() for word in _INNER_WORD.findall(text)]
+
+
+def levels_from(level: str) -> list[str]:
+    """Return the log levels from `level` up; an unknown level is only itself, an empty one is any."""
+    level = level.upper()
+    if level not in _LEVELS:
+        return [level] if level else []
+    return [name for name, rank in _LEVELS.items() if rank >= _LEVELS[level]]
+
+
+def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, object]:
+    known: dict[str, object] = {
+        "tenant": query.tenant,
+        "since_ms": query.since_ms,
+        "until_ms": query.until_ms,
+        "flow": query.flow,
+        "run": query.run,
+        "text": query.text,
+        "levels": levels_from(query.level),
+        "words": words,
+        "limit": query.limit,
+        "tz": query.tz,
+    }
+    return {name: value for name, value in known.items() if f"{{{name}:" in sql}
+
+
+def _refuse_unbounded(query: MetricQuery) -> None:
+    if not query.tenant:
+        raise InvalidQuestion("tenant: expected a name, got none")
+    if query.since_ms >= query.until_ms:
+        raise InvalidQuestion(f"since ({query.since_ms} ms) is expected before until ({query.until_ms} ms)")
+    if not 1 <= query.limit <= ROWS_MAX:
+        raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
+    if len(query.text) > TEXT_MAX:
+        raise InvalidQuestion(f"text: expected at most {TEXT_MAX} characters, got {len(query.text)}")
+    try:
+        ZoneInfo(query.tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidQuestion(f"tz: expected an IANA time zone such as Europe/Berlin, got {query.tz!r}") from None
