@@ -1,0 +1,451 @@
+"""The notifier on the real log, with real receivers on loopback: what arrives, under which id, after which trouble."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flowgauge.schemas import topics
+from flowgauge.schemas.delivery import Delivery, decode_delivery
+from flowgauge.schemas.ids import delivery_id, events_partition, incident_id, transition_id
+from flowgauge.schemas.settings import SecretFromEnv
+from flowgauge.schemas.transition import AlertState, Transition, encode_transition
+from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.channels import Channel, ChannelBook, Webhook
+from flowgauge.sinks.webhooks.egress import Egress
+from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.sinks.webhooks.signing import verify
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import LocalLog, open_local_log
+from flowgauge.transport.log import Outgoing, Reader
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = {topics.TRANSITIONS: 2, topics.DELIVERIES: 1, topics.DLQ: 1}
+HOUR_MS = 3_600_000
+NOW_MS = 1_800_000_000_000
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OK = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+BROKEN = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+BUSY = b"HTTP/1.1 429 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+MOVED = b"HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+GONE = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFIER_TEST_SECRET", SECRET)
+
+
+@dataclass
+class Clock:
+    """The notifier's wall clock in these tests: it moves when told to."""
+
+    now_ms: int = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass(frozen=True)
+class Message:
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def type(self) -> str:
+        return str(json.loads(self.body)["type"])
+
+
+@dataclass
+class Receiver:
+    """Replies with the bytes that stand in line, then with OK; `hangs` never answers."""
+
+    replies: list[bytes] = field(default_factory=list[bytes])
+    hangs: bool = False
+    messages: list[Message] = field(default_factory=list[Message])
+    host: str = "127.0.0.1"
+    port: int = 0
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    connections: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head)}
+            self.messages.append(Message(headers, await reader.readexactly(int(headers["content-length"]))))
+            async with self.arrived:
+                self.arrived.notify_all()
+            if self.hangs:
+                await reader.read()
+            else:
+                writer.write(self.replies.pop(0) if self.replies else OK)
+                await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def has_come(self, count: int) -> None:
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: len(self.messages) >= count)
+
+    def channel(self, name: str = "ops") -> Channel:
+        url = f"http://{self.host}:{self.port}/hook"
+        return Channel.model_validate(
+            {"name": name, "webhook": Webhook.model_validate({"url": url, "secret": {"env": "NOTIFIER_TEST_SECRET"}})}
+        )
+
+
+@contextlib.asynccontextmanager
+async def receiving(*replies: bytes, hangs: bool = False) -> AsyncGenerator[Receiver]:
+    receiver = Receiver(list(replies), hangs)
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        receiver.connections.append(asyncio.ensure_future(receiver.serve(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    receiver.port = int(server.sockets[0].getsockname()[1])
+    async with server:
+        yield receiver
+    await asyncio.gather(*receiver.connections, return_exceptions=True)
+
+
+@dataclass
+class Running:
+    """A notifier at work."""
+
+    log: LocalLog
+    health: Health
+    clock: Clock
+    book: ChannelBook
+
+    reader: Reader
+    deliveries: list[Delivery] = field(default_factory=list[Delivery])
+
+    @property
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        return [(each.to_state, each.outcome, each.reason) for each in self.deliveries]
+
+    async def has_recorded(self, outcome: str, count: int = 1) -> None:
+        await self.until(lambda: sum(each.outcome == outcome for each in self.deliveries) >= count)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Read deliveries, which also lets time pass, until the condition holds."""
+        while not condition():
+            for batch in await self.reader.poll(records_max=1_000, timeout_ms=50):
+                self.deliveries += [decode_delivery(record.value or b"") for record in batch.records]
+
+
+@contextlib.asynccontextmanager
+async def notifying(
+    folder: Path, *channels: Channel, clock: Clock | None = None, health: Health | None = None
+) -> AsyncGenerator[Running]:
+    clock = clock or Clock()
+    log = await open_local_log(folder, partitions=PARTITIONS)
+    reader = await log.open_reader(topics.DELIVERIES, "test")
+    running = Running(log, health or Health(clock_ms=clock.now_ms), clock, ChannelBook(channels), reader)
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            run_notifier(
+                log,
+                lambda: running.book,
+                egress=Egress(EgressPolicy(("127.0.0.1",))),
+                stop=stop,
+                health=running.health,
+                max_alert_age_ms=HOUR_MS,
+                now_ms=clock,
+                public_url="https://gauge.example",
+            )
+        )
+        try:
+            yield running
+        finally:
+            stop.set()
+    await log.close()
+
+
+def transition(
+    to: AlertState, seq: int, *, key: str = "orders", at_ms: int = NOW_MS, notify: Sequence[str] = ("ops",)
+) -> Transition:
+    incident = incident_id("acme", "failing", [key], NOW_MS)
+    return Transition(
+        transition_id=transition_id(incident, seq, to),
+        incident_id=incident,
+        seq=seq,
+        tenant="acme",
+        rule="failing",
+        rule_kind="failure_rate",
+        rules_version=1,
+        key={"flow": key},
+        from_state="inactive",
+        to_state=to,
+        at_ms=at_ms,
+        opened_at_ms=at_ms,
+        reason="above",
+        value=0.6,
+        threshold=0.2,
+        samples=5,
+        window_ms=600_000,
+        summary="{{ flow }}: {{ value|percent }}",
+        notify=list(notify),
+    )
+
+
+async def tell(log: LocalLog, *transitions: Transition) -> None:
+    await log.append(
+        topics.TRANSITIONS,
+        [
+            Outgoing(events_partition(each.incident_id, 2), each.incident_id, encode_transition(each))
+            for each in transitions
+        ],
+    )
+
+
+async def test_a_firing_and_its_resolve_arrive_signed_and_in_order(tmp_path: Path) -> None:
+    firing, resolved = transition("firing", 1), transition("resolved", 2)
+    async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("pending", 0), firing, resolved)
+        await running.has_recorded("delivered", 2)
+
+        assert [message.type for message in receiver.messages] == ["incident.firing", "incident.resolved"]
+        for message, told in zip(receiver.messages, (firing, resolved), strict=True):
+            verify([SECRET], message.headers, message.body, now_s=NOW_MS // 1000)
+            assert message.id == delivery_id(told.transition_id, "ops")
+        data = json.loads(receiver.messages[0].body)["data"]
+        assert data["summary"] == "orders: 60%"
+        assert data["link"] == f"https://gauge.example/incidents/{firing.incident_id}"
+        assert running.outcomes == [
+            ("firing", "started", ""),
+            ("firing", "delivered", ""),
+            ("resolved", "started", ""),
+            ("resolved", "delivered", ""),
+        ]
+        assert running.health.problems == {}
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [(BROKEN, "answered 5xx"), (MOVED, "answered 3xx"), (HALF, "answer is not whole HTTP")],
+)
+async def test_a_failure_is_retried_under_the_same_id_and_nothing_follows_a_redirect(
+    tmp_path: Path, reply: bytes, reason: str
+) -> None:
+    async with receiving(reply) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("failed")
+        assert running.health.problems == {"channel ops": f"attempt 1 failed: {reason}"}
+        running.clock.now_ms += 10_000
+        await running.has_recorded("delivered")
+
+        assert len(receiver.messages) == 2
+        assert len({message.id for message in receiver.messages}) == 1
+        assert len({message.body for message in receiver.messages}) == 1
+        assert len({message.headers["webhook-timestamp"] for message in receiver.messages}) == 2
+        assert [outcome for _, outcome, _ in running.outcomes] == ["started", "failed", "started", "delivered"]
+        assert running.health.problems == {}
+
+
+async def test_a_busy_receiver_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None:
+    async with receiving(BUSY) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("failed")
+
+        failed = running.deliveries[-1]
+
+        assert (failed.reason, failed.status) == ("answered 429", 429)
+        assert failed.next_attempt_ms == NOW_MS + 120_000
+
+
+async def test_a_receiver_that_hangs_holds_up_nobody_and_is_told_again_after_a_restart(tmp_path: Path) -> None:
+    async with receiving(hangs=True) as slow, receiving() as quick:
+        channels = slow.channel("slow"), quick.channel("quick")
+        async with notifying(tmp_path, *channels) as running:
+            await tell(
+                running.log, *(transition("firing", 0, key=f"k{n}", notify=["slow", "quick"]) for n in range(20))
+            )
+            await running.has_recorded("delivered", 20)
+            await slow.has_come(1)
+        assert len(quick.messages) == 20
+
+        slow.hangs = False
+        async with notifying(tmp_path, *channels) as running:
+            await running.has_recorded("delivered", 40)
+
+        assert len(quick.messages) == 20
+        assert len({message.id for message in slow.messages}) == 20
+
+
+async def test_a_connection_that_is_refused_is_retried(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        channel = receiver.channel()
+    async with notifying(tmp_path, channel) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("failed")
+
+        assert running.outcomes[-1] == ("firing", "failed", "cannot connect")
+
+
+async def test_an_endpoint_that_is_gone_is_not_called_again(tmp_path: Path) -> None:
+    async with receiving(GONE) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("dead")
+        await tell(running.log, transition("firing", 0, key="other"))
+        await running.has_recorded("dead", 2)
+
+        assert len(receiver.messages) == 1
+        assert [reason for _, outcome, reason in running.outcomes if outcome == "dead"] == [
+            "endpoint gone: it answered 410",
+            "endpoint gone: it answered 410",
+        ]
+
+
+async def test_a_channel_nobody_defined_is_dead_with_the_reason_and_the_other_is_told(tmp_path: Path) -> None:
+    async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0, notify=["nobody", "ops"]))
+        await running.has_recorded("delivered")
+
+        dead = [each for each in running.deliveries if each.outcome == "dead"]
+        assert [(each.channel, each.reason) for each in dead] == [("nobody", "no such channel")]
+        assert running.health.problems["channel nobody"].startswith("no such channel: define it")
+
+
+async def test_an_address_that_may_not_be_reached_is_said_and_tried_again(tmp_path: Path) -> None:
+    url = "http://10.0.0.1/hook"
+    channel = Channel.model_validate(
+        {"name": "ops", "webhook": {"url": url, "secret": {"env": "NOTIFIER_TEST_SECRET"}}}
+    )
+    async with notifying(tmp_path, channel) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("failed")
+
+        assert running.outcomes[-1] == ("firing", "failed", "address refused: private address")
+
+
+async def test_a_missing_secret_is_said_without_an_attempt_and_used_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFIER_TEST_SECRET")
+    async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
+        assert receiver.channel().webhook.secrets == (SecretFromEnv(env="NOTIFIER_TEST_SECRET"),)
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("failed")
+        assert running.outcomes[-1] == ("firing", "failed", "secret not available")
+        assert receiver.messages == []
+
+        monkeypatch.setenv("NOTIFIER_TEST_SECRET", SECRET)
+        running.clock.now_ms += 10_000
+        await running.has_recorded("delivered")
+
+
+async def test_history_is_recorded_only_and_what_still_fires_is_told_once_the_detector_is_live(tmp_path: Path) -> None:
+    old_ms = NOW_MS - 5 * HOUR_MS
+    health = Health(clock_ms=old_ms, loading=True)
+    async with receiving() as receiver, notifying(tmp_path, receiver.channel(), health=health) as running:
+        await tell(
+            running.log,
+            transition("firing", 0, key="past", at_ms=old_ms),
+            transition("resolved", 1, key="past", at_ms=old_ms + 60_000),
+            transition("firing", 0, key="still", at_ms=old_ms),
+            transition("firing", 0, key="recent"),
+        )
+        await running.has_recorded("backfilled", 3)
+        await running.has_recorded("delivered")
+        assert [json.loads(message.body)["data"]["key"] for message in receiver.messages] == [{"flow": "recent"}]
+
+        health.loading, health.clock_ms = False, NOW_MS
+        await running.has_recorded("delivered", 2)
+
+        assert json.loads(receiver.messages[1].body)["data"]["key"] == {"flow": "still"}
+        assert len(receiver.messages) == 2
+
+
+async def test_what_is_owed_shows_in_health(tmp_path: Path) -> None:
+    async with receiving(BROKEN) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0, at_ms=NOW_MS - 7))
+
+        def owes() -> tuple[int, int]:
+            return running.health.undelivered, running.health.undelivered_since_ms
+
+        await running.until(lambda: owes() == (1, NOW_MS - 7))
+        running.clock.now_ms += 10_000
+        await running.until(lambda: owes() == (0, 0))
+
+
+async def test_a_transition_that_cannot_be_read_goes_to_the_dlq_and_its_neighbour_is_told(tmp_path: Path) -> None:
+    async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await running.log.append(topics.TRANSITIONS, [Outgoing(0, "x", b"{nonsense"), Outgoing(1, "x", b"{}")])
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("delivered")
+
+        assert len(await running.log.read(topics.DLQ, 0, 0, 10)) == 2
+
+
+SENDER = """
+import asyncio, sys
+from pathlib import Path
+from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.channels import parse_channels
+from flowgauge.sinks.webhooks.egress import Egress
+from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import open_local_log
+
+async def main(folder, port):
+    book = parse_channels("c", "channels: [{name: ops, webhook: {url: 'http://127.0.0.1:%s/', "
+        "secret: {env: NOTIFIER_TEST_SECRET}}}]" % port)
+    log = await open_local_log(Path(folder), partitions={})
+    await run_notifier(log, lambda: book, egress=Egress(EgressPolicy(("127.0.0.1",))), stop=asyncio.Event(),
+        health=Health(clock_ms=1 << 60), max_alert_age_ms=1 << 60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(60)
+async def test_a_notifier_killed_while_it_sends_repeats_the_same_id_after_its_restart(tmp_path: Path) -> None:
+    log = await open_local_log(tmp_path, partitions=PARTITIONS)
+    await tell(log, *(transition("firing", 0, key=f"k{n}") for n in range(3)))
+    await tell(log, transition("resolved", 1, key="k0"))
+    await log.close()
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    async with receiving(hangs=True) as receiver:
+        for kills in range(1, 4):
+            async with _process(SENDER, str(tmp_path), str(receiver.port), environ=environ):
+                await receiver.has_come(3 * kills)
+        hung = {message.id for message in receiver.messages}
+        receiver.hangs = False
+        async with _process(SENDER, str(tmp_path), str(receiver.port), environ=environ):
+            await receiver.has_come(13)
+
+    told = [(json.loads(message.body)["data"]["key"]["flow"], message.type) for message in receiver.messages]
+    firing = {delivery_id(transition("firing", 0, key=f"k{n}").transition_id, "ops") for n in range(3)}
+    assert hung == firing
+    assert {message.id for message in receiver.messages} - firing == {
+        delivery_id(transition("resolved", 1, key="k0").transition_id, "ops")
+    }
+    assert told[-1] == ("k0", "incident.resolved")
+    assert len(told) == 13
+
+
+@contextlib.asynccontextmanager
+async def _process(code: str, *arguments: str, environ: dict[str, str]) -> AsyncGenerator[None]:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments, env=environ)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
