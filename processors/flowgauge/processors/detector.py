@@ -278,8 +278,8 @@ class Detector:
         state.wake_ms = None
         evaluated = state.evaluate(end_ms)
         late_samples = state.late_samples(end_ms) if state.late else 0
-        if evaluated is not None and evaluated[1] is not None:
-            reading, change = evaluated
+        reading, change = evaluated or (None, None)
+        if reading is not None and change is not None:
             self._emit(state.rule, key, change, at_ms=end_ms, reading=reading, late_samples=late_samples)
         self._dirty.add(place)
         if state.is_blank:
@@ -432,7 +432,7 @@ class Detector:
         rule = self._ruleset(version).rules[sample.rule]
         if not self._is_in_force(rule.uid, version):
             self._aside.setdefault(version, []).append((source, sample))
-        elif rule.uid in self._active_uids and rule.kind.window_ms:
+        elif rule.uid in self._active_uids and rule.kind.window_ms and _is_admitted(sample, rule):
             end_ms = pane_end(sample.occurred_us // 1000, rule.kind.pane_ms)
             is_applied = end_ms + rule.rule.allowed_lateness <= self.clock_ms
             state = None if is_applied else self._key_state(rule, sample.key)
@@ -449,6 +449,12 @@ def _position(log_id: str, sources: int, stored: PositionRecord | None) -> Posit
             f"this log is {log_id} with {sources}: restore the log that belongs to it, or start with a new one"
         )
     return stored
+
+
+def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
+    """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
+    late_by_ms = sample.append_ms - sample.occurred_us // 1000
+    return -AHEAD_MAX_MS <= late_by_ms <= rule.rule.allowed_lateness
 
 
 def _uids(ruleset: RuleSet) -> set[str]:
