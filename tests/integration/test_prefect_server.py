@@ -36,6 +36,8 @@ class Recorder:
     def __init__(self) -> None:
         self._events: dict[str, Json] = {}
         self._arrived = threading.Condition()
+        self._open = threading.Event()
+        self._open.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -44,6 +46,13 @@ class Recorder:
         with self._arrived:
             self._arrived.wait_for(lambda: is_enough(list(self._events.values())), ARRIVAL_S_MAX)
             return list(self._events.values())
+
+    def hold(self) -> None:
+        """Answer nobody until `release`."""
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
 
     @contextmanager
     def serving(self) -> Generator["Recorder"]:
@@ -64,13 +73,14 @@ class Recorder:
         return len(events)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        keep = self._keep
+        keep, is_open = self._keep, self._open
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:  # the standard library's name
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                is_open.wait(ARRIVAL_S_MAX)
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 is_ours = self.path == "/v1/events" and self.headers.get("Authorization") == f"Bearer {TOKEN}"
@@ -113,7 +123,7 @@ class PrefectServer:
         return (self._home / "server.log").read_text()
 
     @contextmanager
-    def serving(self) -> Generator["PrefectServer"]:
+    def serving(self, after_sigterm: Callable[[], None] = lambda: None) -> Generator["PrefectServer"]:
         command = [str(VENV / "bin" / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
         with (self._home / "server.log").open("wb") as log:
             process = subprocess.Popen(
@@ -128,7 +138,7 @@ class PrefectServer:
             self._wait_until_it_answers(process)
             yield self
         finally:
-            stop(process)
+            stop(process, after_sigterm)
 
     def run_flows(self) -> dict[str, str]:
         """Run the three flows; return their run ids by flow."""
@@ -152,6 +162,12 @@ class PrefectServer:
         events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
         return {cast("str", stored["id"]) for stored in [*logs, *events]}
 
+    def write_logs(self, count: int) -> None:
+        """Write logs of no run, as many requests."""
+        log = {"name": "late", "level": 20, "message": "last words", "timestamp": "2026-11-23T10:00:00Z"}
+        for _ in range(count):
+            assert httpx2.post(f"{self.api}/logs/", json=[log]).status_code == 201
+
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_S_MAX
         while time.monotonic() < deadline:
@@ -170,9 +186,10 @@ def free_port() -> int:
         return cast("int", probe.getsockname()[1])
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], after_sigterm: Callable[[], None]) -> None:
     """End the process group that was started, gently first."""
     process.terminate()
+    after_sigterm()
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
@@ -200,9 +217,13 @@ def states(events: Sequence[Json], kind: str, run: str) -> list[str]:
 def test_flows_on_a_real_prefect_server_arrive_with_states_logs_and_flow(
     tmp_path: Path, prefect_environment: None
 ) -> None:
-    with Recorder().serving() as flowgauge, PrefectServer(tmp_path, flowgauge.url).serving() as prefect:
-        runs = prefect.run_flows()
-        stored = prefect.stored_ids()
+    with Recorder().serving() as flowgauge:
+        with PrefectServer(tmp_path, flowgauge.url).serving(after_sigterm=flowgauge.release) as prefect:
+            runs = prefect.run_flows()
+            flowgauge.hold()
+            prefect.write_logs(50)
+            stored = prefect.stored_ids()
+        # The server has ended: what it had published, and could not send before SIGTERM, it has sent after it.
         events = flowgauge.events(lambda events: stored <= {e["id"] for e in events} and all_ended(events, runs))
 
     assert stored - {event["id"] for event in events} == set()
@@ -216,13 +237,13 @@ def test_flows_on_a_real_prefect_server_arrive_with_states_logs_and_flow(
         "orders-sync": [],
         "stubborn-report": ["pending", "running", "retrying", "retrying", "completed"],
     }
-    told = {(e["flow"], e["payload"]["level"], e["payload"]["message"]) for e in events if e["kind"] == "log"}
+    told = {(e.get("flow"), e["payload"]["level"], e["payload"]["message"]) for e in events if e["kind"] == "log"}
     assert {
         ("nightly-etl", "INFO", "extracted 42 rows"),
         ("orders-sync", "ERROR", "orders-db is away"),
         ("stubborn-report", "WARNING", "it took its retries"),
     } <= told
-    assert {e["flow"] for e in events if e["kind"] in ("flow-run", "task-run", "log")} == set(runs)
+    assert {e["flow"] for e in events if e["kind"] in ("flow-run", "task-run", "log") and "run" in e} == set(runs)
     assert "not told to flowgauge" not in prefect.log
 
 

@@ -29,6 +29,11 @@ class EmitterOf:
         self.events.append(dict(event))
         return True
 
+    def flush(self, timeout_ms: int) -> bool:
+        if self._error is not None:
+            raise self._error
+        return timeout_ms > 0 and not self.events
+
 
 def event() -> bytes:
     flow = {
@@ -114,3 +119,15 @@ def test_an_emitter_that_fails_or_cannot_be_made_is_counted_and_warned_of_at_pow
         "not told to flowgauge: failed, 10 so far, the last: OSError: away",
         "not told to flowgauge: failed, 10 so far, the last: ValueError: no address",
     ]
+
+
+def test_a_flush_that_does_not_end_in_time_is_counted_and_one_before_any_message_does_nothing() -> None:
+    tee, failing = Tee(EmitterOf), Tee(lambda: EmitterOf(error=OSError("away")))
+
+    for each in (tee, failing):
+        each.flush(10)
+        each.take("events", event())
+        each.flush(10)
+
+    assert tee.counts == {"events": 1, "unsent": 1}
+    assert failing.counts == {"failed": 2}

@@ -5,11 +5,15 @@
     FLOWGAUGE_URL, FLOWGAUGE_TOKEN                          where flowgauge is, and who we are there
     FLOWGAUGE_PREFECT_BROKER                                the broker to wrap; default Prefect's memory broker
 
-Prefect asks of such a module the names Publisher, Consumer, ephemeral_subscription and break_topic. All but
-Publisher are the wrapped broker's own. Messages are told before the wrapped broker publishes them, and so
+Prefect asks of such a module the names Publisher, Consumer, ephemeral_subscription and break_topic. The last two
+are the wrapped broker's own. Messages are told before the wrapped broker publishes them, and so
 before Prefect drops repeated ids: flowgauge counts by id, and a broker of Prefect's that fails loses us nothing.
+
+A server that is told to stop (SIGTERM) ends without Python's exit functions: uvicorn raises the signal again. So
+what is buffered is sent when Prefect stops its services, which it does last, with the loop still running.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping
 from importlib import import_module
@@ -23,9 +27,11 @@ __all__ = ["Consumer", "Publisher", "break_topic", "ephemeral_subscription", "te
 
 MEMORY_BROKER: Final = "prefect.server.utilities.messaging.memory"
 
+# What a server's stop may take longer when flowgauge is away: well under the 10 s that supervisors give.
+FLUSH_MS_MAX: Final = 2_000
+
 _wrapped: Any = import_module(os.environ.get("FLOWGAUGE_PREFECT_BROKER") or MEMORY_BROKER)
 
-Consumer: Any = _wrapped.Consumer
 ephemeral_subscription: Any = _wrapped.ephemeral_subscription
 break_topic: Any = _wrapped.break_topic
 
@@ -63,3 +69,13 @@ class Publisher:
         """Publish one message of the topic, as Prefect calls it."""
         tee.take(self._topic, data)
         await self._inner.publish_data(data, attributes)
+
+
+class Consumer(_wrapped.Consumer):  # type: ignore[misc]  # Prefect is only there where the plugin runs
+    """The wrapped broker's consumer; a service of Prefect's that stops first sends what is buffered."""
+
+    async def cleanup(self) -> None:
+        """Flush, then clean up as the wrapped consumer does; Prefect calls it when it stops a service."""
+        await asyncio.to_thread(tee.flush, FLUSH_MS_MAX)
+        inherited: Any = super()
+        await inherited.cleanup()

@@ -35,12 +35,17 @@ class Emitter(Protocol):
         """Take the event, or return False when its buffer is full."""
         ...
 
+    def flush(self, timeout_ms: int) -> bool:
+        """Send what was taken; return whether all of it is with flowgauge in time."""
+        ...
+
 
 class Tee:
     """Takes what Prefect publishes, from any thread; its emitter is made at the first message.
 
     `counts` has a number for each of: events, logs, logs without flow (told without one), unmappable,
-    refused (the buffer was full, or the event over its size), failed (anything else, such as an emitter that cannot be made).
+    refused (the buffer was full, or the event over its size), unsent (flushes that did not end in time) and
+    failed (anything else, such as an emitter that cannot be made).
     """
 
     def __init__(self, make_emitter: Callable[[], Emitter]) -> None:
@@ -59,6 +64,14 @@ class Tee:
             with self._lock:
                 self._take(topic, message)
         except Exception as error:  # noqa: BLE001  # Prefect's own publishing must go on, whatever happened
+            self._count_and_warn("failed", f"{type(error).__name__}: {error}")
+
+    def flush(self, timeout_ms: int) -> None:
+        """Wait until what was taken is with flowgauge, at most `timeout_ms`. Never raises; it blocks."""
+        try:
+            if self._emitter is not None and not self._emitter.flush(timeout_ms):
+                self._count_and_warn("unsent", f"flowgauge did not answer within {timeout_ms} ms")
+        except Exception as error:  # noqa: BLE001  # Prefect's shutdown must go on, whatever happened
             self._count_and_warn("failed", f"{type(error).__name__}: {error}")
 
     def _take(self, topic: str, message: bytes | str) -> None:
