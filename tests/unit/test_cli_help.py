@@ -42,7 +42,9 @@ def test_the_help_of_a_command_is_as_it_was_read_in_review(
 
 
 def test_no_golden_help_is_left_of_a_command_that_is_gone() -> None:
-    assert {file.stem for file in GOLDEN.glob("*.txt")} == {"-".join(("flowgauge", *path)) for path in commands(flowgauge)}
+    assert {file.stem for file in GOLDEN.glob("*.txt")} == {
+        "-".join(("flowgauge", *path)) for path in commands(flowgauge)
+    }
 
 
 def test_an_unknown_command_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,24 +11,28 @@ from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadInput, DataFolderLocked, InvalidRules, Problem, ServerAway
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
+from flowgauge.transport.local_file import FILE_NAME
 
 
 async def apply_files(place: Place, files: Sequence[Path]) -> str:
-    """Put the rules and channels of `files` in force; return what to tell. Raises InvalidRules before it asks anyone."""
+    """Put the rules and channels of `files` in force; return what to tell.
+
+    Raises InvalidRules before it asks anyone.
+    """
     texts = _texts(files)
     written = read_written(list(files))
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))
         version = answer.body["version"]
     except ServerAway as away:
+        if not has_log(place.data):
+            raise
         version = await _apply_to_folder(place.data, texts, away)
     rules, channels = len(written.ruleset.rules), len(written.channels.channels)
     return f"rule set {version} is in force: {rules} rules, {channels} channels"
 
 
 async def _apply_to_folder(data: Path, texts: dict[str, str], away: ServerAway) -> int:
-    if not data.is_dir():
-        raise away
     try:
         with lock_data_folder(data):
             written = replace_files(data / APPLIED, texts)
@@ -39,6 +43,11 @@ async def _apply_to_folder(data: Path, texts: dict[str, str], away: ServerAway) 
                 await log.close()
     except DataFolderLocked as locked:
         raise ServerAway(f"{away}; {locked}") from None
+
+
+def has_log(data: Path) -> bool:
+    """Tell whether a server has run in this folder."""
+    return (data / FILE_NAME).is_file()
 
 
 def _texts(files: Sequence[Path]) -> dict[str, str]:

@@ -8,13 +8,17 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import msgspec
 
 from flowgauge.schemas.errors import BadInput, DataFolderLocked, FlowgaugeError, ServerAway
+
+if TYPE_CHECKING:
+    from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 
@@ -115,9 +119,9 @@ def _read(response: httpx2.Response, who: str) -> Answer:
     except msgspec.DecodeError:
         said = ""
     said = said or f"{who} answered HTTP {response.status_code}"
-    if response.status_code == httpx2.codes.NOT_FOUND:
+    if response.status_code == HTTPStatus.NOT_FOUND:
         raise FlowgaugeError(said)
-    if response.status_code in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
+    if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise BadInput(f"{said} (set FLOWGAUGE_TOKEN)")
     if response.is_client_error:
         raise BadInput(said)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -162,4 +162,4 @@ def _moment(value: object) -> datetime | None:
         moment = datetime.fromisoformat(_EXCESS_DIGITS.sub(r"\1", value))
     except ValueError:
         return None
-    return cast("datetime | None", moment if moment.tzinfo else None)
+    return moment if moment.tzinfo else None

@@ -5,17 +5,29 @@ from typing import Any, cast
 
 from flowgauge.console.text_table import text_table
 
+WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
+STEPS = ("at", "from", "to", "value", "samples", "reason")
+RUNS = ("run", "flow", "state", "started", "attempts", "message")
+DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
+
 
 def incident_text(body: Mapping[str, Any]) -> str:
     """Return the text of an incident as GET /v1/incidents/ID answers it."""
-    parts = [f"{body['summary']}\n{body['state']}, {body['severity']}, opened {body['opened_at']}"]
-    parts.append(_section("Why", _pairs(body["why"])))
-    parts.append(_section("Timeline", _table(body["transitions"], ("at", "from", "to", "value", "samples", "reason"))))
     runs = cast("list[Mapping[str, Any]]", body["runs"])
-    lines = [f"{run['flow']} {run['run']} {run['state']}\n    " + "\n    ".join(run["lines"]) for run in runs]
-    parts.append(_section("Failing runs", "\n".join(line.rstrip() for line in lines) or "none recorded"))
-    fields = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
-    parts.append(_section("Deliveries", _table(body["deliveries"], fields)))
+    parts = [
+        f"{body['summary']}\n{body['state']}, {body['severity']}, opened {body['opened_at']}",
+        _section(
+            "Why", text_table(("", ""), [(name, body[name]) for name in WHY]).partition("\n")[2].partition("\n")[2]
+        ),
+        _section("Timeline", _table(body["transitions"], STEPS)),
+        _section("Failing runs", _table(runs, RUNS)),
+        *(
+            _section(f"Last error lines of {run['run']}", _lines(run["error_lines"]))
+            for run in runs
+            if run["error_lines"]
+        ),
+        _section("Deliveries", _table(body["deliveries"], DELIVERIES)),
+    ]
     return "\n\n".join(parts)
 
 
@@ -23,9 +35,10 @@ def _section(title: str, text: str) -> str:
     return f"{title}\n" + "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def _pairs(pairs: Mapping[str, object]) -> str:
-    width = max(map(len, pairs))
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs.items())
+def _lines(lines: Iterable[Mapping[str, object]]) -> str:
+    return "\n".join(
+        " ".join(f"{line['time']} {line['level']} {line['message']}".split()) for line in reversed([*lines])
+    )
 
 
 def _table(rows: Iterable[Mapping[str, object]], fields: tuple[str, ...]) -> str:

@@ -1,9 +1,9 @@
 """`flowgauge replay` and `rules test`: files in, transitions out, by the pure replay of the processors."""
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import click
 import msgspec
 
 from flowgauge.console.loading import read_lines
@@ -30,12 +30,12 @@ def replay_file(events: Path, rule_files: Sequence[Path], *, form: str, until: s
             yield msgspec.json.encode(row).decode()
     else:
         yield text_table(TABLE_FIELDS, [[row[field] for field in TABLE_FIELDS] for row in rows])
-    print(_counted(replay.counts), file=sys.stderr)
+    click.echo(_counted(replay.counts), err=True)
 
 
-def _reporter(events: Path):
+def _reporter(events: Path) -> Callable[[int, str], None]:
     def report(line: int, problem: str) -> None:
-        print(f"{events}:{line}: {problem}", file=sys.stderr)
+        click.echo(f"{events}:{line}: {problem}", err=True)
 
     return report
 

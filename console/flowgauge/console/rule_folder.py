@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
+from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
 from flowgauge.processors.ruleset import RuleSet, load_rules, rule_files
 from flowgauge.processors.ruletopic import publish_rules
@@ -51,13 +51,14 @@ class RuleFolder:
     def __init__(self, folder: Path, health: Health) -> None:
         self.folder = folder
         self.channels = ChannelBook()
+        self.rules = 0  # how many apply
         self._health = health
 
     def open(self) -> RuleSet:
         """Read the folder at the start; raise InvalidRules: nothing runs with half its rules."""
         self.folder.mkdir(parents=True, exist_ok=True)
         written = read_written([self.folder])
-        self.channels = written.channels
+        self.channels, self.rules = written.channels, len(written.ruleset.rules)
         return written.ruleset
 
     async def watch(self, log_: Log, stop: asyncio.Event) -> None:
@@ -78,7 +79,7 @@ class RuleFolder:
         version = await patiently(
             lambda: publish_rules(log_, written.ruleset), part=PART, health=self._health, stop=stop
         )
-        self.channels = written.channels
+        self.channels, self.rules = written.channels, len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
         log.info("rules applied", version=version, rules=len(written.ruleset.rules))
         return version

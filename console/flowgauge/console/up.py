@@ -16,23 +16,27 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
+from starlette.types import ASGIApp
 
 from flowgauge.console.listening import address_of, bind, server_of
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
-from flowgauge.console.rule_folder import APPLIED, RuleFolder
-from flowgauge.console.web.app import Console, web_app
+from flowgauge.console.rule_folder import APPLIED, RuleFolder, replace_files
+from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.app import web_app
 from flowgauge.processors.detector_app import run_detector
 from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.pulse import run_pulse
 from flowgauge.producers.tokens import TokenTable
-from flowgauge.schemas.errors import FlowgaugeError, InvalidSettings
+from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidSettings
 from flowgauge.schemas.settings import Settings, is_loopback, resolve_tokens
 from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
@@ -165,12 +169,9 @@ async def _begin(opened: Opened, history: Load | None) -> int:
     return loaded.last_append_ms
 
 
-async def _run_parts(
-    opened: Opened, loaded_ms: int, ending: "Ending", ready: Callable[[str], None]
-) -> None:
+async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Callable[[str], None]) -> None:
     drain, intake_stop = asyncio.Event(), asyncio.Event()
-    app = web_app(_console(opened), opened.log, opened.tokens, only_loopback=is_loopback(opened.settings.host))
-    server = server_of(app)
+    server = server_of(_web(opened, drain))
     try:
         async with asyncio.TaskGroup() as group:
             intake = [
@@ -194,6 +195,21 @@ async def _run_parts(
         server.should_exit = True
 
 
+def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
+    async def apply_rules(texts: dict[str, str]) -> int:
+        if opened.settings.rules is not None:
+            raise BadInput(f"this server takes its rules from {opened.settings.rules}: change the files there")
+        await asyncio.to_thread(replace_files, opened.rules.folder, texts)
+        return await opened.rules.apply(opened.log, stop)
+
+    return web_app(
+        Answers(opened.store, opened.health, opened.tokens, rules=lambda: opened.rules.rules),
+        gateway_routes(opened.log, tokens=opened.tokens, health=opened.health),
+        apply_rules,
+        only_loopback=is_loopback(opened.settings.host),
+    )
+
+
 def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
     settings, log, health = opened.settings, opened.log, opened.health
     port = int(opened.listening.getsockname()[1])
@@ -201,13 +217,16 @@ def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine
     yield "matcher", run_matcher(log, stop=stop, health=health)
     yield "detector", run_detector(log, stop=stop, health=health)
     yield "sink", run_sink(log, opened.store, stop=stop, health=health)
-    yield "notifier", run_notifier(
-        log,
-        lambda: opened.rules.channels,
-        egress=egress,
-        stop=stop,
-        health=health,
-        max_alert_age_ms=settings.max_alert_age_ms,
+    yield (
+        "notifier",
+        run_notifier(
+            log,
+            lambda: opened.rules.channels,
+            egress=egress,
+            stop=stop,
+            health=health,
+            max_alert_age_ms=settings.max_alert_age_ms,
+        ),
     )
     yield "rules", opened.rules.watch(log, stop)
     yield "retention", _trim(log, settings.retention_ms, stop)
@@ -257,7 +276,7 @@ def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     while queue:
         failure = queue.pop(0)
         if isinstance(failure, BaseExceptionGroup):
-            queue.extend(failure.exceptions)
+            queue.extend(cast("Sequence[BaseException]", failure.exceptions))
         else:
             flat.append(failure)
     return next((failure for failure in flat if isinstance(failure, FlowgaugeError)), flat[0])

@@ -21,7 +21,7 @@ def command() -> None:
 @url_option
 @token_option
 @data_option
-def list_incidents(  # noqa: PLR0913  # one parameter an option
+def list_incidents(  # one parameter an option
     *, limit: int, only_open: bool, form: str, tenant: str | None, url: str, token: str | None, data: Path
 ) -> None:
     """List incidents, newest first."""
@@ -40,7 +40,7 @@ def list_incidents(  # noqa: PLR0913  # one parameter an option
 @url_option
 @token_option
 @data_option
-def show(  # noqa: PLR0913  # one parameter an option
+def show(  # one parameter an option
     *, incident_id: str, form: str, tenant: str | None, url: str, token: str | None, data: Path
 ) -> None:
     """Show one incident: why, its transitions, failing runs and deliveries."""

@@ -23,10 +23,8 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 @url_option
 @token_option
 @data_option
-def command(  # noqa: PLR0913  # one parameter an option
-    name: str, form: str, url: str, token: str | None, data: Path, **asked: str | int | None
-) -> None:
-    """Answer the question NAME: failure-rate, heatmap, durations, runs or logs.
+def command(*, name: str, form: str, url: str, token: str | None, data: Path, **asked: str | int | None) -> None:
+    """Answer the question NAME: failure-rate, heatmap, durations, runs, logs, events or overview.
 
     Asks the server, or reads the data folder when no server owns it.
     """

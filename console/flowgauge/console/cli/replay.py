@@ -10,8 +10,17 @@ from flowgauge.console.cli.options import existing_file
 
 @click.command()
 @click.argument("events", type=existing_file)
-@click.option("--rules", "rule_files", required=True, multiple=True, type=existing_file, help="A rule file; repeatable.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "table"]), default="table", show_default=True, help="For programs or for people.")
+@click.option(
+    "--rules", "rule_files", required=True, multiple=True, type=existing_file, help="A rule file; repeatable."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "table"]),
+    default="table",
+    show_default=True,
+    help="For programs or for people.",
+)
 @click.option("--until", help="Move the clock to this time at the end.  [default: the last append]")
 def command(events: Path, rule_files: Sequence[Path], form: str, until: str | None) -> None:
     """Print each transition that RULES make of the event lines in EVENTS (gzipped or not).

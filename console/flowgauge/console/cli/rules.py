@@ -50,15 +50,19 @@ def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> Non
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=existing_file)
 def test(files: Sequence[Path]) -> None:
-    """Run the tests in FILES: events in, expected transitions out, in virtual time.
+    """Run the stories in FILES: events in, expected transitions out, in virtual time.
 
-    Exit code 1 when a test does not find what it expects.
+    Exit code 1 when a story does not end as expected.
     """
-    from flowgauge.console.rule_tests import run_test_file
+    from flowgauge.processors.rule_test import run_rule_test
 
     is_fine = True
     for file in files:
-        for line, passed in run_test_file(file):
-            is_fine &= passed
-            click.echo(line)
+        result = run_rule_test(file)
+        is_fine &= result.has_passed
+        click.echo(f"{'ok  ' if result.has_passed else 'FAIL'} {file}: {result.transitions} transitions")
+        for missing in result.missing:
+            click.echo(f"     did not come: {missing}")
+        for unexpected in result.unexpected:
+            click.echo(f"     was not expected: {unexpected}")
     raise SystemExit(0 if is_fine else 1)

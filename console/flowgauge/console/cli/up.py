@@ -11,23 +11,33 @@ from flowgauge.console.cli.options import existing_file
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The data folder.  [default: ./.flowgauge]")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="The data folder.  [default: ./.flowgauge]"
+)
 @click.option("--host", help="Where to listen; other than loopback needs tokens.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 4280]")
-@click.option("--rules", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A folder of rule and channel files, watched.")
+@click.option(
+    "--rules",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A folder of rule and channel files, watched.",
+)
 @click.option("--partitions", type=click.IntRange(1, 64), help="Of the events, when the log is created.  [default: 1]")
-@click.option("--samples-partitions", type=click.IntRange(1, 64), help="Of the samples, when the log is created.  [default: 1]")
+@click.option(
+    "--samples-partitions", type=click.IntRange(1, 64), help="Of the samples, when the log is created.  [default: 1]"
+)
 @click.option("--load", type=existing_file, help="History for an empty log: event lines, or a Prefect capture.")
 @click.option("--shift-to-now", is_flag=True, help="Move the history's times so that it ends now.")
-@click.option("--config", type=existing_file, help="Settings; flags and FLOWGAUGE_* win.  [default: flowgauge.toml, if there]")
-def command(load: Path | None, shift_to_now: bool, config: Path | None, **flags: object) -> None:  # noqa: FBT001  # click passes flags so
+@click.option(
+    "--config", type=existing_file, help="Settings; flags and FLOWGAUGE_* win.  [default: flowgauge.toml, if there]"
+)
+def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **flags: object) -> None:
     """Run gateway, detection, ClickHouse, webhooks and console in one process, on one port.
 
     Ends on Ctrl-C or SIGTERM; a kill at any moment loses nothing.
     """
     from flowgauge.console.loading import Load
-    from flowgauge.schemas.settings import load_settings
     from flowgauge.console.up import ShutdownOverdue, run_until_signal
+    from flowgauge.schemas.settings import load_settings
 
     if shift_to_now and load is None:
         raise click.UsageError("--shift-to-now moves what --load FILE brings: name the file")

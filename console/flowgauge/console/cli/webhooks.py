@@ -39,7 +39,9 @@ def listen(host: str, port: int, secret_env: str, secret_file: Path | None) -> N
     except ValueError as error:
         raise BadInput(str(error)) from None
     except OSError as error:
-        raise BadEnvironment(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from None
+        raise BadEnvironment(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from None
 
 
 @command.command()

@@ -4,19 +4,19 @@ ClickHouse is the view: what it answers may be some seconds behind the log, and 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from starlette.requests import Request
 
 from flowgauge.console.web.guard import authorization_of
+from flowgauge.console.web.incident_json import incident_json, incident_view_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
 from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
-from flowgauge.sinks.clickhouse.incidents import IncidentView, incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metrics import MetricQuery, answer
+from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
+from flowgauge.sinks.clickhouse.metrics import LIMIT_DEFAULT, MetricQuery, answer
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.health import Health
@@ -25,7 +25,10 @@ from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 SINCE_DEFAULT = "7d"
 WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
-RECENT_MAX = 20  # incidents that closed, on the overview
+RECENT_MAX = 10  # incidents that closed, on the overview
+AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
+LIMIT_DIGITS_MAX = 9
+_PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
 
 
 class Answers:
@@ -37,12 +40,19 @@ class Answers:
         health: Health,
         tokens: TokenTable,
         *,
+        rules: Callable[[], int] = lambda: 0,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._rules = rules
         self.health = health
         self.now_ms = now_ms
+
+    @property
+    def is_open(self) -> bool:
+        """No tokens are configured: everybody on this machine may ask and act."""
+        return self._tokens.open
 
     def tenant_of(self, request: Request) -> str | None:
         """Return whose data the request may see: its token's tenant; without tokens, whom it asks for."""
@@ -53,4 +63,74 @@ class Answers:
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
-        return await answer(self._store, name, self.query_of(tenant, parameters))
+        return await answer(self._store, name, metric_query(tenant, parameters, self.now_ms()))
+
+    async def overview(self, tenant: str) -> Overview:
+        """Return what the overview says to `tenant`."""
+        now = self.now_ms()
+        end_ms = now + AHEAD_MS
+        minutes = await answer(
+            self._store, "events", MetricQuery(tenant=tenant, since_ms=now - HOUR_MS, until_ms=end_ms)
+        )
+        heat = await answer(self._store, "heatmap", MetricQuery(tenant=tenant, since_ms=now - WEEK_MS, until_ms=end_ms))
+        open_ = await open_incidents(self._store, tenant)
+        newest = await incidents(self._store, tenant, RECENT_MAX + len(open_))
+        asked = Asked(
+            open=[incident_row(item, now) for item in open_],
+            recent=[incident_row(item, now) for item in newest if not item.is_open][:RECENT_MAX],
+            minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
+            heat=heat.dicts(),
+        )
+        return overview(self.health, asked, now, rules=self._rules())
+
+    async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
+        """Return what the page of an incident says, None when this tenant has none of that id."""
+        found = await incident(self._store, tenant, incident_id)
+        return incident_page(found, self.now_ms()) if found else None
+
+    async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[dict[str, object]]:
+        """Return the newest incidents as rows for programs."""
+        found = (
+            await open_incidents(self._store, tenant)
+            if only_open
+            else await incidents(self._store, tenant, limit_of(limit))
+        )
+        return [incident_json(item) for item in found[: limit_of(limit)]]
+
+    async def incident_body(self, tenant: str, incident_id: str) -> dict[str, object] | None:
+        """Return all of one incident for programs, None when this tenant has none of that id."""
+        found = await incident(self._store, tenant, incident_id)
+        return incident_view_json(found) if found else None
+
+
+def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
+    """Return the question that the parameters of a URL ask; raise BadInput with the field and what is expected."""
+    unknown = parameters.keys() - _PARAMETERS
+    if unknown:
+        raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(_PARAMETERS))}")
+    return MetricQuery(
+        tenant=tenant,
+        since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, now_ms),
+        until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms + AHEAD_MS,
+        limit=limit_of(parameters.get("limit", "")),
+        **{name: parameters[name] for name in ("flow", "run", "text", "level", "tz") if parameters.get(name)},
+    )
+
+
+def moment_ms(name: str, text: str, now_ms: int) -> int:
+    """Return the time that `text` means: a duration ago, or a time. Raises BadInput that names the field."""
+    try:
+        return now_ms - parse_duration_ms(text)
+    except ValueError:
+        pass
+    try:
+        return parse_time_ms(text)
+    except ValueError:
+        raise BadInput(f"{name}: expected how long ago, such as 90m or 7d, or an RFC 3339 time, got {text!r}") from None
+
+
+def limit_of(text: str) -> int:
+    """Return the number that `text` asks for; raise BadInput when it is none."""
+    if text and not (text.isdecimal() and len(text) <= LIMIT_DIGITS_MAX):
+        raise BadInput(f"limit: expected a whole number, got {text[:20]!r}")
+    return int(text or LIMIT_DEFAULT)

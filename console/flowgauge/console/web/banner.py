@@ -40,13 +40,17 @@ def banner(health: Health, now_ms: int) -> Banner:
         return Banner("is-pending", "clock", "flowgauge works, with a delay", None, lines)
     if not health.clock_ms:
         return Banner("is-idle", "clock", "Starting: detection has not seen its first second yet", None, ())
-    return Banner("is-resolved", "check", "Everything works. Detection has seen all until", moment(health.clock_ms, now_ms), ())
+    return Banner(
+        "is-resolved", "check", "Everything works. Detection has seen all until", moment(health.clock_ms, now_ms), ()
+    )
 
 
 def _delays(health: Health, now_ms: int) -> tuple[str, ...]:
     found: list[str] = []
     if health.sink_behind >= SINK_BEHIND_SHOWN:
-        found.append(f"ClickHouse is {count(health.sink_behind, 'record')} behind: pages and metrics lag, alerts do not")
+        found.append(
+            f"ClickHouse is {count(health.sink_behind, 'record')} behind: pages and metrics lag, alerts do not"
+        )
     owed_ms = now_ms - health.undelivered_since_ms if health.undelivered_since_ms else 0
     if owed_ms >= UNDELIVERED_SHOWN_MS:
         found.append(f"{count(health.undelivered, 'message')} not delivered yet, the oldest owed for {span(owed_ms)}")

@@ -41,7 +41,9 @@ class Cell:
         place = f"{self.weekday} {self.hour:02}:00"
         if not self.finished:
             return f"{place}: no runs"
-        return f"{place}: {self.failed} of {count(self.finished, 'run')} failed ({percent(self.failed / self.finished)})"
+        return (
+            f"{place}: {self.failed} of {count(self.finished, 'run')} failed ({percent(self.failed / self.finished)})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class _Pages:
             return self._render(request, "problem.html", Problem("No such incident", text), tenant=tenant, status=404)
         return self._render(request, "incident.html", view, tenant=tenant, page="incident")
 
-    def _render(  # noqa: PLR0913  # what a page is made of, each with its name
+    def _render(  # what a page is made of, each with its name
         self,
         request: Request,
         template: str,

@@ -39,7 +39,7 @@ def rate_chart(minutes: Iterable[tuple[int, int]], now_ms: int) -> RateChart:
     starts = [newest - (MINUTES - 1 - at) * MINUTE_MS for at in range(MINUTES)]
     rates = [found.get(start, 0) / _seconds(start, now_ms) for start in starts]
     peak = max(rates)
-    bars = tuple(_bar(at, rate, peak, newest, starts[at]) for at, rate in enumerate(rates))
+    bars = tuple(_bar(at, rate, peak) for at, rate in enumerate(rates))
     total = sum(found.get(start, 0) for start in starts)
     summary = f"{count(total, 'event')} in the last hour, {per_second(peak)} per second in the busiest minute."
     now = (found.get(newest, 0) + found.get(newest - MINUTE_MS, 0)) / (MINUTE_MS / 1000 + _seconds(newest, now_ms))
@@ -55,10 +55,10 @@ def _seconds(start_ms: int, now_ms: int) -> float:
     return min(MINUTE_MS, max(1_000, now_ms - start_ms)) / 1000
 
 
-def _bar(at: int, rate: float, peak: float, newest: int, start_ms: int) -> Bar:
+def _bar(at: int, rate: float, peak: float) -> Bar:
     height = round(rate / peak * (HEIGHT - 4), 1) if peak else 0.0
     if rate and height < 1:
         height = 1.0  # a quiet minute is not an empty one
-    ago = (newest - start_ms) // MINUTE_MS
+    ago = MINUTES - 1 - at
     when = "this minute" if not ago else f"{count(ago, 'minute')} ago"
     return Bar(at * (BAR + GAP), round(HEIGHT - height, 1), height, f"{when}: {per_second(rate)} per second")

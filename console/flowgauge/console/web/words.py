@@ -112,8 +112,4 @@ def count(number: int | float, unit: str, plural: str = "") -> str:
     return f"{number:,} {unit if number == 1 else plural or unit + 's'}"
 
 
-
-
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-

@@ -1,0 +1,127 @@
+"""The HTTP API: metrics, incidents, health, rules. JSON in and out; an error is `{"error": one sentence}`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.incident_json import COLUMNS, health_json
+from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
+from flowgauge.sinks.clickhouse.table import Table
+
+UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
+RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
+_encode = msgspec.json.Encoder().encode
+
+ApplyRules = Callable[[dict[str, str]], Awaitable[int]]
+Ask = Callable[[Request, str], Awaitable[Response]]
+
+
+def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[BaseRoute]:
+    """Return the routes that programs ask; without `apply_rules` they only read."""
+    api = _Api(answers, apply_rules)
+    return [
+        Route("/v1/metrics/{name}", api.for_tenant(api.metric), methods=["GET"]),
+        Route("/v1/incidents", api.for_tenant(api.incidents), methods=["GET"]),
+        Route("/v1/incidents/{incident_id}", api.for_tenant(api.incident), methods=["GET"]),
+        Route("/v1/health", api.for_tenant(api.health), methods=["GET"]),
+        Route("/v1/rules", api.for_tenant(api.rules), methods=["POST"]),
+        Route("/healthz", api.healthz, methods=["GET"]),
+    ]
+
+
+def json_answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return `body` as JSON."""
+    return Response(_encode(body) + b"\n", status, headers, "application/json")
+
+
+class _Refused(FlowgaugeError):
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+class _Api:
+    def __init__(self, answers: Answers, apply_rules: ApplyRules | None) -> None:
+        self._answers = answers
+        self._apply_rules = apply_rules
+
+    def for_tenant(self, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
+        """Return `ask` for whom the request's token lets in; what goes wrong is answered in one sentence."""
+
+        async def answer(request: Request) -> Response:
+            tenant = self._answers.tenant_of(request)
+            if tenant is None:
+                return json_answer({"error": "send a tenant's token: Authorization: Bearer TOKEN"}, 401, UNAUTHORIZED)
+            try:
+                return await ask(request, tenant)
+            except _Refused as refused:
+                return json_answer({"error": str(refused)}, refused.status)
+            except InvalidRules as error:
+                return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
+            except BadInput as error:
+                return json_answer({"error": str(error)}, 400)
+            except Transient as error:
+                return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
+
+        return answer
+
+    async def metric(self, request: Request, tenant: str) -> Response:
+        table = await self._answers.metric(request.path_params["name"], tenant, dict(request.query_params))
+        return json_answer({"metric": request.path_params["name"], **_table(table)})
+
+    async def incidents(self, request: Request, tenant: str) -> Response:
+        only_open = request.query_params.get("open") in {"1", "true"}
+        rows = await self._answers.incident_rows(tenant, request.query_params.get("limit", ""), only_open=only_open)
+        return json_answer({"columns": COLUMNS, "rows": rows})
+
+    async def incident(self, request: Request, tenant: str) -> Response:
+        body = await self._answers.incident_body(tenant, request.path_params["incident_id"])
+        if body is None:
+            raise _Refused(
+                404, f"no incident of tenant {tenant} has the id {request.path_params['incident_id'][:64]!r}"
+            )
+        return json_answer(body)
+
+    async def health(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # every tenant may know
+        return json_answer(health_json(self._answers.health, self._answers.now_ms()))
+
+    async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
+        """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
+        return PlainTextResponse("ok\n")
+
+    async def rules(self, request: Request, tenant: str) -> Response:
+        if self._apply_rules is None or not self._answers.is_open:
+            raise _Refused(403, "this server takes its rules from its own folder (up --rules DIR)")
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise _Refused(415, "send application/json")
+        version = await self._apply_rules(_files(await _body(request)))
+        return json_answer({"version": version, "tenant": tenant})
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > RULES_BYTES_MAX:
+            raise _Refused(413, f"rules are at most {RULES_BYTES_MAX} bytes")
+    return bytes(body)
+
+
+class _Files(msgspec.Struct, forbid_unknown_fields=True):
+    files: dict[str, str]
+
+
+def _files(body: bytes) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(body, type=_Files).files
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f'expected {{"files": {{"NAME.yaml": "text"}}}}: {error}') from None
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {"columns": table.columns, "rows": table.dicts()}

@@ -1,0 +1,36 @@
+"""The one web application: gateway, API, pages and measurements behind one guard."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.api import UNAUTHORIZED, ApplyRules, api_routes
+from flowgauge.console.web.guard import Guard
+from flowgauge.console.web.pages import page_routes
+
+
+def web_app(
+    answers: Answers, gateway: Sequence[BaseRoute], apply_rules: ApplyRules | None, *, only_loopback: bool
+) -> Starlette:
+    """Return the application. `only_loopback` answers requests to this machine's own names alone."""
+
+    async def measurements(request: Request) -> Response:
+        if answers.tenant_of(request) is None:
+            return PlainTextResponse("a token is needed\n", status_code=401, headers=UNAUTHORIZED)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            *gateway,
+            *api_routes(answers, apply_rules),
+            Route("/metrics", measurements, methods=["GET"]),
+            *page_routes(answers),
+        ],
+        middleware=[Middleware(Guard, only_loopback=only_loopback)],
+    )

@@ -1,0 +1,102 @@
+"""Incidents and health as the API answers them: names of the rule language, times in RFC 3339. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from flowgauge.console.web.banner import banner
+from flowgauge.console.web.incident_views import title_of
+from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
+from flowgauge.transport.health import Health
+
+COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
+
+
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """Return an incident as a row of a list."""
+    return {
+        "incident_id": incident.incident_id,
+        "tenant": incident.tenant,
+        "rule": incident.rule,
+        "kind": incident.rule_kind,
+        "key": incident.key,
+        "state": incident.state,
+        "open": incident.is_open,
+        "severity": incident.severity,
+        "labels": incident.labels,
+        "summary": title_of(incident),
+        "opened_at": rfc3339(incident.opened_at_ms),
+        "at": rfc3339(incident.at_ms),
+        "reason": incident.reason,
+        "value": incident.value,
+        "threshold": incident.threshold,
+        "samples": incident.samples,
+        "late_samples": incident.late_samples,
+        "window": format_duration(incident.window_ms),
+    }
+
+
+def incident_view_json(view: IncidentView) -> dict[str, Any]:
+    """Return all of one incident."""
+    return {
+        **incident_json(view.incident),
+        "transitions": [_step(step) for step in view.transitions],
+        "runs": [_run(run) for run in view.runs],
+        "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+    }
+
+
+def health_json(health: Health, now_ms: int) -> dict[str, Any]:
+    """Return the health of this process: its numbers, its problems, and the banner's sentence."""
+    shown = banner(health, now_ms)
+    unknown_ms = health.unknown_since_ms(now_ms)
+    return {
+        "ok": not health.problems and not unknown_ms,
+        "says": shown.headline,
+        "detection_unknown_since": rfc3339(unknown_ms) if unknown_ms else None,
+        "detection_clock": rfc3339(health.clock_ms) if health.clock_ms else None,
+        "loading": health.loading,
+        "rules_version": health.rules_version,
+        "accepted": health.accepted,
+        "refused": health.refused,
+        "stored": health.stored,
+        "sink_behind": health.sink_behind,
+        "undelivered": health.undelivered,
+        "problems": health.problems,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "transition_id": step.transition_id,
+        "at": rfc3339(step.at_ms),
+        "from": step.from_state,
+        "to": step.to_state,
+        "value": step.value,
+        "threshold": step.threshold,
+        "samples": step.samples,
+        "late_samples": step.late_samples,
+        "reason": step.reason,
+    }
+
+
+def _run(run: RunView) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(run)
+    return found
+
+
+def _delivery(delivery: DeliveryView) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery.delivery_id,
+        "transition_id": delivery.transition_id,
+        "channel": delivery.channel,
+        "to": delivery.to_state,
+        "outcome": delivery.outcome,
+        "attempts": delivery.attempts,
+        "status": delivery.status,
+        "reason": delivery.reason,
+        "at": rfc3339(delivery.at_ms),
+        "next_attempt": rfc3339(delivery.next_attempt_ms) if delivery.next_attempt_ms else None,
+        "elapsed_ms": delivery.elapsed_ms,
+    }
