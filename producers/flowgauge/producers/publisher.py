@@ -24,7 +24,7 @@ import msgspec
 
 from flowgauge.producers.event_buffer import EventBuffer
 from flowgauge.producers.run_scope import RunScope
-from flowgauge.producers.sender import LINGER_MS, Said, Sender
+from flowgauge.producers.sender import LINGER_MS, Said, Sender, preparing
 from flowgauge.schemas.event import EVENT_BYTES_MAX
 from flowgauge.schemas.times import EPOCH
 from flowgauge.transport import wall_clock
@@ -199,6 +199,7 @@ def _close_all() -> None:
 
 
 def _begin_in_child() -> None:
+    preparing.release()
     for publisher in list(_publishers):
         publisher.begin()
 
@@ -214,5 +215,5 @@ def _close_at_child_exit() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(before=preparing.acquire, after_in_parent=preparing.release, after_in_child=_begin_in_child)
 logging.getLogger("flowgauge").addHandler(logging.NullHandler())

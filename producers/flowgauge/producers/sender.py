@@ -37,6 +37,9 @@ SAID_MAX = 50  # different troubles that are logged; each is logged once
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 THREAD_NAME: Final = "flowgauge-publisher"
 
+# Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
+preparing = threading.Lock()
+
 _log = logging.getLogger("flowgauge.publisher")
 
 
@@ -114,24 +117,35 @@ class Sender:
         self._abandoned.set()
 
     def _run(self) -> None:
-        import httpx2  # noqa: PLC0415  # a worker that only imports the publisher does not pay for it
+        try:
+            with self._client() as client:
+                self._loop(client)
+        except Exception as error:  # noqa: BLE001  # the last thing to say before events only fill the buffer
+            self._said.once("ended", "events are published no more: %r", error)
 
-        logging.getLogger("httpx2").addFilter(_is_not_ours)
-        headers = {"Content-Type": "application/x-ndjson"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        with httpx2.Client(headers=headers, timeout=REQUEST_TIMEOUT_S) as client:
-            while not self._abandoned.is_set():
-                self._some.wait()
-                self._some.clear()
-                self._now.wait(self._linger_s)
-                self._now.clear()
-                while len(self._buffer) and not self._abandoned.is_set():
-                    self._send_oldest(client)
-                with self._emptied:
-                    self._emptied.notify_all()
-                if self._closing.is_set() and not len(self._buffer):
-                    return
+    def _client(self) -> "httpx2.Client":
+        with preparing:
+            "host".encode("idna")  # imports the codec, which else the first request does
+            import httpx2  # noqa: PLC0415  # a worker that only imports the publisher does not pay for it
+
+            logging.getLogger("httpx2").addFilter(_is_not_ours)
+            headers = {"Content-Type": "application/x-ndjson"}
+            if self._token:
+                headers["Authorization"] = f"Bearer {self._token}"
+            return httpx2.Client(headers=headers, timeout=REQUEST_TIMEOUT_S)
+
+    def _loop(self, client: "httpx2.Client") -> None:
+        while not self._abandoned.is_set():
+            self._some.wait()
+            self._some.clear()
+            self._now.wait(self._linger_s)
+            self._now.clear()
+            while len(self._buffer) and not self._abandoned.is_set():
+                self._send_oldest(client)
+            with self._emptied:
+                self._emptied.notify_all()
+            if self._closing.is_set() and not len(self._buffer):
+                return
 
     def _send_oldest(self, client: "httpx2.Client") -> None:
         """Send one batch until it is answered for good."""
