@@ -35,7 +35,9 @@ from flowgauge.processors.detector_state import (
 from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.processors.told_ids import ToldIds
 from flowgauge.schemas.errors import LogMismatch, OffsetGap
 from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.sample import Sample, SampleMessage
@@ -43,7 +45,6 @@ from flowgauge.schemas.transition import ExampleRun, Transition
 
 AHEAD_MAX_MS = 10_000  # an event further ahead of its append time is skewed: counted, not admitted
 KEYS_MAX = 1_000_000  # keys of one samples partition; past it samples of new keys are counted as dropped
-TOLD_IDS_MAX = 2_000  # ids of one immediate rule and key that are remembered against re-sends
 
 Place = tuple[str, Key]  # (rule uid, key)
 
@@ -81,15 +82,15 @@ class Detector:
     ) -> None:
         self._rulesets = rulesets
         self._position = _position(log_id, sources, read_position(state or {}))
-        self._active = self._ruleset(self._position.active_version)
-        self._active_uids = _uids(self._active)
+        self._views: dict[int, RuleView] = {}
+        self._active = self._view(self._position.active_version)
         self._finished: set[int] = set()
         self._keys: dict[Place, KeyState] = {}
         self._parts: dict[Place, int] = {}
         self._heap: list[tuple[int, int, str, Key, str]] = []
         self._chunks: dict[int, int] = {}  # number → clock at which its samples have been applied
         self._aside: dict[int, list[tuple[int, Sample]]] = {}  # rules version → (source, sample), until in force
-        self._told: dict[str, dict[str, int]] = {}
+        self._told = ToldIds(read_ids(state or {}))
         self._dirty: set[Place] = set()
         self._new_waiting: list[tuple[int, tuple[int, int, Sample]]] = []
         self._out = Outcome()
@@ -184,14 +185,14 @@ class Detector:
         position.rules_version = message.rules_version
 
     def _take_sample(self, sample: Sample, rule: CompiledRule, source: int, version: int) -> None:
-        if not self._is_in_force(rule.uid, version):
+        if version != self._active.version and not self._is_in_force(rule.uid, sample.key[0], version):
             self._aside.setdefault(version, []).append((source, sample))
             self._new_waiting.append((sample.append_ms, (source, version, sample)))
             return
         counts = self._out.counts
         counts.samples += 1
         if not rule.kind.window_ms:
-            self._tell_at_once(sample, rule)
+            self._tell_at_once(sample, rule, version)
             return
         late_by_ms = sample.append_ms - sample.occurred_us // 1000
         if late_by_ms < -AHEAD_MAX_MS:
@@ -208,20 +209,20 @@ class Detector:
             if state.wake_ms is None or end_ms < state.wake_ms:
                 self._wake_at(state, end_ms)
 
-    def _is_in_force(self, uid: str, version: int) -> bool:
-        """Tell whether a rule of a set that is yet to come means the same in every set until then.
+    def _is_in_force(self, uid: str, tenant: str, version: int) -> bool:
+        """Tell whether a rule of a set that is yet to come sees this tenant in every set until then.
 
         Such a rule's samples are taken at once, because its panes go on over the switch. Others stand aside until
         their set is in force. Neither depends on how far the sources happen to have been read.
         """
         active = self._active.version
         return version <= active or (
-            uid in self._active_uids
-            and all(uid in _uids(self._ruleset(between)) for between in self._versions(active, version))
+            self._active.sees(uid, tenant)
+            and all(self._view(between).sees(uid, tenant) for between in self._versions(active, version))
         )
 
-    def _versions(self, active: int, version: int) -> list[int]:
-        return [between for between in range(active + 1, version + 1) if between in self._rulesets]
+    def _versions(self, after: int, until: int) -> list[int]:
+        return [version for version in range(after + 1, until + 1) if version in self._rulesets]
 
     def _count_late(self, state: KeyState, sample: Sample) -> None:
         self._out.counts.late += 1
@@ -236,25 +237,21 @@ class Detector:
         if state is None:
             if len(self._keys) >= KEYS_MAX:
                 return None
+            # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
+            rule = self._active.by_uid.get(rule.uid, rule)
             state = self._keys[place] = KeyState(rule, key, rule.kind.new_window())
         return state
 
     # ── immediate events ──
 
-    def _tell_at_once(self, sample: Sample, rule: CompiledRule) -> None:
-        name = ids_name(rule.uid, sample.key)
-        told = self._told.setdefault(name, {})
-        if sample.event_id in told:
+    def _tell_at_once(self, sample: Sample, rule: CompiledRule, version: int) -> None:
+        if not self._told.is_new(ids_name(rule.uid, sample.key), sample.event_id, sample.append_ms):
             return
-        told[sample.event_id] = sample.append_ms
-        if len(told) > TOLD_IDS_MAX:
-            del told[next(iter(told))]  # the oldest; a twin after this many others makes the same ids anyway
-        self._out.state[name] = encode(told)
         at_ms = sample.occurred_us // 1000
         change = Change("inactive", "firing", 0, at_ms, "")
         example = ExampleRun(sample.occurred_us, sample.event_id, sample.run, sample.flow)
         reading = Reading(Verdict.BREACH, "the event happened", samples=1, examples=[example])
-        self._emit(rule, (*sample.key, sample.event_id), change, at_ms=at_ms, reading=reading, late_samples=0)
+        self._emit(rule, (*sample.key, sample.event_id), change, at_ms=at_ms, reading=reading, version=version)
 
     # ── evaluating ──
 
@@ -280,7 +277,10 @@ class Detector:
         late_samples = state.late_samples(end_ms) if state.late else 0
         reading, change = evaluated or (None, None)
         if reading is not None and change is not None:
-            self._emit(state.rule, key, change, at_ms=end_ms, reading=reading, late_samples=late_samples)
+            version = self._active.version
+            self._emit(
+                state.rule, key, change, at_ms=end_ms, reading=reading, version=version, late_samples=late_samples
+            )
         self._dirty.add(place)
         if state.is_blank:
             del self._keys[place]
@@ -299,7 +299,15 @@ class Detector:
         heapq.heappush(self._heap, item)
 
     def _emit(
-        self, rule: CompiledRule, key: Key, change: Change, *, at_ms: int, reading: Reading, late_samples: int
+        self,
+        rule: CompiledRule,
+        key: Key,
+        change: Change,
+        *,
+        at_ms: int,
+        reading: Reading,
+        version: int,
+        late_samples: int = 0,
     ) -> None:
         tenant, written = key[0], rule.rule
         incident = incident_id(tenant, written.name, key[1:], change.opened_at_ms)
@@ -310,7 +318,7 @@ class Detector:
             tenant=tenant,
             rule=written.name,
             rule_kind=rule.kind.name,
-            rules_version=self._active.version,
+            rules_version=version,
             key=rule.key_object(key),
             from_state=change.from_state,
             to_state=change.to_state,
@@ -335,6 +343,12 @@ class Detector:
     def _ruleset(self, version: int) -> RuleSet:
         return self._rulesets[version] if version else RuleSet()
 
+    def _view(self, version: int) -> RuleView:
+        view = self._views.get(version)
+        if view is None:
+            view = self._views[version] = RuleView(self._ruleset(version))
+        return view
+
     def _next_switch(self) -> tuple[int, int] | None:
         """Return (time, version) of the next rule set, once every source has announced it."""
         if not self._position.switches:
@@ -349,44 +363,45 @@ class Detector:
         """Put rule set `version` in force: the same for every split of the log, since `at_ms` stands in it."""
         del self._position.switches[version]
         self._position.active_version = version
-        self._active = self._ruleset(version)
-        self._active_uids = _uids(self._active)
-        by_uid = {item.uid: item for item in self._active.rules}
-        by_name = {(item.rule.tenant, item.rule.name): item for item in self._active.rules}
-        for place, state in list(self._keys.items()):
-            if place[0] in by_uid:
-                state.rule = by_uid[place[0]]
+        self._active = self._view(version)
+        gone: list[tuple[str, Key, str]] = []
+        for (uid, key), state in self._keys.items():
+            if self._active.sees(uid, key[0]):
+                state.rule = self._active.by_uid[uid]
             else:
-                self._retire(place, state, by_name, at_ms)
-        for source, sample in self._aside.pop(version, []):
-            self._take_sample(sample, self._active.rules[sample.rule], source, version)
+                gone.append((state.rule.rule.name, key, uid))
+        for _, key, uid in sorted(gone):
+            self._retire((uid, key), at_ms)
+        aside, self._aside = self._aside, {}
+        for later in sorted(aside):  # those of sets to come stand aside again, unless their rule holds from now on
+            for source, sample in aside[later]:
+                self._take_sample(sample, self._ruleset(later).rules[sample.rule], source, later)
 
-    def _retire(
-        self, place: Place, state: KeyState, by_name: Mapping[tuple[str, str], CompiledRule], at_ms: int
-    ) -> None:
+    def _retire(self, place: Place, at_ms: int) -> None:
         """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
-        del self._keys[place]
+        state = self._keys.pop(place)
         self._dirty.add(place)
-        heir = by_name.get((state.rule.rule.tenant, state.rule.rule.name))
+        heir = self._active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
         if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.kind.window_ms:
             kept = self._key_state(heir, place[1])
             if kept is not None:
-                kept.alert = state.alert
+                kept.inherit(state.alert, at_ms)
                 self._dirty.add((heir.uid, place[1]))
                 self._wake(kept)
                 return
         reason = "the rule was removed" if heir is None else "the rule was changed"
         change = close(state.alert, at_ms, reason)
         if change is not None:
-            reading = Reading(Verdict.HELD, reason)
-            self._emit(state.rule, place[1], change, at_ms=at_ms, reading=reading, late_samples=0)
+            reading, version = Reading(Verdict.HELD, reason), self._active.version
+            self._emit(state.rule, place[1], change, at_ms=at_ms, reading=reading, version=version)
 
     # ── storing ──
 
     def _finish_step(self, clock_ms: int) -> Outcome:
         out, self._out = self._out, Outcome()
         self._write_chunks(out, clock_ms)
+        self._told.write(out.state, clock_ms)
         for place in self._dirty:
             state = self._keys.get(place)
             stored = self._parts.pop(place, 0)
@@ -415,12 +430,11 @@ class Detector:
 
     def _restore(self, state: Mapping[str, bytes]) -> None:
         rules = {item.uid: item for version in sorted(self._rulesets) for item in self._rulesets[version].rules}
-        rules.update({item.uid: item for item in self._active.rules})
+        rules.update(self._active.by_uid)
         for record, parts in read_keys(state):
             place = (record.uid, record.key)
             self._keys[place] = restored(record, rules[record.uid])
             self._parts[place] = parts
-        self._told = read_ids(state)
         for number, chunk in read_chunks(state):
             self._chunks[number] = chunk.final_ms
             for source, version, sample in chunk.samples:
@@ -429,10 +443,13 @@ class Detector:
             self._wake(key_state)
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
-        rule = self._ruleset(version).rules[sample.rule]
-        if not self._is_in_force(rule.uid, version):
+        rule, tenant = self._ruleset(version).rules[sample.rule], sample.key[0]
+        if not self._is_in_force(rule.uid, tenant, version):
             self._aside.setdefault(version, []).append((source, sample))
-        elif rule.uid in self._active_uids and rule.kind.window_ms and _is_admitted(sample, rule):
+            return
+        since = min(version - 1, self._active.version - 1)
+        is_held = all(self._view(each).sees(rule.uid, tenant) for each in self._versions(since, self._active.version))
+        if is_held and rule.kind.window_ms and _is_admitted(sample, rule):
             end_ms = pane_end(sample.occurred_us // 1000, rule.kind.pane_ms)
             is_applied = end_ms + rule.rule.allowed_lateness <= self.clock_ms
             state = None if is_applied else self._key_state(rule, sample.key)
@@ -455,7 +472,3 @@ def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
     """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
     late_by_ms = sample.append_ms - sample.occurred_us // 1000
     return -AHEAD_MAX_MS <= late_by_ms <= rule.rule.allowed_lateness
-
-
-def _uids(ruleset: RuleSet) -> set[str]:
-    return {item.uid for item in ruleset.rules}

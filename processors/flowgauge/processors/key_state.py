@@ -26,6 +26,7 @@ class KeyRecord(msgspec.Struct, array_like=True, gc=False):
     alert: Alert
     late: list[tuple[int, int]]
     evaluated_ms: int
+    full_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -39,7 +40,13 @@ class KeyState:
     waiting: dict[int, list[Waiting]] = field(default_factory=dict[int, list[Waiting]])
     late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
     evaluated_ms: int = 0
+    full_ms: int | None = None  # when the new window of a changed rule is full, and what is empty in it is no data
     wake_ms: int | None = None
+
+    def inherit(self, alert: Alert, at_ms: int) -> None:
+        """Carry on `alert` of the rule that this one replaces from `at_ms`."""
+        self.alert = alert
+        self.full_ms = at_ms + self.rule.kind.window_ms
 
     def wait(self, sample: Sample, source: int) -> int:
         """Keep `sample` until its pane is final; return that pane's end."""
@@ -73,6 +80,8 @@ class KeyState:
             return None
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
+        if self.full_ms is not None and self.full_ms <= end_ms:
+            self.full_ms = None
         return reading, step(self.alert, reading.verdict, end_ms, self.rule.policy)
 
     def next_end_ms(self) -> int | None:
@@ -85,7 +94,7 @@ class KeyState:
 
     def _moments(self) -> list[int]:
         """Return when the window changes by itself and when the alert's timer runs out."""
-        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy))
+        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy), self.full_ms)
         return [moment_ms for moment_ms in moments if moment_ms is not None and moment_ms > self.evaluated_ms]
 
     @property
@@ -96,7 +105,13 @@ class KeyState:
     def record(self) -> KeyRecord:
         """Return what is stored. Waiting samples are stored apart, with the step that brought them."""
         return KeyRecord(
-            self.rule.uid, self.key, self.window.dump(), self.alert, list(self.late.items()), self.evaluated_ms
+            self.rule.uid,
+            self.key,
+            self.window.dump(),
+            self.alert,
+            list(self.late.items()),
+            self.evaluated_ms,
+            self.full_ms,
         )
 
 
@@ -109,6 +124,7 @@ def restored(record: KeyRecord, rule: CompiledRule) -> KeyState:
         record.alert,
         late=dict(record.late),
         evaluated_ms=record.evaluated_ms,
+        full_ms=record.full_ms,
     )
 
 

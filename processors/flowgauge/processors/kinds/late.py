@@ -114,7 +114,10 @@ class LateWindow:
     def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
         self._rule = rule
         self._slots = slots
-        self._by_run = {slot.run: slot for slot in slots.values() if slot.run}
+        self._by_run: dict[str, list[_Slot]] = {}  # a run that is scheduled again has another slot, the last counts
+        for slot in slots.values():
+            if slot.run:
+                self._by_run.setdefault(slot.run, []).append(slot)
         self._due = [(self._due_ms(slot), slot.name) for slot in slots.values()]
         heapq.heapify(self._due)
         self._late = late
@@ -137,7 +140,8 @@ class LateWindow:
             slot = self._slots.get(name)
         else:
             name = sample.run
-            slot = self._by_run.get(name)
+            slots = self._by_run.get(name)
+            slot = slots[-1] if slots else None
         if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
             return slot
         return self._open(name, sample)
@@ -149,7 +153,7 @@ class LateWindow:
         slot = _Slot(name, sample.run, self._deadline_ms(sample), example_of(sample))
         self._slots[name] = slot
         if sample.run:
-            self._by_run[sample.run] = slot
+            self._by_run.setdefault(sample.run, []).append(slot)
         heapq.heappush(self._due, (self._due_ms(slot), name))
         return slot
 
@@ -182,8 +186,11 @@ class LateWindow:
 
     def _forget(self, slot: _Slot) -> None:
         del self._slots[slot.name]
-        if self._by_run.get(slot.run) is slot:
-            del self._by_run[slot.run]
+        same_run = self._by_run.get(slot.run, [])
+        if slot in same_run:
+            same_run.remove(slot)
+            if not same_run:
+                del self._by_run[slot.run]
 
     def read(self, end_ms: int) -> Reading:
         """Return how many slots of the window are late. None is a count of 0, not missing data."""
