@@ -268,14 +268,8 @@ async def test_events_wait_in_the_buffer_until_the_server_comes(tmp_path: Path) 
 
 
 def test_after_a_busy_answer_the_same_events_go_out_again_under_the_same_ids() -> None:
-    answers = [
-        (503, {"Retry-After": "0"}, b""),
-        (429, {}, b""),
-        (500, {}, b"broken"),
-        (200, {}, b"<html>"),
-        accepted(2),
-    ]
-    with scripted(*answers) as server, Publisher(server.url) as publisher:
+    busy: list[Reply] = [(503, {"Retry-After": "0"}, b""), (429, {}, b""), (500, {}, b"broken"), (200, {}, b"<html>")]
+    with scripted(*busy, accepted(2)) as server, Publisher(server.url) as publisher:
         publisher.emit(MINIMAL)
         publisher.emit(MINIMAL)
 
