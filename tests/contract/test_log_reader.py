@@ -73,6 +73,19 @@ async def test_a_poll_that_is_cancelled_loses_nothing(log: Log) -> None:
     assert (await see(reader, 1)).values() == [b"a"]
 
 
+async def test_a_poll_that_asks_for_no_records_loses_none(log: Log) -> None:
+    await log.append(EVENTS, events(b"a", b"b"))
+    reader = await log.open_reader(EVENTS, "sink")
+    seen = Seen()
+
+    seen.note(await reader.poll(records_max=0, timeout_ms=NOTHING_MS))
+
+    while seen.count() < 2:
+        seen.note(await reader.poll(records_max=10, timeout_ms=SOON_MS))
+    assert seen.values() == [b"a", b"b"]
+    assert await log.read(EVENTS, 0, 0, 0) == []
+
+
 async def test_an_append_made_in_another_process_is_seen(open_log: OpenLog) -> None:
     reader = await (await open_log()).open_reader(EVENTS, "sink")
     elsewhere = await open_log()

@@ -1,6 +1,7 @@
 """Contract of the `Log` port: exactly-once steps."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
@@ -8,11 +9,11 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.contract.contract_log import NOTHING_MS, OpenLog, events, output, see, take_assigned
+from tests.contract.contract_log import NOTHING_MS, SOON_MS, OpenLog, events, output, see, take_assigned
 
 from flowgauge.schemas.errors import Fenced, InvariantBroken
 from flowgauge.schemas.topics import EVENTS, SAMPLES, TRANSITIONS
-from flowgauge.transport.log import STATE_RECORD_BYTES_MAX, Log
+from flowgauge.transport.log import STATE_RECORD_BYTES_MAX, Log, Revoked
 
 
 async def test_the_first_thing_told_is_each_partition_with_its_state(log: Log) -> None:
@@ -80,6 +81,20 @@ async def test_a_fenced_step_changes_nothing(open_log: OpenLog) -> None:
         assigned = (await take_assigned(newer))[0]
         assert (assigned.next_offset, dict(assigned.state)) == (0, {"owner": b"former"})
     assert await here.read(TRANSITIONS, 0, 0, 10) == []
+
+
+async def test_a_fenced_owner_is_told_at_its_next_poll_and_gets_no_more_records(open_log: OpenLog) -> None:
+    here, elsewhere = await open_log(), await open_log()
+    former = await here.open_steps(SAMPLES, "detector")
+    await take_assigned(former)
+    newer = await elsewhere.open_steps(SAMPLES, "detector")
+    await take_assigned(newer)
+
+    await here.append(SAMPLES, events(b"1"))
+
+    assert (await see(newer, 1)).values() == [b"1"]
+    with contextlib.suppress(Fenced):  # either way it knows
+        assert await former.poll(records_max=10, timeout_ms=SOON_MS) == [Revoked(0)]
 
 
 async def test_a_fenced_step_among_others_spoils_none_of_them(log: Log) -> None:

@@ -22,6 +22,8 @@ from flowgauge.transport.local_blocks import (
 )
 from flowgauge.transport.log import Committed, Outgoing, Record
 
+LOGS = 30  # examples of the laws that make a log each: some 20 ms of disk
+
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 TIMES = st.none() | st.integers(0, 5_000)
 RECORDS = st.builds(Outgoing, st.integers(0, 2), KEYS, st.binary(max_size=30), st.sampled_from(RecordKind), TIMES)
@@ -90,7 +92,7 @@ TRIM = st.tuples(st.just("trim"), st.integers(0, 10).map(lambda n: [n * 100]))
 RESTART = st.tuples(st.just("restart"), st.just([0]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=LOGS, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(actions=st.lists(st.one_of(APPEND, APPEND, COMMIT, TRIM, RESTART), max_size=15), records_max=st.integers(1, 9))
 @pytest.mark.usefixtures("small_blocks")
 async def test_any_history_of_appends_trims_and_restarts_reads_as_a_list(
@@ -133,7 +135,7 @@ async def test_any_history_of_appends_trims_and_restarts_reads_as_a_list(
     await log.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=LOGS, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     appends=st.lists(
         st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.binary(max_size=3)), min_size=1, max_size=5),

@@ -48,6 +48,7 @@ class _Cursor:
         """Return what can be read, waiting up to `timeout_ms` for the first record."""
         tail = self._shared.tail
         deadline = tail.deadline(timeout_ms)
+        records_max = max(records_max, 1)  # a read that may find nothing would look like a gap
         while True:
             self.check_open()
             in_time = await tail.wait_past(self._owner.topic, self._offsets, deadline)

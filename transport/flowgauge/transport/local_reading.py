@@ -22,7 +22,8 @@ from flowgauge.transport.local_transaction import GroupTopic
 from flowgauge.transport.log import Assigned, Batch, Committed, Record
 
 POLL_BYTES_MAX = 16 * 1_048_576  # stored bytes read at a time, one block over at most
-KEPT_BYTES_MAX = 16 * 1_048_576  # stored bytes of the decoded blocks that are kept for the next reader
+KEPT_BYTES_MAX = 16 * 1_048_576  # memory of the decoded blocks that are kept for the next reader, about
+RECORD_OVERHEAD_BYTES = 250  # what a decoded record takes beside its bytes: a tuple, an int, two headers
 
 T = TypeVar("T")
 
@@ -64,6 +65,8 @@ class LocalReading:
 
     async def read(self, partition_id: int, offset: int, records_max: int) -> list[Record]:
         """Return up to `records_max` records from `offset` on, POLL_BYTES_MAX bytes at most."""
+        if records_max < 1:
+            return []
         return await self._run(lambda: self._read(partition_id, offset, records_max, POLL_BYTES_MAX)[0])
 
     async def ends(self, topic: str) -> dict[int, int]:
@@ -146,8 +149,9 @@ class LocalReading:
             return kept[1]
         data: bytes = self._connection.execute("SELECT records FROM blocks WHERE id = ?", (block_id,)).fetchone()[0]
         records = decode_block(base, data)
-        self._kept[block_id, base] = (length, records)
-        self._kept_bytes += length
+        cost = length + len(records) * RECORD_OVERHEAD_BYTES
+        self._kept[block_id, base] = (cost, records)
+        self._kept_bytes += cost
         while self._kept_bytes > KEPT_BYTES_MAX:
             self._kept_bytes -= self._kept.popitem(last=False)[1][0]
         return records

@@ -13,7 +13,7 @@ from flowgauge.schemas.errors import Fenced, InvariantBroken
 from flowgauge.transport.local_blocks import Columns, Request, chunks, cut_block, decode_block, encode_block, stamp
 from flowgauge.transport.log import Committed
 
-TRIM_BLOCKS_MAX = 256  # blocks dropped in one transaction: appends need not wait longer for it
+TRIM_BLOCKS_MAX = 32  # blocks (some 10 to 100 MB) dropped in one transaction: appends wait no longer for it
 VACUUM_PAGES_MAX = 4_096  # 32 MiB given back to the disk at a time, for the same reason
 VACUUM_FREE_SHARE = 4  # give back only when a quarter is free: what is appended next fills the rest
 
