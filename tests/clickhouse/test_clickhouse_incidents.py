@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
-from flowgauge.schemas.delivery import Delivery, encode_delivery
-from flowgauge.schemas.transition import ExampleRun, Transition, encode_transition
+from flowgauge.schemas.delivery import Delivery, Outcome, encode_delivery
+from flowgauge.schemas.transition import AlertState, ExampleRun, Transition, encode_transition
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -32,7 +33,7 @@ def transition(incident_id: str, seq: int, to: str, **more: object) -> bytes:
         rules_version=1,
         key=msgspec.convert(more.pop("key", {"flow": "orders"}), dict[str, str]),
         from_state="inactive",
-        to_state=msgspec.convert(to, str),  # type: ignore[arg-type]  # the decoder checks it
+        to_state=cast("AlertState", to),
         at_ms=T0_MS + seq * 1_000,
         opened_at_ms=T0_MS,
         reason=f"went to {to}",
@@ -153,7 +154,7 @@ def deliveries(tenant: str) -> list[bytes]:
             channel="oncall",
             to_state="firing",
             attempt=attempt,
-            outcome=msgspec.convert(outcome, str),  # type: ignore[arg-type]  # the decoder checks it
+            outcome=cast("Outcome", outcome),
             at_ms=at_ms,
             status=status,
         )

@@ -103,9 +103,9 @@ class ClickHouseStore:
         return self._thread.submit(self._apply_schema).result()
 
     async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
-        """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`.
+        """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`; no rows come without columns.
 
-        An empty answer has no columns either. At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
+        At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
         """
         return await self._call(lambda: self._query(sql, parameters or {}))
 

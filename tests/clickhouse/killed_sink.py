@@ -1,0 +1,108 @@
+"""A process to kill: appends events and stores them, all in one data folder; or finishes and prints the counts.
+
+python killed_sink.py FOLDER load      until it is killed; prints "ready" when the sink stores rows
+python killed_sink.py FOLDER finish    until all is stored; prints the audit as JSON
+"""
+
+import asyncio
+import json
+import sys
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
+from flowgauge.sinks.clickhouse.batch import Limits
+from flowgauge.sinks.clickhouse.sink_app import run_sink
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import LocalLog, open_local_log
+from flowgauge.transport.log import Outgoing
+from flowgauge.transport.wall_clock import now_ms
+
+PARTITIONS = {EVENTS: 2, TRANSITIONS: 1, DELIVERIES: 1, DLQ: 1}
+STATES = ("running", "completed", "failed")
+
+
+async def main(folder: Path, what: str) -> None:
+    log = await open_local_log(folder / "log", partitions=PARTITIONS)
+    store = await asyncio.to_thread(ClickHouseStore.open, folder / "clickhouse")
+    await asyncio.to_thread(store.apply_schema)
+    stop, health = asyncio.Event(), Health(sink_behind=-1)
+    limits = Limits(rows_max=2_000, age_max_ms=0)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_sink(log, store, stop=stop, health=health, limits=limits))
+        if what == "load":
+            while True:
+                await append(log)
+                if health.stored:
+                    print("ready", flush=True)
+        while health.sink_behind:  # noqa: ASYNC110  # a plain record, written by the sink
+            await asyncio.sleep(0.01)
+        stop.set()
+    print(json.dumps(await audit(log, store)), flush=True)
+    await log.close()
+
+
+async def append(log: LocalLog) -> None:
+    """Append one burst of events over four days and both partitions."""
+    at_ms, run = now_ms(), uuid.uuid4().hex
+    records = [
+        Outgoing(n % 2, run, event(f"{run}-{n // 3}", STATES[n % 3], at_ms - 86_400_000 * (n % 4))) for n in range(600)
+    ]
+    await log.append(EVENTS, records)
+
+
+def event(run: str, state: str, occurred_ms: int) -> bytes:
+    return msgspec.json.encode(
+        {
+            "id": str(uuid.uuid4()),
+            "tenant": "acme",
+            "occurred": rfc3339(occurred_ms),
+            "event": f"run.{state}",
+            "kind": "flow-run",
+            "flow": "orders",
+            "run": run,
+            "state": state,
+            "resource": {"id": run},
+            "payload": {"message": "orders-db refused the connection"},
+        }
+    )
+
+
+async def audit(log: LocalLog, store: ClickHouseStore) -> dict[str, object]:
+    """Count what the log holds and what the tables hold."""
+    in_log, runs_in_log, ends_in_log = 0, set[str](), set[tuple[str, str, str]]()
+    for partition in range(2):
+        offset = 0
+        while found := await log.read(EVENTS, partition, offset, 5_000):
+            offset = found[-1].offset + 1
+            for record in found:
+                value = msgspec.json.decode(record.value or b"")
+                in_log += 1
+                runs_in_log.add(value["run"])
+                if value["state"] != "running":
+                    ends_in_log.add((value["run"], value["state"], value["occurred"][:13]))
+    one = await store.query(
+        "SELECT count(), uniqExact(_partition, _offset), "
+        "(SELECT count() FROM flowgauge.runs_final WHERE tenant = 'acme'), "
+        "(SELECT sum(n) FROM "
+        "(SELECT uniqExactMerge(runs) AS n FROM flowgauge.run_ends_hourly GROUP BY flow, hour, state)) "
+        "FROM flowgauge.events"
+    )
+    rows, places, runs, ends = one.rows[0]
+    return {
+        "rows": rows,
+        "places": places,
+        "in_log": in_log,
+        "runs": runs,
+        "runs_in_log": len(runs_in_log),
+        "ends": ends,
+        "ends_in_log": len(ends_in_log),
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
