@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from flowgauge.console.text_table import text_table
+from flowgauge.console.web.words import in_short
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
@@ -36,9 +37,7 @@ def _section(title: str, text: str) -> str:
 
 
 def _lines(lines: Iterable[Mapping[str, object]]) -> str:
-    return "\n".join(
-        " ".join(f"{line['time']} {line['level']} {line['message']}".split()) for line in reversed([*lines])
-    )
+    return "\n".join(f"{line['time']} {line['level']} {in_short(str(line['message']))}" for line in reversed([*lines]))
 
 
 def _table(rows: Iterable[Mapping[str, object]], fields: tuple[str, ...]) -> str:

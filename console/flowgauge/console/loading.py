@@ -7,6 +7,7 @@ pulses, no gateway. A load that was interrupted leaves its mark in the data fold
 until it is removed: half a history would be told as if it were whole.
 """
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -35,10 +36,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A file of history, and whether its times move so that it ends now."""
+    """A file of history; with `end_ms`, its times move so that its last append is then."""
 
     file: Path
-    shift_to_now: bool = False
+    end_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,26 @@ def refuse_half_loaded(data: Path) -> None:
         raise LogMismatch(f"a load into {data} was interrupted: remove the folder and load again")
 
 
-async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path, now_ms: int) -> Loaded:
+async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path) -> Loaded:
     """Append the history between its marker and its end; raise LogMismatch when the log is not empty."""
     if any((await log_.ends(EVENTS)).values()):
         raise LogMismatch(f"the log in {data} is not empty: history enters a new log only, choose another --data")
-    last_ms = last_append_ms(_lines(history.file))
-    if not last_ms:
-        raise BadInput(f"{history.file}: no events in it")
-    shift_ms = now_ms - last_ms if history.shift_to_now else 0
+    shift_ms = await asyncio.to_thread(shift_of, history)
     _mark(data).touch()
-    loaded = await _append_all(log_, ruleset, entries(_lines(history.file), shift_ms=shift_ms))
+    loaded = await _append_all(log_, ruleset, entries(event_lines(history.file), shift_ms=shift_ms))
     ends = [Outgoing(p, "", b"{}", RecordKind.LOADED, loaded.last_append_ms) for p in range(log_.partitions(EVENTS))]
     await log_.append(EVENTS, ends)
     _mark(data).unlink()
     log.info("history loaded", events=loaded.events, unreadable=loaded.unreadable)
     return loaded
+
+
+def shift_of(history: Load) -> int:
+    """Return by how much its times move, in ms; raise BadInput for a file without events."""
+    last_ms = last_append_ms(event_lines(history.file))
+    if not last_ms:
+        raise BadInput(f"{history.file}: no events in it")
+    return 0 if history.end_ms is None else history.end_ms - last_ms
 
 
 async def _append_all(log_: Log, ruleset: RuleSet, history: Iterator[Entry | Unreadable]) -> Loaded:
@@ -110,7 +116,7 @@ def _letter(item: Unreadable) -> bytes:
     )
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def event_lines(file: Path) -> Iterator[bytes]:
     """Yield event lines: a capture is converted on the way; the file may be gzipped."""
     lines = read_lines(file)
     first = next(lines, b"")

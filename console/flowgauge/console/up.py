@@ -86,7 +86,14 @@ class Ending:
 async def run_until_signal(settings: Settings, *, load: Load | None, announce: Callable[[str], None]) -> None:
     """Run until SIGINT or SIGTERM. A second signal ends the process at once, as if it were killed."""
     configure_log_lines(settings.log_level)
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await run_up(settings, stop=stop, history=load, ready=lambda url: announce(f"flowgauge: console at {url}"))
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` at the first SIGINT or SIGTERM and let the next one end the process."""
+    loop = asyncio.get_running_loop()
 
     def end() -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -95,7 +102,6 @@ async def run_until_signal(settings: Settings, *, load: Load | None, announce: C
 
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, end)
-    await run_up(settings, stop=stop, history=load, ready=lambda url: announce(f"flowgauge: console at {url}"))
 
 
 async def run_up(
@@ -165,7 +171,7 @@ async def _begin(opened: Opened, history: Load | None) -> int:
         await publish_rules(opened.log, ruleset)
         return 0
     opened.health.loading = True
-    loaded = await load(opened.log, ruleset, history, data=opened.settings.data, now_ms=now_ms())
+    loaded = await load(opened.log, ruleset, history, data=opened.settings.data)
     return loaded.last_append_ms
 
 
@@ -190,7 +196,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Ca
             drain.set()
             await _ended(parts, deadline)
     except BaseExceptionGroup as failures:
-        raise _first_of(failures) from failures
+        raise first_of(failures) from failures
     finally:
         server.should_exit = True
 
@@ -269,7 +275,7 @@ async def _close(opened: Opened, shutdown_ms: int) -> None:
         raise ShutdownOverdue("log or ClickHouse did not close in time; nothing is lost") from None
 
 
-def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the failure that says most: one of ours if there is one, else the first."""
     flat: list[BaseException] = []
     queue: list[BaseException] = [failures]

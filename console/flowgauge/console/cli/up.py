@@ -38,11 +38,12 @@ def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **fla
     from flowgauge.console.loading import Load
     from flowgauge.console.up import ShutdownOverdue, run_until_signal
     from flowgauge.schemas.settings import load_settings
+    from flowgauge.transport.wall_clock import now_ms
 
     if shift_to_now and load is None:
         raise click.UsageError("--shift-to-now moves what --load FILE brings: name the file")
     settings = load_settings(config, os.environ, flags)
-    history = Load(load, shift_to_now=shift_to_now) if load else None
+    history = Load(load, now_ms() if shift_to_now else None) if load else None
     try:
         asyncio.run(run_until_signal(settings, load=history, announce=click.echo))
     except ShutdownOverdue as overdue:

@@ -9,6 +9,7 @@ from flowgauge.console.web.words import (
     Mark,
     Moment,
     count,
+    in_short,
     mark,
     moment,
     span,
@@ -16,11 +17,11 @@ from flowgauge.console.web.words import (
     window,
 )
 from flowgauge.schemas.summary import render_summary
-from flowgauge.schemas.times import rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView
 from flowgauge.sinks.clickhouse.incidents import Step as Transition
 
 METER_WIDTH = 320
+EVENT_ID = "event_id"  # part of a point incident's key; nobody reads it in a list
 SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
@@ -58,6 +59,7 @@ class Meter:
     threshold_x: float
     width: int
     words: str
+    tone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def incident_row(incident: Incident, now_ms: int) -> IncidentRow:
         incident_id=incident.incident_id,
         title=title_of(incident),
         rule=incident.rule,
-        key=tuple(incident.key.items()),
+        key=tuple((name, value) for name, value in incident.key.items() if name != EVENT_ID),
         state=state_of(incident),
         severity=mark(SEVERITIES, incident.severity),
         opened=moment(incident.opened_at_ms, now_ms),
@@ -165,15 +167,13 @@ def title_of(incident: Incident) -> str:
 
 
 def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
-    at = incident.fired_at_ms
-    seen = f"{rfc3339(at - incident.window_ms)} to {rfc3339(at)}" if incident.window_ms else rfc3339(at)
     late = " (came too late to count)" if incident.late_samples else ""
     return (
         ("Value", value_of(incident.value, incident.rule_kind)),
         ("Threshold", value_of(incident.threshold, incident.rule_kind)),
         ("Samples", f"{incident.samples:,}"),
         ("Late samples", f"{incident.late_samples:,}{late}"),
-        ("Window", f"{window(incident.window_ms)}, {seen}"),
+        ("Window", window(incident.window_ms, incident.fired_at_ms)),
         ("Rule", f"{incident.rule} ({incident.rule_kind})"),
     )
 
@@ -185,7 +185,8 @@ def _meter(incident: Incident) -> Meter | None:
     kind = incident.rule_kind
     top = 1.0 if kind in SHARE_KINDS else max(value, threshold) * 1.15 or 1.0
     words = f"{value_of(value, kind)} against a threshold of {value_of(threshold, kind)}"
-    return Meter(round(value / top * METER_WIDTH, 1), round(threshold / top * METER_WIDTH, 1), METER_WIDTH, words)
+    tone = "is-firing" if value >= threshold else "is-resolved"
+    return Meter(round(value / top * METER_WIDTH, 1), round(threshold / top * METER_WIDTH, 1), METER_WIDTH, words, tone)
 
 
 def _step(step: Transition, incident: Incident, now_ms: int) -> Step:
@@ -215,7 +216,9 @@ def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
 
 
 def _run_row(run: RunView) -> RunRow:
-    lines = [f"{line.time[11:23].rstrip('Z')} {line.level} {line.message}" for line in reversed(run.error_lines)]
+    lines = [
+        f"{line.time[11:23].rstrip('Z')} {line.level} {in_short(line.message)}" for line in reversed(run.error_lines)
+    ]
     return RunRow(run.run, run.flow, run.state, run.started or "", "\n".join(lines) or run.message)
 
 

@@ -71,6 +71,10 @@ def _figures(health: Health, open_: int, rate: RateChart, now_ms: int) -> tuple[
     return (
         Figure("Open incidents", str(open_), "nothing to do" if not open_ else "see below"),
         Figure("Events per second", rate.now_per_s, f"{count(health.accepted, 'event')} taken since the start"),
-        Figure("Detection behind", span(behind_ms) if health.clock_ms else "–", f"rule set {health.rules_version}"),
+        Figure("Detection behind", _behind(behind_ms) if health.clock_ms else "–", f"rule set {health.rules_version}"),
         Figure("Messages owed", f"{health.undelivered:,}", owed),
     )
+
+
+def _behind(ms: int) -> str:
+    return span(ms) if ms >= 1_000 else "under 1 s"

@@ -87,9 +87,20 @@ def span(ms: int) -> str:
     return f"{ms // _DAY} d {ms % _DAY // _HOUR} h"
 
 
-def window(ms: int) -> str:
-    """Return a rule's window exactly, as rules write it."""
-    return format_duration(ms) if ms else "each event"
+def window(ms: int, end_ms: int) -> str:
+    """Return a rule's window as rules write it, and which stretch of time it was."""
+    if not ms:
+        return "each event"
+    start, end = rfc3339(end_ms - ms), rfc3339(end_ms)
+    return f"{format_duration(ms)}, from {start[11:19]} to {end[11:19]} UTC on {end[:10]}"
+
+
+def in_short(message: str) -> str:
+    """Return the first line of a message and, of a longer one, the last: of a traceback that is what went wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return message.strip()
+    return f"{lines[0]} … {lines[-1]}" if lines[-1] not in lines[0] else lines[0]
 
 
 def value_of(value: float | None, rule_kind: str) -> str:
@@ -102,9 +113,8 @@ def value_of(value: float | None, rule_kind: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, with a decimal only where it says something."""
-    hundred = share * 100
-    return f"{hundred:.1f} %" if 0 < hundred < 10 and hundred != round(hundred) else f"{hundred:.0f} %"
+    """Return a share in percent, as summaries say it: with a decimal only where there is one."""
+    return f"{round(share * 100, 1):g}%"
 
 
 def count(number: int | float, unit: str, plural: str = "") -> str:
