@@ -389,6 +389,28 @@ async def test_after_a_fork_parent_and_child_each_send_their_own_once(gateway: R
     assert len({event.id for event in await gateway.events()}) == 25
 
 
+async def test_a_signal_handler_may_publish_while_its_thread_does(gateway: Running) -> None:
+    printed = await run_script(
+        gateway,
+        """
+        import signal
+        from flowgauge.producers import Publisher
+        publisher = Publisher()
+        event = {"event": "x", "resource": {"id": "y"}}
+        took = []
+        signal.signal(signal.SIGALRM, lambda *_: took.append(publisher.emit(event)))
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        while len(took) < 10_000:
+            took.append(publisher.emit(event))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        publisher.close()
+        print(all(took), len(took) - publisher.sent)
+        """,
+    )
+
+    assert printed == "True 0\n"
+
+
 async def test_importing_the_publisher_is_light(gateway: Running) -> None:
     printed = await run_script(
         gateway,

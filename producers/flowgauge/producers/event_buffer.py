@@ -21,7 +21,7 @@ class EventBuffer:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._events: deque[bytes] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a destructor may publish while its own thread does
 
     def __len__(self) -> int:
         """Return how many events wait or are being sent."""

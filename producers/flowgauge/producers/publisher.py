@@ -157,7 +157,7 @@ class Publisher:
         self._refused = 0
         self._started = False
         self._closed = False
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
 
     def _completed(self, event: Mapping[str, object]) -> dict[str, object]:
         fields: dict[str, object] = {"id": None, "occurred": None, **event}

@@ -10,6 +10,7 @@ Nothing else forgets an event: while the server is away the buffer fills up, and
 
 import gzip
 import logging
+import queue
 import random
 import threading
 from collections.abc import Sequence
@@ -82,8 +83,8 @@ class Sender:
         self._said = said
         self._linger_s = linger_ms / 1000
         self._batch_events = BATCH_EVENTS_MAX
-        self._some = threading.Event()  # there is something to send
-        self._now = threading.Event()  # do not wait for more
+        # True: do not wait for more. A SimpleQueue, for a signal handler may publish while its own thread does.
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
         self._emptied = threading.Condition()
@@ -95,23 +96,19 @@ class Sender:
 
     def notice(self, waiting: int) -> None:
         """Hear that an event was put and `waiting` are in the buffer. Costs nothing most of the time."""
-        if waiting == 1:
-            self._some.set()
-        elif waiting == BATCH_EVENTS_MAX:
-            self._now.set()
+        if waiting in {1, BATCH_EVENTS_MAX}:
+            self._wake.put(waiting == BATCH_EVENTS_MAX)
 
     def flush(self, timeout_ms: int) -> bool:
         """Send without waiting for more; return whether the buffer was empty within `timeout_ms`."""
-        self._now.set()
-        self._some.set()
+        self._wake.put(True)
         with self._emptied:
             return self._emptied.wait_for(lambda: not len(self._buffer), timeout_ms / 1000)
 
     def close(self, timeout_ms: int) -> None:
         """Send what is left and end the thread; after `timeout_ms` give up."""
         self._closing.set()
-        self._now.set()
-        self._some.set()
+        self._wake.put(True)
         if self._thread.ident is not None:
             self._thread.join(timeout_ms / 1000)
         self._abandoned.set()
@@ -136,15 +133,22 @@ class Sender:
 
     def _loop(self, client: "httpx2.Client") -> None:
         while not self._abandoned.is_set():
-            self._some.wait()
-            self._some.clear()
-            self._now.wait(self._linger_s)
-            self._now.clear()
+            self._await_batch()
             while len(self._buffer) and not self._abandoned.is_set():
                 self._send_oldest(client)
             with self._emptied:
                 self._emptied.notify_all()
             if self._closing.is_set() and not len(self._buffer):
+                return
+
+    def _await_batch(self) -> None:
+        """Wait for an event, then for LINGER_MS or a full batch, whichever comes first."""
+        hurry = self._wake.get()
+        deadline = monotonic() + self._linger_s
+        while not hurry and (left_s := deadline - monotonic()) > 0:
+            try:
+                hurry = self._wake.get(timeout=left_s)
+            except queue.Empty:
                 return
 
     def _send_oldest(self, client: "httpx2.Client") -> None:
