@@ -282,10 +282,11 @@ class Detector:
                 state.rule, key, change, at_ms=end_ms, reading=reading, version=version, late_samples=late_samples
             )
         self._dirty.add(place)
-        if state.is_blank:
-            del self._keys[place]
-        else:
-            self._wake(state)
+        next_ms = state.next_end_ms()
+        if next_ms is not None:
+            self._wake_at(state, next_ms)
+        elif state.alert.state == "inactive":
+            del self._keys[place]  # nothing is open, nothing is held
 
     def _wake(self, state: KeyState) -> None:
         end_ms = state.next_end_ms()

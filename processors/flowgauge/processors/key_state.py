@@ -76,8 +76,10 @@ class KeyState:
         waiting = self.waiting.pop(end_ms, None)
         if waiting:
             self.window.add(end_ms, distinct(waiting))
-        elif all(moment_ms > end_ms for moment_ms in self._moments()):
-            return None
+        else:
+            moment_ms = self._next_moment_ms()
+            if moment_ms is None or moment_ms > end_ms:
+                return None
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
         if self.full_ms is not None and self.full_ms <= end_ms:
@@ -86,21 +88,23 @@ class KeyState:
 
     def next_end_ms(self) -> int | None:
         """Return the next pane end at which something can change without new samples."""
-        pane = self.rule.kind.pane_ms
-        ends = [*self.waiting, *(pane_end_at_or_after(moment_ms, pane) for moment_ms in self._moments())]
-        if not ends and self.late:
-            ends.append(max(self.late) + self.rule.kind.window_ms)  # then there is nothing left to show
-        return min(ends, default=None)
+        moment_ms = self._next_moment_ms()
+        next_ms = None if moment_ms is None else pane_end_at_or_after(moment_ms, self.rule.kind.pane_ms)
+        if self.waiting:
+            first_ms = min(self.waiting)
+            return first_ms if next_ms is None or first_ms < next_ms else next_ms
+        if next_ms is None and self.late:
+            return max(self.late) + self.rule.kind.window_ms  # then there is nothing left to show
+        return next_ms
 
-    def _moments(self) -> list[int]:
-        """Return when the window changes by itself and when the alert's timer runs out."""
-        moments = (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy), self.full_ms)
-        return [moment_ms for moment_ms in moments if moment_ms is not None and moment_ms > self.evaluated_ms]
-
-    @property
-    def is_blank(self) -> bool:
-        """Nothing is open, nothing is held: the key can be forgotten."""
-        return self.alert.state == "inactive" and not self.waiting and not self.late and self.next_end_ms() is None
+    def _next_moment_ms(self) -> int | None:
+        """Return when the window next changes by itself or a timer of the alert runs out."""
+        next_ms: int | None = None
+        for moment_ms in (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy), self.full_ms):
+            is_ahead = moment_ms is not None and moment_ms > self.evaluated_ms
+            if is_ahead and (next_ms is None or moment_ms < next_ms):
+                next_ms = moment_ms
+        return next_ms
 
     def record(self) -> KeyRecord:
         """Return what is stored. Waiting samples are stored apart, with the step that brought them."""
@@ -130,6 +134,8 @@ def restored(record: KeyRecord, rule: CompiledRule) -> KeyState:
 
 def distinct(waiting: list[Waiting]) -> Sequence[Sample]:
     """Return a final pane's samples in (occurred, id, source, offset) order; of equal ids the first counts."""
+    if len(waiting) == 1:  # most panes of most keys
+        return [waiting[0][4]]
     waiting.sort(key=_place)
     found: dict[str, Sample] = {}
     for _, event_id, _, _, sample in waiting:

@@ -17,7 +17,7 @@ from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
 from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
 from flowgauge.schemas.errors import InvalidEvent, LogMismatch
-from flowgauge.schemas.event import Event, decode_glance
+from flowgauge.schemas.event import Event, Glance, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.times import micros
@@ -27,6 +27,7 @@ from flowgauge.transport.log import Record
 MEMO_MAX = 100_000  # distinct (event, tenant, kind, state): bounded names of a healthy system stay far below
 
 Candidates = tuple[tuple[int, CompiledRule], ...]
+_Moment = tuple[int, int, int, str, int | None]  # what all samples of an event share: offset, append, occurred, id, due
 
 
 class MatcherState(msgspec.Struct, frozen=True, array_like=True):
@@ -59,17 +60,16 @@ class RuleIndex:
 
     def __init__(self, ruleset: RuleSet) -> None:
         self._ruleset = ruleset
-        self.memo: dict[tuple[str, str, str, str | None], Candidates] = {}
+        self.memo: dict[Glance, Candidates] = {}
 
-    def candidates(self, glance: tuple[str, str, str, str | None]) -> Candidates:
-        """Return the rules that (event, tenant, kind, state) could match, usually none."""
+    def candidates(self, glance: Glance) -> Candidates:
+        """Return the rules that an event with this glance could match, usually none."""
         found = self.memo.get(glance)
         if found is None:
-            event, tenant, kind, state = glance
             found = tuple(
                 (index, rule)
-                for index, rule in self._ruleset.for_tenant(tenant)
-                if rule.could_match(event, kind, state)
+                for index, rule in self._ruleset.for_tenant(glance.tenant)
+                if rule.could_match(glance.event, glance.kind, glance.state)
             )
             if len(self.memo) >= MEMO_MAX:
                 self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
@@ -145,25 +145,28 @@ class Matcher:
     def _samples(self, records: Sequence[Record], counts: MatchCounts) -> list[list[Sample]]:
         found: list[list[Sample]] = [[] for _ in range(self._partitions)]
         memo = self._index.memo
-        see = self._clock.see_record
         decode = decode_glance
+        newest_ms = 0  # the clock is a running maximum, so it is enough to show it the newest where it is needed
         for record in records:
             offset, append_ms, kind, _, value = record
             if kind or value is None:  # RecordKind.EVENT is 0
+                self._clock.see_record(newest_ms)
                 self._see_control(record)
                 continue
-            append_ms = see(append_ms)
+            if append_ms > newest_ms:
+                newest_ms = append_ms
             counts.events += 1
             try:
                 glance = decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue  # no event: the sink tells of it
-            key = (glance.event, glance.tenant, glance.kind, glance.state)
-            candidates = memo.get(key)
+            candidates = memo.get(glance)
             if candidates is None:
-                candidates = self._index.candidates(key)
+                candidates = self._index.candidates(glance)
             if candidates:
+                append_ms = self._clock.see_record(newest_ms)
                 self._match_event(Record(offset, append_ms, kind, "", value), candidates, found, counts)
+        self._clock.see_record(newest_ms)
         return found
 
     def _see_control(self, record: Record) -> None:
@@ -187,19 +190,46 @@ class Matcher:
         except InvalidEvent:
             counts.invalid += 1
             return
+        moment = _moment_of(record, event)
         for index, item in candidates:
-            if not all(test(event) for test in item.predicates):
-                continue
-            outcome = item.kind.outcome(event)
-            if outcome is None:
-                continue
-            key = item.key_of(event)
-            if key is None:
-                counts.missing_key += 1
-                continue
-            counts.samples += 1
-            partition = self._partition_of(item, key)
-            found[partition].append(_sample(record, event, index, key=key, outcome=outcome))
+            for test in item.predicates:  # not all(…): this loop is the price of each rule that could match
+                if not test(event):
+                    break
+            else:
+                self._match_rule(moment, event, index, item, found, counts)
+
+    def _match_rule(  # noqa: PLR0917  # the hot path
+        self,
+        moment: _Moment,
+        event: Event,
+        index: int,
+        item: CompiledRule,
+        found: list[list[Sample]],
+        counts: MatchCounts,
+    ) -> None:
+        outcome = item.kind.outcome(event)
+        if outcome is None:
+            return
+        key = item.key_of(event)
+        if key is None:
+            counts.missing_key += 1
+            return
+        counts.samples += 1
+        offset, append_ms, occurred_us, event_id, scheduled_ms = moment
+        sample = Sample(
+            offset,
+            append_ms,
+            index,
+            key,
+            occurred_us,
+            outcome,
+            event_id,
+            event.run or "",
+            event.flow or "",
+            None,
+            scheduled_ms,
+        )
+        found[self._partition_of(item, key)].append(sample)
 
     def _partition_of(self, item: CompiledRule, key: tuple[str, ...]) -> int:
         if self._partitions == 1:
@@ -207,16 +237,6 @@ class Matcher:
         return samples_partition(key[0], item.rule.name, key[1:], self._partitions)
 
 
-def _sample(record: Record, event: Event, rule: int, *, key: tuple[str, ...], outcome: str) -> Sample:
-    return Sample(
-        offset=record.offset,
-        append_ms=record.append_ms,
-        rule=rule,
-        key=key,
-        occurred_us=micros(event.occurred),
-        outcome=outcome,
-        event_id=str(event.id),
-        run=event.run or "",
-        flow=event.flow or "",
-        scheduled_ms=micros(event.scheduled_for) // 1000 if event.scheduled_for else None,
-    )
+def _moment_of(record: Record, event: Event) -> _Moment:
+    scheduled_ms = micros(event.scheduled_for) // 1000 if event.scheduled_for else None
+    return record.offset, record.append_ms, micros(event.occurred), str(event.id), scheduled_ms

@@ -1,8 +1,8 @@
 """The reading: what a rule's window says at one pane end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from flowgauge.schemas.transition import ExampleRun
 
@@ -17,8 +17,7 @@ class Verdict(StrEnum):
     EMPTY = "empty"  # nothing in the window: `no_data` decides
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A verdict with its numbers and its reason, in words that people read."""
 
     verdict: Verdict

@@ -8,6 +8,7 @@ Prefect's own, different rules belong to the `prefect` kind alone.
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from flowgauge.schemas.event import Event
 
@@ -58,7 +59,7 @@ def getter(field: str) -> Getter:
         return lambda event: next(
             (item[label] for item in event.related if item.get("role") == role and label in item), None
         )
-    return lambda event: getattr(event, field)
+    return attrgetter(field)
 
 
 def _nothing(_text: str) -> bool:

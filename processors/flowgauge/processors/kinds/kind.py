@@ -4,6 +4,7 @@ To add a kind: one file with its fields and its window, and one line in the regi
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from flowgauge.processors.panes import pane_ms
@@ -44,7 +45,7 @@ class Kind(Written):
         """How far back the rule looks; 0 for a kind that is told at once."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def pane_ms(self) -> int:
         """The size of its panes."""
         return pane_ms(self.window_ms)
