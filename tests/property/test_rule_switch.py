@@ -1,0 +1,348 @@
+"""Rule sets change while events pass: what follows hangs on the log alone, never on how it is read."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.property.detection import (
+    LOG_ID,
+    START_MS,
+    Happening,
+    event_at,
+    happenings,
+    in_order,
+)
+
+from flowgauge.processors.detector import Detector, Outcome
+from flowgauge.processors.matcher import Matcher
+from flowgauge.processors.ruleset import RuleSet, parse_rules
+from flowgauge.schemas.control_records import RulesMarker, encode_record
+from flowgauge.schemas.sample import SampleMessage
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.schemas.transition import Transition
+from flowgauge.transport.log import Record
+
+END_MS = START_MS + 600_000
+
+# What a rule set may hold. `a` and `b` of a name mean something else; `told` only tells people otherwise.
+VARIANTS = {
+    "failing a": """
+  - name: failing
+    for_each: [flow]
+    when: {failure_rate: {above: 30%, within: 60s, min_samples: 2, clear_below: 10%}}
+    for: 5s
+    keep_firing_for: 10s
+    no_data: resolve
+""",
+    "failing told": """
+  - name: failing
+    for_each: [flow]
+    when: {failure_rate: {above: 30%, within: 60s, min_samples: 2, clear_below: 10%}}
+    for: 5s
+    keep_firing_for: 10s
+    no_data: resolve
+    severity: critical
+    labels: {team: data}
+""",
+    "failing b": """
+  - name: failing
+    for_each: [flow]
+    when: {failure_rate: {above: 50%, within: 20s, min_samples: 1}}
+    no_data: resolve
+    allowed_lateness: 3s
+""",
+    "failing of t": """
+  - name: failing
+    tenant: t
+    for_each: [flow]
+    when: {failure_rate: {above: 40%, within: 40s, min_samples: 1}}
+""",
+    "any a": """
+  - name: any
+    when: {failure_rate: {above: 0%, within: 20s, min_samples: 1}}
+    no_data: fire
+    allowed_lateness: 3s
+""",
+    "often a": """
+  - name: often
+    match: {state: failed}
+    for_each: [flow]
+    when: {event: {times: 2, within: 30s}}
+""",
+    "often b": """
+  - name: often
+    match: {state: failed}
+    when: {event: {times: 2, within: 30s}}
+""",
+    "late a": """
+  - name: late
+    for_each: [flow]
+    when: {late: {after: 20s, within: 60s}}
+""",
+    "crash a": """
+  - name: each crash
+    match: {state: crashed}
+    for_each: [flow]
+    when: {event: {}}
+""",
+    "crash b": """
+  - name: each crash
+    match: {state: [crashed, failed]}
+    for_each: [flow]
+    when: {event: {}}
+""",
+}
+NAMES: dict[str, list[str]] = {}
+for variant in VARIANTS:
+    NAMES.setdefault(variant.split()[0], []).append(variant)
+
+
+def ruleset(variants: Sequence[str], version: int) -> RuleSet:
+    """Return rule set `version` with these rules."""
+    text = "rules:\n" + "".join(VARIANTS[name] for name in variants)
+    return replace(parse_rules("rules.yaml", text), version=version)
+
+
+@st.composite
+def rulesets(draw: st.DrawFn) -> dict[int, RuleSet]:
+    """Draw 2 to 4 rule sets: rules stay, change, go and come back."""
+    found: dict[int, RuleSet] = {}
+    for version in range(1, draw(st.integers(2, 4)) + 1):
+        chosen = [draw(st.sampled_from((None, *variants, variants[0]))) for variants in NAMES.values()]
+        # A tenant's rule may stand beside the shared one that it hides.
+        both = ["failing of t"] if chosen[0] in {"failing a", "failing told"} and draw(st.booleans()) else []
+        found[version] = ruleset([name for name in [*chosen, *both] if name], version)
+    return found
+
+
+def marker(version: int, append_ms: int) -> Record:
+    return Record(0, append_ms, RecordKind.RULES, "", encode_record(RulesMarker(version=version)))
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[dict[int, RuleSet], list[list[Record]]]:
+    """Draw rule sets and the partitions of a log whose markers stand at random places; one may lack a marker."""
+    sets = draw(rulesets())
+    happened = draw(happenings(size_max=30, disorder_ms=12_000))
+    partitions: list[list[Record]] = []
+    count = draw(st.integers(1, 3))
+    for source in range(count):
+        records = [
+            Record(0, item.append_ms, RecordKind.EVENT, "", item.value)
+            for item in happened
+            if hash(item.event.run) % count == source
+        ]
+        places = sorted(draw(st.lists(st.integers(0, 300_000), min_size=len(sets), max_size=len(sets))))
+        last = max(sets)
+        for version, place in zip(sets, places, strict=True):
+            if version == last or draw(st.integers(0, 9)):
+                records.append(marker(version, START_MS + place))
+        records.sort(key=lambda record: record.append_ms)
+        records.append(Record(0, END_MS, RecordKind.LOADED, "", b""))
+        partitions.append([record._replace(offset=offset) for offset, record in enumerate(records)])
+    return sets, partitions
+
+
+class SwitchingLine:
+    """A matcher a partition and one detector, which can be stopped and restored anywhere."""
+
+    def __init__(self, sets: dict[int, RuleSet], partitions: Sequence[Sequence[Record]]) -> None:
+        self._sets = sets
+        self._matchers = [
+            Matcher(log_id=LOG_ID, source=source, samples_partitions=1, rulesets=sets)
+            for source in range(len(partitions))
+        ]
+        self._sources = len(partitions)
+        self.state: dict[str, bytes] = {}
+        self.transitions: list[Transition] = []
+        self.detector = self._restored()
+
+    def _restored(self) -> Detector:
+        return Detector(log_id=LOG_ID, sources=self._sources, rulesets=self._sets, state=self.state)
+
+    def messages(self, source: int, records: Sequence[Record]) -> Sequence[SampleMessage]:
+        return self._matchers[source].match(records).messages[0]
+
+    def commit(self, outcome: Outcome) -> None:
+        self.transitions += outcome.transitions
+        for name, value in outcome.state.items():
+            if value is None:
+                self.state.pop(name, None)
+            else:
+                self.state[name] = value
+
+    def crash(self) -> None:
+        self.detector = self._restored()
+
+
+def read_in_order(sets: dict[int, RuleSet], partitions: Sequence[Sequence[Record]]) -> list[Transition]:
+    """Return the transitions of partitions read one after the other, each in one batch."""
+    line = SwitchingLine(sets, partitions)
+    for source, records in enumerate(partitions):
+        line.commit(line.detector.apply(line.messages(source, records)))
+    return in_order(line.transitions)
+
+
+def read_at_random(
+    sets: dict[int, RuleSet], partitions: Sequence[Sequence[Record]], chance: random.Random
+) -> list[Transition]:
+    """Return the transitions of partitions read in random batches, with crashes before and after commits."""
+    line = SwitchingLine(sets, partitions)
+    rest = [list(records) for records in partitions]
+    while any(rest):
+        source = chance.choice([number for number, records in enumerate(rest) if records])
+        size = chance.randint(1, min(8, len(rest[source])))
+        messages = line.messages(source, rest[source][:size])
+        rest[source] = rest[source][size:]
+        if chance.random() < 0.3:
+            line.detector.apply(messages)
+            line.crash()  # before the commit: it never happened, and the same messages come again
+        line.commit(line.detector.apply(messages))
+        if chance.random() < 0.3:
+            line.crash()
+    return in_order(line.transitions)
+
+
+@given(drawn=logs(), seed=st.integers(0, 2**32))
+def test_a_rule_switch_is_the_same_whatever_the_order_of_reading(
+    drawn: tuple[dict[int, RuleSet], list[list[Record]]], seed: int
+) -> None:
+    sets, partitions = drawn
+
+    found = read_at_random(sets, partitions, random.Random(seed))
+
+    assert found == read_in_order(sets, partitions)
+
+
+def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transition]:
+    """Return the transitions of rules by name, without the number of the rule set."""
+    return [msgspec.structs.replace(item, rules_version=0) for item in transitions if item.rule in names]
+
+
+@given(drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a")))
+def test_an_unchanged_rule_does_not_notice_a_switch(
+    drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str
+) -> None:
+    sets, partitions = drawn
+    name = ruleset([variant], 1).rules[0].rule.name
+    kept = {
+        version: replace(
+            each, rules=(*ruleset([variant], 1).rules, *(rule for rule in each.rules if rule.rule.name != name))
+        )
+        for version, each in sets.items()
+    }
+    alone = dict.fromkeys(sets, ruleset([variant], 1))
+
+    found = placeless(read_in_order(kept, partitions), {name})
+
+    assert found == placeless(read_in_order(alone, partitions), {name})
+
+
+def story(*states: tuple[int, str]) -> list[Record]:
+    """Return events of flow a, (ms after the start, state), as records."""
+    happened = [Happening(START_MS + at, START_MS + at, event_at(UUID(int=at), at, state)) for at, state in states]
+    return [Record(0, item.append_ms, RecordKind.EVENT, "", item.value) for item in happened]
+
+
+def told(sets: dict[int, RuleSet], *parts: list[Record] | Record) -> list[Transition]:
+    """Return the transitions of one partition that holds `parts` one after the other."""
+    records: list[Record] = []
+    for part in parts:
+        records += [part] if isinstance(part, Record) else part
+    records.append(Record(0, END_MS, RecordKind.LOADED, "", b""))
+    return read_in_order(sets, [[record._replace(offset=offset) for offset, record in enumerate(records)]])
+
+
+OUTAGE = ((1_000, "failed"), (2_000, "failed"), (3_000, "failed"))
+
+
+def test_a_removed_rule_resolves_its_open_incident_with_that_reason() -> None:
+    sets = {1: ruleset(["often a"], 1), 2: ruleset([], 2)}
+
+    opened, closed = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 20_000))
+
+    assert (opened.to_state, closed.to_state) == ("firing", "resolved")
+    assert closed.incident_id == opened.incident_id
+    assert closed.reason == "the rule was removed"
+    assert closed.at_ms == START_MS + 20_000
+    assert (opened.rules_version, closed.rules_version) == (1, 2)
+
+
+def test_a_pending_alert_of_a_removed_rule_lapses() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset([], 2)}
+
+    pending, lapsed = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 12_000 + 2_000))
+
+    assert (pending.to_state, lapsed.to_state) == ("pending", "inactive")
+    assert lapsed.reason == "the rule was removed"
+
+
+def test_a_changed_rule_keeps_its_incident_open_under_the_same_id() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing b"], 2)}
+    healthy = tuple((60_000 + 1_000 * number, "completed") for number in range(5))
+
+    found = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 50_000), story(*healthy))
+
+    assert [(item.to_state, item.rules_version) for item in found] == [("pending", 1), ("firing", 1), ("resolved", 2)]
+    assert len({item.incident_id for item in found}) == 1
+    assert [item.seq for item in found] == [0, 1, 2]
+
+
+def test_a_changed_rule_that_sees_nothing_more_ends_as_no_data_says_when_its_new_window_is_full() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing b"], 2)}
+
+    *_, closed = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 50_000))
+
+    assert closed.to_state == "resolved"
+    assert closed.at_ms == START_MS + 50_000 + 20_000
+
+
+def test_a_rule_with_another_group_cannot_carry_on_and_says_so() -> None:
+    sets = {1: ruleset(["often a"], 1), 2: ruleset(["often b"], 2)}
+
+    _, closed = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 20_000))
+
+    assert (closed.to_state, closed.reason) == ("resolved", "the rule was changed")
+
+
+def test_a_tenants_own_rule_carries_on_the_incident_of_the_rule_it_hides() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing a", "failing of t"], 2)}
+    more = ((60_000, "completed"), (61_000, "completed"))
+
+    found = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 50_000), story(*more))
+
+    assert [item.to_state for item in found] == ["pending", "firing", "resolved"]
+    assert len({item.incident_id for item in found}) == 1
+
+
+def test_a_rule_that_only_tells_people_otherwise_keeps_its_window() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing told"], 2)}
+
+    found = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 16_000))
+
+    assert [(item.to_state, item.severity, item.at_ms - START_MS) for item in found] == [
+        ("pending", "warning", 3_000),
+        ("firing", "critical", 8_000),
+        ("recovering", "critical", 64_000),
+        ("resolved", "critical", 74_000),
+    ]
+
+
+def test_a_rule_that_comes_back_starts_anew() -> None:
+    sets = {1: ruleset(["often a"], 1), 2: ruleset([], 2), 3: ruleset(["often a"], 3)}
+
+    found = told(
+        sets,
+        marker(1, START_MS),
+        story(*OUTAGE),
+        marker(2, START_MS + 14_000),
+        marker(3, START_MS + 15_000),
+        story((16_000, "failed"), (17_000, "failed")),
+    )
+
+    assert [item.to_state for item in found] == ["firing", "resolved", "firing", "resolved"]
+    assert len({item.incident_id for item in found}) == 2
