@@ -104,6 +104,10 @@ class Outbox:
         """Some incident waits until the notifier has caught up."""
         return bool(self._withheld)
 
+    def holds(self, incident_id: str) -> bool:
+        """Tell whether the incident is open or still owed to somebody. Later it is forgotten: the log is exact."""
+        return incident_id in self._tellings
+
     def see(self, transition: Transition, *, now_ms: int, is_caught_up: bool) -> None:
         """Take in a transition. Those seen before, and those that are never told, change nothing."""
         self._note_clock(now_ms)
@@ -222,6 +226,7 @@ class Outbox:
 
     def _give_up(self, incident_id: str, channel: str, reason: str, now_ms: int) -> None:
         telling = self._tellings[incident_id]
+        telling.lines[channel].owed[0].attempt += 1  # Counted, so that its record is newer than "backfilled".
         self._records += tell.settle(telling, channel, Verdict("dead", reason), now_ms)
         self._changed(incident_id, telling)
 

@@ -1,0 +1,313 @@
+"""The outbox's laws, under random transitions, duplicates, outcomes, crashes at any step and a clock that jumps.
+
+* Every opened incident that is not backfilled is delivered at least once, once its endpoint answers.
+* What goes out has one id per (transition, channel), in the order of the incident, a resolve after its opening.
+* Nothing of an incident that was over before the notifier caught up goes out.
+* Every attempt was committed as started before it went out; attempts of a delivery are counted upwards.
+* At the end nothing of a closed incident is left.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from flowgauge.schemas.delivery import Delivery
+from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
+from flowgauge.schemas.transition import AlertState, Transition
+from flowgauge.sinks.webhooks.outbox import SENDS_MAX, SENDS_PER_LANE_MAX, Outbox, Send
+from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
+from flowgauge.sinks.webhooks.telling import TOLD_STATES
+
+HOUR_MS = 3_600_000
+START_MS = 1_800_000_000_000
+FAILURES_MAX = len(RETRY_DELAYS_MS) - 2  # of one delivery: its endpoint answers before it is given up
+
+NEXT: dict[AlertState, tuple[AlertState, ...]] = {
+    "inactive": ("pending", "firing", "no_data"),
+    "pending": ("firing", "inactive"),
+    "firing": ("recovering", "no_data", "resolved"),
+    "recovering": ("firing", "resolved"),
+    "no_data": ("firing", "resolved"),
+}
+
+
+@dataclass
+class World:
+    """A log of transitions, a store of what was committed, receivers that remember, and one outbox that may die."""
+
+    log: Sequence[Transition]
+    outbox: Outbox = field(default_factory=lambda: Outbox(max_alert_age_ms=HOUR_MS))
+    now_ms: int = START_MS
+    is_caught_up: bool = False
+    position: int = 0
+    stored_position: int = 0
+    stored: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    records: list[Delivery] = field(default_factory=list[Delivery])
+    begun: list[Send] = field(default_factory=list[Send])
+    flying: list[Send] = field(default_factory=list[Send])
+    went_out: list[Send] = field(default_factory=list[Send])
+    answered: list[Send] = field(default_factory=list[Send])
+    failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def read(self, count: int) -> None:
+        for transition in self.log[self.position : self.position + count]:
+            self.outbox.see(transition, now_ms=self.now_ms, is_caught_up=self.is_caught_up)
+        self.position = min(len(self.log), self.position + count)
+
+    def read_again(self, count: int) -> None:
+        """Duplicates of transitions whose incident is still held: closed ones are forgotten, as the log is exact."""
+        held = [each for each in self.log[: self.position] if self.outbox.holds(each.incident_id)]
+        for transition in held[-count:]:
+            self.outbox.see(transition, now_ms=self.now_ms, is_caught_up=self.is_caught_up)
+
+    def catch_up(self) -> None:
+        if self.position == len(self.log):
+            self.is_caught_up = True
+            self.outbox.release(self.now_ms)
+
+    def begin(self) -> None:
+        self.begun += self.outbox.begin_due(self.now_ms, lambda _tenant, channel: "none" if channel == "nil" else "")
+
+    def commit(self) -> None:
+        changes = self.outbox.take_changes()
+        for key, value in changes.state.items():
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+                assert len(value) < 262_144
+        self.stored_position = self.position
+        self.records += changes.records
+        self.flying += self.begun
+        self.went_out += self.begun
+        self.begun = []
+        self._check_flying()
+
+    def answer(self, which: int, *, succeeds: bool, is_heard: bool) -> None:
+        if not self.flying:
+            return
+        send = self.flying.pop(which % len(self.flying))
+        if not succeeds and self.failures[send.delivery_id] < FAILURES_MAX:
+            self.failures[send.delivery_id] += 1
+            if is_heard:
+                self.answered.append(send)  # the receiver took it, its answer got lost
+            self.outbox.settle(send, Verdict("failed", "answered 5xx"), self.now_ms)
+        else:
+            self.answered.append(send)
+            self.outbox.settle(send, Verdict("delivered"), self.now_ms)
+
+    def crash(self) -> None:
+        self.outbox = Outbox(max_alert_age_ms=HOUR_MS)
+        self.outbox.restore(self.stored, self.now_ms)
+        self.position = self.stored_position
+        self.is_caught_up = False
+        self.begun, self.flying = [], []
+
+    def settle_down(self) -> None:
+        """From now on every endpoint answers and nothing dies."""
+        self.read(len(self.log))
+        self.catch_up()
+        for _ in range(20 * len(self.log) + 20):
+            self.begin()
+            self.commit()
+            while self.flying:
+                self.answer(0, succeeds=True, is_heard=True)
+            self.commit()
+            wait_ms = self.outbox.wait_ms(self.now_ms)
+            if wait_ms is None:
+                break
+            self.now_ms += wait_ms
+        assert self.outbox.backlog().count == 0
+
+    def _check_flying(self) -> None:
+        lines = [(send.incident_id, send.channel) for send in self.flying]
+        assert len(lines) == len(set(lines))
+        assert len(lines) <= SENDS_MAX
+        lanes = [send.channel for send in self.flying]
+        assert all(lanes.count(lane) <= SENDS_PER_LANE_MAX for lane in set(lanes))
+
+
+@st.composite
+def incidents(draw: st.DrawFn, name: str) -> list[Transition]:
+    """Draw the life of one incident, old or of now, and whom it names."""
+    notify = draw(st.lists(st.sampled_from(["a", "b", "nil"]), max_size=3))
+    at_ms = START_MS - draw(st.sampled_from([0, 10, 5 * HOUR_MS]))
+    if draw(st.integers(0, 4)) == 0:
+        return [_transition(name, 0, ("inactive", "firing"), at_ms=at_ms, notify=notify, is_event=True)]
+    life: list[Transition] = []
+    state: AlertState = "inactive"
+    for seq in range(draw(st.integers(1, 8))):
+        following = draw(st.sampled_from(NEXT[state]))
+        life.append(_transition(name, seq, (state, following), at_ms=at_ms + seq, notify=notify))
+        state = following
+        if state in {"resolved", "inactive"}:
+            break
+    return life
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Transition]:
+    """Draw the lives of some incidents, interleaved."""
+    lives = [draw(incidents(f"i{number}")) for number in range(draw(st.integers(1, 5)))]
+    log: list[Transition] = []
+    while any(lives):
+        log.append(draw(st.sampled_from([life for life in lives if life])).pop(0))
+    return log
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("read"), st.integers(1, 4)),
+    st.tuples(st.just("read_again"), st.integers(1, 4)),
+    st.tuples(st.just("answer"), st.integers(0, 9), st.booleans(), st.booleans()),
+    st.tuples(st.just("clock"), st.sampled_from([1, 6_000, HOUR_MS, 13 * HOUR_MS, -6_000, -5 * HOUR_MS])),
+    *(st.just((name,)) for name in ("go", "go", "go", "begin", "commit", "crash", "catch_up")),
+)
+
+
+@given(log=logs(), steps=st.lists(STEPS, min_size=10, max_size=60))
+def test_the_laws_hold_whatever_happens(log: list[Transition], steps: list[tuple[object, ...]]) -> None:
+    world = World(log)
+
+    for step in steps:
+        _do(world, step)
+    world.settle_down()
+
+    _check_delivered(world)
+    _check_ids_and_order(world)
+    _check_backfilled(world)
+    _check_records(world)
+    open_ones = {each.incident_id for each in _last_of_each(log) if not _is_over(each)}
+    assert world.stored.keys() <= open_ones
+    event(f"sent more than once: {len(world.went_out) > len({send.delivery_id for send in world.went_out})}")
+    event(f"backfilled: {any(record.outcome == 'backfilled' for record in world.records)}")
+
+
+@given(log=logs())
+def test_what_is_told_does_not_depend_on_where_the_batches_are_cut(log: list[Transition]) -> None:
+    one, many = World(log), World(log)
+    one.is_caught_up = many.is_caught_up = True
+
+    one.read(len(log))
+    for _ in log:
+        many.read(1)
+        many.commit()
+
+    one.begin()
+    many.begin()
+    assert one.begun == many.begun
+
+
+def _do(world: World, step: tuple[object, ...]) -> None:
+    match step:
+        case ("read", int(count)):
+            world.read(count)
+        case ("read_again", int(count)):
+            world.read_again(count)
+        case ("answer", int(which), bool(succeeds), bool(is_heard)):
+            world.answer(which, succeeds=succeeds, is_heard=is_heard)
+        case ("clock", int(jump_ms)):
+            world.now_ms += jump_ms
+        case ("go",):
+            world.begin()
+            world.commit()
+        case ("begin",):
+            world.begin()
+        case ("commit",):
+            world.commit()
+        case ("crash",):
+            world.crash()
+        case _:
+            world.catch_up()
+
+
+def _check_delivered(world: World) -> None:
+    """Each (incident, channel) with something to tell hears of it; if it heard and all is over, of the end too."""
+    heard = {(send.incident_id, send.channel, send.transition.to_state) for send in world.answered}
+    backfilled = {record.incident_id for record in world.records if record.outcome == "backfilled"}
+    for last in _last_of_each(world.log):
+        told = [each for each in world.log if each.incident_id == last.incident_id and each.to_state in TOLD_STATES]
+        for channel in set(last.notify) - {"nil"} if told else ():
+            states = {state for incident, name, state in heard if (incident, name) == (last.incident_id, channel)}
+            if last.incident_id not in backfilled or not _is_over(last):
+                assert states - {"resolved"}
+            if states and last.to_state == "resolved":
+                assert "resolved" in states
+
+
+def _check_ids_and_order(world: World) -> None:
+    known = {delivery_id(each.transition_id, channel) for each in world.log for channel in each.notify}
+    assert {send.delivery_id for send in world.went_out} <= known
+    by_line: dict[tuple[str, str], list[Send]] = defaultdict(list)
+    for send in world.went_out:
+        by_line[send.incident_id, send.channel].append(send)
+    delivered = {record.delivery_id for record in world.records if record.outcome == "delivered"}
+    for sends in by_line.values():
+        seqs = [send.transition.seq for send in sends]
+        assert seqs == sorted(seqs)
+        assert sends[0].transition.to_state != "resolved"
+        if sends[-1].transition.to_state == "resolved":
+            assert any(send.delivery_id in delivered for send in sends if send.transition.to_state != "resolved")
+
+
+def _check_backfilled(world: World) -> None:
+    silent = {
+        record.incident_id
+        for record in world.records
+        if record.outcome == "backfilled" and (record.to_state == "resolved" or record.rule == "event")
+    }
+    assert not silent & {send.incident_id for send in world.went_out}
+
+
+def _check_records(world: World) -> None:
+    by_id: dict[str, list[Delivery]] = defaultdict(list)
+    for record in world.records:
+        by_id[record.delivery_id].append(record)
+    for send in world.went_out:
+        assert any(each.outcome == "started" and each.attempt == send.attempt for each in by_id[send.delivery_id])
+    for records in by_id.values():
+        started = [record.attempt for record in records if record.outcome == "started"]
+        assert started == list(range(1, len(started) + 1))
+        newest = max(records, key=lambda record: (record.attempt, record.at_ms))
+        assert newest == records[-1]
+        assert newest.outcome in {"delivered", "superseded", "backfilled", "dead"}
+
+
+def _last_of_each(log: Sequence[Transition]) -> list[Transition]:
+    return list({each.incident_id: each for each in log}.values())
+
+
+def _is_over(last: Transition) -> bool:
+    return last.to_state in {"resolved", "inactive"} or last.rule_kind == "event"
+
+
+def _transition(
+    name: str,
+    seq: int,
+    states: tuple[AlertState, AlertState],
+    *,
+    at_ms: int,
+    notify: Sequence[str],
+    is_event: bool = False,
+) -> Transition:
+    rule = "event" if is_event else "rate"
+    incident = incident_id("acme", rule, [name], START_MS)
+    return Transition(
+        transition_id=transition_id(incident, seq, states[1]),
+        incident_id=incident,
+        seq=seq,
+        tenant="acme",
+        rule=rule,
+        rule_kind="event" if is_event else "failure_rate",
+        rules_version=1,
+        key={"flow": name},
+        from_state=states[0],
+        to_state=states[1],
+        at_ms=at_ms,
+        opened_at_ms=START_MS,
+        reason="above",
+        window_ms=0 if is_event else 60_000,
+        notify=list(notify),
+    )
