@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.detection import (
@@ -101,10 +102,12 @@ for variant in VARIANTS:
     NAMES.setdefault(variant.split()[0], []).append(variant)
 
 
+COMPILED = {name: parse_rules("rules.yaml", "rules:\n" + text).rules[0] for name, text in VARIANTS.items()}
+
+
 def ruleset(variants: Sequence[str], version: int) -> RuleSet:
     """Return rule set `version` with these rules."""
-    text = "rules:\n" + "".join(VARIANTS[name] for name in variants)
-    return replace(parse_rules("rules.yaml", text), version=version)
+    return RuleSet(tuple(COMPILED[name] for name in variants), version)
 
 
 @st.composite
@@ -207,6 +210,7 @@ def read_at_random(
     return in_order(line.transitions)
 
 
+@pytest.mark.timeout(120)
 @given(drawn=logs(), seed=st.integers(0, 2**32))
 def test_a_rule_switch_is_the_same_whatever_the_order_of_reading(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], seed: int
@@ -223,6 +227,7 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
     return [msgspec.structs.replace(item, rules_version=0) for item in transitions if item.rule in names]
 
 
+@pytest.mark.timeout(120)
 @given(drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a")))
 def test_an_unchanged_rule_does_not_notice_a_switch(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str
