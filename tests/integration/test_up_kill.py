@@ -17,10 +17,10 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from tests.integration.up_process import Up
+from tests.integration.up_process import Up, end, running_up, wait_for
 
 from flowgauge.schemas.ids import delivery_id
-from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
 KILLS = int(os.environ.get("FLOWGAUGE_KILLS", "30"))
@@ -81,22 +81,26 @@ class Receiver:
 
 
 class Load:
-    """A producer that sends batches without pause and remembers which ids were acked; it retries with the same ids."""
+    """A producer that sends without pause to where the process is now, retries with the same ids, and notes acks."""
 
-    def __init__(self, url: str, chance: random.Random) -> None:
-        self._url = url
+    def __init__(self, chance: random.Random) -> None:
+        self._url = ""
         self._chance = chance
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.acked: list[str] = []
         self.sent = 0
 
-    def start(self) -> None:
-        self._thread.start()
+    def send_to(self, url: str) -> None:
+        """Send to `url` from now on."""
+        self._url = url
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def finish(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        if self._thread.is_alive():
+            self._thread.join(30)
 
     def _run(self) -> None:
         with httpx2.Client(timeout=10) as client:
@@ -150,23 +154,22 @@ def receiver() -> Iterator[tuple[Receiver, int]]:
 def test_kills_under_load_lose_and_double_nothing(tmp_path: Path, receiver: tuple[Receiver, int]) -> None:
     hook, port = receiver
     chance = random.Random(SEED)
-    up = _up(tmp_path, port)
-    load = Load(up.url, chance)
+    data, arguments = tmp_path / "data", _arguments(tmp_path, port)
+    load = Load(chance)
     try:
-        up.start()
-        load.start()
         for _ in range(KILLS):
-            time.sleep(chance.uniform(0.1, 1.5))  # the moment of the kill is the point, not a wait for something
-            up.kill()
-            up.start()
+            with running_up(data, *arguments, env={"HOOK_SECRET": SECRET}) as up:
+                load.send_to(up.url)
+                time.sleep(chance.uniform(0.1, 1.5))  # the moment of the kill is the point, not a wait for something
+                up.process.kill()
         load.finish()
-        up.wait_for_health(now_ms() + SETTLE_MS)
-        assert up.stop() == 0, up.printed()
+        with running_up(data, *arguments, env={"HOOK_SECRET": SECRET}) as up:
+            _wait_until_settled(up, now_ms() + SETTLE_MS)
+            assert end(up.process) == 0, (tmp_path / "up.err").read_text()
     finally:
         load.finish()
-        up.close()
 
-    found = _audit(up.data)
+    found = _audit(data)
     told = {str(body["data"]["transition_id"]) for _, body in hook.received}
     print(
         f"kills {KILLS}: acked {len(load.acked)}, in the log {found['log_events']}, stored {found['stored']}, "
@@ -184,18 +187,25 @@ def test_kills_under_load_lose_and_double_nothing(tmp_path: Path, receiver: tupl
     assert _resolved_before_firing(hook) == []
 
 
-def _up(folder: Path, port: int) -> Up:
+def _arguments(folder: Path, port: int) -> list[str]:
     rules = folder / "rules"
     rules.mkdir()
     (rules / "rules.yaml").write_text(FILES.format(port=port, channel=CHANNEL))
-    settings = folder / "flowgauge.toml"
+    settings = folder / "settings.toml"
     settings.write_text(f'[egress]\nallow = ["127.0.0.1:{port}"]\n')
-    data = folder / "data"
-    return Up(
-        data,
-        flags=("--rules", str(rules), "--config", str(settings), "--partitions", str(PARTITIONS)),
-        environment={"HOOK_SECRET": SECRET},
-    )
+    return ["--rules", str(rules), "--config", str(settings), "--partitions", str(PARTITIONS)]
+
+
+def _wait_until_settled(up: Up, clock_ms: int) -> None:
+    """Wait until detection has passed `clock_ms` and nothing is owed to anybody."""
+
+    def is_settled() -> bool:
+        health = up.get("/v1/health")
+        clock = health["detection_clock"]
+        has_passed = clock is not None and parse_time_ms(clock) >= clock_ms
+        return has_passed and not health["sink_behind"] and not health["undelivered"]
+
+    wait_for(is_settled, "detection to pass the load, and nothing owed")
 
 
 def _audit(data: Path) -> dict[str, Any]:
