@@ -1,0 +1,30 @@
+"""Generated events in the forms in which they come into flowgauge, ending at the present so that none is too old."""
+
+from collections.abc import Iterator, Sequence
+
+from flowgauge.schemas.ids import events_partition
+from flowgauge.transport.log import Outgoing
+from flowgauge.transport.wall_clock import now_ms
+
+from benchmarks.generator import made_events
+
+EVENTS_PER_BODY = 1_000  # of one HTTP request: half of what our own publisher sends at most
+LIVE_RUN_EVERY_MS = 12  # 10,000 events a second of event time: what is sent lies in the last seconds
+
+
+def live_events(count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield (run, event) of a busy time that lies shortly before now."""
+    span_ms = count * LIVE_RUN_EVERY_MS // 120
+    for made in made_events(count, start_ms=now_ms() - span_ms, run_every_ms=LIVE_RUN_EVERY_MS):
+        yield made.run, made.value
+
+
+def outgoing(count: int, partitions: int = 1) -> Sequence[Outgoing]:
+    """Return events as the gateway appends them."""
+    return [Outgoing(events_partition(run, partitions), run, value) for run, value in live_events(count)]
+
+
+def bodies(count: int) -> Sequence[bytes]:
+    """Return events as NDJSON bodies of EVENTS_PER_BODY."""
+    values = [value for _, value in live_events(count)]
+    return [b"\n".join(values[at : at + EVENTS_PER_BODY]) for at in range(0, count, EVENTS_PER_BODY)]

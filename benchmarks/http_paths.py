@@ -1,0 +1,69 @@
+"""The gateway and the publisher: events over HTTP on loopback, the two ends in two processes."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx2
+import msgspec
+from flowgauge.producers.publisher import Publisher
+
+from benchmarks.batches import bodies, live_events
+from benchmarks.measure import Line, Steps, line_of
+from benchmarks.sockets import gateway_process
+
+EMIT_AT_ONCE = 10_000  # below the publisher's buffer: it is measured, not overrun
+FLUSH_MS = 60_000
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def bench_gateway(events: int) -> Line:
+    """NDJSON batches; CPU of the gateway's process only: HTTP, canonical, append with SQLite."""
+    with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder, gateway_process(Path(folder)) as url:
+        prepared = bodies(events)
+        headers = {"Content-Type": "application/x-ndjson"}
+        with httpx2.Client(base_url=url, timeout=30, headers=headers, trust_env=False) as client:
+            before = _cpu(client)
+            accepted = sum(_accepted(client.post("/v1/events", content=body)) for body in prepared)
+            cpu_seconds = _cpu(client) - before
+    assert accepted == events, f"{accepted} of {events} events accepted"
+    return line_of("gateway", events, cpu_seconds).noting(body_events=events / len(prepared))
+
+
+def bench_publisher(events: int) -> Line:
+    """`emit` is what the caller's thread spends; the rest is the publisher's own thread: gzip, HTTP, answers."""
+    said = [_without_stamp(value) for _, value in live_events(events)]
+    with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder, gateway_process(Path(folder)) as url:
+        publisher = Publisher(url)
+        whole, emits = Steps(), Steps(time.thread_time)
+        with whole.step("whole"):
+            for start in range(0, events, EMIT_AT_ONCE):
+                with emits.step("emit"):
+                    _emit(publisher, said[start : start + EMIT_AT_ONCE])
+                assert publisher.flush(FLUSH_MS)
+        publisher.close()
+    assert publisher.sent == events, f"{publisher.sent} of {events} events sent, {publisher.refused} refused"
+    cpu_seconds, emit = whole.spent["whole"], emits.spent["emit"]
+    return line_of("publisher", events, cpu_seconds, {"emit": emit, "send": cpu_seconds - emit})
+
+
+def _emit(publisher: Publisher, said: Sequence[dict[str, object]]) -> None:
+    for event in said:
+        publisher.emit(event)
+
+
+def _without_stamp(value: bytes) -> dict[str, object]:
+    event = _decode(value)
+    del event["id"], event["occurred"], event["tenant"]
+    return event
+
+
+def _accepted(answer: httpx2.Response) -> int:
+    accepted: int = answer.raise_for_status().json()["accepted"]
+    return accepted
+
+
+def _cpu(client: httpx2.Client) -> float:
+    seconds: float = client.get("/cpu").raise_for_status().json()
+    return seconds

@@ -1,0 +1,116 @@
+"""The paths without any I/O: matcher, detector, check, canonical. Each is passed several times; the best counts."""
+
+from collections.abc import Mapping, Sequence
+
+from flowgauge.processors.detector import Detector
+from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
+from flowgauge.processors.ruleset import RuleSet
+from flowgauge.schemas.canonical import canonical
+from flowgauge.schemas.check import check
+from flowgauge.schemas.event import decode_glance
+from flowgauge.schemas.sample import SampleMessage, decode_message, encode_message
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.transport.log import Record
+
+from benchmarks.generator import made_events
+from benchmarks.measure import Line, best_of, line_of
+from benchmarks.rules import fifty_rules
+
+LOG_ID = "benchmark"
+PASSES = 3
+BATCH_RECORDS = 5_000  # what the matcher's shell polls at once
+RUN_EVENTS_PER_BATCH = BATCH_RECORDS // 20
+MESSAGES_PER_STEP = 4  # the detector's shell takes up to 64; few is harder: state is encoded once a step
+
+Batches = Sequence[Sequence[Record]]
+
+
+def bench_matcher(events: int) -> Line:
+    """Bytes in, sample messages out, 50 rules."""
+    batches, rulesets = _batches(events), {1: fifty_rules()}
+    cpu_seconds, (messages, _) = best_of(PASSES, lambda: _match(batches, rulesets))
+    glance_seconds, _ = best_of(PASSES, lambda: _glance(batches))
+    line = line_of("matcher", events, cpu_seconds, {"glance": glance_seconds, "rest": cpu_seconds - glance_seconds})
+    return line.noting(samples_per_event=sum(len(message.samples) for message in messages) / events)
+
+
+def bench_detector(samples: int) -> Line:
+    """Samples in; transitions and encoded state out. `events` counts samples."""
+    rulesets = {1: fifty_rules()}
+    messages = _sample_messages(samples, rulesets)
+    samples = sum(len(message.samples) for message in messages)
+    cpu_seconds, told = best_of(PASSES, lambda: _detect(messages, rulesets))
+    encoded = [encode_message(message) for message in messages]
+    decode_seconds, _ = best_of(PASSES, lambda: [decode_message(message) for message in encoded])
+    line = line_of("detector", samples, cpu_seconds, {"apply": cpu_seconds, "decode of messages": decode_seconds})
+    return line.noting(**told)
+
+
+def bench_check(events: int) -> Line:
+    """When are bytes an event: what the sink asks of each record, the matcher of what could match."""
+    made = list(made_events(events))
+    cpu_seconds, _ = best_of(PASSES, lambda: [check(item.value, item.append_ms).kind for item in made])
+    return line_of("check", events, cpu_seconds)
+
+
+def bench_canonical(events: int) -> Line:
+    """What the gateway makes of each event: here of those that our own senders send, without a tenant."""
+    made = [(item.append_ms, _without_tenant(item.value)) for item in made_events(events)]
+    cpu_seconds, _ = best_of(
+        PASSES, lambda: [canonical(raw, tenant="acme", append_ms=append_ms)[0] for append_ms, raw in made]
+    )
+    return line_of("canonical", events, cpu_seconds)
+
+
+def _without_tenant(value: bytes) -> bytes:
+    before, _, rest = value.partition(b'"tenant":')
+    return before + rest.partition(b",")[2]
+
+
+def _batches(events: int, *, size: int = BATCH_RECORDS, only_runs: bool = False) -> Batches:
+    records = [
+        Record(offset, item.append_ms, RecordKind.EVENT, item.run, item.value)
+        for offset, item in enumerate(made_events(events, only_runs=only_runs))
+    ]
+    return [records[start : start + size] for start in range(0, len(records), size)]
+
+
+def _match(batches: Batches, rulesets: Mapping[int, RuleSet]) -> tuple[list[SampleMessage], MatchCounts]:
+    matcher = Matcher(
+        log_id=LOG_ID, source=0, samples_partitions=1, rulesets=rulesets, state=MatcherState(rules_version=1)
+    )
+    found: list[SampleMessage] = []
+    counts = MatchCounts()
+    for batch in batches:
+        matched = matcher.match(batch)
+        found += matched.messages[0]
+        counts = matched.counts
+    return found, counts
+
+
+def _glance(batches: Batches) -> None:
+    for batch in batches:
+        for record in batch:
+            decode_glance(record.value or b"")
+
+
+def _sample_messages(samples: int, rulesets: Mapping[int, RuleSet]) -> list[SampleMessage]:
+    """Return messages with at least `samples` samples, each of what `BATCH_RECORDS` mixed events would give."""
+    events = samples
+    while True:
+        messages, _ = _match(_batches(events, size=RUN_EVENTS_PER_BATCH, only_runs=True), rulesets)
+        if sum(len(message.samples) for message in messages) >= samples:
+            return messages
+        events *= 2
+
+
+def _detect(messages: Sequence[SampleMessage], rulesets: Mapping[int, RuleSet]) -> dict[str, float]:
+    detector = Detector(log_id=LOG_ID, sources=1, rulesets=rulesets)
+    transitions = state_bytes = keys_most = 0
+    for start in range(0, len(messages), MESSAGES_PER_STEP):
+        outcome = detector.apply(messages[start : start + MESSAGES_PER_STEP])
+        transitions += len(outcome.transitions)
+        state_bytes += sum(len(value) for value in outcome.state.values() if value is not None)
+        keys_most = max(keys_most, detector.keys)
+    samples = sum(len(message.samples) for message in messages)
+    return {"transitions": transitions, "keys": keys_most, "state_bytes_per_sample": state_bytes / samples}

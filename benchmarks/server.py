@@ -1,0 +1,46 @@
+"""A gateway on a local log and nothing else, with its CPU time at `/cpu`: `python -m benchmarks.server FOLDER`.
+
+Prints its address in a line, and ends when its standard input does.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.topics import DLQ, EVENTS
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import open_local_log
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from benchmarks.sockets import address_of, listening
+
+
+async def serve(folder: Path) -> None:
+    """Serve until standard input ends."""
+    log = await open_local_log(folder, partitions={EVENTS: 1, DLQ: 1})
+    routes = gateway_routes(log, tokens=TokenTable(), health=Health())
+    app = Starlette(routes=[*routes, Route("/cpu", _cpu)])
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    with listening() as socket:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[socket]))
+            print(address_of(socket), flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+            server.should_exit = True
+    await log.close()
+
+
+async def _cpu(_request: Request) -> Response:
+    return Response(msgspec.json.encode(time.process_time()), media_type="application/json")
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))

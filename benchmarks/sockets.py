@@ -1,0 +1,35 @@
+"""Loopback sockets and the children that listen on them."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+END_S = 20
+
+
+def listening() -> socket.socket:
+    """Return a listening socket on a free port of loopback."""
+    return socket.create_server(("127.0.0.1", 0), backlog=128)
+
+
+def address_of(bound: socket.socket) -> str:
+    """Return its URL."""
+    return f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def gateway_process(folder: Path) -> Generator[str]:
+    """Yield the URL of a gateway in a process of its own, which ends with the block."""
+    command = [sys.executable, "-m", "benchmarks.server", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            yield child.stdout.readline().strip()
+            assert child.stdin is not None
+            child.stdin.close()
+            child.wait(END_S)
+        finally:
+            child.kill()
