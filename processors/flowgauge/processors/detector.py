@@ -406,10 +406,12 @@ class Detector:
         for place in self._dirty:
             state = self._keys.get(place)
             stored = self._parts.pop(place, 0)
-            name = key_name(*place)
             if state is None:
-                out.state.update({f"{name}/{number}": None for number in range(stored)})
+                if stored:
+                    name = key_name(*place)
+                    out.state.update({f"{name}/{number}": None for number in range(stored)})
             else:
+                name = state.stored_name = state.stored_name or key_name(*place)
                 written, self._parts[place] = parts_of(name, state.record(), stored)
                 out.state.update(written)
         self._dirty.clear()

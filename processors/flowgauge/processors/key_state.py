@@ -42,6 +42,7 @@ class KeyState:
     evaluated_ms: int = 0
     full_ms: int | None = None  # when the new window of a changed rule is full, and what is empty in it is no data
     wake_ms: int | None = None
+    stored_name: str = ""  # under which it is stored, once it has been
 
     def inherit(self, alert: Alert, at_ms: int) -> None:
         """Carry on `alert` of the rule that this one replaces from `at_ms`."""
@@ -101,8 +102,9 @@ class KeyState:
         """Return when the window next changes by itself or a timer of the alert runs out."""
         next_ms: int | None = None
         for moment_ms in (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy), self.full_ms):
-            is_ahead = moment_ms is not None and moment_ms > self.evaluated_ms
-            if is_ahead and (next_ms is None or moment_ms < next_ms):
+            if moment_ms is None or moment_ms <= self.evaluated_ms:
+                continue
+            if next_ms is None or moment_ms < next_ms:
                 next_ms = moment_ms
         return next_ms
 
