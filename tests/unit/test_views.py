@@ -1,60 +1,107 @@
 """What the pages say, without a server: words, banner, heat map, rate chart, incidents."""
 
+from dataclasses import replace
+
 import pytest
 
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.heat_map import heat_map
-from flowgauge.console.web.incident_views import FailingRun, delivery_rows, incident_page, incident_row
+from flowgauge.console.web.incident_json import health_json, incident_view_json
+from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
-from flowgauge.console.web.words import ago, moment, percent, span, value_of
-from flowgauge.schemas.delivery import Delivery
-from flowgauge.schemas.transition import AlertState, Transition
+from flowgauge.console.web.words import ago, in_short, moment, percent, span, value_of
+from flowgauge.sinks.clickhouse.incidents import (
+    DeliveryView,
+    Incident,
+    IncidentView,
+    LogLine,
+    RunView,
+    Step,
+)
 from flowgauge.transport.health import Health
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
 
+OPEN = Incident(
+    incident_id="i1",
+    tenant="default",
+    rule="orders failing",
+    rule_kind="failure_rate",
+    severity="critical",
+    key={"flow": "orders"},
+    labels={"team": "data"},
+    state="firing",
+    is_open=True,
+    opened_at_ms=NOW - 10 * MINUTE,
+    at_ms=NOW - 10 * MINUTE,
+    fired_at_ms=NOW - 10 * MINUTE,
+    reason="failure rate above threshold",
+    latest_reason="failure rate above threshold",
+    value=0.6,
+    threshold=0.2,
+    samples=5,
+    late_samples=1,
+    window_ms=10 * MINUTE,
+    summary="{{ flow }}: {{ value|percent }} of {{ samples }} runs failed",
+    examples=[],
+)
+RESOLVED = replace(OPEN, state="resolved", is_open=False, at_ms=NOW - MINUTE, latest_reason="back below")
+POINT = replace(
+    OPEN,
+    rule_kind="event",
+    is_open=False,
+    window_ms=0,
+    value=None,
+    key={"flow": "orders", "event_id": "e1"},
+    summary="",
+)
+RUN = RunView(
+    run="r1",
+    flow="orders",
+    state="failed",
+    scheduled_for=None,
+    started="2027-01-15T07:49:00Z",
+    ended=None,
+    attempts=1,
+    seconds=None,
+    message="it failed",
+    error_lines=[],
+)
 
-def transition(seq: int, to_state: AlertState, at_ms: int, *, from_state: AlertState = "inactive") -> Transition:
-    return Transition(
-        transition_id=f"t{seq}",
-        incident_id="i1",
+
+def step(seq: int, to_state: str, at_ms: int) -> Step:
+    return Step(
         seq=seq,
-        tenant="default",
-        rule="orders failing",
-        rule_kind="failure_rate",
-        rules_version=3,
-        key={"flow": "orders"},
-        from_state=from_state,
+        transition_id=f"t{seq}",
+        from_state="inactive",
         to_state=to_state,
         at_ms=at_ms,
-        opened_at_ms=NOW - 10 * MINUTE,
         reason="failure rate above threshold",
-        value=0.6 if to_state == "firing" else 0.1,
+        value=0.6,
         threshold=0.2,
         samples=5,
-        late_samples=1,
+        late_samples=0,
         window_ms=10 * MINUTE,
-        severity="critical",
-        summary="{{ flow }}: {{ value|percent }} of {{ samples }} runs failed",
     )
 
 
-def delivery(attempt: int, outcome: str, at_ms: int, *, delivery_id: str = "d1") -> Delivery:
-    return Delivery(
-        delivery_id=delivery_id,
-        transition_id="t0",
-        incident_id="i1",
-        tenant="default",
-        rule="orders failing",
-        channel="oncall",
-        to_state="firing",
-        attempt=attempt,
-        outcome=outcome,  # type: ignore[arg-type]  # a literal, from the test's table
-        at_ms=at_ms,
-        status=204 if outcome == "delivered" else 500,
-    )
+def told(outcome: str, **fields: object) -> DeliveryView:
+    known: dict[str, object] = {
+        "delivery_id": "d1",
+        "transition_id": "t0",
+        "channel": "oncall",
+        "to_state": "firing",
+        "attempts": 2,
+        "outcome": outcome,
+        "status": 204,
+        "reason": "",
+        "at_ms": NOW,
+        "next_attempt_ms": 0,
+        "elapsed_ms": 12,
+    }
+    return DeliveryView(**{**known, **fields})  # type: ignore[arg-type]  # the fields stand above
 
 
 @pytest.mark.parametrize(
@@ -77,9 +124,9 @@ def test_a_moment_of_another_day_says_the_day() -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
     [
-        (0.6, "failure_rate", "60 %"),
-        (0.0714, "failure_rate", "7.1 %"),
-        (0.0, "failure_rate", "0 %"),
+        (0.6, "failure_rate", "60%"),
+        (0.0714, "failure_rate", "7.1%"),
+        (0.0, "failure_rate", "0%"),
         (12.0, "late", "12"),
         (1234.5, "event", "1,234.50"),
         (None, "late", "–"),
@@ -89,8 +136,8 @@ def test_a_value_is_said_in_its_unit(value: float | None, kind: str, text: str) 
     assert value_of(value, kind) == text
 
 
-def test_a_share_that_rounds_to_whole_percent_has_no_decimal() -> None:
-    assert (percent(0.05), percent(0.056), percent(0.999)) == ("5 %", "5.6 %", "100 %")
+def test_a_share_has_a_decimal_only_where_there_is_one() -> None:
+    assert (percent(0.05), percent(0.056), percent(0.999)) == ("5%", "5.6%", "99.9%")
 
 
 def test_the_banner_is_calm_only_when_detection_is_near_the_present() -> None:
@@ -101,7 +148,9 @@ def test_the_banner_is_calm_only_when_detection_is_near_the_present() -> None:
 
 
 def test_unknown_detection_says_since_when_and_stands_over_other_problems() -> None:
-    health = Health(started_ms=NOW - 5 * MINUTE, clock_ms=NOW - 2 * MINUTE, problems={"rules": "rules.yaml:3:1: broken"})
+    health = Health(
+        started_ms=NOW - 5 * MINUTE, clock_ms=NOW - 2 * MINUTE, problems={"rules": "rules.yaml:3:1: broken"}
+    )
 
     shown = banner(health, NOW)
 
@@ -146,7 +195,7 @@ def test_the_heat_map_is_summed_up_in_a_sentence_that_names_the_worst_hour() -> 
         ]
     )
 
-    assert shown.summary == "29 of 100 runs failed (29 %); most in the hour from Monday 09:00, 28 of 60."
+    assert shown.summary == "29 of 100 runs failed (29%); most in the hour from Monday 09:00, 28 of 60."
     assert heat_map([]).summary == "No run has finished in this time."
 
 
@@ -167,62 +216,106 @@ def test_an_hour_without_events_is_a_flat_chart() -> None:
 
 
 def test_an_incident_keeps_the_numbers_of_its_last_breach_after_it_is_resolved() -> None:
-    found = [
-        transition(1, "resolved", NOW - MINUTE, from_state="firing"),
-        transition(0, "firing", NOW - 10 * MINUTE),
-    ]
+    row = incident_row(RESOLVED, NOW)
 
-    row = incident_row(found, NOW)
-
-    assert (row.title, row.value, row.threshold) == ("orders: 60% of 5 runs failed", "60 %", "20 %")
+    assert (row.title, row.value, row.threshold) == ("orders: 60% of 5 runs failed", "60%", "20%")
     assert (row.state.text, row.lasted) == ("Resolved", "9 min")
 
 
 def test_an_open_incident_lasts_until_now() -> None:
-    assert incident_row([transition(0, "firing", NOW - 10 * MINUTE)], NOW).lasted == "10 min"
+    assert incident_row(OPEN, NOW).lasted == "10 min"
 
 
 def test_an_event_that_is_told_at_once_has_happened_and_does_not_last() -> None:
-    import msgspec
+    row = incident_row(POINT, NOW)
 
-    told = msgspec.structs.replace(transition(0, "firing", NOW), rule_kind="event", window_ms=0, value=None)
+    assert (row.state.text, row.lasted, row.title) == ("Happened", "", "orders failing firing")
 
-    row = incident_row([told], NOW)
 
-    assert (row.state.text, row.lasted) == ("Happened", "")
+def test_an_event_id_is_not_shown_among_the_keys_that_people_read() -> None:
+    assert incident_row(POINT, NOW).key == (("flow", "orders"),)
 
 
 def test_the_incident_page_says_why_with_every_number() -> None:
-    page = incident_page([transition(0, "firing", NOW - 10 * MINUTE)], [], [], NOW)
+    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [], []), NOW)
 
     assert dict(page.facts) == {
-        "Value": "60 %",
-        "Threshold": "20 %",
+        "Value": "60%",
+        "Threshold": "20%",
         "Samples": "5",
-        "Late samples": "1 (seen too late, not counted in)",
-        "Window": "10m, 2027-01-15T07:40:00.000Z to 2027-01-15T07:50:00.000Z",
-        "Rule": "orders failing (failure_rate, rule set 3)",
+        "Late samples": "1 (came too late to count)",
+        "Window": "10m, from 07:40:00 to 07:50:00 UTC on 2027-01-15",
+        "Rule": "orders failing (failure_rate)",
     }
     assert page.reason == "Failure rate above threshold"
     assert page.meter is not None
-    assert page.meter.words == "60 % against a threshold of 20 %"
+    assert (page.meter.words, page.meter.tone) == ("60% against a threshold of 20%", "is-firing")
 
 
-def test_a_delivery_is_shown_by_its_newest_step() -> None:
-    steps = [delivery(2, "delivered", NOW), delivery(1, "failed", NOW - 5_000), delivery(2, "started", NOW - 100)]
+def test_the_timeline_begins_with_the_newest_step() -> None:
+    steps = [step(0, "firing", NOW - MINUTE), step(2, "resolved", NOW), step(1, "recovering", NOW)]
 
-    (row,) = delivery_rows(steps, NOW)
+    page = incident_page(IncidentView(RESOLVED, steps, [], []), NOW)
 
-    assert (row.outcome.text, row.attempts, row.last) == ("Delivered", 2, "HTTP 204")
+    assert [each.state.text for each in page.timeline] == ["Resolved", "Recovering", "Firing"]
 
 
-def test_a_failing_run_shows_its_log_lines_and_without_them_its_message() -> None:
-    with_lines = FailingRun("r1", "orders", "failed", NOW, "it failed", ("ERROR refused", "ERROR gave up"))
-    without = FailingRun("r2", "orders", "failed", NOW, "it failed", ())
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        ("delivered", "Delivered"),
+        ("failed", "Will be retried"),
+        ("dead", "Given up"),
+        ("backfilled", "Recorded only"),
+        ("invented", "invented"),
+    ],
+)
+def test_a_delivery_says_what_became_of_it_in_words(outcome: str, text: str) -> None:
+    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [told(outcome)], []), NOW)
 
-    page = incident_page([transition(0, "firing", NOW)], [], [with_lines, without], NOW)
+    assert (page.deliveries[0].outcome.text, page.deliveries[0].last) == (text, "HTTP 204, 12 ms")
 
-    assert [run.text for run in page.runs] == ["ERROR refused\nERROR gave up", "it failed"]
+
+def test_a_retry_says_when_it_comes() -> None:
+    retry = told("failed", status=500, next_attempt_ms=NOW + 30_000)
+
+    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [retry], []), NOW)
+
+    assert page.deliveries[0].next_at == moment(NOW + 30_000, NOW)
+
+
+def test_a_failing_run_shows_its_newest_log_lines_last_and_without_them_its_message() -> None:
+    lines = [
+        LogLine(time="2027-01-15T07:49:02.500Z", level="ERROR", logger="x", message="gave up"),
+        LogLine(time="2027-01-15T07:49:01Z", level="ERROR", logger="x", message="refused"),
+    ]
+    runs = [replace(RUN, error_lines=lines), RUN]
+
+    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [], runs), NOW)
+
+    assert [run.text for run in page.runs] == ["07:49:01 ERROR refused\n07:49:02.500 ERROR gave up", "it failed"]
+
+
+def test_a_traceback_is_told_by_its_first_and_last_line() -> None:
+    message = "Task failed\nTraceback (most recent call last):\n  File x\nConnectionError: refused\n"
+
+    assert in_short(message) == "Task failed … ConnectionError: refused"
+    assert in_short("one line\n") == "one line"
+
+
+def test_an_incident_as_json_has_the_names_of_the_rule_language() -> None:
+    body = incident_view_json(IncidentView(OPEN, [step(0, "firing", NOW)], [told("delivered")], [RUN]))
+
+    assert (body["kind"], body["key"], body["window"]) == ("failure_rate", {"flow": "orders"}, "10m")
+    assert body["transitions"][0]["to"] == "firing"
+    assert body["deliveries"][0]["at"] == "2027-01-15T08:00:00.000Z"
+    assert body["runs"][0]["error_lines"] == []
+
+
+def test_health_is_ok_only_without_problems_and_with_a_known_clock() -> None:
+    assert health_json(Health(clock_ms=NOW), NOW)["ok"] is True
+    assert health_json(Health(clock_ms=NOW, problems={"sink": "disk full"}), NOW)["ok"] is False
+    assert health_json(Health(clock_ms=NOW - 10 * MINUTE), NOW)["detection_unknown_since"] is not None
 
 
 def test_the_overview_counts_what_is_open_and_says_when_nothing_is() -> None:

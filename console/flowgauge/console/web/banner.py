@@ -29,8 +29,7 @@ def banner(health: Health, now_ms: int) -> Banner:
     unknown_ms = health.unknown_since_ms(now_ms)
     if unknown_ms:
         why = "What happened since then is not judged yet. No news is not good news here."
-        since = moment(unknown_ms, now_ms)
-        return Banner("is-unknown", "gap", "Detection is unknown since", since, (why, *lines))
+        return Banner("is-unknown", "gap", "Detection is unknown since", moment(unknown_ms, now_ms), (why, *lines))
     if health.problems:
         return Banner("is-firing", "warn", "A part of flowgauge needs attention", None, lines)
     if health.loading:

@@ -1,0 +1,275 @@
+"""Everything in one process: what it takes in, what it refuses to start with, who may ask, how rules change."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from tests.integration.up_process import COMMAND, RULES, Up, end, environment, run, running_up, wait_for
+
+from flowgauge.schemas.times import rfc3339
+from flowgauge.transport.wall_clock import now_ms
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+FAILING = """
+rules:
+  - name: all failing
+    for_each: [flow]
+    when: {failure_rate: {above: 50%, within: 10s, min_samples: 3}}
+    allowed_lateness: 1s
+"""
+
+
+def event(flow: str, state: str, **more: object) -> dict[str, Any]:
+    run_id = str(uuid4())
+    return {
+        "id": str(uuid4()),
+        "occurred": rfc3339(now_ms()),
+        "event": f"flow-run.{state}",
+        "kind": "flow-run",
+        "flow": flow,
+        "run": run_id,
+        "state": state,
+        "resource": {"id": f"flow-run.{run_id}"},
+        **more,
+    }
+
+
+def publish(up: Up, *events: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
+    return up.http.post("/v1/events", json=list(events), headers=headers)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with running_up(tmp_path_factory.mktemp("up") / "data") as running:
+        yield running
+
+
+def test_events_come_in_over_http_and_clickhouse_answers_for_them(up: Up) -> None:
+    answer = publish(up, event("etl", "completed"), event("etl", "failed"), {"id": "no event"})
+
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (200, 2, 1)
+    rows = wait_for(lambda: up.rows("/v1/metrics/failure-rate", flow="etl"), "the rollup")
+    assert [(row["finished"], row["failed"]) for row in rows] == [(2, 1)]
+
+
+def test_the_commands_ask_the_server(up: Up, tmp_path: Path) -> None:
+    publish(up, event("asked", "completed"))
+    wait_for(lambda: up.rows("/v1/metrics/runs", flow="asked"), "the run")
+
+    found = run("metrics", "runs", "--flow", "asked", "--format", "json", "--url", up.url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, "")
+    assert [row["state"] for row in json.loads(found.stdout)["rows"]] == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("metrics", "latency"), "no metric is called 'latency'"),
+        (("metrics", "runs", "--since", "yesterday"), "since: expected how long ago"),
+        (("metrics", "heatmap", "--tz", "Mars/Olympus"), "tz: expected an IANA time zone"),
+    ],
+)
+def test_a_wrong_question_ends_with_2_and_says_what_is_expected(
+    up: Up, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    found = run(*arguments, "--url", up.url, cwd=tmp_path)
+
+    assert found.returncode == 2
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_incident_that_is_not_there_ends_with_1(up: Up, tmp_path: Path) -> None:
+    found = run("incidents", "show", "0" * 32, "--url", up.url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+
+
+def test_a_page_under_a_foreign_name_is_not_answered(up: Up) -> None:
+    answer = up.http.get("/", headers={"host": "rebound.example:4280"})
+
+    assert answer.status_code == 403
+
+
+def test_a_page_of_another_origin_cannot_send_rules_or_events(up: Up) -> None:
+    for path in ("/v1/events", "/v1/rules"):
+        answer = up.http.post(path, json=[], headers={"origin": "https://evil.example"})
+
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/incidents/none", "/static/console.css", "/v1/health", "/nowhere"])
+def test_every_answer_carries_the_security_headers(up: Up, path: str) -> None:
+    headers = up.http.get(path).headers
+
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_health_and_measurements_are_told(up: Up) -> None:
+    assert up.http.get("/healthz").text == "ok\n"
+    assert up.get("/v1/health")["problems"] == {}
+    assert "flowgauge_" in up.http.get("/metrics").text
+
+
+def test_text_of_an_event_is_shown_as_text_and_never_as_markup(up: Up) -> None:
+    publish(up, event("<script>alert(1)</script>", "completed"))
+
+    assert "<script>alert" not in up.http.get("/").text
+
+
+def test_a_taken_port_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        found = run("up", "--data", str(tmp_path / "data"), "--port", port, cwd=tmp_path)
+
+    assert found.returncode == 3
+    assert found.stderr == f"flowgauge: port {port} of 127.0.0.1 is taken; choose another with --port\n"
+
+
+def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path: Path) -> None:
+    data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr]  # a list
+
+    found = run("up", "--data", data, "--port", "0", cwd=tmp_path)
+
+    assert found.returncode == 3
+    assert f"is used by process {up.process.pid}" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_open_host_without_tokens_is_refused(tmp_path: Path) -> None:
+    found = run("up", "--data", str(tmp_path / "data"), "--host", "0.0.0.0", "--port", "0", cwd=tmp_path)
+
+    assert found.returncode == 2
+    assert "no tokens are configured" in found.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_broken_rules_at_the_start_are_told_by_place_and_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.yaml").write_text("rules:\n  - name: x\n    wen: {}\n", encoding="utf-8")
+
+    found = run("up", "--data", str(tmp_path / "data"), "--port", "0", "--rules", str(tmp_path / "rules"), cwd=tmp_path)
+
+    assert found.returncode == 2
+    assert "a.yaml:3:" in found.stderr
+    assert "did you mean `when`?" in found.stderr
+
+
+def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_up(data) as up:
+        assert publish(up, event("etl", "failed")).status_code == 200
+        assert end(up.process) == 0
+        url = up.url
+
+    found = run("metrics", "runs", "--format", "json", "--url", url, "--data", str(data), cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, "")
+    assert [row["flow"] for row in json.loads(found.stdout)["rows"]] == ["etl"]
+
+
+def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_path: Path) -> None:
+    found = run("metrics", "runs", "--url", "http://127.0.0.1:1", "--data", str(tmp_path / "none"), cwd=tmp_path)
+
+    assert found.returncode == 3
+    assert "start one with `flowgauge up`" in found.stderr
+
+
+def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(
+        '[tenants.acme]\ntokens = [{ env = "ACME" }]\n[tenants.other]\ntokens = [{ env = "OTHER" }]\n', encoding="utf-8"
+    )
+    env = {"ACME": "acme-token", "OTHER": "other-token"}
+    with running_up(tmp_path / "data", env=env) as up:
+        acme, other = {"authorization": "Bearer acme-token"}, {"authorization": "Bearer other-token"}
+        assert publish(up, event("secret-flow", "failed"), headers=acme).status_code == 200
+
+        def runs(headers: dict[str, str], **parameters: str) -> list[str]:
+            answer = up.http.get("/v1/metrics/runs", headers=headers, params=parameters)
+            return [row["flow"] for row in answer.json()["rows"]]
+
+        wait_for(lambda: runs(acme), "the run")
+        assert runs(acme) == ["secret-flow"]
+        assert runs(other, tenant="acme") == []
+        assert [up.http.get(path).status_code for path in ("/", "/v1/health", "/metrics", "/v1/incidents")] == [401] * 4
+        assert up.http.get("/", headers={"authorization": "Basic garbage"}).status_code == 401
+        assert up.http.get("/healthz").status_code == 200
+        page = up.http.get("/", auth=httpx2.BasicAuth("me", "acme-token"))
+        assert (page.status_code, "tenant <strong>acme</strong>" in page.text) == (200, True)
+        assert up.http.post("/v1/rules", json={"files": {}}, headers=acme).status_code == 403
+
+
+def test_a_broken_rule_file_never_replaces_a_good_set(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    file = rules / "rules.yaml"
+    file.write_text(RULES, encoding="utf-8")
+    with running_up(tmp_path / "data", "--rules", str(rules)) as up:
+        wait_for(lambda: up.get("/v1/health")["rules_version"] == 1, "the first rules")
+
+        file.write_text("rules:\n  - name: broken\n    when: {failure_rate: {above: 200%}}\n", encoding="utf-8")
+        problem = wait_for(lambda: up.get("/v1/health")["problems"].get("rules"), "the problem")
+        assert "rules.yaml:3:" in problem
+        assert up.get("/v1/health")["rules_version"] == 1
+        assert "the rules before it go on" in up.http.get("/").text
+
+        file.write_text(FAILING, encoding="utf-8")
+        wait_for(lambda: up.get("/v1/health")["rules_version"] == 2, "the mended rules")
+        assert up.get("/v1/health")["problems"] == {}
+
+
+def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> None:
+    file = tmp_path / "failing.yaml"
+    file.write_text(FAILING, encoding="utf-8")
+
+    applied = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+
+    assert (applied.returncode, applied.stderr) == (0, "")
+    assert applied.stdout.endswith("is in force: 1 rules, 0 channels\n")
+    wait_for(lambda: up.get("/v1/health")["rules_version"] >= 2, "the new rules")
+    publish(up, *[event("orders", "failed") for _ in range(4)])
+    (incident,) = wait_for(lambda: up.rows("/v1/incidents"), "the incident")
+    assert (incident["rule"], incident["key"], incident["value"]) == ("all failing", {"flow": "orders"}, 1.0)
+    assert incident["incident_id"] in up.http.get("/").text
+    assert "all failing" in up.http.get(f"/incidents/{incident['incident_id']}").text
+    shown = run("incidents", "show", incident["incident_id"], "--url", up.url, cwd=tmp_path)
+    assert "failure rate above threshold" in shown.stdout
+
+
+def test_rules_apply_without_a_server_goes_into_the_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_up(data):
+        pass
+    file = tmp_path / "failing.yaml"
+    file.write_text(FAILING, encoding="utf-8")
+
+    applied = run("rules", "apply", str(file), "--url", "http://127.0.0.1:1", "--data", str(data), cwd=tmp_path)
+
+    assert (applied.returncode, applied.stdout) == (0, "rule set 2 is in force: 1 rules, 0 channels\n")
+    with running_up(data) as up:
+        wait_for(lambda: up.get("/v1/health")["rules_version"] == 2, "the applied rules")
+
+
+def test_lines_published_from_standard_input_reach_the_gateway(up: Up, tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps(event("piped", "completed")) for _ in range(3))
+    found = subprocess.run(
+        [*COMMAND, "publish", "--url", up.url],
+        input=lines,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+
+    assert (found.returncode, found.stdout) == (0, "3 events: 3 sent, 0 refused, 0 dropped\n")

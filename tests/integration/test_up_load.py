@@ -1,0 +1,143 @@
+"""History through everything: the same incidents as an offline replay, however the log is split; and only once."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.integration.up_process import RULES, Up, run, running_up, wait_for
+
+from flowgauge.console.history import Entry, entries
+from flowgauge.console.loading import Load, event_lines, shift_of
+from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.wall_clock import now_ms
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+EXTRACTS = sorted((Path(__file__).parents[1] / "data").glob("*-extract.jsonl.gz"), reverse=True)  # by their time
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with rules and both captures as event lines that end two hours ago, with their append times."""
+    folder = tmp_path_factory.mktemp("story")
+    (folder / "rules").mkdir()
+    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
+    capture = folder / "capture.jsonl.gz"
+    capture.write_bytes(b"".join(extract.read_bytes() for extract in EXTRACTS))
+    shift_ms = shift_of(Load(capture, end_ms=now_ms() - 2 * HOUR_MS))
+    lines = [
+        entry.value[:-1] + f',"_append":{entry.append_ms}}}\n'.encode()
+        for entry in entries(event_lines(capture), shift_ms=shift_ms)
+        if isinstance(entry, Entry)
+    ]
+    (folder / "history.jsonl").write_bytes(b"".join(lines))
+    return folder
+
+
+def replayed(story: Path, until_ms: int) -> list[str]:
+    found = run(
+        "replay",
+        str(story / "history.jsonl"),
+        "--rules",
+        str(story / "rules" / "rules.yaml"),
+        "--format",
+        "jsonl",
+        "--until",
+        str(until_ms),
+    )
+    assert found.returncode == 0, found.stderr
+    return sorted(json.loads(line)["transition_id"] for line in found.stdout.splitlines())
+
+
+def transitions(up: Up) -> list[str]:
+    return sorted(
+        step["transition_id"]
+        for row in up.rows("/v1/incidents", limit="1000")
+        for step in up.get(f"/v1/incidents/{row['incident_id']}")["transitions"]
+    )
+
+
+def has_settled(up: Up) -> bool:
+    health = up.get("/v1/health")
+    return not health["loading"] and health["rules_version"] == 1 and health["detection_unknown_since"] is None
+
+
+def load_arguments(story: Path, *more: str) -> Sequence[str]:
+    return ("--rules", str(story / "rules"), "--load", str(story / "history.jsonl"), *more)
+
+
+@pytest.mark.parametrize("partitions", ["1", "4"])
+def test_up_finds_what_a_replay_finds_under_the_same_ids(story: Path, tmp_path: Path, partitions: str) -> None:
+    arguments = load_arguments(story, "--partitions", partitions, "--samples-partitions", partitions)
+    with running_up(tmp_path / "data", *arguments) as up:
+        wait_for(lambda: has_settled(up), "the history to pass detection")
+        expected = replayed(story, now_ms())
+        wait_for(lambda: len(transitions(up)) >= len(expected), "the transitions in ClickHouse")
+
+        assert transitions(up) == expected
+        assert len(expected) >= 8
+        lines = (story / "history.jsonl").read_bytes().count(b"\n")
+        wait_for(lambda: up.get("/v1/health")["stored"] == lines, "every event in ClickHouse")
+
+
+async def test_the_history_lies_between_its_rules_and_its_end_in_every_partition(story: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_up(data, *load_arguments(story, "--partitions", "2")):
+        pass
+
+    log = await open_local_log(data, partitions={})
+    try:
+        for partition in range(2):
+            kinds = [record.kind for record in await log.read(EVENTS, partition, 0, 100_000)]
+            end = kinds.index(RecordKind.LOADED)
+            assert kinds[0] == RecordKind.RULES
+            assert set(kinds[1:end]) == {RecordKind.EVENT}
+            assert set(kinds[end + 1 :]) <= {RecordKind.PULSE}
+    finally:
+        await log.close()
+
+
+def test_history_enters_a_new_log_only(story: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_up(data):
+        pass
+
+    found = run("up", "--data", str(data), "--port", "0", *load_arguments(story), cwd=tmp_path)
+
+    assert (found.returncode, found.stderr.count("\n")) == (3, 1)
+    assert "history enters a new log only" in found.stderr
+
+
+def test_a_folder_with_half_a_history_is_refused(story: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "loading").touch()
+
+    found = run("up", "--data", str(data), "--port", "0", cwd=tmp_path)
+
+    assert found.returncode == 3
+    assert "a load into" in found.stderr
+    assert "remove the folder and load again" in found.stderr
+
+
+def test_a_file_without_events_is_bad_input(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n", encoding="utf-8")
+
+    found = run("up", "--data", str(tmp_path / "data"), "--port", "0", "--load", str(empty), cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (2, f"flowgauge: {empty}: no events in it\n")
+
+
+def test_a_bad_line_goes_to_the_dlq_and_its_neighbours_are_stored(story: Path, tmp_path: Path) -> None:
+    lines = (story / "history.jsonl").read_bytes().splitlines()[:3]
+    file = tmp_path / "some.jsonl"
+    file.write_bytes(b"\n".join([lines[0], b"{broken", *lines[1:]]))
+
+    with running_up(tmp_path / "data", "--load", str(file), "--shift-to-now") as up:
+        wait_for(lambda: up.get("/v1/health")["stored"] == 3, "the good lines")
+
+    assert '"line": 2' in (tmp_path / "up.err").read_text()
