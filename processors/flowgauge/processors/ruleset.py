@@ -16,7 +16,7 @@ from flowgauge.processors.kinds import KINDS, Kind
 from flowgauge.processors.selector import Getter, Predicate, Test, getter, predicate, text_test
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
-from flowgauge.schemas.event import STATES, Event
+from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.rule import RULE_FIELDS, Rule
 from flowgauge.schemas.summary import check_template
@@ -55,10 +55,15 @@ class CompiledRule:
 
     def key_of(self, event: Event) -> tuple[str, ...] | None:
         """Return the group key, the tenant first; None where the event lacks a field and the rule skips it."""
-        values = [get(event) for get in self.group]
-        if None in values and self.rule.missing_key == "skip":
-            return None
-        return (event.tenant, *(value or "" for value in values))
+        key = [event.tenant]
+        for get in self.group:
+            value = get(event)
+            if value is None or len(value) > NAME_MAX:  # a label may be longer than the state's records carry
+                if self.rule.missing_key == "skip":
+                    return None
+                value = ""
+            key.append(value)
+        return tuple(key)
 
     def key_object(self, key: Sequence[str]) -> dict[str, str]:
         """Return a key's values by field, without the tenant; an immediate event's id comes last."""
@@ -131,7 +136,7 @@ def _read_text(path: Path) -> str:
 def _collect(documents: Sequence[Document], problems: list[Problem]) -> RuleSet:
     rules: list[CompiledRule] = []
     warnings: list[Problem] = []
-    names: set[tuple[str, str]] = set()
+    names: dict[tuple[str, str], str] = {}  # where each stands
     for document in documents:
         for index, source in enumerate(_sources(document, problems)):
             try:
@@ -139,9 +144,12 @@ def _collect(documents: Sequence[Document], problems: list[Problem]) -> RuleSet:
             except InvalidRules as error:
                 problems.extend(error.problems)
                 continue
-            if (item.rule.tenant, item.rule.name) in names:
-                problems.append(document.problem(("rules", index, "name"), f"a second rule {item.rule.name!r}"))
-            names.add((item.rule.tenant, item.rule.name))
+            path = ("rules", index, "name")
+            place = f"{document.file}:{document.place(path)[0]}"
+            first = names.setdefault((item.rule.tenant, item.rule.name), place)
+            if first is not place:
+                message = f"a second rule {item.rule.name!r}, the first is at {first}"
+                problems.append(document.problem(path, message, "rename one: a name is the identity of its incidents"))
             warnings.extend(_warnings(document, ("rules", index), item.rule))
             rules.append(item)
     if len(rules) > RULES_MAX:
@@ -159,7 +167,7 @@ def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, A
     top = cast("dict[str, Any]", data)
     known = f"known fields: {', '.join(_TOP_LEVEL)}"
     problems += [document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL]
-    rules: object = top.get("rules") or []
+    rules: object = [] if top.get("rules") is None else top["rules"]
     if not isinstance(rules, list):
         problems.append(document.problem(("rules",), "expected a list", "begin each rule with `- name:`"))
         return []
@@ -170,7 +178,8 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
     try:
         rule = Rule.model_validate(source)
     except ValidationError as error:
-        raise InvalidRules(problems_of(error, document, path, RULE_FIELDS)) from None
+        found = problems_of(error, document, path, RULE_FIELDS)
+        raise InvalidRules((*found, *_kind_problems(document, path, source))) from None
     kind = _kind(document, (*path, "when"), rule.when)
     problems = [*_value_problems(document, path, rule), *_contradictions(document, path, rule, kind)]
     if problems:
@@ -195,6 +204,18 @@ def _uid(source: Mapping[str, Any]) -> str:
     return digest(msgspec.json.encode(meaning, order="sorted"))
 
 
+def _kind_problems(document: Document, path: tuple[str | int, ...], source: object) -> Iterable[Problem]:
+    """Return what is wrong under `when` of a rule that is wrong elsewhere, so that all is told at once."""
+    when: object = cast("dict[str, object]", source).get("when") if isinstance(source, dict) else None
+    fields = list(cast("dict[str, object]", when).values()) if isinstance(when, dict) else []
+    if len(fields) == 1 and isinstance(fields[0], dict):
+        try:
+            _kind(document, (*path, "when"), cast("dict[str, dict[str, object]]", when))
+        except InvalidRules as error:
+            return error.problems
+    return ()
+
+
 def _kind(document: Document, path: tuple[str | int, ...], when: Mapping[str, Mapping[str, Any]]) -> Kind:
     ((name, fields),) = when.items()
     if name not in KINDS:
@@ -217,7 +238,7 @@ def _value_problems(document: Document, path: tuple[str | int, ...], rule: Rule)
                 yield document.problem((*path, "match", field_name), message, f"known: {', '.join(known)}")
     complaint = check_template(rule.summary) if rule.summary else None
     if complaint:
-        yield document.problem((*path, "summary"), complaint)
+        yield document.problem((*path, "summary"), complaint, "write {{ name }}, such as {{ value|percent }}")
 
 
 def _contradictions(document: Document, path: tuple[str | int, ...], rule: Rule, kind: Kind) -> Iterator[Problem]:

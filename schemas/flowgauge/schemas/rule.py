@@ -16,6 +16,7 @@ GROUP_FIELDS_MAX = 8
 SUMMARY_MAX = 2_000
 PATTERN_MAX = 1_024
 PATTERNS_MAX = 1_000
+WINDOW_MIN_MS = 1_000  # the smallest pane
 DURATION_MAX_MS = 31 * 86_400_000  # a window of a month; longer questions are for ClickHouse
 
 _PLAIN_FIELDS = ("event", "kind", "state", "flow", "task", "run")
@@ -44,11 +45,20 @@ def _share(value: object) -> float:
     else:
         raise ValueError(f"expected a share such as 20% or 0.2, got {value!r}")
     if not 0 <= share <= 1:
-        raise ValueError(f"a share lies between 0% and 100%, got {value}: write {share:g}% if that was meant")
+        hint = f": write {share:g}% if that was meant" if 1 < share <= 100 and not isinstance(value, str) else ""
+        raise ValueError(f"a share lies between 0% and 100%, got {value}{hint}")
     return share
 
 
+def _window(value: object) -> int:
+    window_ms = _duration(value)
+    if window_ms < WINDOW_MIN_MS:
+        raise ValueError(f"a window is at least 1s long, got {value}: write 10m to look back ten minutes")
+    return window_ms
+
+
 DurationMs = Annotated[int, BeforeValidator(_duration)]
+WindowMs = Annotated[int, BeforeValidator(_window)]
 Share = Annotated[float, BeforeValidator(_share)]
 
 
@@ -68,6 +78,8 @@ def _patterns(value: object) -> tuple[str, ...]:
 def _pattern(item: object) -> str:
     if item is None or isinstance(item, dict | list):
         raise ValueError("expected text, a glob such as orders-*, a negation !x, or a list of these")
+    if isinstance(item, float):  # 1.10 would have become 1.1, and .inf cannot be stored
+        raise ValueError(f"put {item} in quotes, as it is written in the events")  # noqa: TRY004  # pydantic's way
     text = str(item).lower() if isinstance(item, bool) else str(item)
     if len(text) > PATTERN_MAX:
         raise ValueError(f"a pattern is at most {PATTERN_MAX} characters")
@@ -129,7 +141,8 @@ class Rule(Written):
     @classmethod
     def _one_kind(cls, when: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if len(when) != 1:
-            raise ValueError(f"expected exactly one kind under `when`, got {', '.join(when) or 'none'}")
+            found = f"got {', '.join(when)}: write a rule for each" if when else "got none, such as failure_rate"
+            raise ValueError(f"expected exactly one kind under `when`, {found}")
         return when
 
 

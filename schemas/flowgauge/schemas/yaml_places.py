@@ -5,6 +5,7 @@ PyYAML composes nodes with marks; the data is built from these nodes here, which
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,8 +18,24 @@ from flowgauge.schemas.errors import InvalidRules, Problem
 
 Path = tuple[str | int, ...]
 YAML_BYTES_MAX = 4 * 1_048_576  # ten thousand rules fit; a file beyond is a mistake
-YAML_NODES_MAX = 1_000_000  # aliases of aliases grow without end; nobody writes this much
+YAML_NODES_MAX = 500_000  # aliases of aliases grow without end; nobody writes this much
+NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one character of its own
 YAML_DEPTH_MAX = 32
+_PYDANTIC_BEGINS = re.compile(r"^Input should be (?=(greater|less)?)")
+_NAMED_FIELD = re.compile(r"`(\w+)")
+# What pydantic finds, in the words of somebody who writes YAML: (message, remedy).
+_IN_OUR_WORDS = {
+    "dict_type": ("expected fields, one `name: value` a line", "write {} where there are none"),
+    "model_type": ("expected fields, one `name: value` a line", "write {} where there are none"),
+    "tuple_type": ("expected a list", "put it in brackets: [one, two]"),
+    "list_type": ("expected a list", "put it in brackets: [one, two]"),
+    "string_type": ("expected text", "put it in quotes"),
+    "string_too_short": ("expected some text, got none", "write at least one character"),
+    "int_type": ("expected a whole number", "write it in digits, without quotes"),
+    "int_parsing": ("expected a whole number", "write it in digits, without quotes"),
+    "int_from_float": ("expected a whole number", "write it in digits, without a point"),
+}
+NUMBER_MAX = 2**63 - 1  # what every store of ours keeps exactly as an integer
 _SCALAR_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 
 
@@ -50,8 +67,10 @@ def read_yaml(file: str, text: str) -> Document:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise InvalidRules((_syntax_problem(file, error),)) from None
-    builder = _Builder(file)
+        raise InvalidRules((_syntax_problem(file, text, error),)) from None
+    except RecursionError:
+        raise InvalidRules((Problem(file, 0, 0, "", "nested too deeply to read", "write it out flat"),)) from None
+    builder = _Builder(file, nodes_max=min(YAML_NODES_MAX, NODES_PER_CHARACTER_MAX * len(text)))
     data = builder.build(root, ()) if root is not None else None
     if builder.problems:
         raise InvalidRules(tuple(builder.problems))
@@ -91,33 +110,53 @@ def _problem(document: Document, path: Path, detail: ErrorDetails, known: tuple[
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         remedy = f"did you mean `{near[0]}`?" if near else f"known fields: {', '.join(known)}" if known else "remove it"
         return document.problem(path, "unknown field", remedy)
-    return document.problem(path, detail["msg"].removeprefix("Value error, "))
+    if detail["type"] == "value_error":
+        message = detail["msg"].removeprefix("Value error, ")
+        named = _NAMED_FIELD.match(message)  # what a model says of one of its fields stands at that field
+        place = (*path, named[1]) if named else path
+        return document.problem(place if place in document.places else path, message)
+    message, remedy = _IN_OUR_WORDS.get(detail["type"], (_PYDANTIC_BEGINS.sub(_expected, detail["msg"]), ""))
+    return document.problem(path, message, remedy)
 
 
-def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
+def _expected(begin: re.Match[str]) -> str:
+    return "expected a number " if begin[1] else "expected "
+
+
+def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    what = str(getattr(error, "problem", None) or "cannot be read")
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    return Problem(file, line, column, "", f"not valid YAML: {what}", "check indentation, quotes and colons")
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        what, remedy = f"the character U+{ord(text[error.position]):04X} is not allowed", "remove it"
+    else:
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what, remedy = str(getattr(error, "problem", None) or "cannot be read"), "check indentation, quotes and colons"
+    if "'\\t'" in what:
+        remedy = "indent with spaces, not tabs"
+    elif "another document" in what:
+        what, remedy = "a second document begins here", "remove the `---`, or make it a file of its own"
+    return Problem(file, line, column, "", f"not valid YAML: {what}", remedy)
 
 
 class _Builder:
     """Builds plain data from YAML nodes and notes each value's place."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, nodes_max: int) -> None:
         self.file = file
         self.places: dict[Path, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self._scalars = yaml.SafeLoader("")
-        self._nodes_left = YAML_NODES_MAX
+        self._nodes_left = nodes_max
 
     def build(self, node: yaml.Node, path: Path) -> Any:
         mark = node.start_mark
         self.places[path] = (mark.line + 1, mark.column + 1)
         self._nodes_left -= 1
         if len(path) > YAML_DEPTH_MAX or self._nodes_left < 0:
-            self._complain(node, path, "nested too deeply or too large", "write it out flat")
-            return None
+            # One complaint ends the reading: aliases of aliases would make as many as they make nodes.
+            place, what = (mark.line + 1, mark.column + 1), "nested too deeply or too large"
+            raise InvalidRules((Problem(self.file, *place, dotted(path), what, "write it out flat"),))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -142,10 +181,13 @@ class _Builder:
         if node.tag not in _SCALAR_TAGS:
             return str(node.value)  # a time, or a value with a tag of its own, stays the text that was written
         try:
-            return cast(Any, self._scalars).construct_object(node)
-        except ValueError:
-            self._complain(node, path, f"{node.value!r} is not what its tag says")
+            value = cast("Any", self._scalars).construct_object(node)
+        except (ValueError, KeyError, IndexError):
+            self._complain(node, path, f"{node.value!r} is not what its tag says", "remove the tag, or mend the value")
             return None
+        if isinstance(value, int | float) and not -NUMBER_MAX <= value <= NUMBER_MAX:  # not a number either
+            self._complain(node, path, f"{node.value} is no number that can be kept", "put it in quotes if it is text")
+        return value
 
     def _complain(self, node: yaml.Node, path: Path, message: str, remedy: str = "") -> None:
         mark = node.start_mark

@@ -16,7 +16,7 @@ from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import DurationMs
+from flowgauge.schemas.rule import WindowMs
 from flowgauge.schemas.sample import Sample
 
 SEEN = "seen"
@@ -28,7 +28,7 @@ class EventHappened(Kind):
     name: ClassVar[str] = "event"
 
     times: Annotated[int, Field(ge=1)] | None = None
-    within: Annotated[DurationMs, Field(ge=1_000)] | None = None
+    within: WindowMs | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "EventHappened":

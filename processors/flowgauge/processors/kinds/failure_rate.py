@@ -17,7 +17,7 @@ from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event, State
-from flowgauge.schemas.rule import DurationMs, Share
+from flowgauge.schemas.rule import Share, WindowMs
 from flowgauge.schemas.sample import Sample
 
 FAILED = "failed"
@@ -31,7 +31,7 @@ class FailureRate(Kind):
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
 
     above: Share
-    within: Annotated[DurationMs, Field(ge=1_000)]
+    within: WindowMs
     min_samples: Annotated[int, Field(ge=1)] = 5
     clear_below: Share | None = None
     failures: tuple[State, ...] = ("failed", "crashed")
@@ -40,13 +40,13 @@ class FailureRate(Kind):
     @model_validator(mode="after")
     def _possible(self) -> "FailureRate":
         if self.above >= 1:
-            raise ValueError("`above: 100%` can never fire: a rate is never above 100%")
+            raise ValueError("`above: 100%` can never fire, a rate is never above 100%: write at most 99%")
         if self.clear_below is not None and self.clear_below > self.above:
             raise ValueError("`clear_below` lies over `above`: write it at or below")
         if self.clear_below == 0:
-            raise ValueError("`clear_below: 0%` can never clear: a rate is never below 0%")
+            raise ValueError("`clear_below: 0%` can never clear, a rate is never below 0%: write more, or remove it")
         if not set(self.failures) <= set(self.finished):
-            raise ValueError("each of `failures` must also be in `finished`")
+            raise ValueError("`failures` must be finished too: add each of them to `finished`")
         return self
 
     @property

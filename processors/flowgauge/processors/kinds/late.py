@@ -25,7 +25,7 @@ from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import DurationMs
+from flowgauge.schemas.rule import DurationMs, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
@@ -60,7 +60,7 @@ class Late(Kind):
 
     after: DurationMs
     at_least: Annotated[int, Field(ge=1)] = 1
-    within: Annotated[DurationMs, Field(ge=1_000)] = 15 * 60_000
+    within: WindowMs = 15 * 60_000
 
     @property
     def window_ms(self) -> int:
