@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,7 @@ class Tenant:
 
 
 @asynccontextmanager
-async def new_log(path: Path) -> AsyncIterator[LocalLog]:
+async def new_log(path: Path) -> AsyncGenerator[LocalLog]:
     log = await open_local_log(path, partitions=PARTITIONS)
     try:
         yield log
@@ -68,7 +68,7 @@ async def new_log(path: Path) -> AsyncIterator[LocalLog]:
 
 
 @asynccontextmanager
-async def running_sink(log: LocalLog, writer: object, limits: Limits = FAST) -> AsyncIterator[Health]:
+async def running_sink(log: LocalLog, writer: object, limits: Limits = FAST) -> AsyncGenerator[Health]:
     """Run the sink; stop it when the block ends."""
     stop, health = asyncio.Event(), Health(sink_behind=-1)
     async with asyncio.TaskGroup() as tasks:

@@ -30,6 +30,7 @@ class Limits:
     skips_max: int = SKIPS_MAX  # with the next: what the note of an intent can name
     refused_max: int = REFUSED_MAX  # further rows that ClickHouse may refuse before the batch is cut
     age_max_ms: int = 1_000  # how long a row waits for company
+    backlog_age_max_ms: int = 5_000  # the same while the log has more to read: small inserts cost twice the CPU
     idle_age_max_ms: int = 10_000  # how long a position without rows waits to be committed: pulses come each second
     backoff_ms: int = 250  # doubles with each failure
     backoff_max_ms: int = 15_000
@@ -117,11 +118,14 @@ class Batch:
         """The first offset that ClickHouse does not have yet, as far as this batch has read."""
         return self.next_offset if self.is_empty else self.start
 
-    def is_due(self, now_ms: int) -> bool:
+    def is_due(self, now_ms: int, *, in_backlog: bool = False) -> bool:
         """Tell whether it should be flushed at `now_ms` of the shell's steady clock."""
         if self.is_full:
             return True
-        age_max_ms = self.limits.idle_age_max_ms if self.is_empty else self.limits.age_max_ms
+        if self.is_empty:
+            age_max_ms = self.limits.idle_age_max_ms
+        else:
+            age_max_ms = self.limits.backlog_age_max_ms if in_backlog else self.limits.age_max_ms
         return self.next_offset > self.start and now_ms - self.since_ms >= age_max_ms
 
     def add(self, records: Sequence[Record], now_ms: int) -> int:

@@ -57,10 +57,8 @@ def row(value: bytes, *, partition: int, offset: int, append_ms: int) -> Row:
     The time is written as quoted seconds of ten digits: ClickHouse takes a bare 13-digit number for seconds,
     which is the year 9999, and a shorter number for a date.
     """
-    seconds, ms = divmod(append_ms, 1000)
-    end = value.rindex(b"}")
-    members = f',"_partition":{partition},"_offset":{offset},"_append":"{seconds:010d}.{ms:03d}"}}'
-    return Row(offset, append_ms, value[:end] + members.encode())
+    place = (value[: value.rindex(b"}")], partition, offset, append_ms // 1000, append_ms % 1000)
+    return Row(offset, append_ms, b'%b,"_partition":%d,"_offset":%d,"_append":"%010d.%03d"}' % place)
 
 
 def dead_letter(value: bytes, *, reason: str, detail: str, partition: int, offset: int, append_ms: int) -> DeadLetter:

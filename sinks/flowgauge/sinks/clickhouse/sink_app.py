@@ -83,6 +83,7 @@ class TopicSink:
         self._part = f"sink {spec.table}"
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
+        self._in_backlog = False  # the last poll brought so much that more is waiting
         self._noted_ms = 0  # when the pending intents were last known to be ours
         self._lines = log_lines.bind(table=spec.table)
 
@@ -154,6 +155,7 @@ class TopicSink:
             self._report(str(error))
             await _wait(stop, self._limits.backoff_ms)
             return
+        self._in_backlog = sum(len(batch.records) for batch in found) >= POLL_RECORDS_MAX // 2
         for batch in found:
             self._add(batch.partition, batch.records)
 
@@ -169,7 +171,7 @@ class TopicSink:
         now = _steady_ms()
         due: list[Sealed] = []
         for partition, batch in list(self._batches.items()):
-            if batch.is_due(now) or (everything and batch.next_offset > batch.start):
+            if batch.is_due(now, in_backlog=self._in_backlog) or (everything and batch.next_offset > batch.start):
                 sealed = batch.seal()
                 due.append(sealed)
                 self._begin(partition, sealed.intent.end, sealed.clock_end)

@@ -1,0 +1,60 @@
+"""The tables as they are applied. `FLOWGAUGE_GOLDEN=write pytest …` writes the golden file anew."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from flowgauge.schemas.errors import LogMismatch
+from flowgauge.sinks.clickhouse.schema import SchemaFile, missing, schema_files
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "ddl.sql"
+
+
+async def test_the_tables_are_those_of_the_golden_file(store: ClickHouseStore) -> None:
+    found = await store.query(
+        "SELECT create_table_query FROM system.tables WHERE database = 'flowgauge' AND NOT startsWith(name, '.') "
+        "ORDER BY name"
+    )
+    text = "".join(f"{readable(str(query))};\n\n" for query in found.column("create_table_query"))
+
+    if os.environ.get("FLOWGAUGE_GOLDEN") == "write":
+        GOLDEN.write_text(text, "utf-8")
+    assert GOLDEN.read_text("utf-8") == text
+
+
+def readable(query: str) -> str:
+    """One column a line, so that a change reads as one."""
+    return re.sub(r" (ENGINE|PARTITION BY|ORDER BY|TTL|SETTINGS|FROM|AS SELECT) ", r"\n\1 ", query).replace(
+        ", `", ",\n    `"
+    )
+
+
+def test_applying_again_changes_nothing(store: ClickHouseStore) -> None:
+    assert store.apply_schema() == []
+
+
+async def test_every_table_that_rows_go_into_drops_repeated_tokens(store: ClickHouseStore) -> None:
+    """A view's target without a window would count a replayed batch twice."""
+    found = await store.query(
+        "SELECT name FROM system.tables WHERE database = 'flowgauge' AND engine LIKE '%MergeTree' "
+        "AND name != 'schema_versions' AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%'"
+    )
+
+    assert found.rows == []
+
+
+def test_files_are_numbered_without_gaps() -> None:
+    assert [file.version for file in schema_files()] == list(range(1, len(schema_files()) + 1))
+
+
+def test_an_edited_file_and_a_newer_database_are_refused() -> None:
+    first, second = SchemaFile(1, "0001_a.sql", "SELECT 1"), SchemaFile(2, "0002_b.sql", "SELECT 2")
+
+    assert missing([first, second], {1: first.digest}) == [second]
+    with pytest.raises(LogMismatch, match=r"0001_a\.sql is not the one that made this database"):
+        missing([first, second], {1: "another"})
+    with pytest.raises(LogMismatch, match="has schema version 3"):
+        missing([first, second], {1: first.digest, 2: second.digest, 3: "x"})

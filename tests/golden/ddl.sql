@@ -1,0 +1,190 @@
+CREATE TABLE flowgauge.clocks (`log_id` LowCardinality(String),
+    `topic` LowCardinality(String),
+    `partition` UInt16,
+    `end` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `clock_ms` Int64 CODEC(Delta(8), ZSTD(1)))
+ENGINE = ReplacingMergeTree
+ORDER BY (log_id, topic, partition, end)
+TTL toDateTime(intDiv(clock_ms, 1000)) + toIntervalDay(400)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE flowgauge.deliveries (`delivery_id` String,
+    `transition_id` String,
+    `incident_id` String,
+    `tenant` LowCardinality(String),
+    `rule` LowCardinality(String),
+    `channel` LowCardinality(String),
+    `to_state` LowCardinality(String),
+    `attempt` UInt32,
+    `outcome` LowCardinality(String),
+    `at_ms` Int64,
+    `status` UInt16,
+    `elapsed_ms` UInt32,
+    `reason` LowCardinality(String),
+    `next_attempt_ms` Int64,
+    `_partition` UInt16,
+    `_offset` UInt64,
+    `_append` DateTime64(3, 'UTC'), CONSTRAINT has_delivery CHECK delivery_id != '')
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(_append)
+ORDER BY (tenant, incident_id, delivery_id, attempt, at_ms)
+TTL toDateTime(_append) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE flowgauge.dlq (`tenant` LowCardinality(String),
+    `reason` LowCardinality(String),
+    `detail` String CODEC(ZSTD(1)),
+    `origin` LowCardinality(String),
+    `at_ms` Int64,
+    `value` String CODEC(ZSTD(3)),
+    `size` UInt64,
+    `source_partition` Int32 DEFAULT -1,
+    `source_offset` Int64 DEFAULT -1,
+    `_partition` UInt16,
+    `_offset` UInt64,
+    `_append` DateTime64(3, 'UTC'))
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(_append)
+ORDER BY (tenant, at_ms)
+TTL toDateTime(_append) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE flowgauge.events (`id` UUID,
+    `tenant` LowCardinality(String),
+    `occurred` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `event` LowCardinality(String),
+    `kind` LowCardinality(String) DEFAULT 'other',
+    `flow` LowCardinality(String),
+    `run` String CODEC(ZSTD(1)),
+    `task` String CODEC(ZSTD(1)),
+    `state` LowCardinality(String),
+    `scheduled_for` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `resource` Map(String, String) CODEC(ZSTD(3)),
+    `related` Array(Map(String, String)) CODEC(ZSTD(3)),
+    `payload` String DEFAULT '{}' CODEC(ZSTD(3)),
+    `follows` Nullable(UUID) CODEC(ZSTD(1)),
+    `extra` String DEFAULT '{}' CODEC(ZSTD(1)),
+    `_partition` UInt16 CODEC(ZSTD(1)),
+    `_offset` UInt64 CODEC(Delta(8), ZSTD(1)),
+    `_append` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `message` String MATERIALIZED if((kind = 'log') OR (state IN ('failed', 'crashed')), if(JSONExtractString(payload, 'message') != '', JSONExtractString(payload, 'message'), JSONExtractString(payload, 'validated_state', 'message')), '') CODEC(ZSTD(1)),
+    `level` LowCardinality(String) MATERIALIZED if(kind = 'log', upper(JSONExtractString(payload, 'level')), ''),
+    `logger` LowCardinality(String) MATERIALIZED if(kind = 'log', JSONExtractString(payload, 'logger'), ''), INDEX ix_run run TYPE bloom_filter(0.01) GRANULARITY 1, INDEX ix_message message TYPE text(tokenizer = splitByNonAlpha, preprocessor = lower(message)) GRANULARITY 100000000, CONSTRAINT has_tenant CHECK tenant != '', CONSTRAINT has_event CHECK event != '', CONSTRAINT has_resource CHECK (resource['id']) != '', CONSTRAINT is_near_append CHECK (occurred >= (_append - toIntervalDay(400))) AND (occurred <= (_append + toIntervalSecond(86401))))
+ENGINE = MergeTree
+PARTITION BY toDate(occurred)
+ORDER BY (tenant, kind, toStartOfHour(occurred), run, occurred)
+TTL toDateTime(_append) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE MATERIALIZED VIEW flowgauge.run_ends_from_events TO flowgauge.run_ends_hourly (`tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hour` DateTime('UTC'),
+    `state` LowCardinality(String),
+    `runs` AggregateFunction(uniqExact, String),
+    `append_last` DateTime64(3, 'UTC'))
+AS SELECT tenant, flow, toStartOfHour(occurred) AS hour, state, uniqExactState(if(events.run = '', resource['id'], events.run)) AS runs, max(_append) AS append_last
+FROM flowgauge.events AS events WHERE (kind = 'flow-run') AND (state IN ('completed', 'failed', 'crashed', 'cancelled')) GROUP BY tenant, flow, hour, state;
+
+CREATE TABLE flowgauge.run_ends_hourly (`tenant` LowCardinality(String),
+    `flow` LowCardinality(String),
+    `hour` DateTime('UTC'),
+    `state` LowCardinality(String),
+    `runs` AggregateFunction(uniqExact, String),
+    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(hour)
+ORDER BY (tenant, flow, hour, state)
+TTL toDateTime(append_last) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
+    `run` String,
+    `flow` SimpleAggregateFunction(max, String),
+    `state` AggregateFunction(argMax, String, Tuple(DateTime64(6, 'UTC'), UUID)),
+    `scheduled_for` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
+    `seen_first` SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    `seen_last` SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    `started` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
+    `ended` SimpleAggregateFunction(max, Nullable(DateTime64(6, 'UTC'))),
+    `running_events` AggregateFunction(uniqExactIf, UUID, UInt8),
+    `run_count` SimpleAggregateFunction(max, UInt32),
+    `failed_message` AggregateFunction(argMaxIf, String, Tuple(DateTime64(6, 'UTC'), UUID), UInt8),
+    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(seen_first)
+ORDER BY (tenant, run)
+TTL toDateTime(append_last) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE VIEW flowgauge.runs_final (`tenant` LowCardinality(String),
+    `run` String,
+    `flow` SimpleAggregateFunction(max, String),
+    `state` String,
+    `scheduled_for` Nullable(DateTime64(6, 'UTC')),
+    `seen_first` SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    `seen_last` SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    `started` Nullable(DateTime64(6, 'UTC')),
+    `ended` Nullable(DateTime64(6, 'UTC')),
+    `attempts` UInt64,
+    `failed_message` String,
+    `seconds` Nullable(Float64))
+AS SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds
+FROM flowgauge.runs AS runs GROUP BY tenant, run;
+
+CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` LowCardinality(String),
+    `run` String,
+    `flow` String,
+    `state` AggregateFunction(argMax, String, Tuple(DateTime64(6, 'UTC'), UUID)),
+    `scheduled_for` Nullable(DateTime64(6, 'UTC')),
+    `seen_first` DateTime64(6, 'UTC'),
+    `seen_last` DateTime64(6, 'UTC'),
+    `started` Nullable(DateTime64(6, 'UTC')),
+    `ended` Nullable(DateTime64(6, 'UTC')),
+    `running_events` AggregateFunction(uniqExactIf, UUID, UInt8),
+    `run_count` UInt32,
+    `failed_message` AggregateFunction(argMaxIf, String, Tuple(DateTime64(6, 'UTC'), UUID), UInt8),
+    `append_last` DateTime64(3, 'UTC'))
+AS SELECT tenant, run_key AS run, max(flow_name) AS flow, argMaxState(state_name, (occurred, id)) AS state, min(scheduled) AS scheduled_for, min(occurred) AS seen_first, max(occurred) AS seen_last, minOrNullIf(occurred, state_name = 'running') AS started, maxOrNullIf(occurred, (state_name IN ('completed', 'failed', 'crashed', 'cancelled'))) AS ended, uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events, max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count, argMaxIfState(message, (occurred, id), toUInt8((state_name IN ('failed', 'crashed')))) AS failed_message, max(_append) AS append_last
+FROM (SELECT tenant, id, occurred, resource, message, _append, scheduled_for AS scheduled, toString(flow) AS flow_name, toString(state) AS state_name, if(events.run = '', resource['id'], events.run) AS run_key
+FROM flowgauge.events AS events WHERE (kind = 'flow-run') AND (state != '')) GROUP BY tenant, run_key;
+
+CREATE TABLE flowgauge.schema_versions (`version` UInt32,
+    `name` String,
+    `digest` String,
+    `applied` DateTime64(3, 'UTC'))
+ENGINE = ReplacingMergeTree
+ORDER BY version
+SETTINGS index_granularity = 8192;
+
+CREATE TABLE flowgauge.transitions (`transition_id` String,
+    `incident_id` String,
+    `seq` UInt32,
+    `tenant` LowCardinality(String),
+    `rule` LowCardinality(String),
+    `rule_kind` LowCardinality(String),
+    `rules_version` UInt64,
+    `key` Map(LowCardinality(String), String),
+    `from_state` LowCardinality(String),
+    `to_state` LowCardinality(String),
+    `at_ms` Int64,
+    `opened_at_ms` Int64,
+    `reason` String,
+    `value` Nullable(Float64),
+    `threshold` Nullable(Float64),
+    `samples` UInt64,
+    `late_samples` UInt64,
+    `window_ms` UInt64,
+    `examples` Array(Tuple(occurred_us Int64, event_id String, run String, flow String)),
+    `severity` LowCardinality(String),
+    `labels` Map(LowCardinality(String), String),
+    `summary` String CODEC(ZSTD(1)),
+    `notify` Array(LowCardinality(String)),
+    `_partition` UInt16,
+    `_offset` UInt64,
+    `_append` DateTime64(3, 'UTC'), INDEX ix_incident incident_id TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_incident CHECK (incident_id != '') AND (transition_id != ''))
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(_append)
+ORDER BY (tenant, opened_at_ms, incident_id, seq)
+TTL toDateTime(_append) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+

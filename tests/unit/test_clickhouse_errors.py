@@ -1,0 +1,39 @@
+"""What ClickHouse says, and what it means for a batch. The messages are the engine's own."""
+
+import pytest
+
+from flowgauge.sinks.clickhouse.errors import Refusal, refusal_in, trouble
+
+BAD_UUID = (
+    "Code: 376. DB::Exception: Code: 376. DB::Exception: Cannot parse UUID from String: invalid format, expected 32 "
+    "hexadecimal digits: (while reading the value of key id): (at row 2)\n: (in file/uri /tmp/x.raw): While executing"
+)
+CONSTRAINT = (
+    "Code: 469. DB::Exception: Constraint `has_tenant` for table flowgauge.events (4153) is violated at row 43. "
+    "Expression: (tenant != ''). Column values: tenant = ''. (VIOLATED_CONSTRAINT)"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "index", "detail"),
+    [
+        (BAD_UUID, 1, "Cannot parse UUID from String: invalid format, expected 32 hexadecimal digits"),
+        (CONSTRAINT, 42, CONSTRAINT.removeprefix("Code: 469. DB::Exception: ")),
+    ],
+)
+def test_an_error_that_names_a_row_refuses_that_row(message: str, index: int, detail: str) -> None:
+    assert refusal_in(message) == Refusal(index, detail)
+
+
+def test_an_error_that_names_no_row_refuses_none() -> None:
+    assert refusal_in("Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space") is None
+
+
+def test_a_full_disk_is_a_known_trouble_and_a_new_error_an_unknown_one() -> None:
+    full, new = (
+        trouble(243, "Code: 243. DB::Exception: Cannot reserve"),
+        trouble(9_999, "Code: 9999. DB::Exception: Odd"),
+    )
+
+    assert (str(full), full.kind) == ("ClickHouse: the disk is full (code 243)", "known")
+    assert (str(new), new.kind) == ("ClickHouse: Odd (code 9999)", "unknown")
