@@ -200,6 +200,21 @@ def test_what_is_told_does_not_depend_on_where_the_batches_are_cut(log: list[Tra
     assert one.begun == many.begun
 
 
+@given(log=logs())
+def test_of_history_only_what_still_fires_is_told_and_that_once(log: list[Transition]) -> None:
+    world = World(log, now_ms=START_MS + 2 * HOUR_MS)
+
+    world.read(len(log))
+    world.begin()
+    assert world.begun == []
+    world.settle_down()
+
+    still = {each.incident_id: set(each.notify) - {"nil"} for each in _last_of_each(log) if not _is_over(each)}
+    told = {each.incident_id for each in log if each.to_state in TOLD_STATES}
+    expected = [(incident, channel) for incident in still.keys() & told for channel in still[incident]]
+    assert sorted((send.incident_id, send.channel) for send in world.went_out) == sorted(expected)
+
+
 def _do(world: World, step: tuple[object, ...]) -> None:
     match step:
         case ("read", int(count)):
