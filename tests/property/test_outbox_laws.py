@@ -19,7 +19,7 @@ from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
 from flowgauge.sinks.webhooks.outbox import SENDS_MAX, SENDS_PER_LANE_MAX, Outbox, Send
 from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
-from flowgauge.sinks.webhooks.telling import TOLD_STATES
+from flowgauge.sinks.webhooks.telling import is_told
 
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000
@@ -210,7 +210,7 @@ def test_of_history_only_what_still_fires_is_told_and_that_once(log: list[Transi
     world.settle_down()
 
     still = {each.incident_id: set(each.notify) - {"nil"} for each in _last_of_each(log) if not _is_over(each)}
-    told = {each.incident_id for each in log if each.to_state in TOLD_STATES}
+    told = {each.incident_id for each in log if is_told(each)}
     expected = [(incident, channel) for incident in still.keys() & told for channel in still[incident]]
     assert sorted((send.incident_id, send.channel) for send in world.went_out) == sorted(expected)
 
@@ -243,7 +243,7 @@ def _check_delivered(world: World) -> None:
     heard = {(send.incident_id, send.channel, send.transition.to_state) for send in world.answered}
     backfilled = {record.incident_id for record in world.records if record.outcome == "backfilled"}
     for last in _last_of_each(world.log):
-        told = [each for each in world.log if each.incident_id == last.incident_id and each.to_state in TOLD_STATES]
+        told = [each for each in world.log if each.incident_id == last.incident_id and is_told(each)]
         for channel in set(last.notify) - {"nil"} if told else ():
             states = {state for incident, name, state in heard if (incident, name) == (last.incident_id, channel)}
             if last.incident_id not in backfilled or not _is_over(last):

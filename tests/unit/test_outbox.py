@@ -455,3 +455,15 @@ def test_each_record_names_its_delivery_and_its_owner() -> None:
             at_ms=NOW_MS,
         ),
     )
+
+
+def test_a_firing_that_goes_on_after_a_recovery_is_not_told_again() -> None:
+    """Nobody was told of the recovery, so a second firing would be news of nothing."""
+    outbox = new_outbox()
+    see(outbox, transition("firing", 1))
+    (first,) = begin(outbox)
+    outbox.settle(first, DELIVERED, NOW_MS)
+
+    see(outbox, transition("recovering", 2), transition("firing", 3, from_state="recovering"))
+
+    assert outbox.backlog().count == 0

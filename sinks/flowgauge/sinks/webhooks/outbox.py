@@ -24,7 +24,7 @@ from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks import telling as tell
 from flowgauge.sinks.webhooks.schedule import WAIT_MS_MAX, Verdict
-from flowgauge.sinks.webhooks.telling import TOLD_STATES, Owed, Telling
+from flowgauge.sinks.webhooks.telling import Owed, Telling
 
 INCIDENTS_MAX = 20_000  # held at a time, open or not yet told: about 100 MB at 2 kB and two channels each
 SENDS_MAX = 32  # attempts out at a time, of all channels
@@ -112,7 +112,7 @@ class Outbox:
         """Take in a transition. Those seen before, and those that are never told, change nothing."""
         self._note_clock(now_ms)
         telling = self._tellings.get(transition.incident_id)
-        if transition.to_state not in TOLD_STATES or (telling and transition.seq <= telling.seq):
+        if not tell.is_told(transition) or (telling and transition.seq <= telling.seq):
             return
         if telling is None:
             telling = self._open(transition, now_ms, is_caught_up=is_caught_up)

@@ -73,6 +73,12 @@ def is_immediate(transition: Transition) -> bool:
     return transition.rule_kind == "event" and transition.window_ms == 0
 
 
+def is_told(transition: Transition) -> bool:
+    """Tell whether people hear of a transition: not of a firing that only goes on after a recovery nobody was told of."""
+    goes_on = transition.from_state == "recovering" and transition.to_state == "firing"
+    return transition.to_state in TOLD_STATES and not goes_on
+
+
 def add(telling: Telling, transition: Transition, now_ms: int) -> Iterator[Delivery]:
     """Take in a transition of TOLD_STATES, newer than all seen; yield what is recorded about it."""
     telling.seq = transition.seq
