@@ -74,7 +74,7 @@ def is_immediate(transition: Transition) -> bool:
 
 
 def is_told(transition: Transition) -> bool:
-    """Tell whether people hear of a transition: not of a firing that only goes on after a recovery nobody was told of."""
+    """Tell whether people hear of a transition: not of a firing that goes on after a recovery nobody was told of."""
     goes_on = transition.from_state == "recovering" and transition.to_state == "firing"
     return transition.to_state in TOLD_STATES and not goes_on
 
