@@ -1,0 +1,134 @@
+"""The window of `late` against a slow oracle, and against itself when it is stored and restored midway."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.property.detection import START_MS
+
+from flowgauge.processors.kinds import Late
+from flowgauge.processors.panes import pane_end
+from flowgauge.schemas.sample import Sample
+
+RULE = Late.model_validate({"after": "30s", "at_least": 2, "within": "60s"})
+PANE_MS = RULE.pane_ms
+LAST_END_MS = START_MS + 300_000
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Sample]:
+    """Draw samples in the order of their occurrence, some at the same time, some runs scheduled again."""
+    drawn = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 150_000_000),  # occurred, µs
+                st.sampled_from(("scheduled", "late", "started", "closed")),
+                st.sampled_from(("", "a", "b", "c")),  # run
+                st.sampled_from((None, 0, 1_000, 20_000, 50_000, 90_000)),  # scheduled_for, ms
+            ),
+            max_size=25,
+        )
+    )
+    samples = [
+        Sample(
+            offset=number,
+            append_ms=0,
+            rule=0,
+            key=("t",),
+            occurred_us=START_MS * 1000 + occurred,
+            outcome=outcome,
+            event_id=f"{number:02}",
+            run=run,
+            flow="f",
+            scheduled_ms=None if scheduled is None else START_MS + scheduled,
+        )
+        for number, (occurred, outcome, run, scheduled) in enumerate(drawn)
+        if (run or scheduled is not None) and not (outcome == "scheduled" and scheduled is None)
+    ]
+    return sorted(samples, key=lambda sample: (sample.occurred_us, sample.event_id))
+
+
+def counts(samples: list[Sample], *, stored_after: frozenset[int] = frozenset(), lazy: bool = False) -> list[int]:
+    """Return the count of late slots at each pane end; `lazy` reads only where the window says it may differ."""
+    window = RULE.new_window()
+    found: list[int] = []
+    for number, end_ms in enumerate(range(START_MS + PANE_MS, LAST_END_MS + 1, PANE_MS)):
+        pane = [sample for sample in samples if pane_end(sample.occurred_us // 1000, PANE_MS) == end_ms]
+        change_ms = window.next_change_ms()
+        if pane:
+            window.add(end_ms, pane)
+        if pane or not lazy or (change_ms is not None and change_ms <= end_ms):
+            found.append(window.read(end_ms).samples)
+        else:
+            found.append(found[-1] if found else 0)
+        if number in stored_after:
+            dumped = msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump()))
+            window = RULE.load_window(dumped)
+    return found
+
+
+class Oracle:
+    """Judges each slot by plain dictionaries, one pane end at a time, looking at every slot each time."""
+
+    def __init__(self) -> None:
+        self.deadlines: dict[str, int] = {}
+        self.due: dict[str, int] = {}  # name → pane end at which it is judged
+        self.closed: dict[str, int] = {}  # name → µs of the first start or close
+        self.by_run: dict[str, list[str]] = {}
+        self.late_ends: list[int] = []
+
+    def hear(self, sample: Sample) -> None:
+        name = f"f@{sample.scheduled_ms}"
+        if sample.scheduled_ms is None:
+            name = (self.by_run.get(sample.run) or [sample.run])[-1]
+        if name not in self.deadlines:
+            if sample.scheduled_ms is None and sample.outcome != "late":
+                return
+            wait_ms = 15_000 if sample.scheduled_ms is None else 30_000
+            deadline_ms = (sample.scheduled_ms or sample.occurred_us // 1000) + wait_ms
+            self.deadlines[name] = deadline_ms
+            self.due[name] = pane_end(max(deadline_ms, sample.occurred_us // 1000), PANE_MS)
+            self.by_run.setdefault(sample.run or name, []).append(name)
+        if sample.outcome in {"started", "closed"}:
+            self.closed.setdefault(name, sample.occurred_us)
+
+    def count(self, end_ms: int) -> int:
+        for name, deadline_ms in list(self.deadlines.items()):
+            if self.due[name] == end_ms and self.closed.get(name, deadline_ms * 1000 + 1) > deadline_ms * 1000:
+                self.late_ends.append(end_ms)
+            if self.due[name] + RULE.within <= end_ms:
+                self.forget(name)
+        return sum(end_ms - RULE.within < late_ms <= end_ms for late_ms in self.late_ends)
+
+    def forget(self, name: str) -> None:
+        del self.deadlines[name]
+        self.closed.pop(name, None)
+        for names in self.by_run.values():
+            if name in names:
+                names.remove(name)
+
+
+def oracle(samples: list[Sample]) -> list[int]:
+    """Return the count of late slots at each pane end, found the slow way."""
+    judge, found = Oracle(), list[int]()
+    for end_ms in range(START_MS + PANE_MS, LAST_END_MS + 1, PANE_MS):
+        for sample in samples:
+            if pane_end(sample.occurred_us // 1000, PANE_MS) == end_ms:
+                judge.hear(sample)
+        found.append(judge.count(end_ms))
+    return found
+
+
+@given(samples=histories())
+def test_late_slots_are_those_that_a_look_at_everything_finds(samples: list[Sample]) -> None:
+    assert counts(samples) == oracle(samples)
+
+
+@given(samples=histories())
+def test_reading_only_where_something_may_change_misses_nothing(samples: list[Sample]) -> None:
+    assert counts(samples, lazy=True) == counts(samples)
+
+
+@given(samples=histories(), stored_after=st.frozensets(st.integers(0, 250), max_size=10))
+def test_a_window_stored_and_restored_midway_is_the_same(samples: list[Sample], stored_after: frozenset[int]) -> None:
+    assert counts(samples, stored_after=stored_after) == counts(samples)
+    assert counts(samples, stored_after=stored_after, lazy=True) == counts(samples)
