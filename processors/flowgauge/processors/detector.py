@@ -70,7 +70,10 @@ class Outcome:
 
 
 class Detector:
-    """The state of one samples partition. `rulesets` must know each version before its samples come."""
+    """The state of one samples partition. `rulesets` must know each version before its samples come.
+
+    `stores=False` leaves keys and waiting samples out of `Outcome.state`: a replay never begins again from it.
+    """
 
     def __init__(
         self,
@@ -79,8 +82,10 @@ class Detector:
         sources: int,
         rulesets: Mapping[int, RuleSet],
         state: Mapping[str, bytes] | None = None,
+        stores: bool = True,
     ) -> None:
         self._rulesets = rulesets
+        self._stores = stores
         self._position = _position(log_id, sources, read_position(state or {}))
         self._views: dict[int, RuleView] = {}
         self._active = self._view(self._position.active_version)
@@ -401,8 +406,16 @@ class Detector:
 
     def _finish_step(self, clock_ms: int) -> Outcome:
         out, self._out = self._out, Outcome()
-        self._write_chunks(out, clock_ms)
         self._told.write(out.state, clock_ms)
+        if self._stores:
+            self._write_chunks(out, clock_ms)
+            self._write_keys(out)
+            out.state[POSITION] = encode(self._position)
+        self._new_waiting.clear()
+        self._dirty.clear()
+        return out
+
+    def _write_keys(self, out: Outcome) -> None:
         for place in self._dirty:
             state = self._keys.get(place)
             stored = self._parts.pop(place, 0)
@@ -414,9 +427,6 @@ class Detector:
                 name = state.stored_name = state.stored_name or key_name(*place)
                 written, self._parts[place] = parts_of(name, state.record(), stored)
                 out.state.update(written)
-        self._dirty.clear()
-        out.state[POSITION] = encode(self._position)
-        return out
 
     def _write_chunks(self, out: Outcome, clock_ms: int) -> None:
         for number, final_ms in list(self._chunks.items()):
@@ -424,7 +434,6 @@ class Detector:
                 del self._chunks[number]
                 out.state[chunk_name(number)] = None
         waiting = [item for item in self._new_waiting if item[0] > clock_ms or item[1][1] in self._aside]
-        self._new_waiting.clear()
         for chunk in chunks_of(waiting):
             number = self._position.next_chunk
             self._position.next_chunk += 1

@@ -6,9 +6,10 @@ clock     of every partition in the file; one whose lines are over no longer hol
           at the end it is the last append, or `until_ms`
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
@@ -25,6 +26,7 @@ LINES_PER_STEP = 256  # few enough that transitions come in about the order of t
 PARTITIONS_MAX = 1_024
 DEFAULT_TENANT = b'{"tenant":"default",'
 LOG_ID = "replay"
+EVENT = RecordKind.EVENT
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -63,6 +65,11 @@ class _Source:
     next_offset: int = 0
     records: list[Record] = field(default_factory=list[Record])
 
+    def take(self, append_ms: int, value: bytes) -> None:
+        """Append an event to this partition."""
+        self.records.append(Record(self.next_offset, append_ms, EVENT, "", value))
+        self.next_offset += 1
+
 
 class Replay:
     """One replay of `read_lines()`, which is called twice: the first pass finds the partitions."""
@@ -80,7 +87,8 @@ class Replay:
         self._report = report
         self._rulesets = {1: RuleSet(ruleset.rules, 1)}
         self._sources = self._find_sources()
-        self._detector = Detector(log_id=LOG_ID, sources=max(self._sources, default=0) + 1, rulesets=self._rulesets)
+        sources = max(self._sources, default=0) + 1
+        self._detector = Detector(log_id=LOG_ID, sources=sources, rulesets=self._rulesets, stores=False)
         self._append_ms = 0
         self.counts = ReplayCounts()
 
@@ -89,10 +97,12 @@ class Replay:
         for source in range(max(self._sources, default=0) + 1):
             if source not in self._sources:  # a partition number that the file leaves out
                 yield from self._tell(self._detector.finish(source))
+        lines = enumerate(self._read_lines(), 1)
         number = 0
-        for number, line in enumerate(self._read_lines(), 1):
-            self._take_line(number, line)
-            if number % LINES_PER_STEP == 0:
+        while taken := list(islice(lines, LINES_PER_STEP)):
+            self._take_lines(taken)
+            number = taken[-1][0]
+            if len(taken) == LINES_PER_STEP:
                 yield from self._step(number)
         yield from self._step(number + 1)
         self.counts.clock_ms = self._append_ms if self._until_ms is None else self._until_ms
@@ -100,52 +110,46 @@ class Replay:
 
     def _find_sources(self) -> dict[int, _Source]:
         last_lines: dict[int, int] = {}
+        last_of_0 = 0
         for number, line in enumerate(self._read_lines(), 1):
-            partition = 0
-            if b'"_partition"' in line:
-                try:
-                    partition = _decode_line(line).partition
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    continue  # told when its turn comes
+            if b'"_partition"' not in line:
+                last_of_0 = number
+                continue
+            try:
+                partition = _decode_line(line).partition
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue  # told when its turn comes
             if 0 <= partition < PARTITIONS_MAX:
                 last_lines[partition] = number
-        return {partition: _Source(self._matcher(partition), last) for partition, last in last_lines.items()}
+        if last_of_0:
+            last_lines[0] = max(last_of_0, last_lines.get(0, 0))
+        return {partition: _Source(self._matcher(partition), last) for partition, last in sorted(last_lines.items())}
 
     def _matcher(self, source: int) -> Matcher:
         state = MatcherState(rules_version=1)
         return Matcher(log_id=LOG_ID, source=source, samples_partitions=1, rulesets=self._rulesets, state=state)
 
-    def _take_line(self, number: int, line: bytes) -> None:
-        if not line.strip():
-            return
-        self.counts.lines += 1
-        try:
-            seen = _decode_line(line)
-            append_ms = self._time_of(seen)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as error:
-            self.counts.skipped += 1
-            self._report(number, str(error))
-            return
-        if self._until_ms is not None and append_ms > self._until_ms:
-            return
-        self._append_ms = max(self._append_ms, append_ms)
-        value = line.strip()
-        if seen.tenant is None:
-            value = DEFAULT_TENANT + value[1:]
-        source = self._sources[seen.partition]
-        source.records.append(Record(source.next_offset, append_ms, RecordKind.EVENT, "", value))
-        source.next_offset += 1
-
-    def _time_of(self, seen: _Line) -> int:
-        if not 0 <= seen.partition < PARTITIONS_MAX:
-            raise BadInput(f"`_partition` {seen.partition} is not within 0 and {PARTITIONS_MAX - 1}")
-        moment = seen.append if seen.append is not None else seen.occurred
-        if isinstance(moment, int):
-            return moment
-        if moment is None or moment.tzinfo is None:
-            raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
-        moment_ms = micros(moment) // 1000
-        return moment_ms if seen.append is not None else max(self._append_ms, moment_ms)
+    def _take_lines(self, lines: Sequence[tuple[int, bytes]]) -> None:
+        until_ms = self._until_ms
+        for number, line in lines:
+            value = line.strip()
+            if not value:
+                continue
+            self.counts.lines += 1
+            try:
+                seen = _decode_line(value)
+                append_ms = _time_of(seen, self._append_ms)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as error:
+                self.counts.skipped += 1
+                self._report(number, str(error))
+                continue
+            if until_ms is not None and append_ms > until_ms:
+                continue
+            if append_ms > self._append_ms:
+                self._append_ms = append_ms
+            if seen.tenant is None:
+                value = DEFAULT_TENANT + value[1:]
+            self._sources[seen.partition].take(append_ms, value)
 
     def _step(self, number: int) -> Iterator[Transition]:
         for partition, source in self._sources.items():
@@ -164,6 +168,21 @@ class Replay:
         self.counts.skewed += outcome.counts.skewed
         self.counts.transitions += len(outcome.transitions)
         yield from outcome.transitions
+
+
+def _time_of(seen: _Line, newest_ms: int) -> int:
+    """Return the append time of a line after lines up to `newest_ms`."""
+    if not 0 <= seen.partition < PARTITIONS_MAX:
+        raise BadInput(f"`_partition` {seen.partition} is not within 0 and {PARTITIONS_MAX - 1}")
+    moment = seen.append
+    if moment is None:
+        moment = seen.occurred
+    elif isinstance(moment, int):
+        return moment
+    if moment is None or moment.tzinfo is None:
+        raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
+    moment_ms = micros(moment) // 1000
+    return moment_ms if seen.append is not None or moment_ms > newest_ms else newest_ms
 
 
 def transition_row(transition: Transition) -> dict[str, object]:
