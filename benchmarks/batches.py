@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from benchmarks.generator import made_events
 from flowgauge.schemas.ids import events_partition
 from flowgauge.transport.log import Outgoing
 from flowgauge.transport.wall_clock import now_ms
-
-from benchmarks.generator import made_events
 
 EVENTS_PER_BODY = 1_000  # of one HTTP request: half of what our own publisher sends at most
 LIVE_RUN_EVERY_MS = 12  # 10,000 events a second of event time: what is sent lies in the last seconds

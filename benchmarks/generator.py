@@ -80,7 +80,7 @@ def made_events(
     begun_ms, number = start_ms, 0
     for _ in range(count):
         while not waiting or begun_ms <= waiting[0][0].append_ms:
-            run = _new_run(draw, number, begun_ms)
+            run = _new_run(draw, begun_ms)
             for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs):
                 heapq.heappush(waiting, (planned, run))
             number += 1
@@ -89,7 +89,7 @@ def made_events(
         yield Made(planned.append_ms, run.run, _written(draw, planned, run))
 
 
-def _new_run(draw: random.Random, number: int, begun_ms: int) -> _Run:
+def _new_run(draw: random.Random, begun_ms: int) -> _Run:
     place = draw.randrange(TENANTS * FLOWS_PER_TENANT)
     tenant, flow = f"team-{place // FLOWS_PER_TENANT:02d}", f"{PATHS[place % len(PATHS)]}-{place:03d}"
     run = _uuid(draw)
@@ -108,8 +108,14 @@ def _plan(draw: random.Random, number: int, begun_ms: int, run: _Run, *, only_ru
     due_ms = begun_ms + 60_000
     started_ms = due_ms + (400_000 if draw.randrange(LATE_STARTS_EACH) == 0 else draw.randrange(500, 5_000))
     ended_ms = started_ms + draw.randrange(RUN_LASTS_MS // 2, RUN_LASTS_MS)
-    moments = [(begun_ms, "scheduled"), (due_ms, "pending"), (started_ms, "running"),
-               (started_ms + 60_000, "retrying"), (started_ms + 61_000, "running"), (ended_ms, _end(draw, run, begun_ms))]
+    moments = [
+        (begun_ms, "scheduled"),
+        (due_ms, "pending"),
+        (started_ms, "running"),
+        (started_ms + 60_000, "retrying"),
+        (started_ms + 61_000, "running"),
+        (ended_ms, _end(draw, run, begun_ms)),
+    ]
     for index, (moment_ms, state) in enumerate(moments):
         yield _at(draw, number, index, moment_ms, "flow-run", state, "")
     if only_runs:

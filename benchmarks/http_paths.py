@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx2
 import msgspec
-from flowgauge.producers.publisher import Publisher
 
 from benchmarks.batches import bodies, live_events
 from benchmarks.measure import Line, Steps, line_of
 from benchmarks.sockets import gateway_process
+from flowgauge.producers.publisher import Publisher
 
 EMIT_AT_ONCE = 10_000  # below the publisher's buffer: it is measured, not overrun
 FLUSH_MS = 60_000

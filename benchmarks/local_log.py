@@ -4,12 +4,11 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+from benchmarks.batches import outgoing
+from benchmarks.measure import Line, Steps
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.log import Committed
-
-from benchmarks.batches import outgoing
-from benchmarks.measure import Line, Steps
 
 APPEND_RECORDS = 1_000
 POLL_RECORDS = 5_000
@@ -18,7 +17,9 @@ POLL_RECORDS = 5_000
 def bench_log(events: int) -> Line:
     """Append and read, CPU of this process, its threads and SQLite included."""
     with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder:
-        return asyncio.run(_bench(Path(folder), events))
+        line = asyncio.run(_bench(Path(folder), events))
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        return line.noting(disk_bytes_per_event=size / events)
 
 
 async def _bench(folder: Path, events: int) -> Line:
@@ -30,8 +31,7 @@ async def _bench(folder: Path, events: int) -> Line:
     with steps.step("read"):
         await _read(log, events)
     await log.close()
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    return steps.line("log", events).noting(disk_bytes_per_event=size / events)
+    return steps.line("log", events)
 
 
 async def _read(log: LocalLog, events: int) -> None:

@@ -4,11 +4,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgauge.processors.replay import Replay
-
 from benchmarks.generator import made_events
 from benchmarks.measure import Line, Steps
 from benchmarks.rules import ten_rules
+from flowgauge.processors.replay import Replay
 
 
 def bench_replay(events: int) -> Line:

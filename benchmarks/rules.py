@@ -1,8 +1,7 @@
 """The rules that the benchmarks detect with: 50 as some teams would have them, and ten of them for the replay."""
 
-from flowgauge.processors.ruleset import RuleSet, parse_rules
-
 from benchmarks.generator import PATHS
+from flowgauge.processors.ruleset import RuleSet, parse_rules
 
 # Of every tenant: whoever runs the platform wrote these.
 _PLATFORM = """

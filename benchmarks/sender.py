@@ -14,7 +14,9 @@ def send(url: str, events: int) -> None:
     sys.stdin.readline()
     headers = {"Content-Type": "application/x-ndjson"}
     with httpx2.Client(base_url=url, timeout=60, headers=headers, trust_env=False) as client:
-        accepted = sum(client.post("/v1/events", content=body).raise_for_status().json()["accepted"] for body in prepared)
+        accepted = sum(
+            client.post("/v1/events", content=body).raise_for_status().json()["accepted"] for body in prepared
+        )
     if accepted != events:
         sys.exit(f"{accepted} of {events} events accepted")
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import msgspec
 import uvicorn
-from flowgauge.producers.gateway import gateway_routes
-from flowgauge.producers.tokens import TokenTable
-from flowgauge.schemas.topics import DLQ, EVENTS
-from flowgauge.transport.health import Health
-from flowgauge.transport.local import open_local_log
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.sockets import address_of, listening
+from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.topics import DLQ, EVENTS
+from flowgauge.transport.health import Health
+from flowgauge.transport.local import open_local_log
 
 
 async def serve(folder: Path) -> None:

@@ -5,18 +5,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.batches import outgoing
+from benchmarks.measure import Line, line_of
+from benchmarks.threads import cpu_by_thread
 from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 
-from benchmarks.batches import outgoing
-from benchmarks.measure import Line, line_of
-from benchmarks.threads import cpu_by_thread
-
 APPEND_RECORDS = 5_000
-TOPICS = dict.fromkeys((EVENTS, TRANSITIONS, DELIVERIES, DLQ), 1)
+TOPICS: dict[str, int] = dict.fromkeys((EVENTS, TRANSITIONS, DELIVERIES, DLQ), 1)
 THREADS = {
     "MainThread": "read, check, rows",
     "flowgauge-log": "log",
@@ -52,6 +51,6 @@ async def _store_all(log: LocalLog, store: ClickHouseStore, events: int) -> None
     stop, health = asyncio.Event(), Health()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_sink(log, store, stop=stop, health=health))
-        while health.stored < events:
+        while health.stored < events:  # noqa: ASYNC110  # health is plain numbers, nothing to wait on
             await asyncio.sleep(0.02)
         stop.set()

@@ -13,6 +13,12 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
+
+from benchmarks.measure import Line, line_of
+from benchmarks.rules import fifty_rules
+from benchmarks.sockets import address_of, listening
+from benchmarks.threads import cpu_by_thread
 from flowgauge.processors.detector_app import run_detector
 from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.ruletopic import publish_rules
@@ -29,14 +35,8 @@ from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.wall_clock import now_ms
-from starlette.applications import Starlette
 
-from benchmarks.measure import Line, line_of
-from benchmarks.rules import fifty_rules
-from benchmarks.sockets import address_of, listening
-from benchmarks.threads import cpu_by_thread
-
-TOPICS = dict.fromkeys((EVENTS, SAMPLES, TRANSITIONS, DELIVERIES, DLQ, RULES, CONTROLS), 1)
+TOPICS: dict[str, int] = dict.fromkeys((EVENTS, SAMPLES, TRANSITIONS, DELIVERIES, DLQ, RULES, CONTROLS), 1)
 THREADS = {
     "MainThread": "event loop: HTTP, canonical, match, detect, rows",
     "flowgauge-log": "log",

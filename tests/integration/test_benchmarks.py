@@ -1,0 +1,35 @@
+"""The benchmarks run and say what they promise to say. What they measure is for people to judge."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+KEYS = {"name", "events", "cpu_seconds", "per_cpu_second", "us_per_event", "steps"}
+NUMBERS = ("events", "cpu_seconds", "per_cpu_second", "us_per_event")
+
+
+def test_each_path_prints_one_json_line_with_its_numbers() -> None:
+    names = ["matcher", "detector", "replay"]
+
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--events", "6000", *names]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [line["name"] for line in lines] == names
+    assert all(line.keys() >= KEYS and all(line[key] > 0 for key in NUMBERS) for line in lines)
+    assert all(isinstance(step, float) for line in lines for step in line["steps"].values())
+
+
+def test_an_unknown_path_is_told_with_those_there_are() -> None:
+    command = [sys.executable, "-m", "benchmarks", "nothing"]
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.returncode == 2
+    assert "unknown: nothing" in run.stderr
