@@ -113,7 +113,8 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
     if words:
         sql = sql.replace("-- words", _WORDS_CONDITION)
     found = await store.query(sql, _parameters(sql, query, words))
-    return Table(list(METRICS[name].columns), found.rows)
+    rows = await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
+    return Table(list(METRICS[name].columns), rows)
 
 
 @cache
@@ -134,6 +135,16 @@ def levels_from(level: str) -> list[str]:
     if level not in _LEVELS:
         return [level] if level else []
     return [name for name, rank in _LEVELS.items() if rank >= _LEVELS[level]]
+
+
+async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Name the flow of the log lines that do not know it, by their runs."""
+    runs = sorted({str(run) for _, _, flow, run, *_ in lines if run and not flow})
+    if not runs:
+        return lines
+    known = await store.query(question("run_flows"), {"tenant": tenant, "runs": runs})
+    flows = {run: flow for run, flow in known.rows}
+    return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
 
 
 def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, object]:

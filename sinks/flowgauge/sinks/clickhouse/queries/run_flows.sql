@@ -1,0 +1,5 @@
+SELECT run, max(runs.flow) AS flow_name
+FROM flowgauge.runs AS runs
+WHERE tenant = {tenant:String} AND run IN {runs:Array(String)}
+GROUP BY run
+LIMIT 10000
