@@ -138,7 +138,7 @@ def test_a_taken_port_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path: Path) -> None:
-    data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr]  # a list
+    data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr, arg-type]  # a list of text
 
     found = run("up", "--data", data, "--port", "0", cwd=tmp_path)
 

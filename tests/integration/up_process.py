@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def run(
 
 
 @contextlib.contextmanager
-def running_up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+def running_up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Generator[Up]:
     """Run `flowgauge up` on a free port until the block ends; its log lines are in up.err beside the data folder."""
     with (data.parent / "up.err").open("a") as errors:
         process = subprocess.Popen(

@@ -18,6 +18,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +49,7 @@ from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Log
+from flowgauge.transport.patience import patiently
 from flowgauge.transport.wall_clock import now_ms
 
 SHUTDOWN_MS = 15_000  # an insert into ClickHouse takes up to some seconds on a slow disk
@@ -192,9 +194,9 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Ca
             server.should_exit = True
             intake_stop.set()
             deadline = asyncio.get_running_loop().time() + ending.shutdown_ms / 1000
-            await _ended(intake, deadline)
+            await wait_for_end(intake, deadline)
             drain.set()
-            await _ended(parts, deadline)
+            await wait_for_end(parts, deadline)
     except BaseExceptionGroup as failures:
         raise first_of(failures) from failures
     finally:
@@ -235,13 +237,16 @@ def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine
         ),
     )
     yield "rules", opened.rules.watch(log, stop)
-    yield "retention", _trim(log, settings.retention_ms, stop)
+    yield "retention", _trim(opened, stop)
 
 
-async def _trim(log: Log, retention_ms: int, stop: asyncio.Event) -> None:
+async def _trim(opened: Opened, stop: asyncio.Event) -> None:
+    def trim(topic: str) -> Coroutine[None, None, int]:
+        return opened.log.trim(topic, before_ms=now_ms() - opened.settings.retention_ms)
+
     while not stop.is_set():
         for topic in TRIMMED:
-            trimmed = await log.trim(topic, before_ms=now_ms() - retention_ms)
+            trimmed = await patiently(partial(trim, topic), part="retention", health=opened.health, stop=stop)
             if trimmed:
                 log_lines.info("log trimmed", topic=topic, records=trimmed)
         with contextlib.suppress(TimeoutError):
@@ -257,7 +262,7 @@ async def _say_when_loaded(health: Health, loaded_ms: int, stop: asyncio.Event) 
         await asyncio.sleep(LOADED_POLL_S)
 
 
-async def _ended(tasks: list[asyncio.Task[None]], deadline_s: float) -> None:
+async def wait_for_end(tasks: list[asyncio.Task[None]], deadline_s: float) -> None:
     """Wait for tasks; raise ShutdownOverdue at the deadline. A failure of theirs is the group's to tell."""
     timeout_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
     _, pending = await asyncio.wait(tasks, timeout=timeout_s)

@@ -21,9 +21,9 @@ from flowgauge.console.cli.options import existing_file
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="A folder of rule and channel files, watched.",
 )
-@click.option("--partitions", type=click.IntRange(1, 64), help="Of the events, when the log is created.  [default: 1]")
+@click.option("--partitions", type=click.IntRange(1, 256), help="Of the events, when the log is created.  [default: 1]")
 @click.option(
-    "--samples-partitions", type=click.IntRange(1, 64), help="Of the samples, when the log is created.  [default: 1]"
+    "--samples-partitions", type=click.IntRange(1, 256), help="Of the samples, when the log is created.  [default: 1]"
 )
 @click.option("--load", type=existing_file, help="History for an empty log: event lines, or a Prefect capture.")
 @click.option("--shift-to-now", is_flag=True, help="Move the history's times so that it ends now.")

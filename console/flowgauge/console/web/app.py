@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from flowgauge.console.metrics import health_registry
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api import UNAUTHORIZED, ApplyRules, api_routes
 from flowgauge.console.web.guard import Guard
@@ -23,7 +24,8 @@ def web_app(
     async def measurements(request: Request) -> Response:
         if answers.tenant_of(request) is None:
             return PlainTextResponse("a token is needed\n", status_code=401, headers=UNAUTHORIZED)
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        text = generate_latest() + generate_latest(health_registry(answers.health, answers.now_ms))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[

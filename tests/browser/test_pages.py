@@ -1,0 +1,158 @@
+"""Both pages in real Chromium: policy, accessibility, colour schemes, a narrow screen, and what people do there."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, FloatRect, Page
+from tests.integration.up_process import Up
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(180)]
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+CLIP: dict[str, FloatRect] = {  # what a reader of the documentation needs to see of each page
+    "overview": {"x": 0, "y": 0, "width": 1200, "height": 820},
+    "incident": {"x": 0, "y": 0, "width": 1200, "height": 980},
+}
+Scheme = Literal["light", "dark"]
+WIDE = (1200, 900)
+NARROW = (390, 844)
+# Chromium tells the page of everything the policy stops; a test asks for the list at the end.
+WATCH = (
+    "window.stopped = [];"
+    "document.addEventListener('securitypolicyviolation', event => window.stopped.push(event.violatedDirective));"
+)
+
+
+class Visit:
+    """One page as one reader sees it, with everything that went wrong on it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+
+    async def all_faults(self) -> list[str]:
+        return self.faults + cast("list[str]", await self.page.evaluate("window.stopped"))
+
+
+async def visit(
+    browser: Browser, url: str, *, scheme: Scheme = "light", size: tuple[int, int] = WIDE, has_script: bool = True
+) -> Visit:
+    context = await browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        timezone_id="UTC",
+        locale="en-GB",
+        java_script_enabled=has_script,
+    )
+    page = await context.new_page()
+    await page.add_init_script(WATCH)
+    found = Visit(page)
+    await page.goto(url, wait_until="networkidle")
+    return found
+
+
+def incident_of(up: Up, rule: str) -> str:
+    rows = up.rows("/v1/incidents", limit="100")
+    incident: str = [row for row in rows if row["rule"] == rule][-1]["incident_id"]
+    return incident
+
+
+@pytest.fixture
+def addresses(up: Up) -> dict[str, str]:
+    return {"overview": up.url, "incident": f"{up.url}/incidents/{incident_of(up, 'flow failing')}"}
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["overview", "incident"])
+async def test_a_page_breaks_no_policy_and_no_rule_of_accessibility(
+    browser: Browser, addresses: dict[str, str], *, name: str, scheme: Scheme, size: tuple[int, int]
+) -> None:
+    seen = await visit(browser, addresses[name], scheme=scheme, size=size)
+
+    found = await cast("Any", Axe()).run(seen.page)
+
+    violations = cast("list[dict[str, Any]]", found.response["violations"])
+    assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+    assert await seen.all_faults() == []
+
+
+@pytest.mark.parametrize("name", ["overview", "incident"])
+async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, addresses: dict[str, str], name: str) -> None:
+    seen = await visit(browser, addresses[name], size=NARROW)
+
+    width = await seen.page.evaluate("document.documentElement.scrollWidth")
+
+    assert width == NARROW[0]
+
+
+async def test_an_open_incident_leads_to_its_reasons(browser: Browser, up: Up) -> None:
+    seen = await visit(browser, up.url)
+
+    await seen.page.get_by_role("link", name="orders-sync").first.click()
+
+    await seen.page.get_by_role("heading", name="Why").wait_for()
+    text = await seen.page.inner_text("main")
+    assert "Failure rate above threshold" in text
+    assert "orders-db refused" in text
+    assert "demo-receiver" in text
+    assert "Delivered" in text
+    assert await seen.page.locator("svg.meter").get_attribute("aria-label") == "60% against a threshold of 50%"
+
+
+async def test_both_pages_say_everything_without_script(browser: Browser, addresses: dict[str, str]) -> None:
+    overview = await visit(browser, addresses["overview"], has_script=False)
+    incident = await visit(browser, addresses["incident"], has_script=False)
+
+    await overview.page.get_by_text("The same as a table").click()
+
+    assert await overview.page.get_by_role("columnheader", name="23", exact=True).count() == 1
+    assert "UTC" in await overview.page.inner_text("section.banner")
+    assert "ERROR connection to orders-db refused" in await incident.page.inner_text("main")
+
+
+async def test_the_overview_stays_current_and_leaves_a_reader_who_is_in_it_alone(browser: Browser, up: Up) -> None:
+    seen = await visit(browser, up.url)
+    mark = "document.querySelector('main section').dataset.seen = 'yes'"
+    await seen.page.evaluate(mark)
+
+    await seen.page.wait_for_selector("main section:not([data-seen])")
+
+    await seen.page.evaluate(mark)
+    await seen.page.locator("summary").focus()
+    async with seen.page.expect_event("console", lambda message: message.text == "waited", timeout=30_000):
+        await seen.page.evaluate("setTimeout(() => console.log('waited'), 6000)")
+    assert await seen.page.locator("main section[data-seen]").count() == 1
+
+
+async def test_times_are_shown_in_the_readers_zone_and_keep_the_exact_one(browser: Browser, up: Up) -> None:
+    context = await browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB")
+    page = await context.new_page()
+    await page.goto(up.url, wait_until="networkidle")
+
+    time = page.locator("main table time").first
+    exact = await time.get_attribute("datetime")
+
+    assert exact is not None
+    hour = (int(exact[11:13]) + 9) % 24
+    assert f", {hour:02}:{exact[14:16]}" in await time.inner_text()
+    assert await time.get_attribute("title") == exact
+
+
+@pytest.mark.parametrize("name", ["overview", "incident"])
+async def test_the_pictures_of_the_pages_are_made_from_the_pages(
+    browser: Browser, addresses: dict[str, str], name: str
+) -> None:
+    """With FLOWGAUGE_UPDATE_IMAGES=1 they are written again; the documentation shows what there is."""
+    if os.environ.get("FLOWGAUGE_UPDATE_IMAGES") == "1":
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        seen = await visit(browser, addresses[name])
+        await seen.page.screenshot(path=IMAGES / f"{name}.png", clip=CLIP[name], full_page=True)
+
+    assert (IMAGES / f"{name}.png").read_bytes().startswith(b"\x89PNG")

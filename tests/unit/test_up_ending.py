@@ -1,0 +1,43 @@
+"""The end of `up`: in order, within its time, and loudly when a part hangs."""
+
+import asyncio
+
+import pytest
+
+from flowgauge.console.up import ShutdownOverdue, egress_policy, first_of, wait_for_end
+from flowgauge.schemas.errors import InvalidSettings, OffsetGap
+from flowgauge.schemas.settings import EgressSettings, Settings
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_parts_that_end_in_time_end_quietly() -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(asyncio.sleep(0), name="matcher")]
+
+        await wait_for_end(tasks, asyncio.get_running_loop().time() + 10)
+
+
+async def test_a_part_that_hangs_is_named_when_the_time_is_over() -> None:
+    tasks = [asyncio.ensure_future(hang()), asyncio.ensure_future(hang())]
+    tasks[0].set_name("sink")
+    tasks[1].set_name("notifier")
+
+    with pytest.raises(ShutdownOverdue, match="did not end in time: notifier, sink; nothing is lost"):
+        await wait_for_end(tasks, asyncio.get_running_loop().time())
+    for task in tasks:
+        task.cancel()
+
+
+def test_of_several_failures_the_one_that_says_most_is_told() -> None:
+    gap = OffsetGap("samples are missing")
+    group = BaseExceptionGroup("parts", [RuntimeError("x"), BaseExceptionGroup("sink", [gap])])
+
+    assert first_of(group) is gap
+
+
+def test_an_egress_entry_that_cannot_be_read_is_a_setting_to_mend() -> None:
+    with pytest.raises(InvalidSettings, match=r"egress\.allow"):
+        egress_policy(Settings(egress=EgressSettings(allow=("10.0.0.0/99",))))
