@@ -143,7 +143,7 @@ async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[obj
     if not runs:
         return lines
     known = await store.query(question("run_flows"), {"tenant": tenant, "runs": runs})
-    flows = {run: flow for run, flow in known.rows}
+    flows = dict(zip(known.column("run"), known.column("flow_name"), strict=True)) if known.rows else {}
     return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
 
 
