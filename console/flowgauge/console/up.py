@@ -234,6 +234,7 @@ def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine
             stop=stop,
             health=health,
             max_alert_age_ms=settings.max_alert_age_ms,
+            public_url=settings.public_url or address_of(opened.listening),
         ),
     )
     yield "rules", opened.rules.watch(log, stop)

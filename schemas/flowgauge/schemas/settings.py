@@ -91,6 +91,7 @@ class Settings(_Part):
     rules: Path | None = Field(default=None, strict=False)  # the watched folder of rule and channel files
     retention_days: int = Field(default=7, ge=1, le=RETENTION_DAYS_MAX)  # of the log; ClickHouse has its own
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
+    public_url: str = Field(default="", max_length=2_000)  # where people reach the console; default: where it listens
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = {}
     egress: EgressSettings = EgressSettings()
