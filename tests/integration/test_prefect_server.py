@@ -1,106 +1,67 @@
-"""A real Prefect server with the broker plugin: what its flows do arrives, whole and in flowgauge's words."""
+"""A real Prefect server with the broker plugin, and `flowgauge up`: what flows do arrives, whole, and is alerted on."""
 
-import gzip
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import httpx2
 import pytest
+from tests.integration.fenced_blocks import blocks, exports
+from tests.integration.gate import Gate
+from tests.integration.up_process import Up, end, running_up, wait_for
+
+from flowgauge.console.up import partitions_of
+from flowgauge.schemas.settings import Settings
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.wall_clock import now_ms
 
 ROOT = Path(__file__).parents[2]
 VENV = ROOT / ".cache" / "prefect-venv"
 FLOWS = ROOT / "tests" / "prefect" / "flows.py"
 TOKEN = "prefect-token"
+SETTINGS = """
+[tenants.data-team]
+tokens = [{ env = "PREFECT_TEST_TOKEN" }]
+"""
+RULES = """
+rules:
+  - name: run failed
+    match: {state: failed, kind: flow-run}
+    for_each: [flow]
+    when: {event: {}}
+    severity: warning
+  - name: flow failing
+    for_each: [flow]
+    when: {failure_rate: {above: 50%, within: 1m, min_samples: 1}}
+    allowed_lateness: 1s
+    severity: critical
+"""
+
+ENDED = {("nightly-etl", "completed"), ("orders-sync", "failed"), ("stubborn-report", "completed")}
 
 START_S_MAX = 90.0
-ARRIVAL_S_MAX = 30.0
+READ_MAX = 10_000  # records; far more than three flows make
 
 Json = dict[str, Any]
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration]
 
 
-class Recorder:
-    """Stands for flowgauge: keeps the events that are posted to /v1/events with the right token."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, Json] = {}
-        self._arrived = threading.Condition()
-        self._open = threading.Event()
-        self._open.set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def events(self, is_enough: Callable[[list[Json]], bool]) -> list[Json]:
-        """Return what arrived, in order, once it is enough or the time is up."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: is_enough(list(self._events.values())), ARRIVAL_S_MAX)
-            return list(self._events.values())
-
-    def hold(self) -> None:
-        """Answer nobody until `release`."""
-        self._open.clear()
-
-    def release(self) -> None:
-        self._open.set()
-
-    @contextmanager
-    def serving(self) -> Generator["Recorder"]:
-        thread = threading.Thread(target=self._server.serve_forever)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
-
-    def _keep(self, body: bytes) -> int:
-        events = cast("list[Json]", [json.loads(line) for line in body.splitlines() if line.strip()])
-        with self._arrived:
-            self._events.update((event["id"], event) for event in events)
-            self._arrived.notify_all()
-        return len(events)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        keep, is_open = self._keep, self._open
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:  # the standard library's name
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                is_open.wait(ARRIVAL_S_MAX)
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                is_ours = self.path == "/v1/events" and self.headers.get("Authorization") == f"Bearer {TOKEN}"
-                answer = json.dumps({"accepted": keep(body) if is_ours else 0, "rejected": 0, "errors": []}).encode()
-                self.send_response(200 if is_ours else 401)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Be quiet."""
-
-        return Handler
-
-
 class PrefectServer:
-    """A Prefect server in its own environment, with the plugin pointed at a flowgauge."""
+    """A Prefect server in its own environment, set up as docs/connect-prefect.md says, pointed at a flowgauge."""
 
     def __init__(self, home: Path, flowgauge_url: str) -> None:
+        (documented,) = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
         self._home = home
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
@@ -112,8 +73,7 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_EVENTS_MESSAGING_BROKER": "flowgauge.producers.prefect.broker",
-            "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+            **exports(documented),
             "FLOWGAUGE_URL": flowgauge_url,
             "FLOWGAUGE_TOKEN": TOKEN,
         }
@@ -164,7 +124,7 @@ class PrefectServer:
 
     def write_logs(self, count: int) -> None:
         """Write logs of no run, as many requests."""
-        log = {"name": "late", "level": 20, "message": "last words", "timestamp": "2026-11-23T10:00:00Z"}
+        log = {"name": "late", "level": 20, "message": "last words", "timestamp": rfc3339(now_ms())}
         for _ in range(count):
             assert httpx2.post(f"{self.api}/logs/", json=[log]).status_code == 201
 
@@ -209,23 +169,40 @@ def prefect_environment() -> None:
 
 def states(events: Sequence[Json], kind: str, run: str) -> list[str]:
     """Return the states of a run, or of its only task, in event-time order."""
-    about = (e for e in events if e["kind"] == kind and e.get("run") == run and "state" in e)
+    about = (e for e in events if e.get("kind") == kind and e.get("run") == run and "state" in e)
     return [event["state"] for event in sorted(about, key=lambda e: cast("str", e["occurred"]))]
 
 
-@pytest.mark.timeout(180)
-def test_flows_on_a_real_prefect_server_arrive_with_states_logs_and_flow(
-    tmp_path: Path, prefect_environment: None
+@pytest.fixture
+def up(tmp_path: Path) -> Generator[Up]:
+    """`flowgauge up` with one tenant, two rules, and nothing in it."""
+    folder = tmp_path / "flowgauge"
+    (folder / "rules").mkdir(parents=True)
+    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
+    (folder / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
+    with running_up(folder / "data", "--rules", "rules", env={"PREFECT_TEST_TOKEN": TOKEN}) as running:
+        running.http.headers["authorization"] = f"Bearer {TOKEN}"
+        yield running
+
+
+@pytest.mark.timeout(240)
+def test_flows_on_a_real_prefect_server_arrive_whole_and_their_failure_is_an_incident(
+    tmp_path: Path, up: Up, prefect_environment: None
 ) -> None:
-    with Recorder().serving() as flowgauge:
-        with PrefectServer(tmp_path, flowgauge.url).serving(after_sigterm=flowgauge.release) as prefect:
+    with Gate(up.url).serving() as gate:
+        with PrefectServer(tmp_path, gate.url).serving(after_sigterm=gate.open) as prefect:
             runs = prefect.run_flows()
-            flowgauge.hold()
+            wait_for(lambda: ended_runs(up) == ENDED, "the runs")
+            assert_logs_name_their_flow(up)
+            assert_incidents_name_the_run(up, runs["orders-sync"])
+            gate.close()
             prefect.write_logs(50)
             stored = prefect.stored_ids()
         # The server has ended: what it had published, and could not send before SIGTERM, it has sent after it.
-        events = flowgauge.events(lambda events: stored <= {e["id"] for e in events} and all_ended(events, runs))
+        wait_for(lambda: len(up.rows("/v1/metrics/logs", text="last words", limit="200")) == 50, "the last logs")
+    assert end(up.process) == 0
 
+    events = asyncio.run(read_events(tmp_path / "flowgauge" / "data"))
     assert stored - {event["id"] for event in events} == set()
     assert {flow: states(events, "flow-run", run) for flow, run in runs.items()} == {
         "nightly-etl": ["pending", "running", "completed"],
@@ -237,17 +214,12 @@ def test_flows_on_a_real_prefect_server_arrive_with_states_logs_and_flow(
         "orders-sync": [],
         "stubborn-report": ["pending", "running", "retrying", "retrying", "completed"],
     }
-    told = {(e.get("flow"), e["payload"]["level"], e["payload"]["message"]) for e in events if e["kind"] == "log"}
-    assert {
-        ("nightly-etl", "INFO", "extracted 42 rows"),
-        ("orders-sync", "ERROR", "orders-db is away"),
-        ("stubborn-report", "WARNING", "it took its retries"),
-    } <= told
-    assert {e["flow"] for e in events if e["kind"] in ("flow-run", "task-run", "log") and "run" in e} == set(runs)
+    assert {e["flow"] for e in events if e.get("kind") in ("flow-run", "task-run", "log") and "run" in e} == set(runs)
+    assert {event["tenant"] for event in events} == {"data-team"}
     assert "not told to flowgauge" not in prefect.log
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_flowgauge_that_is_away_changes_nothing_for_prefect(tmp_path: Path, prefect_environment: None) -> None:
     with PrefectServer(tmp_path, f"http://127.0.0.1:{free_port()}").serving() as prefect:
         runs = prefect.run_flows()
@@ -256,8 +228,42 @@ def test_a_flowgauge_that_is_away_changes_nothing_for_prefect(tmp_path: Path, pr
         assert prefect.stored_ids() != set()
 
 
-def all_ended(events: Sequence[Json], runs: dict[str, str]) -> bool:
-    """Tell whether each run has ended, and the tasks of those that have one."""
-    ended = {(e["kind"], e.get("run")) for e in events if e.get("state") in ("completed", "failed")}
-    with_task = ("nightly-etl", "stubborn-report")
-    return {("flow-run", run) for run in runs.values()} | {("task-run", runs[flow]) for flow in with_task} <= ended
+def ended_runs(up: Up) -> set[tuple[str, str]]:
+    """Return flow and state of the runs that ClickHouse answers with."""
+    return {(row["flow"], row["state"]) for row in up.rows("/v1/metrics/runs")}
+
+
+def assert_logs_name_their_flow(up: Up) -> None:
+    expected = {
+        ("nightly-etl", "INFO", "extracted 42 rows"),
+        ("orders-sync", "ERROR", "orders-db is away"),
+        ("stubborn-report", "WARNING", "it took its retries"),
+    }
+
+    def told() -> set[tuple[str, str, str]]:
+        return {(row["flow"], row["level"], row["message"]) for row in up.rows("/v1/metrics/logs", limit="200")}
+
+    wait_for(lambda: expected <= told(), "the logs")
+
+
+def assert_incidents_name_the_run(up: Up, run: str) -> None:
+    """Find an incident of each rule about orders-sync and none of another flow; their pages name the failed run."""
+    found = wait_for(lambda: (rows := up.rows("/v1/incidents")) and len(rows) >= 2 and rows, "the incidents")
+    assert sorted((row["rule"], row["key"]["flow"]) for row in found) == [
+        ("flow failing", "orders-sync"),
+        ("run failed", "orders-sync"),
+    ]
+    for row in found:
+        page = up.http.get(f"/incidents/{row['incident_id']}")
+        assert (page.status_code, row["rule"] in page.text, run in page.text) == (200, True, True)
+        assert run in json.dumps(up.get(f"/v1/incidents/{row['incident_id']}")["runs"])
+
+
+async def read_events(data: Path) -> list[Json]:
+    """Return every event in the log of a folder that no process holds."""
+    log = await open_local_log(data, partitions=partitions_of(Settings(data=data)))
+    try:
+        records = await log.read(EVENTS, 0, 0, READ_MAX)
+    finally:
+        await log.close()
+    return [json.loads(record.value) for record in records if record.kind == RecordKind.EVENT and record.value]

@@ -1,0 +1,223 @@
+"""The documents are true: commands run, programs publish, files are valid, links lead somewhere.
+
+Every `sh` block runs in a folder of its own, with the files that it names, against one `flowgauge up`. What cannot run
+here stands in ELSEWHERE with the reason; a command that is neither known nor there fails.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import httpx2
+import pytest
+import yaml
+from tests.integration.fenced_blocks import DOCUMENTS, ROOT, Block, blocks, commands, prose
+from tests.integration.up_process import RULES, Up, end, environment, running_up, wait_for
+
+from flowgauge.console.main import flowgauge
+from flowgauge.schemas.settings import parse_settings
+from flowgauge.schemas.times import rfc3339
+from flowgauge.transport.wall_clock import now_ms
+
+ELSEWHERE = {
+    "make demo": "minutes with live workers; test_demo.py runs `flowgauge demo --once`, all that it does",
+    "make test": "is what runs this test",
+    "make bench": "measures for minutes, and only an idle machine has something to say",
+    "pip install flowgauge": "asks an index; .ci/prefect makes that light install from this checkout",
+    "prefect server start": "test_prefect_server.py starts one with this block's variables",
+}
+PROGRAMS = {"flowgauge", "curl", "export"}
+QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
+LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
+
+URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
+CAPTURE = ROOT / "tests" / "data" / "prefect-outage-extract.jsonl.gz"
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # of no receiver
+BEFORE_PYTHON = """
+from datetime import UTC, datetime
+
+slot = datetime.now(UTC)
+
+
+def extract():
+    pass
+
+
+"""
+AFTER_PYTHON = """
+assert publisher.flush(), "not sent in time"
+assert publisher.sent and not publisher.refused + publisher.dropped, (publisher.refused, publisher.dropped)
+"""
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+
+def of_language(language: str) -> list[Block]:
+    return [block for document in DOCUMENTS for block in blocks(document, language)]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Run a server that holds the recorded outage, as if it ended now, and tells nobody."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "rules").mkdir()
+    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
+    with running_up(folder / "data", "--rules", "rules", "--load", str(CAPTURE), "--shift-to-now") as running:
+        wait_for(lambda: not running.get("/v1/health")["loading"], "the history")
+        wait_for(lambda: running.rows("/v1/incidents"), "an incident")
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the files that commands name; rules.yaml is the README's own."""
+    (rules,) = blocks(ROOT / "README.md", "yaml")
+    (tmp_path / "rules").mkdir()
+    for file in (tmp_path / "rules.yaml", tmp_path / "rules" / "rules.yaml"):
+        file.write_text(rules.text, encoding="utf-8")
+    (tmp_path / "capture.jsonl.gz").write_bytes(CAPTURE.read_bytes())
+    event = {"occurred": rfc3339(now_ms()), "event": "asset.materialized", "resource": {"id": "s3://lake/orders"}}
+    lines = [json.dumps({"id": f"018f3c2e-7b1a-7c3d-8e4f-00000000000{number}", **event}) for number in range(3)]
+    (tmp_path / "events.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n", encoding="utf-8")
+    return tmp_path
+
+
+def variables(folder: Path, url: str) -> dict[str, str]:
+    return environment(
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        HOME=str(folder),
+        FLOWGAUGE_URL=url,
+        FLOWGAUGE_TOKEN="one that a server without tenants does not ask for",
+        ONCALL_SECRET=SECRET,
+    )
+
+
+@pytest.mark.parametrize("block", of_language("sh"), ids=str)
+def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -> None:
+    exported: list[str] = []
+    for command in commands(block):
+        assert command in ELSEWHERE or command.split()[0] in PROGRAMS, f"{block}: how is this tested: {command}"
+        if command in ELSEWHERE:
+            continue
+        if command.startswith("export "):
+            exported.append(command)
+        elif command.startswith("flowgauge up"):
+            answer_and_end(command, folder, variables(folder, up.url))
+        else:
+            script = [*exported, command.replace(URL_DEFAULT, up.url)]
+            said = run_in_shell(script, folder, variables(folder, up.url))
+            assert not command.endswith("/v1/events") or json.loads(said)["rejected"] == 0, said
+            assert not command.startswith(QUESTIONS) or has_rows(said), f"{command}: nothing found"
+
+
+def has_rows(answer: str) -> bool:
+    """Tell whether an answer, as JSON or as a table with two lines of header, has rows."""
+    return bool(json.loads(answer)["rows"]) if answer.startswith("{") else len(answer.splitlines()) > 2
+
+
+def run_in_shell(script: list[str], folder: Path, env: dict[str, str]) -> str:
+    """Run lines to their end; return what they print."""
+    done = subprocess.run(
+        ["sh", "-euc", "\n".join(script)], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{script[-1]}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
+    """Start a server on a free port, ask for its console, and end it as a service manager does."""
+    with (folder / "server.err").open("w") as errors:
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {command} --port 0"],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        url = re.search(r"http://\S+", process.stdout.readline())
+        assert url, (folder / "server.err").read_text()
+        status = httpx2.get(url[0], timeout=60, trust_env=False).status_code
+    finally:
+        code = end(process)
+    assert (status, code) == (200, 0), (folder / "server.err").read_text()
+
+
+@pytest.mark.parametrize("block", of_language("python"), ids=str)
+def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:
+    (folder / "block.py").write_text(BEFORE_PYTHON + block.text + AFTER_PYTHON, encoding="utf-8")
+
+    run_in_shell(["python -W error block.py"], folder, variables(folder, up.url))
+
+
+@pytest.mark.parametrize("block", of_language("yaml"), ids=str)
+def test_rules_and_channels_in_a_document_are_valid(block: Block, folder: Path) -> None:
+    assert set(yaml.safe_load(block.text)) <= {"rules", "channels"}
+    (folder / "block.yaml").write_text(block.text, encoding="utf-8")
+
+    run_in_shell(["flowgauge rules validate block.yaml"], folder, variables(folder, URL_DEFAULT))
+
+
+def test_settings_and_json_in_a_document_can_be_read() -> None:
+    for block in of_language("toml"):
+        parse_settings(block.text, str(block), {}, {})
+    for block in of_language("json"):
+        json.loads(block.text)
+
+
+def test_the_documented_message_has_the_fields_of_one_that_is_sent() -> None:
+    (documented,) = (json.loads(block.text) for block in blocks(ROOT / "docs" / "webhooks.md", "json"))
+    sent = json.loads((ROOT / "tests" / "golden" / "webhook" / "firing.json").read_text(encoding="utf-8"))
+
+    assert set(documented) == set(sent)
+    assert set(documented["data"]) == set(sent["data"])
+
+
+def test_no_block_hides_commands_from_these_tests() -> None:
+    for block in of_language(""):
+        assert not re.search(r"^\s*(\$ )?(flowgauge|curl|make|pip|prefect|export) ", block.text, re.MULTILINE), block
+    languages = {block.language for document in DOCUMENTS for block in blocks(document)}
+    assert languages <= LANGUAGES
+
+
+def test_the_documented_paths_answer(up: Up) -> None:
+    (incident, *_) = up.rows("/v1/incidents")
+    paths = {path for document in DOCUMENTS for path in re.findall(r"`GET (/[^`]+)`", prose(document))}
+
+    assert len(paths) >= 6
+    for path in sorted(paths):
+        asked = path.replace("NAME", "runs").replace("ID", incident["incident_id"]).replace("…", "orders-sync")
+        assert up.http.get(asked).status_code == 200, path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_commands_that_the_prose_names_exist(document: Path) -> None:
+    for named in re.findall(r"`flowgauge ([a-z][^`]*)`", prose(document)):
+        assert find_command(named.split()), f"flowgauge {named}"
+
+
+def find_command(words: list[str]) -> click.Command | None:
+    """Return the command that `words` name, options and arguments after it aside, or None."""
+    command: click.Command | None = flowgauge
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(command), word)
+    return command
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_and_images_lead_to_files_that_exist(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    near = [unquote(target.partition("#")[0]) for target in targets if "://" not in target and target[0] != "#"]
+
+    assert [target for target in near if not (document.parent / target).exists()] == []
