@@ -7,10 +7,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from flowgauge.processors.ruleset import RuleSet, load_rules, parse_rules, rule_files, rules_from_sources
+from flowgauge.processors.ruleset import RuleSet, load_rules, parse_rules, rules_from_sources
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.times import EPOCH
+from flowgauge.transport.yaml_files import yaml_files
 
 MISTAKES = sorted((Path(__file__).parents[1] / "golden" / "rules").glob("*.yaml"))
 UPDATES = os.environ.get("FLOWGAUGE_UPDATE_GOLDEN") == "1"
@@ -86,7 +87,7 @@ def test_folders_give_their_files_sorted_by_name(tmp_path: Path) -> None:
     for name in ("b.yml", "a.yaml", "c.txt"):
         (tmp_path / name).touch()
 
-    assert [path.name for path in rule_files([tmp_path])] == ["a.yaml", "b.yml"]
+    assert [path.name for path in yaml_files([tmp_path])] == ["a.yaml", "b.yml"]
 
 
 @pytest.mark.parametrize("text", ["", "rules:", "rules: []", "channels: []"])

@@ -12,13 +12,14 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.processors.ruleset import RuleSet, load_rules, rule_files
+from flowgauge.processors.ruleset import RuleSet, load_rules
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadInput, InvalidRules, Problem
 from flowgauge.sinks.webhooks.channels import ChannelBook, load_channels
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import patiently
+from flowgauge.transport.yaml_files import yaml_files
 
 PART = "rules"  # how the health banner names these problems
 APPLIED = "rules"  # the folder in the data folder
@@ -102,7 +103,7 @@ def replace_files(folder: Path, texts: Mapping[str, str]) -> Written:
     written = read_written([draft / name for name in texts])
     for name in texts:
         (draft / name).replace(folder / name)
-    for old in rule_files([folder]):
+    for old in yaml_files([folder]):
         if old.name not in texts:
             old.unlink()
     return written

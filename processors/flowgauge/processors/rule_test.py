@@ -24,11 +24,12 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import RuleSet, load_rules
-from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.errors import InvalidRules
 from flowgauge.schemas.rule import DurationMs, Written
 from flowgauge.schemas.times import EPOCH, format_duration, parse_duration_ms, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import AlertState, Transition
-from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
+from flowgauge.schemas.yaml_places import Document, problems_of
+from flowgauge.transport.yaml_files import read_document
 
 EVENTS_MAX = 1_000_000  # after `times`; a longer story is a file for `flowgauge replay`
 DEFAULT_START = "2026-01-01T00:00:00Z"
@@ -132,11 +133,7 @@ def check_rule_test(test: RuleTest, ruleset: RuleSet) -> RuleTestResult:
 
 
 def _read(path: Path) -> RuleTest:
-    try:
-        document = read_yaml(str(path), path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRules((Problem(str(path), 0, 0, "", str(error), "name a readable YAML file"),)) from None
-    return _validated(document)
+    return _validated(read_document(path))
 
 
 def _validated(document: Document) -> RuleTest:

@@ -21,6 +21,7 @@ from flowgauge.schemas.ids import digest
 from flowgauge.schemas.rule import RULE_FIELDS, Rule
 from flowgauge.schemas.summary import check_template
 from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
+from flowgauge.transport.yaml_files import read_documents
 
 RULES_MAX = 20_000
 _TOP_LEVEL = ("rules", "channels")
@@ -96,14 +97,7 @@ def load_rules(paths: Iterable[Path]) -> RuleSet:
 
     Raises InvalidRules with every mistake in every file.
     """
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    for path in rule_files(paths):
-        try:
-            documents.append(read_yaml(str(path), _read_text(path)))
-        except InvalidRules as error:
-            problems.extend(error.problems)
-    return _collect(documents, problems)
+    return _collect(*read_documents(paths))
 
 
 def parse_rules(file: str, text: str) -> RuleSet:
@@ -115,22 +109,6 @@ def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> Ru
     """Return the rule set that the rules topic keeps; it was checked when it was written."""
     document = Document(f"rule set {version}", {"rules": list(sources)}, {})
     return RuleSet(_collect([document], []).rules, version)
-
-
-def rule_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the YAML files that `paths` name, folders looked into."""
-    found: list[Path] = []
-    for path in paths:
-        found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
-    return found
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
 
 
 def _collect(documents: Sequence[Document], problems: list[Problem]) -> RuleSet:

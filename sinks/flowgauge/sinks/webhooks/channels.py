@@ -12,7 +12,7 @@ A tenant's channel hides a `*` channel of the same name, and no tenant reaches a
 never logged, shown or part of a message about a mistake. Secrets stand elsewhere; the shell reads them when it sends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -25,6 +25,7 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.settings import ANY_TENANT, SecretRef
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.addresses import URL_CHARS_MAX, text_fault
+from flowgauge.transport.yaml_files import read_documents
 
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
@@ -100,34 +101,12 @@ def load_channels(paths: Sequence[Path]) -> ChannelBook:
 
     Rules in the same files are passed over. Raises InvalidRules with every mistake in every file.
     """
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    for path in _files(paths):
-        try:
-            documents.append(read_yaml(str(path), _read_text(path)))
-        except InvalidRules as error:
-            problems.extend(error.problems)
-    return _collect(documents, problems)
+    return _collect(*read_documents(paths))
 
 
 def parse_channels(file: str, text: str) -> ChannelBook:
     """Return the channels in `text`, told of as `file`; raise InvalidRules with every mistake."""
     return _collect([read_yaml(file, text)], [])
-
-
-def _files(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
-    return found
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
 
 
 def _collect(documents: Sequence[Document], problems: list[Problem]) -> ChannelBook:

@@ -1,0 +1,37 @@
+"""YAML files of rules and channels: which ones a path names, and reading them all before complaining."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.yaml_places import Document, read_yaml
+
+
+def yaml_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that `paths` name; of a folder its *.yaml and *.yml files, sorted by name."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+    return found
+
+
+def read_documents(paths: Iterable[Path]) -> tuple[list[Document], list[Problem]]:
+    """Return every file that can be read, and the problems of those that cannot."""
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for path in yaml_files(paths):
+        try:
+            documents.append(read_document(path))
+        except InvalidRules as error:
+            problems.extend(error.problems)
+    return documents, problems
+
+
+def read_document(path: Path) -> Document:
+    """Return the document in the file at `path`; raise InvalidRules where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
+    return read_yaml(str(path), text)
