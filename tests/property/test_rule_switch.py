@@ -13,6 +13,8 @@ from tests.property.detection import START_MS, Happening, event_at, happenings, 
 from tests.property.switching import SwitchingLine, marker, read_in_order
 
 from flowgauge.processors.ruleset import RuleSet, parse_rules
+from flowgauge.schemas.event import encode_event
+from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.schemas.transition import Transition
 from flowgauge.transport.log import Record
@@ -123,7 +125,7 @@ def logs(draw: st.DrawFn) -> tuple[dict[int, RuleSet], list[list[Record]]]:
         records = [
             Record(0, item.append_ms, RecordKind.EVENT, "", item.value)
             for item in happened
-            if hash(item.event.run) % count == source
+            if events_partition(item.event.run or "", count) == source
         ]
         places = sorted(draw(st.lists(st.integers(0, 300_000), min_size=len(sets), max_size=len(sets))))
         last = max(sets)
@@ -191,6 +193,14 @@ def test_an_unchanged_rule_does_not_notice_a_switch(
     found = placeless(read_in_order(kept, partitions), {name})
 
     assert found == placeless(read_in_order(alone, partitions), {name})
+
+
+def story_at(*moments: tuple[int, int, str]) -> list[Record]:
+    """Return events of flow a, (occurred, append, state) in ms after the start, as records."""
+    return [
+        Record(0, START_MS + append, RecordKind.EVENT, "", encode_event(event_at(UUID(int=number + 1), at, state)))
+        for number, (at, append, state) in enumerate(moments)
+    ]
 
 
 def story(*states: tuple[int, str]) -> list[Record]:
@@ -297,3 +307,27 @@ def test_a_rule_that_comes_back_starts_anew() -> None:
 
     assert [item.to_state for item in found] == ["firing", "resolved", "firing", "resolved"]
     assert len({item.incident_id for item in found}) == 2
+
+
+def test_a_late_sample_that_stands_aside_over_a_switch_counts_once_after_a_restart() -> None:
+    sets = {1: ruleset([], 1), 2: ruleset(["late a"], 2)}
+    late, in_time = story_at((0, 10_001, "late"), (10_000, 10_002, "late"))
+    first = [marker(1, START_MS), marker(2, START_MS + 1), late, in_time]
+    partitions = [
+        [record._replace(offset=offset) for offset, record in enumerate(first)],
+        [marker(1, START_MS), marker(2, START_MS + 1)._replace(offset=1)],
+    ]
+    ends = [[Record(len(each), END_MS, RecordKind.LOADED, "", b"")] for each in partitions]
+    line = SwitchingLine(sets, partitions)
+
+    for source, records in (
+        (0, partitions[0]),
+        (1, partitions[1][:1]),
+        (1, partitions[1][1:]),
+        (0, ends[0]),
+        (1, ends[1]),
+    ):
+        line.commit(line.detector.apply(line.messages(source, records)))
+        line.crash()
+
+    assert line.transitions[0].late_samples == 1

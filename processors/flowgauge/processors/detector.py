@@ -381,7 +381,11 @@ class Detector:
         aside, self._aside = self._aside, {}
         for later in sorted(aside):  # those of sets to come stand aside again, unless their rule holds from now on
             for source, sample in aside[later]:
-                self._take_sample(sample, self._ruleset(later).rules[sample.rule], source, later)
+                rule = self._ruleset(later).rules[sample.rule]
+                if self._is_in_force(rule.uid, sample.key[0], later):
+                    self._take_sample(sample, rule, source, later)
+                else:  # it is stored already: once more, and a restored late sample would count twice
+                    self._aside.setdefault(later, []).append((source, sample))
 
     def _retire(self, place: Place, at_ms: int) -> None:
         """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
