@@ -24,6 +24,7 @@ from flowgauge.transport.log import Record
 
 LINES_PER_STEP = 256  # few enough that transitions come in about the order of their time
 PARTITIONS_MAX = 1_024
+APPEND_MS_MAX = 7_258_118_400_000  # the year 2200: what ClickHouse keeps, and what can be printed
 DEFAULT_TENANT = b'{"tenant":"default",'
 LOG_ID = "replay"
 EVENT = RecordKind.EVENT
@@ -178,6 +179,8 @@ def _time_of(seen: _Line, newest_ms: int) -> int:
     if moment is None:
         moment = seen.occurred
     elif isinstance(moment, int):
+        if not 0 <= moment <= APPEND_MS_MAX:
+            raise BadInput(f"`_append` {moment} is no time in ms since 1970")
         return moment
     if moment is None or moment.tzinfo is None:
         raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
