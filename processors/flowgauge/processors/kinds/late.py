@@ -93,12 +93,17 @@ class Late(Kind):
 
 
 class _Slot(msgspec.Struct, array_like=True, gc=False):
-    """One expected start. `judged` once its deadline has passed, or it started or closed in time."""
+    """One expected start. `judged` once its deadline has passed, or it started or closed in time.
+
+    `decided_ms` is the deadline, or where it was first seen after it. A judged slot has no `example` any more: most
+    slots of a window are judged, and each is stored whenever its key is.
+    """
 
     name: str
     run: str
     deadline_ms: int
-    example: ExampleRun
+    decided_ms: int
+    example: ExampleRun | None
     judged: bool = False
     started: bool = False
 
@@ -132,6 +137,8 @@ class LateWindow:
             if sample.outcome in {STARTED, CLOSED}:
                 slot.started = True
                 slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
+                if slot.judged:
+                    slot.example = None
         self._pass_time(end_ms)
 
     def _slot_of(self, sample: Sample) -> _Slot | None:
@@ -150,7 +157,9 @@ class LateWindow:
         if len(self._slots) >= SLOTS_MAX:
             self.overflow += 1
             return None
-        slot = _Slot(name, sample.run, self._deadline_ms(sample), example_of(sample))
+        deadline_ms = self._deadline_ms(sample)
+        decided_ms = max(deadline_ms, sample.occurred_us // 1000)
+        slot = _Slot(name, sample.run, deadline_ms, decided_ms, example_of(sample))
         self._slots[name] = slot
         if sample.run:
             self._by_run.setdefault(sample.run, []).append(slot)
@@ -169,8 +178,7 @@ class LateWindow:
         A slot first seen after its deadline is judged in the pane of that first sight. A judged slot is kept for
         one window more, because it is judged once and its run may still be heard of.
         """
-        decided_ms = max(slot.deadline_ms, slot.example.occurred_us // 1000)
-        return pane_end(decided_ms + (self._rule.within if slot.judged else 0), self._rule.pane_ms)
+        return pane_end(slot.decided_ms + (self._rule.within if slot.judged else 0), self._rule.pane_ms)
 
     def _pass_time(self, end_ms: int) -> None:
         while self._due and self._due[0][0] <= end_ms:
@@ -181,7 +189,8 @@ class LateWindow:
                 continue
             if not slot.judged:
                 slot.judged = True
-                self._late.add(due_ms, 1, counted=1, examples=[slot.example])
+                self._late.add(due_ms, 1, counted=1, examples=[slot.example] if slot.example else [])
+                slot.example = None
             heapq.heappush(self._due, (self._due_ms(slot), name))
 
     def _forget(self, slot: _Slot) -> None:
