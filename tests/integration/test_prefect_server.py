@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +52,10 @@ ENDED = {("nightly-etl", "completed"), ("orders-sync", "failed"), ("stubborn-rep
 START_S_MAX = 90.0
 READ_MAX = 10_000  # records; far more than three flows make
 
+ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
+
 Json = dict[str, Any]
+AfterSigterm = Callable[[subprocess.Popen[bytes]], None]
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration]
 
@@ -83,7 +86,7 @@ class PrefectServer:
         return (self._home / "server.log").read_text()
 
     @contextmanager
-    def serving(self, after_sigterm: Callable[[], None] = lambda: None) -> Generator["PrefectServer"]:
+    def serving(self, after_sigterm: AfterSigterm = lambda _process: None) -> Generator["PrefectServer"]:
         command = [str(VENV / "bin" / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
         with (self._home / "server.log").open("wb") as log:
             process = subprocess.Popen(
@@ -146,10 +149,10 @@ def free_port() -> int:
         return cast("int", probe.getsockname()[1])
 
 
-def stop(process: subprocess.Popen[bytes], after_sigterm: Callable[[], None]) -> None:
+def stop(process: subprocess.Popen[bytes], after_sigterm: AfterSigterm) -> None:
     """End the process group that was started, gently first."""
     process.terminate()
-    after_sigterm()
+    after_sigterm(process)
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
@@ -189,8 +192,14 @@ def up(tmp_path: Path) -> Generator[Up]:
 def test_flows_on_a_real_prefect_server_arrive_whole_and_their_failure_is_an_incident(
     tmp_path: Path, up: Up, prefect_environment: None
 ) -> None:
+    def open_late(ending: subprocess.Popen[bytes]) -> None:
+        """Let nothing through before a server that did not wait for its flush would have ended."""
+        with suppress(subprocess.TimeoutExpired):
+            ending.wait(ENDING_S)
+        gate.open()
+
     with Gate(up.url).serving() as gate:
-        with PrefectServer(tmp_path, gate.url).serving(after_sigterm=gate.open) as prefect:
+        with PrefectServer(tmp_path, gate.url).serving(after_sigterm=open_late) as prefect:
             runs = prefect.run_flows()
             wait_for(lambda: ended_runs(up) == ENDED, "the runs")
             assert_logs_name_their_flow(up)
