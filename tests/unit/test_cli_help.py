@@ -1,6 +1,8 @@
 """The help of every command, as people see it: read in review, updated with FLOWGAUGE_UPDATE_GOLDEN=1."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,9 +72,6 @@ def test_broken_rules_end_with_2_and_the_place_of_each_mistake(
 
 def test_the_command_alone_imports_no_role() -> None:
     """The light install has neither ClickHouse nor pydantic; finding a command must not need them."""
-    import subprocess
-    import sys
-
     code = (
         "import sys; import flowgauge.console.main; "
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'chdb', 'starlette', 'uvicorn')))"
