@@ -80,7 +80,7 @@ def test_examples_are_the_five_earliest_failed_runs() -> None:
     window.add(1_000, samples(4, 6))
     window.add(2_000, samples(4, 6))
 
-    assert [run.event_id for run in window.read(2_000).examples] == ["00", "00", "01", "02", "03"]
+    assert [run.event_id for run in window.read(2_000).examples] == ["00", "00", "01", "01", "02"]
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_failed_and_crashed_are_failures_and_cancelled_is_neither(state: str, ou
 def test_what_counts_as_failure_can_be_written() -> None:
     rule = FailureRate.model_validate(FIELDS | {"failures": ["cancelled"], "finished": ["cancelled", "completed"]})
 
-    assert rule.states == {"cancelled", "completed"}
+    assert rule.states == frozenset[str | None]({"cancelled", "completed"})
