@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from benchmarks.batches import without_tenant
 from benchmarks.generator import Made, made_events
 from benchmarks.measure import Line, best_of, line_of
 from benchmarks.rules import fifty_rules
@@ -55,16 +56,11 @@ def bench_check(events: int) -> Line:
 
 def bench_canonical(events: int) -> Line:
     """Make the record that the gateway makes of each event, as our own senders send them: without a tenant."""
-    made = [(item.append_ms, _without_tenant(item.value)) for item in made_events(events)]
+    made = [(item.append_ms, without_tenant(item.value)) for item in made_events(events)]
     cpu_seconds, _ = best_of(
         PASSES, lambda: [canonical(raw, tenant="acme", append_ms=append_ms)[0] for append_ms, raw in made]
     )
     return line_of("canonical", events, cpu_seconds)
-
-
-def _without_tenant(value: bytes) -> bytes:
-    before, _, rest = value.partition(b'"tenant":')
-    return before + rest.partition(b",")[2]
 
 
 def _batches(made: Iterable[Made], size: int) -> Batches:
