@@ -31,7 +31,7 @@ up: $(STAMP) ## Run flowgauge on this machine, data in ./.flowgauge
 	@$(BIN)/flowgauge up
 
 test: check ## Check and test everything this machine can
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(STAMP) ## Lock, format, lint and types
 	@$(BIN)/$(LOCK_COMMAND) --output-file $(VENV)/requirements.fresh --constraints $(LOCK) pyproject.toml

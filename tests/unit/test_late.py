@@ -170,7 +170,7 @@ def test_slots_are_bounded_and_those_past_the_bound_are_counted(monkeypatch: pyt
     window.add(START_MS + 1_000, [seen(0.5, "scheduled", scheduled=1, run=str(run)) for run in range(3)])
     window.add(START_MS + 2_000, [seen(1.5, "scheduled", scheduled=at, run=str(at)) for at in (2, 3, 4)])
 
-    assert window.overflow == 2  # the slots of 3 and 4: the three runs of slot 1 are one slot
+    assert window.take_refused() == 2  # the slots of 3 and 4: the three runs of slot 1 are one slot
 
 
 def test_slots_are_forgotten_a_window_after_they_were_judged() -> None:

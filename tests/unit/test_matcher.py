@@ -148,3 +148,10 @@ def test_the_memory_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert all(len(each) == 1 for each in found)
     assert len(index.memo) <= 3
+
+
+def test_an_older_rule_set_announced_behind_a_newer_one_is_passed_over() -> None:
+    """Two publishers at once may put their markers in another order into another partition."""
+    (both,) = matcher(EACH, state=MatcherState()).match([marker(0, 1_000, 2), marker(1, 1_001, 1)]).messages
+
+    assert [(item.start, item.end, item.rules_version) for item in both] == [(0, 1, 2), (1, 2, 2)]

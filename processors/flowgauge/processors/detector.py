@@ -58,6 +58,7 @@ class DetectorCounts:
     skewed: int = 0
     resent: int = 0
     keys_refused: int = 0
+    slots_refused: int = 0
 
 
 @dataclass(slots=True)
@@ -279,6 +280,7 @@ class Detector:
             return  # an earlier wake-up took its place, or the rule is gone
         state.wake_ms = None
         evaluated = state.evaluate(end_ms)
+        self._out.counts.slots_refused += state.window.take_refused()
         late_samples = state.late_samples(end_ms) if state.late else 0
         reading, change = evaluated or (None, None)
         if reading is not None and change is not None:

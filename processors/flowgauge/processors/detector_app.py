@@ -98,5 +98,6 @@ def _count(counts: DetectorCounts, transitions: Sequence[Transition]) -> None:
     metrics.SKEWED.inc(counts.skewed)
     metrics.RESENT.inc(counts.resent)
     metrics.KEYS_REFUSED.inc(counts.keys_refused)
+    metrics.SLOTS_REFUSED.inc(counts.slots_refused)
     for transition in transitions:
         metrics.TRANSITIONS.labels(transition.to_state).inc()

@@ -108,15 +108,22 @@ class Matcher:
         messages: list[list[SampleMessage]] = [[] for _ in range(self._partitions)]
         start = 0
         for place, record in enumerate(records):
-            if record.kind == RecordKind.RULES and record.value is not None:
+            version = self._announced_by(record)
+            if version is not None:
                 self._match_range(records[start:place], messages, counts, 0)
-                start = place
-                self._use(decode_rules_marker(record.value).version)
+                self._use(version)
                 switched_ms = self._clock.see_record(record.append_ms)
                 self._match_range(records[place : place + 1], messages, counts, switched_ms)
                 start = place + 1
         self._match_range(records[start:], messages, counts, 0)
         return Matched(messages, counts)
+
+    def _announced_by(self, record: Record) -> int | None:
+        """Return the newer rule set that a marker announces; two publishers may have put an older one behind it."""
+        if record.kind != RecordKind.RULES or record.value is None:
+            return None
+        version = decode_rules_marker(record.value).version
+        return version if version > self._version else None
 
     def _use(self, version: int) -> None:
         self._version = version

@@ -85,6 +85,10 @@ class EventWindow:
         """Return when the oldest pane leaves."""
         return self._panes.next_expiry_ms()
 
+    def take_refused(self) -> int:
+        """Refuse none: panes are bounded by themselves."""
+        return 0
+
     def dump(self) -> Any:
         """Return the panes."""
         return self._panes.dump()

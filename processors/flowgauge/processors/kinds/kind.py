@@ -29,6 +29,10 @@ class Window(Protocol):
         """Return the next pane end at which the reading may differ without new samples."""
         ...
 
+    def take_refused(self) -> int:
+        """Return how many samples were dropped at a bound since this was asked last."""
+        ...
+
     def dump(self) -> Any:
         """Return what `Kind.load_window` needs, in types that msgpack has."""
         ...

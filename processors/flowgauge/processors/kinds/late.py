@@ -30,7 +30,7 @@ from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
 SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
-SLOTS_MAX = 20_000  # open or judged slots of one key; past it new slots are not watched and counted as overflow
+SLOTS_MAX = 20_000  # open or judged slots of one key; past it new slots are not watched, and counted
 
 SCHEDULED = "scheduled"
 LATE = "late"
@@ -114,7 +114,7 @@ class LateWindow:
     `_due` is a heap of (pane end, slot name): when an open slot is judged, and when a judged one is forgotten.
     """
 
-    __slots__ = ("_by_run", "_due", "_late", "_rule", "_slots", "overflow")
+    __slots__ = ("_by_run", "_due", "_late", "_refused", "_rule", "_slots")
 
     def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
         self._rule = rule
@@ -126,7 +126,7 @@ class LateWindow:
         self._due = [(self._due_ms(slot), slot.name) for slot in slots.values()]
         heapq.heapify(self._due)
         self._late = late
-        self.overflow = 0
+        self._refused = 0
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
@@ -155,7 +155,7 @@ class LateWindow:
 
     def _open(self, name: str, sample: Sample) -> _Slot | None:
         if len(self._slots) >= SLOTS_MAX:
-            self.overflow += 1
+            self._refused += 1
             return None
         deadline_ms = self._deadline_ms(sample)
         decided_ms = max(deadline_ms, sample.occurred_us // 1000)
@@ -221,6 +221,11 @@ class LateWindow:
         expiry_ms = self._late.next_expiry_ms()
         due_ms = self._due[0][0] if self._due else None
         return min((ms for ms in (expiry_ms, due_ms) if ms is not None), default=None)
+
+    def take_refused(self) -> int:
+        """Return how many sightings found no room for their slot since this was asked last."""
+        refused, self._refused = self._refused, 0
+        return refused
 
     def dump(self) -> Any:
         """Return slots and panes."""
