@@ -42,7 +42,7 @@ def test_a_window_stored_and_restored_reads_the_same() -> None:
     restored = rule.load_window(msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump())))
 
     assert restored.read(1_000) == window.read(1_000)
-    assert len(restored.read(1_000).examples) == 5
+    assert len(restored.examples()) == 5
 
 
 @pytest.mark.parametrize("fields", [{"times": 3}, {"within": "10s"}])

@@ -80,7 +80,7 @@ def test_examples_are_the_five_earliest_failed_runs() -> None:
     window.add(1_000, samples(4, 6))
     window.add(2_000, samples(4, 6))
 
-    assert [run.event_id for run in window.read(2_000).examples] == ["00", "00", "01", "01", "02"]
+    assert [run.event_id for run in window.examples()] == ["00", "00", "01", "01", "02"]
 
 
 @pytest.mark.parametrize(

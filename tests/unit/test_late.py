@@ -9,7 +9,7 @@ from tests.property.detection import START_MS
 from flowgauge.processors.kinds import Late, Window
 from flowgauge.processors.kinds import late as late_kind
 from flowgauge.processors.panes import pane_end
-from flowgauge.processors.reading import Verdict
+from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import EPOCH
@@ -145,14 +145,18 @@ def test_an_uptick_fires_at_the_fifth_late_run_and_not_before() -> None:
     samples = [seen(at, "scheduled", scheduled=at, run=str(at)) for at in (0, 20, 40, 60, 80)]
     window.add(START_MS + 82_500, samples)
 
-    readings = {at: window.read(START_MS + int(at * 1000)) for at in (95, 112.5, 332.5)}
+    readings: dict[float, Reading] = {}
+    runs: dict[float, list[str]] = {}
+    for at in (95, 112.5, 332.5):
+        readings[at] = window.read(START_MS + int(at * 1000))
+        runs[at] = [example.run for example in window.examples()]
 
     assert [(each.verdict, each.samples) for each in readings.values()] == [
         (Verdict.CLEAR, 4),
         (Verdict.BREACH, 5),
         (Verdict.CLEAR, 4),
     ]
-    assert [run.run for run in readings[112.5].examples] == ["0", "20", "40", "60", "80"]
+    assert runs[112.5] == ["0", "20", "40", "60", "80"]
     assert readings[112.5].threshold == 5
 
 

@@ -21,18 +21,15 @@ from flowgauge.processors.detector_state import (
     POSITION,
     PositionRecord,
     SourcePosition,
-    chunk_name,
-    chunks_of,
     encode,
     ids_name,
-    key_name,
-    parts_of,
     read_chunks,
     read_ids,
     read_keys,
     read_position,
 )
 from flowgauge.processors.key_state import Key, KeyState, restored
+from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.rule_view import RuleView
@@ -45,8 +42,6 @@ from flowgauge.schemas.transition import ExampleRun, Transition
 
 AHEAD_MAX_MS = 10_000  # an event further ahead of its append time is skewed: counted, not admitted
 KEYS_MAX = 1_000_000  # keys of one samples partition; past it samples of new keys are counted as dropped
-
-Place = tuple[str, Key]  # (rule uid, key)
 
 
 @dataclass(slots=True)
@@ -86,19 +81,15 @@ class Detector:
         stores: bool = True,
     ) -> None:
         self._rulesets = rulesets
-        self._stores = stores
         self._position = _position(log_id, sources, read_position(state or {}))
         self._views: dict[int, RuleView] = {}
         self._active = self._view(self._position.active_version)
         self._finished: set[int] = set()
         self._keys: dict[Place, KeyState] = {}
-        self._parts: dict[Place, int] = {}
+        self._store = KeyStore() if stores else None
         self._heap: list[tuple[int, int, str, Key, str]] = []
-        self._chunks: dict[int, int] = {}  # number → clock at which its samples have been applied
         self._aside: dict[int, list[tuple[int, Sample]]] = {}  # rules version → (source, sample), until in force
         self._told = ToldIds(read_ids(state or {}))
-        self._dirty: set[Place] = set()
-        self._new_waiting: list[tuple[int, tuple[int, int, Sample]]] = []
         self._out = Outcome()
         if state:
             self._restore(state)
@@ -193,25 +184,27 @@ class Detector:
     def _take_sample(self, sample: Sample, rule: CompiledRule, source: int, version: int) -> None:
         if version != self._active.version and not self._is_in_force(rule.uid, sample.key[0], version):
             self._aside.setdefault(version, []).append((source, sample))
-            self._new_waiting.append((sample.append_ms, (source, version, sample)))
+            if self._store is not None:
+                self._store.keep(sample.append_ms, source, version, sample)
             return
         counts = self._out.counts
         counts.samples += 1
-        if not rule.kind.window_ms:
+        if not rule.window_ms:
             self._tell_at_once(sample, rule, version)
             return
         late_by_ms = sample.append_ms - sample.occurred_us // 1000
         if late_by_ms < -AHEAD_MAX_MS:
             counts.skewed += 1
             return
-        state = self._key_state(rule, sample.key)
+        state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
         if state is None:
             counts.keys_refused += 1
-        elif late_by_ms > rule.rule.allowed_lateness:
+        elif late_by_ms > rule.lateness_ms:
             self._count_late(state, sample)
         else:
             end_ms = state.wait(sample, source)
-            self._new_waiting.append((end_ms + rule.rule.allowed_lateness, (source, version, sample)))
+            if self._store is not None:
+                self._store.keep(end_ms + rule.lateness_ms, source, version, sample)
             if state.wake_ms is None or end_ms < state.wake_ms:
                 self._wake_at(state, end_ms)
 
@@ -233,19 +226,16 @@ class Detector:
     def _count_late(self, state: KeyState, sample: Sample) -> None:
         self._out.counts.late += 1
         state.count_late(sample.append_ms)
-        self._dirty.add((state.rule.uid, sample.key))
+        self._write_now((state.rule.uid, sample.key))
         if state.wake_ms is None:
             self._wake(state)
 
-    def _key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
-        place = (rule.uid, key)
-        state = self._keys.get(place)
-        if state is None:
-            if len(self._keys) >= KEYS_MAX:
-                return None
-            # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
-            rule = self._active.by_uid.get(rule.uid, rule)
-            state = self._keys[place] = KeyState(rule, key, rule.kind.new_window())
+    def _new_key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
+        if len(self._keys) >= KEYS_MAX:
+            return None
+        # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
+        rule = self._active.by_uid.get(rule.uid, rule)
+        state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window())
         return state
 
     # ── immediate events ──
@@ -256,8 +246,9 @@ class Detector:
         at_ms = sample.occurred_us // 1000
         change = Change("inactive", "firing", 0, at_ms, "")
         example = ExampleRun(sample.occurred_us, sample.event_id, sample.run, sample.flow)
-        reading = Reading(Verdict.BREACH, "the event happened", samples=1, examples=[example])
-        self._emit(rule, (*sample.key, sample.event_id), change, at_ms=at_ms, reading=reading, version=version)
+        reading = Reading(Verdict.BREACH, "the event happened", samples=1)
+        key = (*sample.key, sample.event_id)
+        self._emit(rule, key, change, at_ms=at_ms, reading=reading, version=version, examples=[example])
 
     # ── evaluating ──
 
@@ -273,27 +264,35 @@ class Detector:
                 return self._finish_step(clock_ms)
 
     def _evaluate_next(self) -> None:
-        _, end_ms, _, key, uid = heapq.heappop(self._heap)
+        final_ms, end_ms, _, key, uid = heapq.heappop(self._heap)
         place = (uid, key)
         state = self._keys.get(place)
         if state is None or state.wake_ms != end_ms:
             return  # an earlier wake-up took its place, or the rule is gone
         state.wake_ms = None
         evaluated = state.evaluate(end_ms)
-        self._out.counts.slots_refused += state.window.take_refused()
         late_samples = state.late_samples(end_ms) if state.late else 0
         reading, change = evaluated or (None, None)
         if reading is not None and change is not None:
-            version = self._active.version
             self._emit(
-                state.rule, key, change, at_ms=end_ms, reading=reading, version=version, late_samples=late_samples
+                state.rule,
+                key,
+                change,
+                at_ms=end_ms,
+                reading=reading,
+                version=self._active.version,
+                late_samples=late_samples,
+                examples=state.window.examples(),
             )
-        self._dirty.add(place)
+        self._out.counts.slots_refused += state.window.take_refused()
         next_ms = state.next_end_ms()
         if next_ms is not None:
             self._wake_at(state, next_ms)
-        elif state.alert.state == "inactive":
-            del self._keys[place]  # nothing is open, nothing is held
+        is_blank = next_ms is None and state.alert.state == "inactive"
+        if self._store is not None:
+            self._store.evaluated(place, final_ms, has_changed=change is not None, is_blank=is_blank)
+        elif is_blank:
+            del self._keys[place]
 
     def _wake(self, state: KeyState) -> None:
         end_ms = state.next_end_ms()
@@ -303,8 +302,7 @@ class Detector:
     def _wake_at(self, state: KeyState, end_ms: int) -> None:
         state.wake_ms = end_ms
         rule = state.rule
-        item = (end_ms + rule.rule.allowed_lateness, end_ms, rule.rule.name, state.key, rule.uid)
-        heapq.heappush(self._heap, item)
+        heapq.heappush(self._heap, (end_ms + rule.lateness_ms, end_ms, rule.name, state.key, rule.uid))
 
     def _emit(
         self,
@@ -316,6 +314,7 @@ class Detector:
         reading: Reading,
         version: int,
         late_samples: int = 0,
+        examples: Sequence[ExampleRun] = (),
     ) -> None:
         tenant, written = key[0], rule.rule
         incident = incident_id(tenant, written.name, key[1:], change.opened_at_ms)
@@ -337,8 +336,8 @@ class Detector:
             threshold=reading.threshold,
             samples=reading.samples,
             late_samples=late_samples,
-            window_ms=rule.kind.window_ms,
-            examples=list(reading.examples),
+            window_ms=rule.window_ms,
+            examples=list(examples),
             severity=written.severity,
             labels=dict(written.labels),
             summary=written.summary,
@@ -388,18 +387,20 @@ class Detector:
                     self._take_sample(sample, rule, source, later)
                 else:  # it is stored already: once more, and a restored late sample would count twice
                     self._aside.setdefault(later, []).append((source, sample))
+        if self._store is not None:
+            self._store.write_all()
 
     def _retire(self, place: Place, at_ms: int) -> None:
         """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
         state = self._keys.pop(place)
-        self._dirty.add(place)
+        self._write_now(place)
         heir = self._active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
         if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.kind.window_ms:
-            kept = self._key_state(heir, place[1])
+            kept = self._keys.get((heir.uid, place[1])) or self._new_key_state(heir, place[1])
             if kept is not None:
                 kept.inherit(state.alert, at_ms)
-                self._dirty.add((heir.uid, place[1]))
+                self._write_now((heir.uid, place[1]))
                 self._wake(kept)
                 return
         reason = "the rule was removed" if heir is None else "the rule was changed"
@@ -410,55 +411,51 @@ class Detector:
 
     # ── storing ──
 
+    def _write_now(self, place: Place) -> None:
+        if self._store is not None:
+            self._store.write_now(place)
+
     def _finish_step(self, clock_ms: int) -> Outcome:
         out, self._out = self._out, Outcome()
         self._told.write(out.state, clock_ms)
-        if self._stores:
-            self._write_chunks(out, clock_ms)
-            self._write_keys(out)
+        if self._store is not None:
+            out.state.update(self._store.step(self._keys, clock_ms, keeps_all=bool(self._aside)))
             out.state[POSITION] = encode(self._position)
-        self._new_waiting.clear()
-        self._dirty.clear()
         return out
 
-    def _write_keys(self, out: Outcome) -> None:
-        for place in self._dirty:
-            state = self._keys.get(place)
-            stored = self._parts.pop(place, 0)
-            if state is None:
-                if stored:
-                    name = key_name(*place)
-                    out.state.update({f"{name}/{number}": None for number in range(stored)})
-            else:
-                name = state.stored_name = state.stored_name or key_name(*place)
-                written, self._parts[place] = parts_of(name, state.record(), stored)
-                out.state.update(written)
-
-    def _write_chunks(self, out: Outcome, clock_ms: int) -> None:
-        for number, final_ms in list(self._chunks.items()):
-            if final_ms <= clock_ms and not self._aside:
-                del self._chunks[number]
-                out.state[chunk_name(number)] = None
-        waiting = [item for item in self._new_waiting if item[0] > clock_ms or item[1][1] in self._aside]
-        for chunk in chunks_of(waiting):
-            number = self._position.next_chunk
-            self._position.next_chunk += 1
-            self._chunks[number] = chunk.final_ms
-            out.state[chunk_name(number)] = encode(chunk)
-
     def _restore(self, state: Mapping[str, bytes]) -> None:
+        """Load what is stored, then evaluate again up to the clock what was evaluated since. Nothing is emitted."""
         rules = {item.uid: item for version in sorted(self._rulesets) for item in self._rulesets[version].rules}
         rules.update(self._active.by_uid)
-        for record, parts in read_keys(state):
+        parts: dict[Place, int] = {}
+        for record, count in read_keys(state):
             place = (record.uid, record.key)
             self._keys[place] = restored(record, rules[record.uid])
-            self._parts[place] = parts
-        for number, chunk in read_chunks(state):
-            self._chunks[number] = chunk.final_ms
+            parts[place] = count
+        chunks = dict(read_chunks(state))
+        if self._store is not None:
+            finals = {
+                number: [self._final_ms(version, sample) for _, version, sample in chunk.samples]
+                for number, chunk in chunks.items()
+            }
+            self._store.restore(parts, finals)
+        for chunk in chunks.values():
             for source, version, sample in chunk.samples:
                 self._restore_waiting(source, version, sample)
-        for key_state in self._keys.values():
+        for place, key_state in sorted(self._keys.items(), key=lambda item: item[1].evaluated_ms):
             self._wake(key_state)
+            if self._store is not None and key_state.is_blank:
+                self._store.is_blank(place, key_state.evaluated_ms + key_state.rule.lateness_ms)
+        clock_ms = self.clock_ms
+        while self._heap and self._heap[0][0] <= clock_ms:
+            self._evaluate_next()
+        self._out = Outcome()
+
+    def _final_ms(self, version: int, sample: Sample) -> int:
+        rule = self._ruleset(version).rules[sample.rule]
+        if not rule.window_ms:
+            return sample.append_ms
+        return pane_end(sample.occurred_us // 1000, rule.pane_ms) + rule.lateness_ms
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
         rule, tenant = self._ruleset(version).rules[sample.rule], sample.key[0]
@@ -467,17 +464,16 @@ class Detector:
             return
         since = min(version - 1, self._active.version - 1)
         is_held = all(self._view(each).sees(rule.uid, tenant) for each in self._versions(since, self._active.version))
-        if is_held and rule.kind.window_ms and _is_admitted(sample, rule):
-            end_ms = pane_end(sample.occurred_us // 1000, rule.kind.pane_ms)
-            is_applied = end_ms + rule.rule.allowed_lateness <= self.clock_ms
-            state = None if is_applied else self._key_state(rule, sample.key)
-            if state is not None:
-                state.wait(sample, source)
+        if not is_held or not rule.window_ms or not _is_admitted(sample, rule):
+            return
+        state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
+        if state is not None and pane_end(sample.occurred_us // 1000, rule.pane_ms) > state.evaluated_ms:
+            state.wait(sample, source)
 
 
 def _position(log_id: str, sources: int, stored: PositionRecord | None) -> PositionRecord:
     if stored is None:
-        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {}, 0)
+        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {})
     if stored.log_id != log_id or len(stored.sources) != sources:
         raise LogMismatch(
             f"the detector's state belongs to log {stored.log_id} with {len(stored.sources)} source partitions, "
@@ -489,4 +485,4 @@ def _position(log_id: str, sources: int, stored: PositionRecord | None) -> Posit
 def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
     """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
     late_by_ms = sample.append_ms - sample.occurred_us // 1000
-    return -AHEAD_MAX_MS <= late_by_ms <= rule.rule.allowed_lateness
+    return -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms

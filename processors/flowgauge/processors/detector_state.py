@@ -20,6 +20,8 @@ CHUNK_SAMPLES_MAX = 512  # at up to ~450 bytes each a chunk stays under the limi
 
 POSITION = "position"
 
+Kept = tuple[int, tuple[int, int, Sample]]  # (clock at which it is applied, (source, rules version, sample))
+
 
 class SourcePosition(msgspec.Struct, array_like=True, gc=False):
     """How far one source was read."""
@@ -36,13 +38,11 @@ class PositionRecord(msgspec.Struct, array_like=True):
     sources: list[SourcePosition]
     active_version: int
     switches: dict[int, dict[int, int]]
-    next_chunk: int
 
 
 class Chunk(msgspec.Struct, array_like=True):
-    """Waiting samples of one step, with their source and the rule set their rule index means."""
+    """Samples of one step, with their source and the rule set that their rule index means."""
 
-    final_ms: int  # the clock at which all of them have been applied
     samples: list[tuple[int, int, Sample]]  # (source, rules version, sample)
 
 
@@ -106,17 +106,18 @@ def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
     return {name: _decode_ids(value) for name, value in state.items() if name.startswith("i/")}
 
 
-def chunks_of(waiting: Sequence[tuple[int, tuple[int, int, Sample]]]) -> Iterator[Chunk]:
-    """Yield `waiting`, pairs of (final_ms, sample), as chunks that each fit a record."""
-    for start in range(0, len(waiting), CHUNK_SAMPLES_MAX):
-        yield from _fitting(waiting[start : start + CHUNK_SAMPLES_MAX])
+def chunks_of(kept: Sequence[Kept]) -> Iterator[tuple[Chunk, int, int]]:
+    """Yield `kept` as chunks that each fit a record, with the first and last clock at which their samples apply."""
+    for start in range(0, len(kept), CHUNK_SAMPLES_MAX):
+        yield from _fitting(kept[start : start + CHUNK_SAMPLES_MAX])
 
 
-def _fitting(waiting: Sequence[tuple[int, tuple[int, int, Sample]]]) -> Iterator[Chunk]:
-    chunk = Chunk(max(final_ms for final_ms, _ in waiting), [sample for _, sample in waiting])
-    if len(waiting) == 1 or len(encode(chunk)) <= PART_BYTES_MAX:
-        yield chunk
+def _fitting(kept: Sequence[Kept]) -> Iterator[tuple[Chunk, int, int]]:
+    chunk = Chunk([sample for _, sample in kept])
+    if len(kept) == 1 or len(encode(chunk)) <= PART_BYTES_MAX:
+        finals = [final_ms for final_ms, _ in kept]
+        yield chunk, min(finals), max(finals)
         return
-    middle = len(waiting) // 2  # long names and keys: halve until it fits
-    yield from _fitting(waiting[:middle])
-    yield from _fitting(waiting[middle:])
+    middle = len(kept) // 2  # long names and keys: halve until it fits
+    yield from _fitting(kept[:middle])
+    yield from _fitting(kept[middle:])

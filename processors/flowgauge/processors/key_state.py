@@ -47,24 +47,29 @@ class KeyState:
     def inherit(self, alert: Alert, at_ms: int) -> None:
         """Carry on `alert` of the rule that this one replaces from `at_ms`."""
         self.alert = alert
-        self.full_ms = at_ms + self.rule.kind.window_ms
+        self.full_ms = at_ms + self.rule.window_ms
 
     def wait(self, sample: Sample, source: int) -> int:
         """Keep `sample` until its pane is final; return that pane's end."""
-        end_ms = pane_end(sample.occurred_us // 1000, self.rule.kind.pane_ms)
-        place = (sample.occurred_us, sample.event_id, source, sample.offset, sample)
-        self.waiting.setdefault(end_ms, []).append(place)
+        occurred_us = sample.occurred_us
+        end_ms = pane_end(occurred_us // 1000, self.rule.pane_ms)
+        place = (occurred_us, sample.event_id, source, sample.offset, sample)
+        waiting = self.waiting.get(end_ms)
+        if waiting is None:
+            self.waiting[end_ms] = [place]
+        else:
+            waiting.append(place)
         return end_ms
 
     def count_late(self, append_ms: int) -> int:
         """Count a late sample on the pane that holds its append time; return that pane's end."""
-        end_ms = pane_end(append_ms, self.rule.kind.pane_ms)
+        end_ms = pane_end(append_ms, self.rule.pane_ms)
         self.late[end_ms] = self.late.get(end_ms, 0) + 1
         return end_ms
 
     def late_samples(self, end_ms: int) -> int:
         """Return how many late samples the window `[end_ms - within, end_ms)` saw arrive; forget older ones."""
-        from_ms = end_ms - self.rule.kind.window_ms
+        from_ms = end_ms - self.rule.window_ms
         self.late = {end: count for end, count in self.late.items() if end > from_ms}
         return sum(count for end, count in self.late.items() if end <= end_ms)
 
@@ -90,12 +95,12 @@ class KeyState:
     def next_end_ms(self) -> int | None:
         """Return the next pane end at which something can change without new samples."""
         moment_ms = self._next_moment_ms()
-        next_ms = None if moment_ms is None else pane_end_at_or_after(moment_ms, self.rule.kind.pane_ms)
+        next_ms = None if moment_ms is None else pane_end_at_or_after(moment_ms, self.rule.pane_ms)
         if self.waiting:
             first_ms = min(self.waiting)
             return first_ms if next_ms is None or first_ms < next_ms else next_ms
         if next_ms is None and self.late:
-            return max(self.late) + self.rule.kind.window_ms  # then there is nothing left to show
+            return max(self.late) + self.rule.window_ms  # then there is nothing left to show
         return next_ms
 
     def _next_moment_ms(self) -> int | None:
@@ -108,8 +113,13 @@ class KeyState:
                 next_ms = moment_ms
         return next_ms
 
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is open, nothing is held: a new key would behave the same."""
+        return self.alert.state == "inactive" and self.next_end_ms() is None
+
     def record(self) -> KeyRecord:
-        """Return what is stored. Waiting samples are stored apart, with the step that brought them."""
+        """Return what is stored. Samples are stored apart, with the step that brought them."""
         return KeyRecord(
             self.rule.uid,
             self.key,

@@ -1,10 +1,7 @@
 """The reading: what a rule's window says at one pane end."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
-
-from flowgauge.schemas.transition import ExampleRun
 
 
 class Verdict(StrEnum):
@@ -25,4 +22,3 @@ class Reading(NamedTuple):
     value: float | None = None
     threshold: float | None = None
     samples: int = 0
-    examples: Sequence[ExampleRun] = ()

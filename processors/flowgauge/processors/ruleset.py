@@ -42,6 +42,10 @@ class CompiledRule:
     predicates: tuple[Predicate, ...]
     group: tuple[Getter, ...]
     policy: Policy
+    name: str  # this and what follows: of the rule and its kind, at hand for the hot path
+    window_ms: int
+    pane_ms: int
+    lateness_ms: int
 
     def could_match(self, event: str, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
@@ -174,6 +178,10 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
         predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
         group=tuple(getter(name) for name in rule.for_each),
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
+        name=rule.name,
+        window_ms=kind.window_ms,
+        pane_ms=kind.pane_ms if kind.window_ms else 0,
+        lateness_ms=rule.allowed_lateness,
     )
 
 

@@ -18,6 +18,7 @@ from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import WindowMs
 from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.transition import ExampleRun
 
 SEEN = "seen"
 
@@ -78,8 +79,11 @@ class EventWindow:
             float(count),
             threshold=float(self._times),
             samples=count,
-            examples=self._panes.examples(),
         )
+
+    def examples(self) -> Sequence[ExampleRun]:
+        """Return the runs it happened to."""
+        return self._panes.examples()
 
     def next_change_ms(self) -> int | None:
         """Return when the oldest pane leaves."""

@@ -19,6 +19,7 @@ from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event, State
 from flowgauge.schemas.rule import Share, WindowMs
 from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.transition import ExampleRun
 
 FAILED = "failed"
 FINISHED = "finished"
@@ -96,8 +97,7 @@ class FailureRateWindow:
             return Reading(Verdict.EMPTY, "no run finished in the window", threshold=rule.above)
         rate = self._panes.counted / finished
         verdict, reason = self._judge(rate, finished)
-        examples = self._panes.examples()
-        return Reading(verdict, reason, rate, threshold=rule.above, samples=finished, examples=examples)
+        return Reading(verdict, reason, rate, rule.above, finished)
 
     def _judge(self, rate: float, finished: int) -> tuple[Verdict, str]:
         rule = self._rule
@@ -108,6 +108,10 @@ class FailureRateWindow:
         if rule.clear_below is not None and rate >= rule.clear_below:
             return Verdict.BETWEEN, "failure rate between clear_below and above"
         return Verdict.CLEAR, "failure rate back below threshold"
+
+    def examples(self) -> Sequence[ExampleRun]:
+        """Return failed runs."""
+        return self._panes.examples()
 
     def next_change_ms(self) -> int | None:
         """Return when the oldest pane leaves."""

@@ -12,6 +12,7 @@ from flowgauge.processors.reading import Reading
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import Written
 from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.transition import ExampleRun
 
 
 class Window(Protocol):
@@ -23,6 +24,10 @@ class Window(Protocol):
 
     def read(self, end_ms: int) -> Reading:
         """Return the reading over `[end_ms - within, end_ms)`; ends never go backwards."""
+        ...
+
+    def examples(self) -> Sequence[ExampleRun]:
+        """Return up to EXAMPLES_MAX runs behind the last reading's value: the smallest by time and id."""
         ...
 
     def next_change_ms(self) -> int | None:

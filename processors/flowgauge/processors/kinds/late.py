@@ -213,8 +213,11 @@ class LateWindow:
             float(count),
             threshold=float(self._rule.at_least),
             samples=count,
-            examples=self._late.examples(),
         )
+
+    def examples(self) -> Sequence[ExampleRun]:
+        """Return late runs."""
+        return self._late.examples()
 
     def next_change_ms(self) -> int | None:
         """Return when the next slot is due or the oldest late one leaves."""
