@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.detection import START_MS, Happening, Line, event_at, happenings, records, rules, run_whole
+from tests.property.detection import LOG_ID, START_MS, Happening, Line, event_at, happenings, records, rules, run_whole
 
 from flowgauge.processors.alert_state import Alert, Policy, step
 from flowgauge.processors.panes import pane_end, pane_ms
 from flowgauge.processors.reading import Verdict
+from flowgauge.schemas.control_records import Pulse, encode_record
 from flowgauge.schemas.errors import OffsetGap
 from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.topics import RecordKind
@@ -215,3 +216,21 @@ def test_a_late_sample_never_causes_an_evaluation() -> None:
     found = run_whole(RULESET, [late, last], END_MS)
 
     assert [item for item in found if item.rule == "failing at all"] == []
+
+
+def test_a_stamp_over_the_cap_counts_the_same_in_every_batch() -> None:
+    """Once, a stamp that a pulse had capped was shown to the clock again after the next pulse had raised the cap."""
+    pulse = [Pulse(sent_ms=START_MS + sent_ms, log_id=LOG_ID) for sent_ms in (10_000, 20_000)]
+    event = Happening(START_MS, START_MS, event_at(UUID(int=1), 0, "completed")).value
+    made = [
+        Record(0, START_MS + 10_000, RecordKind.PULSE, "", encode_record(pulse[0])),
+        Record(1, START_MS + 99_000, RecordKind.EVENT, "", event),
+        Record(2, START_MS + 20_000, RecordKind.PULSE, "", encode_record(pulse[1])),
+        Record(3, START_MS + 16_000, RecordKind.EVENT, "", event),
+    ]
+    whole, split = Line(RULESET), Line(RULESET)
+
+    clocks = [message.clock_ms for message in whole.messages(0, made)]
+    one_by_one = [message.clock_ms for record in made for message in split.messages(0, [record])]
+
+    assert clocks[-1] == one_by_one[-1] == START_MS + 20_000

@@ -21,7 +21,7 @@ def histories(draw: st.DrawFn) -> list[Sample]:
         st.lists(
             st.tuples(
                 st.integers(0, 150_000_000),  # occurred, µs
-                st.sampled_from(("scheduled", "late", "started", "closed")),
+                st.sampled_from(("scheduled", "late", "started", "went on", "closed")),
                 st.sampled_from(("", "a", "b", "c")),  # run
                 st.sampled_from((None, 0, 1_000, 20_000, 50_000, 90_000)),  # scheduled_for, ms
             ),
@@ -85,10 +85,12 @@ class Oracle:
                 return
             wait_ms = 15_000 if sample.scheduled_ms is None else 30_000
             deadline_ms = (sample.scheduled_ms or sample.occurred_us // 1000) + wait_ms
+            if sample.outcome in {"went on", "closed"} and sample.occurred_us > deadline_ms * 1000:
+                return
             self.deadlines[name] = deadline_ms
             self.due[name] = pane_end(max(deadline_ms, sample.occurred_us // 1000), PANE_MS)
             self.by_run.setdefault(sample.run or name, []).append(name)
-        if sample.outcome in {"started", "closed"}:
+        if sample.outcome in {"started", "went on", "closed"}:
             self.closed.setdefault(name, sample.occurred_us)
 
     def count(self, end_ms: int) -> int:

@@ -205,10 +205,10 @@ def event(state: str | None, *, scheduled: bool = False, run: str | None = "r") 
         ("late", False, "r", "late"),
         ("late", True, "r", "late"),
         ("running", False, "r", "started"),
-        ("retrying", False, "r", "started"),
-        ("paused", False, "r", "started"),
-        ("completed", False, "r", "started"),
-        ("failed", False, "r", "started"),
+        ("retrying", False, "r", "went on"),
+        ("paused", False, "r", "went on"),
+        ("completed", False, "r", "went on"),
+        ("failed", False, "r", "went on"),
         ("crashed", False, "r", "closed"),
         ("cancelling", False, "r", "closed"),
         ("cancelled", False, "r", "closed"),
@@ -221,3 +221,14 @@ def test_each_state_says_something_about_a_slot(
     state: str | None, scheduled: bool, run: str | None, outcome: str | None
 ) -> None:
     assert RULE.outcome(event(state, scheduled=scheduled, run=run)) == outcome
+
+
+def test_a_long_run_that_began_in_time_is_not_late_when_it_ends() -> None:
+    """Once, its end opened its slot again after that was judged and forgotten, past the deadline."""
+    window = UPTICK.new_window()
+    window.add(START_MS + 5_000, [seen(0, "scheduled", scheduled=5, run="r"), seen(4, "started", scheduled=5, run="r")])
+    window.read(START_MS + 2_000_000)
+
+    window.add(START_MS + 2_002_500, [seen(2_001, "went on", scheduled=5, run="r")])
+
+    assert window.read(START_MS + 2_002_500).samples == 0

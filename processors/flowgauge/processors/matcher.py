@@ -158,6 +158,7 @@ class Matcher:
             offset, append_ms, kind, _, value = record
             if kind or value is None:  # RecordKind.EVENT is 0
                 self._clock.see_record(newest_ms)
+                newest_ms = 0  # capped by the pulses so far; shown again after the next one it would count for more
                 self._see_control(record)
                 continue
             if append_ms > newest_ms:

@@ -21,14 +21,16 @@ RAW_BYTES_MAX = 64 * 1_048_576  # after gzip; what one request may hold in memor
 EVENTS_MAX = 50_000  # one append to the log, and one answer with a line for each bad one
 LINES_MAX = 2 * EVENTS_MAX  # with blank ones
 GZIP_MEMBERS_MAX = 1_000  # joined gzip files in one body; each costs a copy of the rest
-COMMAS_MAX = 4_000_000  # a list with more may be 32 M tiny elements: it is cut with a bound, not decoded at once
+TOKENS_MAX = 4_000_000  # brackets, commas and strings looked at while a list is cut: about two seconds
+COMMAS_MAX = 2_500_000  # a list with more may be 32 M tiny elements: it is cut with a bound, not decoded at once
 
 _NDJSON = "ndjson"
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_one = msgspec.json.Decoder(msgspec.Raw).decode
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+# Possessive, and a string that never closes is a token to the end: each byte is looked at once, whatever is sent.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
 
 
 class BrokenBody(Exception):
@@ -119,7 +121,9 @@ def _cut(body: bytes) -> Iterator[bytes]:
     """Yield what stands between the outer commas of a list, each EVENTS_MAX + 1 at most."""
     depth = found = 0
     start = 1
-    for token in _TOKEN.finditer(body):
+    for number, token in enumerate(_TOKEN.finditer(body)):
+        if number > TOKENS_MAX:
+            raise BodyTooLarge(f"a list of more than {TOKENS_MAX} brackets, commas and strings: send smaller batches")
         mark = token[0]
         if mark in b"[{":
             depth += 1

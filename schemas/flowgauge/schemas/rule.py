@@ -39,7 +39,7 @@ def _duration(value: object) -> int:
 
 def _share(value: object) -> float:
     if isinstance(value, str) and _PERCENT.fullmatch(value):
-        share = float(value[:-1]) / 100
+        share = float(value[:-1] + "e-2")  # the nearest double: 0.7 / 100 is not
     elif isinstance(value, int | float) and not isinstance(value, bool):
         share = float(value)
     else:

@@ -36,16 +36,17 @@ SCHEDULED = "scheduled"
 LATE = "late"
 STARTED = "started"
 CLOSED = "closed"
+WENT_ON = "went on"  # it had started before: tells of no start, so it opens no slot of its own
 
 _OUTCOMES: dict[str, str] = {
     "scheduled": SCHEDULED,
     "pending": SCHEDULED,
     "late": LATE,
     "running": STARTED,
-    "retrying": STARTED,
-    "paused": STARTED,
-    "completed": STARTED,
-    "failed": STARTED,
+    "retrying": WENT_ON,
+    "paused": WENT_ON,
+    "completed": WENT_ON,
+    "failed": WENT_ON,
     "crashed": CLOSED,  # ended without our having seen it run: a failure rule's matter, not lateness
     "cancelling": CLOSED,
     "cancelled": CLOSED,
@@ -134,7 +135,7 @@ class LateWindow:
             slot = self._slot_of(sample)
             if slot is None or slot.judged or slot.started:
                 continue
-            if sample.outcome in {STARTED, CLOSED}:
+            if sample.outcome in {STARTED, WENT_ON, CLOSED}:
                 slot.started = True
                 slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
                 if slot.judged:
@@ -151,6 +152,8 @@ class LateWindow:
             slot = slots[-1] if slots else None
         if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
             return slot
+        if sample.outcome in {WENT_ON, CLOSED} and sample.occurred_us > self._deadline_ms(sample) * 1000:
+            return None  # its slot was judged long ago: what goes on or ends is no late start
         return self._open(name, sample)
 
     def _open(self, name: str, sample: Sample) -> _Slot | None:
