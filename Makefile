@@ -48,5 +48,5 @@ bench: $(STAMP) ## Measure every path: one JSON object a line
 lock: $(STAMP) ## Resolve requirements.lock again
 	@$(BIN)/$(LOCK_COMMAND) --upgrade --output-file $(LOCK) pyproject.toml
 
-clean: ## Remove what was built and the demo's data
-	@rm -rf $(VENV) .flowgauge .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove what was built; data stays
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
