@@ -67,7 +67,7 @@ CREATE TABLE flowgauge.events (`id` UUID,
     `_partition` UInt16 CODEC(ZSTD(1)),
     `_offset` UInt64 CODEC(Delta(8), ZSTD(1)),
     `_append` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
-    `message` String MATERIALIZED if((kind = 'log') OR (state IN ('failed', 'crashed')), if(JSONExtractString(payload, 'message') != '', JSONExtractString(payload, 'message'), JSONExtractString(payload, 'validated_state', 'message')), '') CODEC(ZSTD(1)),
+    `message` String MATERIALIZED if((kind = 'log') OR (state IN ('failed', 'crashed')), coalesce(nullIf(JSONExtractString(payload, 'message'), ''), nullIf(JSONExtractString(payload, 'validated_state', 'message'), ''), JSONExtractString(payload, 'exception', 'message')), '') CODEC(ZSTD(1)),
     `level` LowCardinality(String) MATERIALIZED if(kind = 'log', upper(JSONExtractString(payload, 'level')), ''),
     `logger` LowCardinality(String) MATERIALIZED if(kind = 'log', JSONExtractString(payload, 'logger'), ''), INDEX ix_run run TYPE bloom_filter(0.01) GRANULARITY 1, INDEX ix_message message TYPE text(tokenizer = splitByNonAlpha, preprocessor = lower(message)) GRANULARITY 100000000, CONSTRAINT has_tenant CHECK tenant != '', CONSTRAINT has_event CHECK event != '', CONSTRAINT has_resource CHECK (resource['id']) != '', CONSTRAINT is_near_append CHECK (occurred >= (_append - toIntervalDay(400))) AND (occurred <= (_append + toIntervalSecond(86401))))
 ENGINE = MergeTree

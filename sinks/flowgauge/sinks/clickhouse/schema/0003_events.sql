@@ -22,13 +22,13 @@ CREATE TABLE IF NOT EXISTS flowgauge.events (
     _partition UInt16 CODEC(ZSTD(1)),
     _offset UInt64 CODEC(Delta(8), ZSTD(1)),
     _append DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
-    -- What logs say, and why a run or task failed: its own message, else the one in Prefect's state.
+    -- What logs say, and why a run or task failed: its own message, else that of Prefect's state or the SDK's exception.
     message String MATERIALIZED if(
         kind = 'log' OR state IN ('failed', 'crashed'),
-        if(
-            JSONExtractString(payload, 'message') != '',
-            JSONExtractString(payload, 'message'),
-            JSONExtractString(payload, 'validated_state', 'message')
+        coalesce(
+            nullIf(JSONExtractString(payload, 'message'), ''),
+            nullIf(JSONExtractString(payload, 'validated_state', 'message'), ''),
+            JSONExtractString(payload, 'exception', 'message')
         ),
         ''
     ) CODEC(ZSTD(1)),
