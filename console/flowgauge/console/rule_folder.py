@@ -54,6 +54,7 @@ class RuleFolder:
         self.channels = ChannelBook()
         self.rules = 0  # how many apply
         self._health = health
+        self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
 
     def open(self) -> RuleSet:
         """Read the folder at the start; raise InvalidRules: nothing runs with half its rules."""
@@ -67,8 +68,21 @@ class RuleFolder:
         async for _ in awatch(self.folder, stop_event=stop, recursive=False):
             await self.apply(log_, stop)
 
+    async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> int:
+        """Make the folder hold exactly `texts` and put them in force; return the version.
+
+        Raises InvalidRules or BadInput and changes nothing when they are wrong.
+        """
+        async with self._changing:
+            await asyncio.to_thread(replace_files, self.folder, texts)
+            return await self._apply(log_, stop)
+
     async def apply(self, log_: Log, stop: asyncio.Event) -> int:
         """Read the folder again and put it in force; return the version, 0 when it is broken."""
+        async with self._changing:
+            return await self._apply(log_, stop)
+
+    async def _apply(self, log_: Log, stop: asyncio.Event) -> int:
         try:
             written = await asyncio.to_thread(read_written, [self.folder])
         except InvalidRules as error:
@@ -77,10 +91,11 @@ class RuleFolder:
             self._health.problems[PART] = f"{first}{f' and {more} more' if more else ''}; the rules before it go on"
             log.warning("rules not applied", problems=str(error))
             return 0
+        self.channels = written.channels  # first: a new rule may tell at once
         version = await patiently(
             lambda: publish_rules(log_, written.ruleset), part=PART, health=self._health, stop=stop
         )
-        self.channels, self.rules = written.channels, len(written.ruleset.rules)
+        self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
         log.info("rules applied", version=version, rules=len(written.ruleset.rules))
         return version

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 from flowgauge.console.listening import address_of, bind, server_of
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
-from flowgauge.console.rule_folder import APPLIED, RuleFolder, replace_files
+from flowgauge.console.rule_folder import APPLIED, RuleFolder
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.processors.detector_app import run_detector
@@ -207,8 +207,7 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
     async def apply_rules(texts: dict[str, str]) -> int:
         if opened.settings.rules is not None:
             raise BadInput(f"this server takes its rules from {opened.settings.rules}: change the files there")
-        await asyncio.to_thread(replace_files, opened.rules.folder, texts)
-        return await opened.rules.apply(opened.log, stop)
+        return await opened.rules.replace(texts, opened.log, stop)
 
     return web_app(
         Answers(opened.store, opened.health, opened.tokens, rules=lambda: opened.rules.rules),
