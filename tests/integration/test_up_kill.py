@@ -178,12 +178,14 @@ def test_kills_under_load_lose_and_double_nothing(tmp_path: Path, receiver: tupl
     assert found["stored"] == [found["log_events"], found["log_events"], len(found["log_ids"])]
     assert set(load.acked) <= set(found["log_ids"])
     assert found["runs"] == found["runs_from_raw"]
+    assert found["ends"] == found["ends_from_raw"]
     assert found["told_twice"] == []
     assert found["told"] == found["expected"]
     assert found["stored_transitions"] == len(found["told"])
     assert len(found["told"]) > 0
     assert {delivery_id(transition, CHANNEL) for transition in told} == set(hook.accepted)
     assert told <= set(found["told"])
+    assert set(found["to_deliver"]) - set(found["superseded"]) <= told
     assert _resolved_before_firing(hook) == []
 
 
