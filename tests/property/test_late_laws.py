@@ -21,7 +21,7 @@ def histories(draw: st.DrawFn) -> list[Sample]:
         st.lists(
             st.tuples(
                 st.integers(0, 150_000_000),  # occurred, µs
-                st.sampled_from(("scheduled", "late", "started", "went on", "closed")),
+                st.sampled_from(("scheduled", "late", "started", "went on", "ended")),
                 st.sampled_from(("", "a", "b", "c")),  # run
                 st.sampled_from((None, 0, 1_000, 20_000, 50_000, 90_000)),  # scheduled_for, ms
             ),
@@ -73,6 +73,7 @@ class Oracle:
         self.deadlines: dict[str, int] = {}
         self.due: dict[str, int] = {}  # name → pane end at which it is judged
         self.closed: dict[str, int] = {}  # name → µs of the first start or close
+        self.over: dict[str, int] = {}  # name → ms since when its run has ended, if it has
         self.by_run: dict[str, list[str]] = {}
         self.late_ends: list[int] = []
 
@@ -85,25 +86,31 @@ class Oracle:
                 return
             wait_ms = 15_000 if sample.scheduled_ms is None else 30_000
             deadline_ms = (sample.scheduled_ms or sample.occurred_us // 1000) + wait_ms
-            if sample.outcome in {"went on", "closed"} and sample.occurred_us > deadline_ms * 1000:
+            if sample.outcome in {"went on", "ended"} and sample.occurred_us > deadline_ms * 1000:
                 return
             self.deadlines[name] = deadline_ms
             self.due[name] = pane_end(max(deadline_ms, sample.occurred_us // 1000), PANE_MS)
             self.by_run.setdefault(sample.run or name, []).append(name)
-        if sample.outcome in {"started", "went on", "closed"}:
+        if sample.outcome in {"started", "went on", "ended"}:
             self.closed.setdefault(name, sample.occurred_us)
+            self.over.pop(name, None)
+            if sample.outcome == "ended":
+                self.over[name] = sample.occurred_us // 1000
 
     def count(self, end_ms: int) -> int:
         for name, deadline_ms in list(self.deadlines.items()):
             if self.due[name] == end_ms and self.closed.get(name, deadline_ms * 1000 + 1) > deadline_ms * 1000:
                 self.late_ends.append(end_ms)
-            if self.due[name] + RULE.within <= end_ms:
+            since_ms = end_ms - self.due[name]
+            is_over = name in self.over and self.over[name] + RULE.within <= end_ms
+            if since_ms > 0 and since_ms % RULE.within == 0 and is_over:
                 self.forget(name)
         return sum(end_ms - RULE.within < late_ms <= end_ms for late_ms in self.late_ends)
 
     def forget(self, name: str) -> None:
         del self.deadlines[name]
         self.closed.pop(name, None)
+        self.over.pop(name, None)
         for names in self.by_run.values():
             if name in names:
                 names.remove(name)

@@ -115,11 +115,11 @@ def test_a_second_sighting_of_a_run_is_the_same_slot() -> None:
 
 @pytest.mark.parametrize("closed", ["cancelled before the deadline", "crashed before it started"])
 def test_a_run_that_ends_without_starting_in_time_is_not_late(closed: str) -> None:
-    assert late_at(seen(5, "scheduled", scheduled=10), seen(20, "closed")) == []
+    assert late_at(seen(5, "scheduled", scheduled=10), seen(20, "ended")) == []
 
 
 def test_a_run_that_is_cancelled_after_its_deadline_was_late() -> None:
-    assert late_at(seen(5, "scheduled", scheduled=10), seen(60, "closed")) == [41]
+    assert late_at(seen(5, "scheduled", scheduled=10), seen(60, "ended")) == [41]
 
 
 def test_a_run_that_is_scheduled_again_is_judged_by_its_last_slot() -> None:
@@ -177,14 +177,82 @@ def test_slots_are_bounded_and_those_past_the_bound_are_counted(monkeypatch: pyt
     assert window.take_refused() == 2  # the slots of 3 and 4: the three runs of slot 1 are one slot
 
 
-def test_slots_are_forgotten_a_window_after_they_were_judged() -> None:
+def test_slots_only_remembered_make_room_for_new_ones_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_kind, "SLOTS_MAX", 2)
     window = RULE.new_window()
-    late_at(seen(5, "scheduled", scheduled=10), seen(6, "scheduled", scheduled=20), seen(30, "started"), window=window)
+    late_at(seen(5, "scheduled", scheduled=10), seen(6, "scheduled", scheduled=20, run="s"), window=window, until=290)
 
-    late_at(window=window, until=300)
+    window.add(START_MS + 291_000, [seen(290, "scheduled", scheduled=300, run="t")])
+
+    assert window.take_refused() == 2
+    assert [slot.name for slot in window.dump()[0]] == [f"f@{START_MS + 300_000}"]
+    assert window.next_change_ms() == START_MS + 331_000
+
+
+def test_slots_are_forgotten_once_their_runs_have_been_over_for_a_window() -> None:
+    window = RULE.new_window()
+    ends = [seen(50, "ended"), seen(60, "ended", run="s")]
+    late_at(
+        seen(5, "scheduled", scheduled=10),
+        seen(6, "scheduled", scheduled=20, run="s"),
+        seen(30, "started"),
+        *ends,
+        window=window,
+    )
+
+    late_at(window=window, until=400)
 
     assert window.dump() == [[], []]
     assert window.next_change_ms() is None
+
+
+def test_a_slot_whose_run_never_tells_its_end_is_forgotten_after_a_day() -> None:
+    window = RULE.new_window()
+    late_at(seen(5, "scheduled", scheduled=10), seen(30, "started"), window=window)
+
+    ends: list[int] = []
+    while (end_ms := window.next_change_ms()) is not None:
+        window.read(end_ms)
+        ends.append(end_ms - START_MS)
+
+    assert ends[-1] == 41_000 + 24 * 3_600_000
+    assert window.dump() == [[], []]
+
+
+def test_a_start_hours_after_its_slot_was_late_is_not_late_again() -> None:
+    """Once, a judged slot was forgotten a window later, and its start opened it again."""
+    assert late_at(seen(5, "scheduled", scheduled=10), seen(7_200, "started", scheduled=10), until=7_300) == [41]
+
+
+def test_a_retry_of_a_run_that_started_in_time_is_not_late() -> None:
+    """Once, the retry's start, past the deadline by more than a window, was taken for a late one."""
+    samples = [
+        seen(5, "started", scheduled=10),
+        seen(1_000, "went on", scheduled=10),
+        seen(1_010, "started", scheduled=10, event_id="retry"),
+    ]
+
+    assert late_at(*samples, until=1_100) == []
+
+
+def test_a_run_that_failed_and_is_run_again_within_a_window_is_not_late() -> None:
+    samples = [
+        seen(5, "started", scheduled=10),
+        seen(1_000, "ended", scheduled=10),
+        seen(1_100, "started", scheduled=10, event_id="again"),
+        seen(1_300, "started", scheduled=10, event_id="and again"),
+    ]
+
+    assert late_at(*samples, until=1_500) == []
+
+
+def test_examples_are_those_heard_of_first_whatever_their_slots_are_called() -> None:
+    window = UPTICK.new_window()
+    runs = [seen(at, "late", run=f"run-{9 - at}") for at in range(7)]
+    window.add(START_MS + 7_500, runs)
+    window.read(START_MS + 60_000)
+
+    assert [example.run for example in window.examples()] == ["run-9", "run-8", "run-7", "run-6", "run-5"]
 
 
 # ── what events say ──
@@ -207,11 +275,11 @@ def event(state: str | None, *, scheduled: bool = False, run: str | None = "r") 
         ("running", False, "r", "started"),
         ("retrying", False, "r", "went on"),
         ("paused", False, "r", "went on"),
-        ("completed", False, "r", "went on"),
-        ("failed", False, "r", "went on"),
-        ("crashed", False, "r", "closed"),
-        ("cancelling", False, "r", "closed"),
-        ("cancelled", False, "r", "closed"),
+        ("completed", False, "r", "ended"),
+        ("failed", False, "r", "ended"),
+        ("crashed", False, "r", "ended"),
+        ("cancelling", False, "r", "went on"),
+        ("cancelled", False, "r", "ended"),
         ("running", False, None, None),  # neither a run nor a slot
         ("running", True, None, "started"),
         (None, True, "r", None),
@@ -229,6 +297,6 @@ def test_a_long_run_that_began_in_time_is_not_late_when_it_ends() -> None:
     window.add(START_MS + 5_000, [seen(0, "scheduled", scheduled=5, run="r"), seen(4, "started", scheduled=5, run="r")])
     window.read(START_MS + 2_000_000)
 
-    window.add(START_MS + 2_002_500, [seen(2_001, "went on", scheduled=5, run="r")])
+    window.add(START_MS + 2_002_500, [seen(2_001, "ended", scheduled=5, run="r")])
 
     assert window.read(START_MS + 2_002_500).samples == 0

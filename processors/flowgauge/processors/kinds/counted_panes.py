@@ -27,14 +27,14 @@ class CountedPanes:
             self.add(end_ms, total, counted=counted, examples=[ExampleRun(*example) for example in examples])
 
     def add(self, end_ms: int, total: int, *, counted: int, examples: list[ExampleRun]) -> None:
-        """Add to the pane that ends at `end_ms`, which is the newest or one of the newest."""
+        """Add to the pane that ends at `end_ms`, the newest; `examples` are in order of time and id."""
         if not total:
             return
         self.total += total
         self.counted += counted
         if self._panes and self._panes[-1][0] == end_ms:
             _, old_total, old_counted, old_examples = self._panes.pop()
-            total, counted, examples = total + old_total, counted + old_counted, old_examples + examples
+            total, counted, examples = total + old_total, counted + old_counted, _smallest(old_examples + examples)
         self._panes.append((end_ms, total, counted, examples[:EXAMPLES_MAX]))
 
     def expire(self, end_ms: int) -> None:
@@ -50,13 +50,12 @@ class CountedPanes:
 
     def examples(self) -> list[ExampleRun]:
         """Return the smallest examples by time and id."""
-        found: list[ExampleRun] = []
-        for _, _, _, examples in self._panes:
-            found += examples
-            if len(found) >= EXAMPLES_MAX:
-                break
-        return sorted(found, key=lambda run: (run.occurred_us, run.event_id))[:EXAMPLES_MAX]
+        return _smallest([example for _, _, _, examples in self._panes for example in examples])
 
     def dump(self) -> list[Any]:
         """Return the panes in types that msgpack has."""
         return [list(pane) for pane in self._panes]
+
+
+def _smallest(examples: list[ExampleRun]) -> list[ExampleRun]:
+    return sorted(examples, key=lambda run: (run.occurred_us, run.event_id))[:EXAMPLES_MAX]

@@ -10,7 +10,8 @@ Rule: a slot is late if no start is seen with occurred <= deadline; breach if th
 slots, by their deadlines. A slot is (flow, scheduled_for) and is judged once. Where the orchestrator emits no
 scheduled time (Prefect), its own `late` state is the sighting: the slot is the run and the deadline lies
 max(0, after - 15 s) after the sighting, because Prefect waits 15 s before it calls a run late. A slot first
-seen after its deadline is judged where it is first seen.
+seen after its deadline is judged where it is first seen. A judged slot is remembered until its run has been over
+for one window, so neither a start hours late nor the retry of a long run is judged a second time.
 """
 
 import heapq
@@ -30,13 +31,14 @@ from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
 SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
-SLOTS_MAX = 20_000  # open or judged slots of one key; past it new slots are not watched, and counted
+SLOTS_MAX = 20_000  # slots of one key; past it those only remembered go, then new ones are not watched: counted
+REMEMBERED_MAX_MS = 24 * 3_600_000  # how long a judged slot waits for the end of its run, which may never be told
 
 SCHEDULED = "scheduled"
 LATE = "late"
 STARTED = "started"
-CLOSED = "closed"
-WENT_ON = "went on"  # it had started before: tells of no start, so it opens no slot of its own
+WENT_ON = "went on"  # it had started before, or will not: tells of no start, so past the deadline it opens no slot
+ENDED = "ended"  # the same, and no more is to come
 
 _OUTCOMES: dict[str, str] = {
     "scheduled": SCHEDULED,
@@ -45,11 +47,11 @@ _OUTCOMES: dict[str, str] = {
     "running": STARTED,
     "retrying": WENT_ON,
     "paused": WENT_ON,
-    "completed": WENT_ON,
-    "failed": WENT_ON,
-    "crashed": CLOSED,  # ended without our having seen it run: a failure rule's matter, not lateness
-    "cancelling": CLOSED,
-    "cancelled": CLOSED,
+    "cancelling": WENT_ON,
+    "completed": ENDED,
+    "failed": ENDED,
+    "crashed": ENDED,  # even if we never saw it run: a failure rule's matter, not lateness
+    "cancelled": ENDED,
 }
 
 
@@ -104,18 +106,20 @@ class _Slot(msgspec.Struct, array_like=True, gc=False):
     run: str
     deadline_ms: int
     decided_ms: int
+    due_ms: int  # the pane end at which it is judged, or looked at to be forgotten
     example: ExampleRun | None
     judged: bool = False
     started: bool = False
+    ended_ms: int | None = None
 
 
 class LateWindow:
     """The slots of one key and the late ones of the last `within`.
 
-    `_due` is a heap of (pane end, slot name): when an open slot is judged, and when a judged one is forgotten.
+    `_due` is a heap of (pane end, slot name): when an open slot is judged, and when a judged one may be forgotten.
     """
 
-    __slots__ = ("_by_run", "_due", "_late", "_refused", "_rule", "_slots")
+    __slots__ = ("_by_run", "_due", "_late", "_refused", "_remembered", "_rule", "_slots")
 
     def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
         self._rule = rule
@@ -124,8 +128,9 @@ class LateWindow:
         for slot in slots.values():
             if slot.run:
                 self._by_run.setdefault(slot.run, []).append(slot)
-        self._due = [(self._due_ms(slot), slot.name) for slot in slots.values()]
+        self._due = [(slot.due_ms, slot.name) for slot in slots.values()]
         heapq.heapify(self._due)
+        self._remembered = sum(self._is_only_remembered(slot) for slot in slots.values())
         self._late = late
         self._refused = 0
 
@@ -133,14 +138,18 @@ class LateWindow:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
         for sample in samples:
             slot = self._slot_of(sample)
-            if slot is None or slot.judged or slot.started:
-                continue
-            if sample.outcome in {STARTED, WENT_ON, CLOSED}:
-                slot.started = True
-                slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
-                if slot.judged:
-                    slot.example = None
+            if slot is not None and sample.outcome in {STARTED, WENT_ON, ENDED}:
+                self._close(slot, sample)
         self._pass_time(end_ms)
+
+    def _close(self, slot: _Slot, sample: Sample) -> None:
+        slot.ended_ms = sample.occurred_us // 1000 if sample.outcome == ENDED else None  # it may be run again
+        if slot.judged or slot.started:
+            return
+        slot.started = True
+        slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
+        if slot.judged:
+            slot.example = None
 
     def _slot_of(self, sample: Sample) -> _Slot | None:
         if sample.scheduled_ms is not None:
@@ -152,21 +161,22 @@ class LateWindow:
             slot = slots[-1] if slots else None
         if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
             return slot
-        if sample.outcome in {WENT_ON, CLOSED} and sample.occurred_us > self._deadline_ms(sample) * 1000:
+        if sample.outcome in {WENT_ON, ENDED} and sample.occurred_us > self._deadline_ms(sample) * 1000:
             return None  # its slot was judged long ago: what goes on or ends is no late start
         return self._open(name, sample)
 
     def _open(self, name: str, sample: Sample) -> _Slot | None:
-        if len(self._slots) >= SLOTS_MAX:
+        if len(self._slots) >= SLOTS_MAX and not self._make_room():
             self._refused += 1
             return None
         deadline_ms = self._deadline_ms(sample)
         decided_ms = max(deadline_ms, sample.occurred_us // 1000)
-        slot = _Slot(name, sample.run, deadline_ms, decided_ms, example_of(sample))
+        due_ms = pane_end(decided_ms, self._rule.pane_ms)
+        slot = _Slot(name, sample.run, deadline_ms, decided_ms, due_ms, example_of(sample))
         self._slots[name] = slot
         if sample.run:
             self._by_run.setdefault(sample.run, []).append(slot)
-        heapq.heappush(self._due, (self._due_ms(slot), name))
+        heapq.heappush(self._due, (due_ms, name))
         return slot
 
     def _deadline_ms(self, sample: Sample) -> int:
@@ -175,29 +185,49 @@ class LateWindow:
             return sample.occurred_us // 1000 + max(0, after_ms - SIGHTED_LATE_AFTER_MS)
         return sample.scheduled_ms + after_ms
 
-    def _due_ms(self, slot: _Slot) -> int:
-        """Return the pane end at which something is to be done about `slot`.
-
-        A slot first seen after its deadline is judged in the pane of that first sight. A judged slot is kept for
-        one window more, because it is judged once and its run may still be heard of.
-        """
-        return pane_end(slot.decided_ms + (self._rule.within if slot.judged else 0), self._rule.pane_ms)
-
     def _pass_time(self, end_ms: int) -> None:
         while self._due and self._due[0][0] <= end_ms:
             due_ms, name = heapq.heappop(self._due)
             slot = self._slots[name]
-            if slot.judged and self._due_ms(slot) <= end_ms:
-                self._forget(slot)
-                continue
             if not slot.judged:
                 slot.judged = True
                 self._late.add(due_ms, 1, counted=1, examples=[slot.example] if slot.example else [])
                 slot.example = None
-            heapq.heappush(self._due, (self._due_ms(slot), name))
+            elif self._is_over(slot):
+                self._forget(slot)
+                continue
+            was_remembered = self._is_only_remembered(slot)
+            slot.due_ms += self._rule.within
+            self._remembered += self._is_only_remembered(slot) - was_remembered
+            heapq.heappush(self._due, (slot.due_ms, name))
+
+    def _is_over(self, slot: _Slot) -> bool:
+        """Tell whether nothing more is to be heard of a judged slot that is due."""
+        if slot.due_ms < slot.decided_ms + self._rule.within:
+            return False
+        if slot.ended_ms is not None and slot.ended_ms + self._rule.within <= slot.due_ms:
+            return True
+        return slot.due_ms - slot.decided_ms >= REMEMBERED_MAX_MS
+
+    def _is_only_remembered(self, slot: _Slot) -> bool:
+        """Tell whether a slot has left the window, and is kept for what its run may still tell."""
+        return slot.due_ms > pane_end(slot.decided_ms, self._rule.pane_ms) + self._rule.within
+
+    def _make_room(self) -> bool:
+        """Forget the slots that are only remembered, all at once: rare, and it costs a look at each slot."""
+        if not self._remembered:
+            return False
+        gone = [slot for slot in self._slots.values() if self._is_only_remembered(slot)]
+        for slot in gone:
+            self._forget(slot)
+        self._due = [(slot.due_ms, slot.name) for slot in self._slots.values()]
+        heapq.heapify(self._due)
+        self._refused += len(gone)
+        return True
 
     def _forget(self, slot: _Slot) -> None:
         del self._slots[slot.name]
+        self._remembered -= self._is_only_remembered(slot)
         same_run = self._by_run.get(slot.run, [])
         if slot in same_run:
             same_run.remove(slot)
@@ -229,7 +259,7 @@ class LateWindow:
         return min((ms for ms in (expiry_ms, due_ms) if ms is not None), default=None)
 
     def take_refused(self) -> int:
-        """Return how many sightings found no room for their slot since this was asked last."""
+        """Return how many slots were not watched, or forgotten early, for want of room since this was asked last."""
         refused, self._refused = self._refused, 0
         return refused
 
