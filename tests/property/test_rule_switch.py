@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from uuid import UUID
 
 import msgspec
@@ -47,6 +48,13 @@ VARIANTS = {
     when: {failure_rate: {above: 50%, within: 20s, min_samples: 1}}
     no_data: resolve
     allowed_lateness: 3s
+""",
+    "failing c": """
+  - name: failing
+    for_each: [flow]
+    when: {failure_rate: {above: 30%, within: 60s, min_samples: 1, clear_below: 10%}}
+    keep_firing_for: 2s
+    allowed_lateness: 20s
 """,
     "failing of t": """
   - name: failing
@@ -170,6 +178,25 @@ def test_a_rule_switch_is_the_same_whatever_the_order_of_reading(
     assert found == read_in_order(sets, partitions)
 
 
+@given(drawn=logs())
+def test_an_incident_goes_forward_step_by_step_over_every_switch(
+    drawn: tuple[dict[int, RuleSet], list[list[Record]]],
+) -> None:
+    line = SwitchingLine(*drawn)
+    for source, records in enumerate(drawn[1]):
+        line.commit(line.detector.apply(line.messages(source, records)))
+    incidents: dict[str, list[Transition]] = {}
+    for item in line.transitions:
+        incidents.setdefault(item.incident_id, []).append(item)
+
+    for told in incidents.values():
+        assert [item.seq for item in told] == list(range(len(told)))
+        assert told[0].from_state == "inactive"
+        for before, after in pairwise(told):
+            assert after.from_state == before.to_state
+            assert after.at_ms >= before.at_ms
+
+
 def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transition]:
     """Return the transitions of rules by name, without the number of the rule set."""
     return [msgspec.structs.replace(item, rules_version=0) for item in transitions if item.rule in names]
@@ -260,6 +287,30 @@ def test_a_changed_rule_that_sees_nothing_more_ends_as_no_data_says_when_its_new
 
     assert closed.to_state == "resolved"
     assert closed.at_ms == START_MS + 50_000 + 20_000
+
+
+def test_a_changed_rule_says_nothing_of_the_time_before_it_was_in_force() -> None:
+    """Once, events told of after the switch and older than it moved the incident at panes before the switch."""
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing b"], 2)}
+    older = story_at((48_500, 50_500, "completed"))
+    last = story((51_500, "completed"))
+
+    *_, closed = told(sets, marker(1, START_MS), story(*OUTAGE), marker(2, START_MS + 50_000), older, last)
+
+    assert (closed.to_state, closed.at_ms - START_MS, closed.samples) == ("resolved", 52_000, 2)
+
+
+def test_a_wait_that_the_changed_rule_finds_over_ends_after_the_switch() -> None:
+    sets = {1: ruleset(["failing a"], 1), 2: ruleset(["failing c"], 2)}
+    healthy = tuple((60_500 + 100 * number, "completed") for number in range(20))
+    older = story_at((74_000, 75_600, "completed"))
+
+    found = told(sets, marker(1, START_MS), story(*OUTAGE), story(*healthy), marker(2, START_MS + 75_500), older)
+
+    assert [(item.to_state, item.at_ms - START_MS) for item in found[-2:]] == [
+        ("recovering", 63_000),
+        ("resolved", 76_000),
+    ]
 
 
 def test_a_rule_with_another_group_cannot_carry_on_and_says_so() -> None:

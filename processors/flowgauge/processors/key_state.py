@@ -9,7 +9,7 @@ import msgspec
 from flowgauge.processors.alert_state import Alert, Change, next_timer_ms, step
 from flowgauge.processors.kinds import Window
 from flowgauge.processors.panes import pane_end, pane_end_at_or_after
-from flowgauge.processors.reading import Reading
+from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.sample import Sample
 
@@ -26,6 +26,7 @@ class KeyRecord(msgspec.Struct, array_like=True, gc=False):
     alert: Alert
     late: list[tuple[int, int]]
     evaluated_ms: int
+    since_ms: int = 0
     full_ms: int | None = None
 
 
@@ -40,6 +41,7 @@ class KeyState:
     waiting: dict[int, list[Waiting]] = field(default_factory=dict[int, list[Waiting]])
     late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
     evaluated_ms: int = 0
+    since_ms: int = 0  # when the alert was inherited: panes that end by then fill the window and move nothing
     full_ms: int | None = None  # when the new window of a changed rule is full, and what is empty in it is no data
     wake_ms: int | None = None
     stored_name: str = ""  # under which it is stored, once it has been
@@ -47,6 +49,7 @@ class KeyState:
     def inherit(self, alert: Alert, at_ms: int) -> None:
         """Carry on `alert` of the rule that this one replaces from `at_ms`."""
         self.alert = alert
+        self.since_ms = at_ms
         self.full_ms = at_ms + self.rule.window_ms
 
     def wait(self, sample: Sample, source: int) -> int:
@@ -76,8 +79,8 @@ class KeyState:
     def evaluate(self, end_ms: int) -> tuple[Reading, Change | None] | None:
         """Apply the final pane that ends at `end_ms`, read the window and move the alert.
 
-        None where nothing is due at `end_ms`: then only late counts were to be forgotten. What is due follows from
-        admitted samples alone, so a late one never causes an evaluation.
+        None where nothing is due at `end_ms`, when only late counts were to be forgotten, and where it lies before the
+        time of the alert. What is due follows from admitted samples alone, so a late one never causes an evaluation.
         """
         waiting = self.waiting.pop(end_ms, None)
         if waiting:
@@ -88,9 +91,15 @@ class KeyState:
                 return None
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
-        if self.full_ms is not None and self.full_ms <= end_ms:
-            self.full_ms = None
-        return reading, step(self.alert, reading.verdict, end_ms, self.rule.policy)
+        if end_ms <= self.since_ms:
+            return None
+        verdict = reading.verdict
+        if self.full_ms is not None:
+            if self.full_ms <= end_ms:
+                self.full_ms = None
+            elif verdict is Verdict.EMPTY:
+                verdict = Verdict.HELD
+        return reading, step(self.alert, verdict, end_ms, self.rule.policy)
 
     def next_end_ms(self) -> int | None:
         """Return the next pane end at which something can change without new samples."""
@@ -106,7 +115,10 @@ class KeyState:
     def _next_moment_ms(self) -> int | None:
         """Return when the window next changes by itself or a timer of the alert runs out."""
         next_ms: int | None = None
-        for moment_ms in (self.window.next_change_ms(), next_timer_ms(self.alert, self.rule.policy), self.full_ms):
+        timer_ms = next_timer_ms(self.alert, self.rule.policy)
+        if timer_ms is not None and timer_ms <= self.since_ms:
+            timer_ms = self.since_ms + 1
+        for moment_ms in (self.window.next_change_ms(), timer_ms, self.full_ms):
             if moment_ms is None or moment_ms <= self.evaluated_ms:
                 continue
             if next_ms is None or moment_ms < next_ms:
@@ -127,6 +139,7 @@ class KeyState:
             self.alert,
             list(self.late.items()),
             self.evaluated_ms,
+            self.since_ms,
             self.full_ms,
         )
 
@@ -140,6 +153,7 @@ def restored(record: KeyRecord, rule: CompiledRule) -> KeyState:
         record.alert,
         late=dict(record.late),
         evaluated_ms=record.evaluated_ms,
+        since_ms=record.since_ms,
         full_ms=record.full_ms,
     )
 
