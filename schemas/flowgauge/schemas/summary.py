@@ -1,57 +1,52 @@
 """The summary: a rule's one-line template, rendered with the numbers of one transition.
 
-    "{{ flow }}: {{ value|percent }} of {{ samples }} runs failed"  →  "orders-eu: 60 % of 5 runs failed"
+    "{{ flow }}: {{ value|percent }} of {{ samples }} runs failed"  →  "orders-eu: 60% of 5 runs failed"
 
-Templates are written by people and rendered where alerts must go out, so none may fail or run away. Three walls,
-each enough for most mischief: only the syntax in `_ALLOWED` is accepted (no calls, assignments, macros, includes);
-the sandbox checks the size of `*`, `**` and `%` before they happen; the text is streamed and cut at its cap. A name
-that is missing is empty; a template that fails gives the plain text with the rule's name. The result is plain text:
-whoever puts it into HTML escapes it.
+Templates are written by people and rendered where alerts must go out, so none may fail or run away. Nothing in the
+language can grow or run long: only the syntax in `_ALLOWED` is accepted (no loops, calls, arithmetic or lists), a name
+gives only what `summary_values` holds (no Python attributes), every text is cut before it enters, and the result is
+cut at its cap. A name that is missing is empty; a template that fails gives the plain text with the rule's name. The
+result is plain text: whoever puts it into HTML escapes it.
 """
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from inspect import signature
+from itertools import islice
+from typing import Any, cast
 
-from jinja2 import ChainableUndefined, Template, TemplateError, nodes
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Environment, Template, TemplateError, Undefined, nodes
 
 from flowgauge.schemas.times import format_duration
-from flowgauge.schemas.transition import Transition
+from flowgauge.schemas.transition import EXAMPLES_MAX, Transition
 
 SUMMARY_BYTES_MAX = 2_000  # rendered, UTF-8: a chat message, and a tenth of what a webhook may carry
 TEMPLATE_CHARS_MAX = 2_000  # one line of text with some names in it
-LOOP_DEPTH_MAX = 2  # runs and their labels; deeper loops multiply
-_RESULT_SIZE_MAX = 2_000  # characters or items that `*` may make
-_NUMBER_BITS_MAX = 256  # of whole numbers that `*` and `**` may make: counts, bytes and money are far below
+NESTING_MAX = 30  # of a template's syntax: what Python can compile, and more than anybody can read
+ENTRIES_MAX = 100  # labels that a summary can name: a rule has a handful
+_TEXT_CHARS_MAX = SUMMARY_BYTES_MAX + 1  # of one value: more cannot be shown, and one more shows that it was cut
 _TEMPLATES_KEPT = 256  # compiled ones; there are as many as rules, and a rule's is used again and again
 _DIGITS_MAX = 9  # that `round` keeps
 _ELLIPSIS = "…"
 
-_Value = TypeVar("_Value")
-
 _ALLOWED = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
     *(nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Test, nodes.Keyword),
-    *(nodes.If, nodes.For, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not),
-    *(nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow, nodes.Neg, nodes.Pos),
-    *(nodes.Concat, nodes.Tuple, nodes.List),
+    *(nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg),
 )
 
 
 def render_summary(template: str, values: Mapping[str, object]) -> str:
     """Return the text of `template`, at most SUMMARY_BYTES_MAX bytes of UTF-8; it never raises.
 
-    Without a template, or with one that fails, the text names the rule (`values["rule"]`) and its state.
+    `values` are those of `summary_values`. Without a template, or with one that fails, the text names the rule
+    (`values["rule"]`) and its state.
     """
     if not template.strip():
         return _plain(values)
     try:
-        pieces = _compile(template).generate(values)
-        text = _cut(pieces)
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        text = _cut(_compile(template).generate(values))
+    except (TemplateError, ArithmeticError, TypeError, ValueError, RecursionError):
         return _plain(values)
     return text.strip() or _plain(values)
 
@@ -60,8 +55,10 @@ def check_template(template: str) -> str | None:
     """Return what is wrong with `template` in one line, None when it can be rendered."""
     try:
         _compile(template)
-    except (TemplateError, RecursionError, ValueError) as error:
-        return str(error) or type(error).__name__
+    except (TemplateError, ValueError) as error:
+        return str(error)
+    except RecursionError:
+        return _TOO_DEEP
     return None
 
 
@@ -75,32 +72,32 @@ def summary_values(transition: Transition) -> dict[str, object]:
 
     A dotted field such as `resource.env` is nested. The numbers win over a key or label of the same name.
     """
+    key, labels = _short_mapping(transition.key), _short_mapping(transition.labels)
     values: dict[str, object] = {}
-    for name, text in transition.key.items():
+    for name, text in key.items():
         _put(values, name.split("."), text)
     return values | {
-        "rule": transition.rule,
-        "tenant": transition.tenant,
-        "key": transition.key,
-        "labels": transition.labels,
-        "severity": transition.severity,
+        "rule": _short(transition.rule),
+        "tenant": _short(transition.tenant),
+        "key": key,
+        "labels": labels,
+        "severity": _short(transition.severity),
         "state": transition.to_state,
-        "reason": transition.reason,
+        "reason": _short(transition.reason),
         "value": transition.value,
         "threshold": transition.threshold,
         "samples": transition.samples,
         "late_samples": transition.late_samples,
         "window_ms": transition.window_ms,
-        "runs": [example.run for example in transition.examples if example.run],
+        "runs": [_short(example.run) for example in transition.examples[:EXAMPLES_MAX] if example.run],
     }
 
 
-class _Missing(ChainableUndefined):
-    """A name that is not there: empty text, no number, smaller and larger than nothing."""
+_TOO_DEEP = f"a summary may be nested {NESTING_MAX} deep: write it flatter"
 
 
-def _stay_missing(self: _Missing, *_: object) -> _Missing:
-    return self
+class _Missing(Undefined):
+    """A name that is not there: empty text, smaller and larger than nothing."""
 
 
 def _never(*_: object) -> bool:
@@ -108,65 +105,81 @@ def _never(*_: object) -> bool:
 
 
 # Set here and not in the class, whose base says that these operators never return.
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
-    setattr(_Missing, f"__{_name}__", _stay_missing)
-    setattr(_Missing, f"__r{_name}__", _stay_missing)
-for _name in ("neg", "pos"):
-    setattr(_Missing, f"__{_name}__", _stay_missing)
 for _name in ("lt", "le", "gt", "ge"):
     setattr(_Missing, f"__{_name}__", _never)
 
 
-class _TooLargeError(TemplateError):
-    """An operator would make something beyond its cap."""
+class _Environment(Environment):
+    """A language in which `a.b` and `a['b']` are entries of a mapping, and never attributes of an object."""
 
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return the entry, missing where there is none."""
+        if isinstance(obj, Mapping) and isinstance(argument, str):
+            entries = cast("Mapping[str, object]", obj)
+            if argument in entries:
+                return entries[argument]
+        if isinstance(obj, list) and isinstance(argument, int):
+            items = cast("list[object]", obj)
+            if -len(items) <= argument < len(items):
+                return items[argument]
+        return self.undefined(name=str(argument))
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse what would be too large before it is made."""
-        if _is_too_large(operator, left, right):
-            raise _TooLargeError(f"the result of `{operator}` is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _is_too_large(operator: str, left: object, right: object) -> bool:
-    if operator == "%":
-        return isinstance(left, str | bytes)  # text formatting can ask for any width
-    if isinstance(left, int) and isinstance(right, int):
-        bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
-        return bits > _NUMBER_BITS_MAX
-    for repeated, times in ((left, right), (right, left)):
-        if isinstance(repeated, str | bytes | list | tuple) and isinstance(times, int):
-            return len(cast("str", repeated)) * times > _RESULT_SIZE_MAX
-    return False
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return the entry, missing where there is none."""
+        return self.getitem(obj, attribute)
 
 
 @lru_cache(maxsize=_TEMPLATES_KEPT)
 def _compile(template: str) -> Template:
     if len(template) > TEMPLATE_CHARS_MAX:
         raise TemplateError(f"longer than {TEMPLATE_CHARS_MAX} characters")
-    _refuse_syntax(_SANDBOX.parse(template), depth=0)
-    return _SANDBOX.from_string(template)
+    _refuse_syntax(_ENVIRONMENT.parse(template), depth=0)
+    return _ENVIRONMENT.from_string(template)
 
 
 def _refuse_syntax(node: nodes.Node, depth: int) -> None:
-    if not isinstance(node, _ALLOWED):
-        raise TemplateError(f"`{type(node).__name__.lower()}` is not available in a summary")
-    if isinstance(node, nodes.For):
-        depth += 1
-        if depth > LOOP_DEPTH_MAX or node.recursive:
-            raise TemplateError(f"loops may be {LOOP_DEPTH_MAX} deep and not recursive")
+    if depth > NESTING_MAX:
+        raise TemplateError(_TOO_DEEP)
+    match node:
+        case nodes.Filter():
+            _refuse_filter(node)
+        case nodes.Test() if node.name not in _TESTS:
+            raise TemplateError(f"no test is called `{node.name}`: there are {', '.join(_TESTS)}")
+        case nodes.Name(name="self"):
+            raise _not_available("self")
+        case nodes.Neg() if not isinstance(node.node, nodes.Const):
+            raise _not_available("-")
+        case _ if not isinstance(node, _ALLOWED):
+            raise _not_available(getattr(node, "operator", type(node).__name__.lower()))
+        case _:
+            pass
     for child in node.iter_child_nodes():
-        _refuse_syntax(child, depth)
+        _refuse_syntax(child, depth + 1)
+
+
+def _refuse_filter(node: nodes.Filter) -> None:
+    found = _FILTERS.get(node.name)
+    if found is None:
+        raise TemplateError(f"no filter is called `{node.name}`: there are {', '.join(_FILTERS)}")
+    if node.dyn_args or node.dyn_kwargs:
+        raise _not_available("*")
+    named = {str(keyword.key): keyword.value for keyword in node.kwargs}
+    try:
+        signature(found).bind(node.node, *node.args, **named)
+    except TypeError as error:
+        raise TemplateError(f"`{node.name}`: {error}") from None
+
+
+def _not_available(what: str) -> TemplateError:
+    return TemplateError(f"`{what}` is not available in a summary: it has names, filters, comparisons and `if`")
 
 
 def _cut(pieces: Iterable[str]) -> str:
     """Take pieces until the cap; control characters and line breaks become spaces, half characters go."""
     taken = bytearray()
     for piece in pieces:
-        taken += "".join(char if char.isprintable() else " " for char in piece).encode(errors="replace")
+        text = "".join(char if char.isprintable() else " " for char in _short(piece))
+        taken += text.encode(errors="replace")
         if len(taken) > SUMMARY_BYTES_MAX:
             kept = taken[: SUMMARY_BYTES_MAX - len(_ELLIPSIS.encode())]
             return kept.decode(errors="ignore") + _ELLIPSIS
@@ -177,6 +190,14 @@ def _plain(values: Mapping[str, object]) -> str:
     return _cut([f"{values.get('rule', 'alert')} {values.get('state', '')}".strip()])
 
 
+def _short(text: str) -> str:
+    return text[:_TEXT_CHARS_MAX]
+
+
+def _short_mapping(mapping: Mapping[str, str]) -> dict[str, str]:
+    return {_short(name): _short(text) for name, text in islice(mapping.items(), ENTRIES_MAX)}
+
+
 def _put(values: dict[str, object], path: list[str], text: str) -> None:
     for step in path[:-1]:
         inner = values.setdefault(step, {})
@@ -184,6 +205,23 @@ def _put(values: dict[str, object], path: list[str], text: str) -> None:
             return  # `a` and `a.b` are both keys: the plain one stays
         values = cast("dict[str, object]", inner)
     values.setdefault(path[-1], text)
+
+
+# ── filters: each takes whatever stands before it, and gives a number or a text that is no longer than one value ──
+
+
+def _text(value: object) -> str:
+    """Show a value: a missing one as nothing, a list as `a, b`, a mapping as `name=text name=text`."""
+    match value:
+        case None:
+            return ""
+        case list():
+            return _join(cast("list[object]", value))
+        case dict():
+            entries = cast("dict[str, object]", value)
+            return _short(" ".join(f"{name}={_text(inner)}" for name, inner in entries.items()))
+        case _:
+            return _short(str(value))
 
 
 def _percent(value: object) -> str:
@@ -196,40 +234,43 @@ def _duration(ms: object) -> str:
     if not isinstance(ms, int | float) or ms < 0:
         return ""
     whole = int(ms)
-    return format_duration(whole - whole % 1000 if whole >= 60_000 else whole)
+    return _short(format_duration(whole - whole % 1000 if whole >= 60_000 else whole))
 
 
-def _round(value: object, digits: object = 0) -> object:
+def _round(value: object, digits: object = 0) -> str:
     if not isinstance(value, int | float) or not isinstance(digits, int):
         return ""
-    return f"{round(value, max(0, min(digits, _DIGITS_MAX))):g}" if digits > 0 else str(round(value))
+    return f"{round(value, min(digits, _DIGITS_MAX)):g}" if digits > 0 else str(round(value))
 
 
-def _default(value: _Value, instead: _Value | str = "") -> _Value | str:
+def _default(value: object, instead: object = "") -> object:
     return instead if value is None or value == "" or isinstance(value, _Missing) else value
 
 
-def _join(values: object, between: object = ", ") -> str:
-    texts = [str(_text(value)) for value in cast("Iterable[object]", values)]
-    if sum(map(len, texts)) + len(texts) * len(str(between)) > _RESULT_SIZE_MAX:
-        raise _TooLargeError("the result of `join` is too large")
-    return str(between).join(texts)
+def _join(value: object, between: object = ", ") -> str:
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    return _short(_text(between).join(_text(item) for item in items))
 
 
-def _text(value: object) -> object:
-    return "" if value is None else value
+def _length(value: object) -> int:
+    return len(cast("str", value)) if isinstance(value, str | list | dict) else 0
+
+
+def _first(value: object) -> object:
+    items: object = list(cast("dict[str, object]", value)) if isinstance(value, dict) else value
+    return next(iter(cast("list[object]", items)), "") if isinstance(items, str | list) else ""
 
 
 def _upper(value: object) -> str:
-    return str(value).upper()
+    return _short(_text(value).upper())
 
 
 def _lower(value: object) -> str:
-    return str(value).lower()
+    return _short(_text(value).lower())
 
 
-def _first(values: object) -> object:
-    return next(iter(cast("Iterable[object]", values)), "")
+def _abs(value: object) -> object:
+    return abs(value) if isinstance(value, int | float) else ""
 
 
 _FILTERS: Mapping[str, Callable[..., object]] = {
@@ -238,20 +279,21 @@ _FILTERS: Mapping[str, Callable[..., object]] = {
     "round": _round,
     "default": _default,
     "join": _join,
-    "length": len,
+    "length": _length,
+    "first": _first,
     "upper": _upper,
     "lower": _lower,
-    "first": _first,
-    "abs": operator.abs,
+    "abs": _abs,
 }
+_TESTS = ("defined", "undefined", "none")
 
 
-def _environment() -> _Sandbox:
-    sandbox = _Sandbox(undefined=_Missing, finalize=_text, autoescape=False)
-    sandbox.globals.clear()
-    sandbox.filters.clear()
-    sandbox.filters.update(cast("Any", _FILTERS))
-    return sandbox
+def _environment() -> _Environment:
+    made = _Environment(undefined=_Missing, finalize=_text, autoescape=False)
+    made.globals.clear()
+    made.filters.clear()
+    made.filters.update(cast("Any", _FILTERS))
+    return made
 
 
-_SANDBOX = _environment()
+_ENVIRONMENT = _environment()

@@ -1,0 +1,132 @@
+"""Laws of summaries: whatever the language allows renders within the cap, whatever the numbers and texts are."""
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowgauge.schemas.summary import (
+    SUMMARY_BYTES_MAX,
+    TEMPLATE_CHARS_MAX,
+    check_template,
+    render_summary,
+    summarize,
+    summary_values,
+)
+from flowgauge.schemas.transition import ExampleRun, Transition
+
+MEMORY_BYTES_MAX = 16_000_000  # a few times the largest mapping of labels that a summary sees
+
+names = st.sampled_from(
+    ["flow", "resource.env", "key", "key['flow']", "labels", "labels.team", "labels['no']", "runs", "runs[0]", "value",
+     "threshold", "samples", "window_ms", "reason", "state", "nope", "nope.deep[1]"]
+)  # fmt: skip
+constants = st.one_of(
+    st.text(st.characters(exclude_characters="'\\{}%#"), max_size=8).map("'{}'".format),
+    st.integers(0, 10**30).map(str),
+    st.sampled_from(["none", "true", "1.5", "-3", "9" * 400]),
+)
+filters = st.one_of(
+    st.sampled_from(["percent", "duration", "round", "default", "join", "length", "first", "upper", "lower", "abs"]),
+    st.builds("{}({})".format, st.sampled_from(["round", "default", "join"]), st.one_of(names, constants)),
+)
+
+
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds("{}|{}".format, inner, filters),
+        st.builds("({} {} {})".format, inner, st.sampled_from(["==", "!=", "<", ">=", "in", "not in", "and"]), inner),
+        st.builds("({} if {} else {})".format, inner, inner, inner),
+        st.builds("(not {})".format, inner),
+        st.builds("({} is {})".format, inner, st.sampled_from(["defined", "undefined", "none", "not none"])),
+    )
+
+
+expressions = st.recursive(st.one_of(names, constants), larger, max_leaves=8)
+pieces = st.one_of(
+    st.text(st.characters(exclude_characters="{}%#"), max_size=20),
+    st.builds("{{{{ {} }}}}".format, expressions),
+    st.builds("{{% if {} %}}{}{{% elif {} %}}b{{% else %}}c{{% endif %}}".format, expressions, names, expressions),
+)
+templates = st.lists(pieces, min_size=1, max_size=12).map("".join).filter(lambda text: len(text) <= TEMPLATE_CHARS_MAX)
+
+texts = st.one_of(st.text(max_size=20), st.sampled_from(["", "x" * 100_000, "ﬃ" * 5_000, "\x1b[31m\ud800\u202e"]))
+numbers = st.one_of(st.none(), st.floats())
+
+
+def transition(**changes: object) -> Transition:
+    fields: dict[str, object] = {
+        "transition_id": "t",
+        "incident_id": "i",
+        "seq": 0,
+        "tenant": "acme",
+        "rule": "orders failing",
+        "rule_kind": "failure_rate",
+        "rules_version": 1,
+        "key": {"flow": "orders"},
+        "from_state": "inactive",
+        "to_state": "firing",
+        "at_ms": 0,
+        "opened_at_ms": 0,
+        "reason": "above",
+    }
+    return Transition(**(fields | changes))  # type: ignore[arg-type]  # the fields are named above
+
+
+told = st.builds(
+    transition,
+    tenant=texts,
+    rule=texts,
+    key=st.dictionaries(st.sampled_from(["flow", "resource.env", "resource.env.x", "labels"]), texts),
+    reason=texts,
+    value=numbers,
+    threshold=numbers,
+    samples=st.integers(0, 2**63),
+    window_ms=st.integers(0, 2**63),
+    labels=st.dictionaries(st.one_of(st.just("team"), texts), texts),
+    examples=st.lists(st.builds(ExampleRun, st.just(0), st.just("e"), texts), max_size=5),
+    summary=templates,
+)
+
+
+@given(told)
+def test_whatever_the_language_allows_is_one_printable_line_within_the_cap(of: Transition) -> None:
+    assert check_template(of.summary) is None
+
+    text = summarize(of)
+
+    assert len(text.encode()) <= SUMMARY_BYTES_MAX
+    assert text.isprintable()
+
+
+signs = st.sampled_from([*"{}%#|()[]'~*+-.,:abs0 \n", "{{", "}}", "{%", "%}", " if ", " for ", " in "])
+
+
+@given(st.lists(signs, max_size=60).map("".join))
+def test_any_text_at_all_is_refused_or_rendered_and_never_raises(template: str) -> None:
+    complaint = check_template(template)
+
+    text = render_summary(template, {"rule": "r", "state": "firing", "a": "A"})
+
+    assert complaint is None or text == "r firing" or not template.strip()
+
+
+def test_the_largest_templates_that_are_allowed_need_little_memory() -> None:
+    labels = {f"{number}-{'n' * 10_000}": "ß" * 100_000 for number in range(200)}
+    values = summary_values(transition(key={"flow": "ß" * 1_000_000}, labels=labels))
+    big = "{{ 'x' if labels|upper|upper|join(labels)|lower == labels|join(key) }}"
+
+    tracemalloc.start()
+    try:
+        for template in (
+            big * (TEMPLATE_CHARS_MAX // len(big)),
+            "{{ labels|upper }}",
+            "{{ key|join(key)|upper }}" * 70,
+        ):
+            assert check_template(template) is None
+            assert len(render_summary(template, values).encode()) <= SUMMARY_BYTES_MAX
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < MEMORY_BYTES_MAX
