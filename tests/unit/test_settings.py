@@ -137,6 +137,27 @@ def test_two_tenants_with_one_token_are_refused_without_telling_it() -> None:
     assert "twin" not in str(refused.value)
 
 
+def test_a_token_that_is_not_there_is_told_with_its_file_and_tenant(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(TWO_TENANTS, encoding="utf-8")
+
+    with pytest.raises(InvalidSettings) as refused:
+        resolve_tokens(load_settings(file, {}, {}), {"ACME": "one"}, lambda _: "two")
+
+    assert str(refused.value) == (
+        f"{file}: tenants.beta.tokens.0: environment variable BETA is not set or empty"
+        " (set it where flowgauge is started)"
+    )
+
+
+def test_settings_know_the_file_that_they_were_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = load_settings(None, {}, {}).file
+    Path("flowgauge.toml").touch()
+
+    assert (before, load_settings(None, {}, {}).file) == ("", "flowgauge.toml")
+
+
 @pytest.mark.parametrize("value", ["", "  \n", "two\nlines", "x" * 5_000])
 def test_a_secret_is_one_line_that_is_not_empty(value: str) -> None:
     with pytest.raises(InvalidSettings, match="environment variable ACME is not"):
@@ -144,7 +165,7 @@ def test_a_secret_is_one_line_that_is_not_empty(value: str) -> None:
 
 
 def test_a_secret_file_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(InvalidSettings, match=r"secret: file /no/such cannot be read: No such file"):
+    with pytest.raises(InvalidSettings, match=r"file /no/such cannot be read: No such file"):
         resolve_secret(SecretFromFile(file="/no/such"), {}, lambda path: Path(path).read_text())
 
 

@@ -19,8 +19,9 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
@@ -43,6 +44,17 @@ _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by c
 def _duration(text: str) -> str:
     if parse_duration_ms(text) == 0:
         raise ValueError(f"expected a duration above zero, got {text!r}")
+    return text
+
+
+def _public_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and " " not in text
+    except ValueError:
+        is_url = False
+    if text and not is_url:
+        raise ValueError(f"expected the console's address, such as https://flowgauge.example.com, got {text!r}")
     return text
 
 
@@ -91,10 +103,17 @@ class Settings(_Part):
     rules: Path | None = Field(default=None, strict=False)  # the watched folder of rule and channel files
     retention_days: int = Field(default=7, ge=1, le=RETENTION_DAYS_MAX)  # of the log; ClickHouse has its own
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
-    public_url: str = Field(default="", max_length=2_000)  # where people reach the console; default: where it listens
+    # Where people reach the console: links in messages lead there. Empty: where it listens.
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = {}
     egress: EgressSettings = EgressSettings()
+    _file: str = PrivateAttr(default="")
+
+    @property
+    def file(self) -> str:
+        """The file that was read for these, "" when there was none."""
+        return self._file
 
     @property
     def max_alert_age_ms(self) -> int:
@@ -122,12 +141,12 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[
     Without `file`, flowgauge.toml of the present folder is read if there is one. Flags have the names of settings
     (`port`, `egress.allow`). Raises InvalidSettings that names every mistake, its place and its remedy.
     """
-    if file is None:
-        file = Path(SETTINGS_FILE)
-        text = _read(file) if file.is_file() else ""
-    else:
-        text = _read(file)
-    return parse_settings(text, str(file), environ, flags)
+    if file is None and not Path(SETTINGS_FILE).is_file():
+        return parse_settings("", SETTINGS_FILE, environ, flags)
+    file = file or Path(SETTINGS_FILE)
+    settings = parse_settings(_read(file), str(file), environ, flags)
+    settings._file = str(file)  # noqa: SLF001  # what pydantic calls private is this module's
+    return settings
 
 
 def parse_settings(text: str, place: str, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
@@ -158,12 +177,12 @@ def resolve_secret(ref: SecretRef, environ: Mapping[str, str], read_text: Callab
             secret = read_text(ref.file)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InvalidSettings(f"secret: {where} cannot be read: {reason}") from None
+            raise InvalidSettings(f"{where} cannot be read: {reason} (make it readable for flowgauge)") from None
     secret = secret.strip()
     if not secret:
-        raise InvalidSettings(f"secret: {where} is not set or empty (set it where flowgauge is started)")
+        raise InvalidSettings(f"{where} is not set or empty (set it where flowgauge is started)")
     if len(secret) > SECRET_CHARS_MAX or not secret.isprintable():
-        raise InvalidSettings(f"secret: {where} is not one line of at most {SECRET_CHARS_MAX} characters")
+        raise InvalidSettings(f"{where} is not one line of at most {SECRET_CHARS_MAX} characters")
     return secret
 
 
@@ -174,11 +193,13 @@ def resolve_tokens(
     entries: dict[str, str] = {}
     for name, tenant in settings.tenants.items():
         for at, ref in enumerate(tenant.tokens):
-            token = resolve_secret(ref, environ, read_text)
+            place = f"{settings.file or SETTINGS_FILE}: tenants.{name}.tokens.{at}"
+            try:
+                token = resolve_secret(ref, environ, read_text)
+            except InvalidSettings as error:
+                raise InvalidSettings(f"{place}: {error}") from None
             if entries.get(token, name) != name:
-                raise InvalidSettings(
-                    f"tenants.{name}.tokens.{at}: tenant {entries[token]!r} has the same token (give each its own)"
-                )
+                raise InvalidSettings(f"{place}: tenant {entries[token]!r} has the same token (give each its own)")
             entries[token] = name
     return entries
 
@@ -301,7 +322,8 @@ def _problem(detail: ErrorDetails, place: str, places: Mapping[str, str]) -> str
     where = next((p for n, p in places.items() if f"{name}.".startswith(f"{n}.")), f"{place}: {name}")
     if detail["type"] == "extra_forbidden":
         known = _names_beside(parts)
-        near = get_close_matches(name, known, n=1)
+        tables = ["egress"] if len(parts) == 1 else []  # a mistyped table is no name of a setting in it
+        near = get_close_matches(name, [*known, *tables], n=1) or [each for each in known if each.endswith(f".{name}")]
         remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
         return f"{where}: unknown setting ({remedy})"
     return f"{where}: {_expected(detail)}"
