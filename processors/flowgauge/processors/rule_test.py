@@ -1,216 +1,164 @@
-"""Tests for rules: events in, expected transitions out, in virtual time. Pure but for reading the files named.
+"""`rules test`: a story's events through its rules in virtual time, and what came against what was expected.
 
-    rules: [orders.yaml]               # beside the test file
-    start: 2026-01-01T00:00:00Z        # what `at` counts from; this is the default
-    events:
-      - {at: 10s, flow: orders-sync, state: failed, times: 5, every: 30s}
-    until: 20m
-    expect:
-      - {at: 2m15s, rule: orders-sync failing, key: {flow: orders-sync}, to: firing}
-
-Every transition must be expected and every expected one must come. `pending` and `inactive` are left out unless
-some expectation names one of them: most people care about what is told.
+Every transition must be expected and every expected one must come: each expectation, the most exact first, takes one
+transition. `pending` and `inactive` are left out unless some expectation names one of them: most people care about
+what is told. Pure but for reading the files named. `rule_story` shows how a test is written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import UUID, uuid5
+from typing import Any
 
-import msgspec
-from pydantic import BeforeValidator, Field, ValidationError
+import yaml
 
 from flowgauge.processors.replay import Replay
+from flowgauge.processors.rule_story import (
+    DEFAULT_TENANT,
+    Expected,
+    RuleTest,
+    event_lines,
+    moment_ms,
+    refuse_impossible,
+    validated,
+)
 from flowgauge.processors.ruleset import RuleSet, load_rules
-from flowgauge.schemas.errors import InvalidRules
-from flowgauge.schemas.rule import DurationMs, Written
-from flowgauge.schemas.times import EPOCH, format_duration, parse_duration_ms, parse_time_ms, rfc3339
-from flowgauge.schemas.transition import AlertState, Transition
-from flowgauge.schemas.yaml_places import Document, problems_of
+from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.schemas.transition import Transition
+from flowgauge.schemas.yaml_places import Document
 from flowgauge.transport.yaml_files import read_document
 
-EVENTS_MAX = 1_000_000  # after `times`; a longer story is a file for `flowgauge replay`
-DEFAULT_START = "2026-01-01T00:00:00Z"
 QUIET_STATES = frozenset({"pending", "inactive"})
-_NAMESPACE = UUID("5f0c1d7e-3b52-4c8c-9a0e-f10369a09e00")
 VALUE_TOLERANCE = 1e-6
+VALUE_DECIMALS = 6  # shown; within the tolerance
 
 
-def _moment(value: object) -> str:
-    """Take a duration since `start`, or an RFC 3339 time, as it was written."""
-    text = str(value)
-    if not text.endswith("Z") and "T" not in text:
-        parse_duration_ms(text)
-        return text
-    parse_time_ms(text)
-    return text
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An expectation that nothing met, and the transition that came nearest to it, if any came near."""
 
-
-Moment = Annotated[str, BeforeValidator(_moment)]
-
-
-class StoryEvent(Written):
-    """One event, or `times` of them `every` so often. What is left out is made up, the same each time."""
-
-    at: Moment
-    append: Moment | None = None  # when the log got it; default: when it happened
-    times: Annotated[int, Field(ge=1, le=EVENTS_MAX)] = 1
-    every: DurationMs = 1_000
-    partition: Annotated[int, Field(ge=0, lt=1_024)] = 0
-    tenant: str = "default"
-    event: str | None = None
-    kind: str = "flow-run"
-    flow: str | None = None
-    run: str | None = None
-    task: str | None = None
-    state: str | None = None
-    scheduled_for: Moment | None = None
-    resource: dict[str, str] = Field(default_factory=dict)
-    related: tuple[dict[str, str], ...] = ()
-    id: UUID | None = None
-
-
-class Expected(Written):
-    """One transition that must come. What is left out may be anything."""
-
-    at: Moment
-    rule: str
-    to: AlertState
-    key: dict[str, str] | None = None
-    tenant: str | None = None
-    value: float | None = None
-    samples: int | None = None
-    reason: str | None = None
-
-
-class RuleTest(Written):
-    """A whole test file."""
-
-    rules: tuple[str, ...]
-    start: str = DEFAULT_START
-    events: tuple[StoryEvent, ...] = ()
-    until: Moment | None = None
-    expect: tuple[Expected, ...] = ()
+    place: str  # file:line:column
+    expected: str
+    nearest: str = ""
+    differs: tuple[str, ...] = ()  # fields of the expectation in which the nearest is another
 
 
 @dataclass(frozen=True, slots=True)
 class RuleTestResult:
-    """What a test found; passed when both lists are empty."""
+    """What a test found; passed when both lists are empty. Transitions stand here as `expect` takes them."""
 
     transitions: int
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    unexpected: tuple[str, ...]  # beyond those that are the nearest to a missing one
 
     @property
     def has_passed(self) -> bool:
         """Everything expected came and nothing else."""
         return not self.missing and not self.unexpected
 
+    def lines(self) -> Iterator[str]:
+        """Yield what went wrong, to be read as a diff: `-` was expected, `+` came."""
+        for missing in self.missing:
+            came = f"came with another {', '.join(missing.differs)}" if missing.nearest else "did not come"
+            yield f"{missing.place}: {came}"
+            yield f"  - {missing.expected}"
+            if missing.nearest:
+                yield f"  + {missing.nearest}"
+        if self.unexpected:
+            yield "came and was not expected:"
+            yield from (f"  + {each}" for each in self.unexpected)
+
 
 def run_rule_test(path: Path) -> RuleTestResult:
     """Run the test file at `path`; raise InvalidRules for mistakes in it or in its rules."""
-    test = _read(path)
+    document = read_document(path)
+    test = validated(document)
     ruleset = load_rules(path.parent / name for name in test.rules)
-    return check_rule_test(test, ruleset)
+    refuse_impossible(test, ruleset, document)
+    return _compared(test, _found(test, ruleset), document)
 
 
-def check_rule_test(test: RuleTest, ruleset: RuleSet) -> RuleTestResult:
-    """Run `test` against `ruleset`."""
-    start_ms = parse_time_ms(test.start)
-    lines = [line for _, line in sorted(_lines(test, start_ms), key=lambda item: item[0])]
-    until_ms = None if test.until is None else _ms(test.until, start_ms)
-    found = list(Replay(lambda: lines, ruleset, until_ms=until_ms).transitions())
-    if not any(expected.to in QUIET_STATES for expected in test.expect):
-        found = [item for item in found if item.to_state not in QUIET_STATES]
-    missing = [expected for expected in test.expect if not _take(expected, found, start_ms)]
-    return RuleTestResult(
-        len(found),
-        tuple(_expected_words(expected, start_ms) for expected in missing),
-        tuple(_words(item, start_ms) for item in found if not _was_taken(item, test.expect, start_ms)),
-    )
+def _found(test: RuleTest, ruleset: RuleSet) -> list[Transition]:
+    lines = event_lines(test)
+    found = list(Replay(lambda: lines, ruleset, until_ms=test.until_ms).transitions())
+    if any(expected.to in QUIET_STATES for expected in test.expect):
+        return found
+    return [item for item in found if item.to_state not in QUIET_STATES]
 
 
-def _read(path: Path) -> RuleTest:
-    return _validated(read_document(path))
+def _compared(test: RuleTest, found: Sequence[Transition], document: Document) -> RuleTestResult:
+    left, start_ms = list(found), test.start_ms
+    most_exact_first = sorted(enumerate(test.expect), key=lambda item: -_exactness(item[1]))
+    unmet = sorted(number for number, expected in most_exact_first if not _take(expected, left, start_ms))
+    missing: list[Missing] = []
+    for number in unmet:
+        line, column = document.place(("expect", number))
+        missing.append(_missing(test.expect[number], f"{document.file}:{line}:{column}", left, test))
+    return RuleTestResult(len(found), tuple(missing), tuple(_written(item, test) for item in left))
 
 
-def _validated(document: Document) -> RuleTest:
-    try:
-        return RuleTest.model_validate(document.data)
-    except ValidationError as error:
-        raise InvalidRules(problems_of(error, document, (), tuple(RuleTest.model_fields))) from None
+def _exactness(expected: Expected) -> int:
+    return len(expected.model_fields_set) + len(expected.key)
 
 
-def _lines(test: RuleTest, start_ms: int) -> Iterator[tuple[int, bytes]]:
-    for number, event in enumerate(test.events):
-        for repeat in range(event.times):
-            shift_ms = repeat * event.every
-            append = event.at if event.append is None else event.append
-            append_ms = _ms(append, start_ms) + shift_ms
-            yield append_ms, _line(event, (number, repeat), start_ms, append_ms=append_ms)
+def _take(expected: Expected, left: list[Transition], start_ms: int) -> bool:
+    """Remove the first transition that meets the expectation; return False when none does."""
+    for place, item in enumerate(left):
+        if not _differences(item, expected, start_ms):
+            del left[place]
+            return True
+    return False
 
 
-def _line(event: StoryEvent, place: tuple[int, int], start_ms: int, *, append_ms: int) -> bytes:
-    run = event.run or f"run-{place[0]}-{place[1]}"
-    name = event.event or f"{event.kind}.{event.state or 'happened'}"
-    occurred_ms = _ms(event.at, start_ms) + place[1] * event.every
+def _missing(expected: Expected, place: str, left: list[Transition], test: RuleTest) -> Missing:
+    """Return what to say of an expectation that nothing met; what was nearest to it is taken out of `left`."""
+    written, at_ms = _dumped(expected.model_dump(exclude_unset=True)), moment_ms(expected.at, test.start_ms)
+    near = [
+        (len(_differences(item, expected, test.start_ms)), abs(item.at_ms - at_ms), index)
+        for index, item in enumerate(left)
+        if item.rule == expected.rule and (item.to_state == expected.to or item.at_ms == at_ms)
+    ]
+    if not near:
+        return Missing(place, written)
+    nearest = left.pop(min(near)[-1])
+    differs = _differences(nearest, expected, test.start_ms)
+    return Missing(place, written, _written(nearest, test), tuple(differs))
+
+
+def _differences(item: Transition, expected: Expected, start_ms: int) -> list[str]:
+    """Return the fields in which a transition is not as expected."""
+    pairs: dict[str, tuple[object, object]] = {
+        "at": (item.at_ms, moment_ms(expected.at, start_ms)),
+        "rule": (item.rule, expected.rule),
+        "key": ({name: item.key.get(name) for name in expected.key}, expected.key),
+        "to": (item.to_state, expected.to),
+        "tenant": (item.tenant, expected.tenant),
+        "samples": (item.samples, expected.samples),
+        "reason": (item.reason, expected.reason),
+    }
+    found = [name for name, (came, wanted) in pairs.items() if wanted is not None and came != wanted]
+    return found if _is_value(item.value, expected.value) else [*found, "value"]
+
+
+def _is_value(came: float | None, wanted: float | None) -> bool:
+    return wanted is None or (came is not None and abs(came - wanted) <= VALUE_TOLERANCE)
+
+
+def _written(item: Transition, test: RuleTest) -> str:
+    """Return a transition as `expect` takes it, so that it can be copied there; its reason is a comment."""
+    is_relative = item.at_ms >= test.start_ms and not any(":" in expected.at for expected in test.expect)
     fields: dict[str, Any] = {
-        "_append": append_ms,
-        "_partition": event.partition,
-        "id": str(event.id or uuid5(_NAMESPACE, f"{place[0]}.{place[1]}")),
-        "tenant": event.tenant,
-        "occurred": rfc3339(occurred_ms),
-        "event": name,
-        "kind": event.kind,
-        "run": run,
-        "resource": {"id": f"{event.kind}.{run}", **event.resource},
-        "related": list(event.related),
+        "at": format_duration(item.at_ms - test.start_ms) if is_relative else rfc3339(item.at_ms),
+        "rule": item.rule,
+        "key": item.key or None,
+        "to": item.to_state,
+        "tenant": item.tenant if item.tenant != DEFAULT_TENANT else None,
+        "value": None if item.value is None else round(item.value, VALUE_DECIMALS),
+        "samples": item.samples or None,
     }
-    optional = {"flow": event.flow, "task": event.task, "state": event.state}
-    if event.scheduled_for is not None:
-        optional["scheduled_for"] = rfc3339(_ms(event.scheduled_for, start_ms))
-    return msgspec.json.encode(fields | {key: value for key, value in optional.items() if value is not None})
+    return f"{_dumped({name: value for name, value in fields.items() if value is not None})}  # {item.reason}"
 
 
-def _ms(moment: str, start_ms: int) -> int:
-    return parse_time_ms(moment) if "T" in moment else start_ms + parse_duration_ms(moment)
-
-
-def _take(expected: Expected, found: Sequence[Transition], start_ms: int) -> bool:
-    return any(_meets(item, expected, start_ms) for item in found)
-
-
-def _was_taken(item: Transition, expect: Sequence[Expected], start_ms: int) -> bool:
-    return any(_meets(item, expected, start_ms) for expected in expect)
-
-
-def _meets(item: Transition, expected: Expected, start_ms: int) -> bool:
-    wanted: Mapping[str, object] = {
-        "rule": expected.rule,
-        "to_state": expected.to,
-        "at_ms": _ms(expected.at, start_ms),
-        "key": expected.key,
-        "tenant": expected.tenant,
-        "samples": expected.samples,
-        "reason": expected.reason,
-    }
-    if any(value is not None and getattr(item, name) != value for name, value in wanted.items()):
-        return False
-    return expected.value is None or abs((item.value or 0.0) - expected.value) <= VALUE_TOLERANCE
-
-
-def _words(item: Transition, start_ms: int) -> str:
-    value = "" if item.value is None else f" value {item.value:g} of {item.samples} samples"
-    return f"{_at(item.at_ms, start_ms)} {item.rule} {item.key} to {item.to_state}:{value} ({item.reason})"
-
-
-def _expected_words(expected: Expected, start_ms: int) -> str:
-    key = "" if expected.key is None else f" {expected.key}"
-    return f"{_at(_ms(expected.at, start_ms), start_ms)} {expected.rule}{key} to {expected.to}"
-
-
-def _at(moment_ms: int, start_ms: int) -> str:
-    since = format_duration(moment_ms - start_ms) if moment_ms >= start_ms else "before the start"
-    return f"at {since} ({(EPOCH + timedelta(milliseconds=moment_ms)).isoformat()})"
+def _dumped(fields: dict[str, Any]) -> str:
+    """Return fields in one line of YAML."""
+    return yaml.safe_dump(fields, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9).strip()

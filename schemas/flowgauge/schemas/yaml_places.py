@@ -6,7 +6,7 @@ PyYAML composes nodes with marks; the data is built from these nodes here, which
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from flowgauge.schemas.errors import InvalidRules, Problem
 
 Path = tuple[str | int, ...]
+KnownFields = Callable[[Path], Iterable[str]]
 YAML_BYTES_MAX = 4 * 1_048_576  # ten thousand rules fit; a file beyond is a mistake
 YAML_NODES_MAX = 500_000  # aliases of aliases grow without end; nobody writes this much
 NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one character of its own
@@ -78,11 +79,11 @@ def read_yaml(file: str, text: str) -> Document:
 
 
 def problems_of(
-    error: ValidationError, document: Document, prefix: Path, known: Iterable[str] = ()
+    error: ValidationError, document: Document, prefix: Path, known: Iterable[str] | KnownFields = ()
 ) -> tuple[Problem, ...]:
     """Return pydantic's complaints about the value at `prefix` as problems at their places.
 
-    `known` names the fields that an unknown field may have been meant as.
+    `known` names the fields that an unknown field may have been meant as; of a file of several objects, by its path.
     """
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
@@ -91,7 +92,7 @@ def problems_of(
             if detail["type"] == "missing":
                 break
             path = path[:-1]  # pydantic adds the names of union members, which the file does not have
-        found.append(_problem(document, path, detail, tuple(known)))
+        found.append(_problem(document, path, detail, tuple(known(path) if callable(known) else known)))
     return tuple(dict.fromkeys(found))
 
 
