@@ -125,4 +125,5 @@ def test_a_replay_of_what_is_loaded_finds_what_a_replay_of_the_file_finds() -> N
 def test_a_capture_line_is_told_from_an_event_line() -> None:
     assert is_capture(b'{"topic": "events", "data": {}}')
     assert not is_capture(line(1, 0))
+    assert not is_capture(line(1, 0, topic="orders", data={}))  # fields of its own that an event may have
     assert not is_capture(b"")

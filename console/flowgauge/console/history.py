@@ -88,7 +88,7 @@ def is_capture(line: bytes) -> bool:
         fields = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return "topic" in fields and "data" in fields
+    return "topic" in fields and "data" in fields and "occurred" not in fields
 
 
 class _FileClock:

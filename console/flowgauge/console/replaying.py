@@ -1,11 +1,17 @@
-"""`flowgauge replay` and `rules test`: files in, transitions out, by the pure replay of the processors."""
+"""`flowgauge replay`: a file of events in, transitions out, by the pure replay of the processors.
 
-from collections.abc import Callable, Iterator, Sequence
+A line that cannot be read is told and passed over, and then the exit code is 1: the answer lacks what it said. A file
+in which no line can be read has no answer at all.
+"""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
 import msgspec
 
+from flowgauge.console.history import is_capture
 from flowgauge.console.loading import read_lines
 from flowgauge.console.text_table import text_table
 from flowgauge.processors.replay import Replay, ReplayCounts, transition_row
@@ -14,30 +20,75 @@ from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_time_ms
 
 TABLE_FIELDS = ("at", "rule", "key", "from", "to", "value", "samples", "reason")
+UNREADABLE_SHOWN_MAX = 10  # enough to see what is wrong with a file; the rest is counted
+
+Say = Callable[[str], None]
 
 
-def replay_file(events: Path, rule_files: Sequence[Path], *, form: str, until: str | None) -> Iterator[str]:
-    """Yield what to print; what the replay counted goes to standard error."""
-    ruleset = load_rules(rule_files)
-    try:
-        until_ms = parse_time_ms(until) if until else None
-    except ValueError as error:
-        raise BadInput(f"--until: {error}") from None
-    replay = Replay(lambda: read_lines(events), ruleset, until_ms=until_ms, report=_reporter(events))
+def replay_file(
+    events: Path, rule_files: Sequence[Path], *, form: str, until: str | None, say: Say, complain: Say
+) -> int:
+    """Say each transition, and complain of lines that cannot be read and of what was counted; return the exit code.
+
+    Raises BadInput for a file without any event, with the remedy where it is a capture of a Prefect server.
+    """
+    ruleset, until_ms, unreadable = load_rules(rule_files), _until_ms(until), _Unreadable()
+    _refuse_capture(events)
+    replay = Replay(lambda: read_lines(events), ruleset, until_ms=until_ms, report=unreadable.note)
     rows = (transition_row(transition) for transition in replay.transitions())
     if form == "jsonl":
         for row in rows:
-            yield msgspec.json.encode(row).decode()
-    else:
-        yield text_table(TABLE_FIELDS, [[row[field] for field in TABLE_FIELDS] for row in rows])
-    click.echo(_counted(replay.counts), err=True)
+            say(msgspec.json.encode(row).decode())
+    table = [[row[name] for name in TABLE_FIELDS] for row in rows]  # none are left of what was said by lines
+    _refuse_nothing(events, replay.counts, unreadable)
+    if form == "table":
+        say(text_table(TABLE_FIELDS, table))
+    for line in unreadable.lines(events):
+        complain(line)
+    complain(_counted(replay.counts))
+    return 1 if unreadable.count else 0
 
 
-def _reporter(events: Path) -> Callable[[int, str], None]:
-    def report(line: int, problem: str) -> None:
-        click.echo(f"{events}:{line}: {problem}", err=True)
+@dataclass(slots=True)
+class _Unreadable:
+    """The lines that could not be read: the first ones, and how many."""
 
-    return report
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    def note(self, line: int, problem: str) -> None:
+        """Take in one more."""
+        self.count += 1
+        if len(self.first) < UNREADABLE_SHOWN_MAX:
+            self.first.append((line, problem))
+
+    def lines(self, events: Path) -> list[str]:
+        """Return what to tell of them."""
+        told = [f"{events}:{line}: {problem}" for line, problem in self.first]
+        more = self.count - len(self.first)
+        return [*told, f"{events}: {more} more lines cannot be read"] if more else told
+
+
+def _until_ms(until: str | None) -> int | None:
+    try:
+        return parse_time_ms(until) if until else None
+    except ValueError as error:
+        raise BadInput(f"--until: {error}") from None
+
+
+def _refuse_capture(events: Path) -> None:
+    first = next((line for line in read_lines(events) if line.strip()), b"")
+    if is_capture(first):
+        convert = f"flowgauge prefect convert {shlex.quote(str(events))} > events.jsonl"
+        raise BadInput(f"{events}: a capture of a Prefect server, not event lines: convert it first ({convert})")
+
+
+def _refuse_nothing(events: Path, counts: ReplayCounts, unreadable: _Unreadable) -> None:
+    if not counts.lines:
+        raise BadInput(f"{events}: no lines in it")
+    if unreadable.count == counts.lines:
+        line, problem = unreadable.first[0]
+        raise BadInput(f"{events}: none of its {counts.lines} lines is an event; line {line}: {problem}")
 
 
 def _counted(counts: ReplayCounts) -> str:

@@ -25,10 +25,15 @@ from flowgauge.console.cli.options import existing_file
 def command(events: Path, rule_files: Sequence[Path], form: str, until: str | None) -> None:
     """Print each transition that RULES make of the event lines in EVENTS (gzipped or not).
 
-    A line's `_append` is its append time, else the largest `occurred` so far; `_partition` its source partition.
-    The same input always prints the same transitions with the same ids, as `up` would have made.
+    A line is an event, one JSON object; its `_append` is when the log got it, else the largest `occurred` so far;
+    `_partition` is its source partition. The same input always prints the same transitions with the same ids, as `up`
+    would have made.
+
+    Exit code 1 when some lines cannot be read, 2 when none can.
     """
     from flowgauge.console.replaying import replay_file
 
-    for line in replay_file(events, rule_files, form=form, until=until):
-        click.echo(line)
+    def complain(line: str) -> None:
+        click.echo(line, err=True)
+
+    raise SystemExit(replay_file(events, rule_files, form=form, until=until, say=click.echo, complain=complain))
