@@ -24,6 +24,7 @@ COMMANDS = {
     "publish": "Send event lines from standard input to the gateway.",
     "metrics": "Ask ClickHouse a question: failure-rate, heatmap, durations, runs, logs.",
     "incidents": "List incidents, or show one with its reasons.",
+    "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",

@@ -15,6 +15,7 @@ from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
+from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.metrics import LIMIT_DEFAULT, MetricQuery, answer
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -29,6 +30,7 @@ RECENT_MAX = 10  # incidents that closed, on the overview
 AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
 LIMIT_DIGITS_MAX = 9
 _PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
+_DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
 
 class Answers:
@@ -64,6 +66,16 @@ class Answers:
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
         return await answer(self._store, name, metric_query(tenant, parameters, self.now_ms()))
+
+    async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
+        """Return what of `tenant` could not be read; where everybody may ask, also what no tenant is known of."""
+        _refuse_unknown(parameters, _DLQ_PARAMETERS)
+        return await dead_letters(
+            self._store,
+            tenants=[tenant, ""] if self.is_open else [tenant],
+            since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
+            limit=limit_of(parameters.get("limit", "")),
+        )
 
     async def overview(self, tenant: str) -> Overview:
         """Return what the overview says to `tenant`."""
@@ -105,9 +117,7 @@ class Answers:
 
 def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
     """Return the question that the parameters of a URL ask; raise BadInput with the field and what is expected."""
-    unknown = parameters.keys() - _PARAMETERS
-    if unknown:
-        raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(_PARAMETERS))}")
+    _refuse_unknown(parameters, _PARAMETERS)
     return MetricQuery(
         tenant=tenant,
         since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, now_ms),
@@ -134,3 +144,9 @@ def limit_of(text: str) -> int:
     if text and not (text.isdecimal() and len(text) <= LIMIT_DIGITS_MAX):
         raise BadInput(f"limit: expected a whole number, got {text[:20]!r}")
     return int(text or LIMIT_DEFAULT)
+
+
+def _refuse_unknown(parameters: Mapping[str, str], known: frozenset[str]) -> None:
+    unknown = parameters.keys() - known
+    if unknown:
+        raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(known))}")

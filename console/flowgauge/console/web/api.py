@@ -28,6 +28,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         Route("/v1/metrics/{name}", api.for_tenant(api.metric), methods=["GET"]),
         Route("/v1/incidents", api.for_tenant(api.incidents), methods=["GET"]),
         Route("/v1/incidents/{incident_id}", api.for_tenant(api.incident), methods=["GET"]),
+        Route("/v1/dlq", api.for_tenant(api.dlq), methods=["GET"]),
         Route("/v1/health", api.for_tenant(api.health), methods=["GET"]),
         Route("/v1/rules", api.for_tenant(api.rules), methods=["POST"]),
         Route("/healthz", api.healthz, methods=["GET"]),
@@ -86,6 +87,9 @@ class _Api:
                 404, f"no incident of tenant {tenant} has the id {request.path_params['incident_id'][:64]!r}"
             )
         return json_answer(body)
+
+    async def dlq(self, request: Request, tenant: str) -> Response:
+        return json_answer(_table(await self._answers.dead_letters(tenant, dict(request.query_params))))
 
     async def health(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # every tenant may know
         return json_answer(health_json(self._answers.health, self._answers.now_ms()))

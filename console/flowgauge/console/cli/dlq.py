@@ -1,0 +1,31 @@
+"""`flowgauge dlq`: what could not be read, and why."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+
+
+@click.command()
+@click.option("--since", default="7d", show_default=True, help="How far back, such as 90m or 7d, or a time.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many.")
+@format_option
+@tenant_option
+@url_option
+@token_option
+@data_option
+def command(  # one parameter an option
+    *, since: str, limit: int, form: str, tenant: str | None, url: str, token: str | None, data: Path
+) -> None:
+    """Show the dead letters: events that could not be read, the newest first.
+
+    Each with when it came, the reason, who refused it, how many bytes it had and how it begins.
+    """
+    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.text_table import text_table
+
+    parameters = {"since": since, "limit": str(limit)} | ({"tenant": tenant} if tenant else {})
+    answer = asyncio.run(ask(Place(url, token, data), "/v1/dlq", parameters))
+    click.echo(answer.text if form == "json" else text_table(answer.columns(), answer.rows()))
