@@ -244,3 +244,25 @@ async def test_many_senders_at_once_lose_nothing(gateway: Running) -> None:
     await asyncio.gather(*(post(gateway, lines(*(event(100 * s + n) for n in range(100))), NDJSON) for s in range(20)))
 
     assert await stored(gateway) == list(range(2_000))
+
+
+async def test_a_body_that_takes_long_to_cut_and_events_that_take_long_to_check_lose_nothing(gateway: Running) -> None:
+    bad = b'{"id":"' + b'\\"' * 200_000
+    large = [event(n, payload={"rows": [{"k": 1}] * 30_000}, colour="red") for n in (2, 3)]
+    body = b"[" + b",".join([encode(event(1)), *map(encode, large), b'{"a":NaN}', encode(event(4))]) + b"]"
+
+    answers = await asyncio.gather(post(gateway, body, JSON), post(gateway, b"[" + bad, JSON, 400))
+
+    assert [(answer["accepted"], answer["rejected"]) for answer in answers] == [(4, 1), (0, 1)]
+    assert [(error["index"], error["reason"]) for error in answers[0]["errors"]] == [(3, "not JSON")]
+    assert await stored(gateway) == [1, 2, 3, 4]
+
+
+async def test_while_a_hostile_body_is_cut_other_requests_are_answered(gateway: Running) -> None:
+    slow = asyncio.create_task(post(gateway, b"[[" + b"[]" * 200_000, JSON, 400))
+
+    for number in range(5):
+        await post(gateway, encode([event(number)]), JSON)
+
+    assert not slow.done()
+    assert "does not end" in (await slow)["error"]

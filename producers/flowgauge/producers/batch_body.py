@@ -12,7 +12,7 @@ The first byte decides between 1 and the rest, unless the content type says NDJS
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -21,16 +21,18 @@ RAW_BYTES_MAX = 64 * 1_048_576  # after gzip; what one request may hold in memor
 EVENTS_MAX = 50_000  # one append to the log, and one answer with a line for each bad one
 LINES_MAX = 2 * EVENTS_MAX  # with blank ones
 GZIP_MEMBERS_MAX = 1_000  # joined gzip files in one body; each costs a copy of the rest
-TOKENS_MAX = 4_000_000  # brackets, commas and strings looked at while a list is cut: about two seconds
-COMMAS_MAX = 2_500_000  # a list with more may be 32 M tiny elements: it is cut with a bound, not decoded at once
+TOKENS_MAX = 2_000_000  # brackets, commas and strings looked at while a list is cut: one to two seconds
+COMMAS_MAX = 1_000_000  # 20 an event. A list with more may be tiny elements only: it is cut with a bound, not decoded
 
+_Raw = TypeVar("_Raw", bytes, msgspec.Raw)
 _NDJSON = "ndjson"
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_one = msgspec.json.Decoder(msgspec.Raw).decode
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
-# Possessive, and a string that never closes is a token to the end: each byte is looked at once, whatever is sent.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
+# Possessive, and a string that never closes, even one that ends in half an escape, is a token to the end: each byte is
+# looked at once, whatever is sent.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 
 
 class BrokenBody(Exception):
@@ -97,7 +99,7 @@ def split_events(body: bytes, content_type: str) -> Sequence[bytes]:
 def _elements(body: bytes) -> Sequence[bytes]:
     if body.count(b",") <= COMMAS_MAX:
         try:
-            return _bounded([bytes(raw) for raw in _decode_list(body)])
+            return [bytes(raw) for raw in _bounded(_decode_list(body))]
         except (msgspec.DecodeError, RecursionError):
             pass  # case 4: one element is broken, or nested deeper than the decoder's stack
     return _bounded(list(_cut(body)))
@@ -140,7 +142,7 @@ def _cut(body: bytes) -> Iterator[bytes]:
         raise BrokenBody("a JSON list that does not end where its first bracket closes")
 
 
-def _bounded(events: Sequence[bytes]) -> Sequence[bytes]:
+def _bounded(events: Sequence[_Raw]) -> Sequence[_Raw]:
     if len(events) > EVENTS_MAX:
         raise BodyTooLarge(f"more than {EVENTS_MAX} events: send smaller batches")
     return events

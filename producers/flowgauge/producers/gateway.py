@@ -14,9 +14,11 @@ can send others, without a token, to a gateway that listens on loopback.
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -41,7 +43,10 @@ BODY_DEADLINE_S = 30.0  # a body that takes longer holds memory for nobody
 BYTES_HELD_MAX = 256 * 1_048_576  # bodies of all requests at work; a request above it is told to come again
 ERRORS_MAX = 1_000  # per-event errors listed in one answer; the rest is in `errors_omitted`, and all are in the dlq
 DETAIL_CHARS_MAX = 300  # of an error's detail: enough for any of our sentences
-TURN_EVENTS = 500  # about 10 ms of work; then the loop's other tasks have a turn
+TURN_BYTES = 262_144  # about 10 ms of ordinary events; then the loop's other tasks have a turn
+EVENT_COST_BYTES = 512  # what an event, however small, counts towards a turn: telling that it is bad costs as much
+HERE_BYTES_MAX = 131_072  # a body to cut or an event to check above it may take seconds: it is done in a thread
+APART_MAX = 2  # threads at such work, of all requests; the rest waits its turn, and bodies at work are bounded anyway
 RETRY_AFTER_S = 1
 _LENGTH_DIGITS_MAX = 18  # of a Content-Length header; Python refuses to read very long numbers
 
@@ -49,6 +54,7 @@ CONTENT_TYPES: Final = frozenset(
     {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
 
+_T = TypeVar("_T")
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("flowgauge.gateway")
 
@@ -84,8 +90,8 @@ class _Sorted:
 
     accepted: list[Outgoing] = field(default_factory=list[Outgoing])
     letters: list[Outgoing] = field(default_factory=list[Outgoing])
-    errors: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
-    reasons: list[str] = field(default_factory=list[str])
+    errors: list[dict[str, object]] = field(default_factory=list[dict[str, object]])  # the first ERRORS_MAX
+    reasons: Counter[str] = field(default_factory=Counter[str])
 
 
 class _Gateway:
@@ -95,6 +101,7 @@ class _Gateway:
         self._health = health
         self._now_ms = now_ms
         self._bytes_held = 0
+        self._apart = asyncio.Semaphore(APART_MAX)
 
     async def publish(self, request: Request) -> Response:
         try:
@@ -118,7 +125,8 @@ class _Gateway:
         pieces: list[bytes] = []
         try:
             await self._read(request, pieces)
-            return await self._store(tenant, b"".join(pieces), content_type)
+            pieces[:] = [b"".join(pieces)]  # so that the body is held once
+            return await self._store(tenant, pieces[0], content_type)
         finally:
             self._bytes_held -= sum(map(len, pieces))
 
@@ -148,22 +156,21 @@ class _Gateway:
 
     async def _store(self, tenant: str, body: bytes, content_type: str) -> dict[str, object]:
         try:
-            raws = split_events(body, content_type)
+            raws = await self._heavy(len(body), partial(split_events, body, content_type))
         except BodyTooLarge as large:
             raise _Refused(413, str(large)) from None
         except BrokenBody as broken:
             raise await self._broken(tenant, body, str(broken)) from None
         sorted_ = await self._sort(tenant, raws)
         await self._append(sorted_)
-        return self._counted(sorted_)
+        return self._counted(tenant, sorted_)
 
     async def _broken(self, tenant: str, body: bytes, error: str) -> _Refused:
         """Keep a body without events in the dlq, as one bad event, and return what to answer."""
-        invalid = InvalidEvent("not JSON", error)
-        sorted_ = _Sorted(errors=[_error(0, b"", invalid)], reasons=[invalid.reason])
-        sorted_.letters = [self._letter(tenant, body, invalid, self._now_ms())]
+        sorted_ = _Sorted()
+        self._sort_out(sorted_, tenant, body, InvalidEvent("not JSON", error), now_ms=self._now_ms())
         await self._append(sorted_)
-        return _Refused(400, error, counts=self._counted(sorted_))
+        return _Refused(400, error, counts=self._counted(tenant, sorted_))
 
     async def _append(self, sorted_: _Sorted) -> None:
         try:
@@ -181,19 +188,38 @@ class _Gateway:
         sorted_ = _Sorted()
         now_ms = self._now_ms()
         partitions = self._log.partitions(EVENTS)
-        for index, raw in enumerate(raws):
-            if index % TURN_EVENTS == TURN_EVENTS - 1:
+        turn = 0
+        for raw in raws:
+            turn += len(raw) + EVENT_COST_BYTES
+            if turn > TURN_BYTES:
+                turn = 0
                 await asyncio.sleep(0)
             try:
-                record, event = canonical(raw, tenant=tenant, append_ms=now_ms)
+                if len(raw) > HERE_BYTES_MAX:
+                    heavy = partial(canonical, raw, tenant=tenant, append_ms=now_ms)
+                    record, event = await self._heavy(len(raw), heavy)
+                else:
+                    record, event = canonical(raw, tenant=tenant, append_ms=now_ms)
             except InvalidEvent as invalid:
-                sorted_.errors.append(_error(index, raw, invalid))
-                sorted_.reasons.append(invalid.reason)
-                sorted_.letters.append(self._letter(tenant, raw, invalid, now_ms))
+                self._sort_out(sorted_, tenant, raw, invalid, now_ms=now_ms)
             else:
                 key = partition_key(event)
                 sorted_.accepted.append(Outgoing(events_partition(key, partitions), key, record))
         return sorted_
+
+    async def _heavy(self, size: int, work: Callable[[], _T]) -> _T:
+        """Return what `work` on `size` bytes returns: apart, when it could keep the loop from other requests."""
+        if size <= HERE_BYTES_MAX:
+            return work()
+        async with self._apart:
+            return await asyncio.to_thread(work)
+
+    def _sort_out(self, sorted_: _Sorted, tenant: str, raw: bytes, invalid: InvalidEvent, *, now_ms: int) -> None:
+        if len(sorted_.errors) < ERRORS_MAX:
+            index = len(sorted_.accepted) + len(sorted_.letters)
+            sorted_.errors.append(_error(index, raw, invalid))
+        sorted_.reasons[invalid.reason] += 1
+        sorted_.letters.append(self._letter(tenant, raw, invalid, now_ms))
 
     def _letter(self, tenant: str, raw: bytes, invalid: InvalidEvent, now_ms: int) -> Outgoing:
         letter = DeadLetter(
@@ -207,18 +233,15 @@ class _Gateway:
         )
         return Outgoing(zlib.crc32(raw) % self._log.partitions(DLQ), tenant, encode_dead_letter(letter))
 
-    def _counted(self, sorted_: _Sorted) -> dict[str, object]:
+    def _counted(self, tenant: str, sorted_: _Sorted) -> dict[str, object]:
         accepted, rejected = len(sorted_.accepted), len(sorted_.letters)
-        self._health.accepted += accepted
-        self._health.refused += rejected
+        for health in (self._health, self._health.of(tenant)):
+            health.accepted += accepted
+            health.refused += rejected
         metrics.EVENTS_ACCEPTED.inc(accepted)
-        for reason in sorted_.reasons:
-            metrics.EVENTS_REFUSED.labels(reason).inc()
-        answer: dict[str, object] = {
-            "accepted": accepted,
-            "rejected": rejected,
-            "errors": sorted_.errors[:ERRORS_MAX],
-        }
+        for reason, count in sorted_.reasons.items():
+            metrics.EVENTS_REFUSED.labels(reason).inc(count)
+        answer: dict[str, object] = {"accepted": accepted, "rejected": rejected, "errors": sorted_.errors}
         if rejected > ERRORS_MAX:
             answer["errors_omitted"] = rejected - ERRORS_MAX
         return answer
