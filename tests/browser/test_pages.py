@@ -106,6 +106,27 @@ async def test_an_open_incident_leads_to_its_reasons(browser: Browser, up: Up) -
     assert await seen.page.locator("svg.meter").get_attribute("aria-label") == "60% against a threshold of 50%"
 
 
+async def test_late_runs_say_when_they_were_to_start_and_whether_they_did(browser: Browser, up: Up) -> None:
+    seen = await visit(browser, f"{up.url}/incidents/{incident_of(up, 'runs not starting')}")
+
+    await seen.page.get_by_role("heading", name="Late runs").wait_for()
+
+    for row in await seen.page.locator("article.run").all():
+        assert "called late" in await row.inner_text()
+        assert "later" in await row.locator(".delay").inner_text()
+
+
+async def test_every_time_on_the_incident_page_is_exact_for_machines(
+    browser: Browser, addresses: dict[str, str]
+) -> None:
+    seen = await visit(browser, addresses["incident"])
+
+    script = "all => all.map(time => time.dateTime).filter(at => !/^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z$/.test(at))"
+    assert await seen.page.locator("time").evaluate_all(script) == []
+    unmarked = "main => main.innerText.match(/\\d\\d:\\d\\d:\\d\\d/g).length - main.querySelectorAll('time').length"
+    assert await seen.page.locator("main").evaluate(unmarked) == 0
+
+
 async def test_both_pages_say_everything_without_script(browser: Browser, addresses: dict[str, str]) -> None:
     overview = await visit(browser, addresses["overview"], has_script=False)
     incident = await visit(browser, addresses["incident"], has_script=False)
@@ -131,7 +152,7 @@ async def test_the_overview_stays_current_and_leaves_a_reader_who_is_in_it_alone
     assert await seen.page.locator("main section[data-seen]").count() == 1
 
 
-async def test_times_are_shown_in_the_readers_zone_and_keep_the_exact_one(browser: Browser, up: Up) -> None:
+async def test_times_are_utc_everywhere_and_the_readers_own_time_is_beside_them(browser: Browser, up: Up) -> None:
     context = await browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB")
     page = await context.new_page()
     await page.goto(up.url, wait_until="networkidle")
@@ -140,9 +161,13 @@ async def test_times_are_shown_in_the_readers_zone_and_keep_the_exact_one(browse
     exact = await time.get_attribute("datetime")
 
     assert exact is not None
+    assert exact.endswith("Z")
+    assert (await time.inner_text()).endswith(f"{exact[11:19]} UTC")
     hour = (int(exact[11:13]) + 9) % 24
-    assert f", {hour:02}:{exact[14:16]}" in await time.inner_text()
-    assert await time.get_attribute("title") == exact
+    said = await time.get_attribute("title")
+    assert said is not None
+    assert said.startswith(f"{exact}, here ")
+    assert f", {hour:02}:{exact[14:16]}" in said
 
 
 @pytest.mark.parametrize("name", ["overview", "incident"])

@@ -7,8 +7,9 @@ from typing import cast
 import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome, encode_delivery
+from flowgauge.schemas.times import parse_time_ms
 from flowgauge.schemas.transition import AlertState, ExampleRun, Transition, encode_transition
-from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
+from flowgauge.sinks.clickhouse.incidents import Ended, incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
@@ -106,6 +107,32 @@ async def test_an_incident_shows_its_runs_logs_and_deliveries(store: ClickHouseS
     assert run.message == "orders-db refused"
     assert [line.message for line in run.error_lines] == [f"error {n}" for n in (6, 5, 4, 3, 2)]
     assert await incident(store, "somebody else", "v") is None
+
+
+async def test_a_firing_rate_shows_what_ended_in_its_window_and_nothing_where_nothing_did(
+    store: ClickHouseStore,
+) -> None:
+    tenant = "incidents-window"
+    await put(store, "transitions", [transition("w", 0, "firing", tenant=tenant)])
+    await put(store, "events", [run_event(2, tenant, "running"), run_event(5, tenant, "failed")])
+    ended_ms = parse_time_ms("2026-11-18T11:00:05Z")
+
+    within = await incident(store, tenant, "w", clock_ms=ended_ms + 1)
+    after = await incident(store, tenant, "w", clock_ms=ended_ms + 600_001)
+    unasked = await incident(store, tenant, "w")
+
+    assert within is not None
+    assert within.ended == Ended(any_kind=1, finished=1, failed=1)
+    assert after is not None
+    assert after.ended == Ended(any_kind=0, finished=0, failed=0)
+    assert unasked is not None
+    assert unasked.ended is None
+
+    await put(store, "transitions", [transition("w", 1, "recovering", tenant=tenant)])
+
+    recovering = await incident(store, tenant, "w", clock_ms=ended_ms + 1)
+    assert recovering is not None
+    assert recovering.ended is None
 
 
 def run_event(second: int, tenant: str, state: str) -> bytes:

@@ -1,6 +1,6 @@
 """What the pages say, without a server: words, banner, heat map, rate chart, incidents."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -11,8 +11,13 @@ from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
 from flowgauge.console.web.words import ago, in_short, moment, percent, span, value_of
+from flowgauge.schemas.summary import summarize
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.transition import ExampleRun, Transition
 from flowgauge.sinks.clickhouse.incidents import (
     DeliveryView,
+    Ended,
+    Example,
     Incident,
     IncidentView,
     LogLine,
@@ -69,6 +74,10 @@ RUN = RunView(
     message="it failed",
     error_lines=[],
 )
+
+
+EXAMPLE = Example((NOW - 11 * MINUTE) * 1_000, "e1", "r1", "orders")
+LATE = replace(OPEN, rule_kind="late", value=1.0, threshold=1.0, examples=[EXAMPLE])
 
 
 def step(seq: int, to_state: str, at_ms: int) -> Step:
@@ -239,14 +248,17 @@ def test_an_event_id_is_not_shown_among_the_keys_that_people_read() -> None:
 def test_the_incident_page_says_why_with_every_number() -> None:
     page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [], []), NOW)
 
-    assert dict(page.facts) == {
-        "Value": "60%",
-        "Threshold": "20%",
-        "Samples": "5",
-        "Late samples": "1 (came too late to count)",
-        "Window": "10m, from 07:40:00 to 07:50:00 UTC on 2027-01-15",
-        "Rule": "orders failing (failure_rate)",
-    }
+    assert [(fact.name, fact.text) for fact in page.facts] == [
+        ("Value", "60%"),
+        ("Threshold", "20%"),
+        ("Samples", "5"),
+        ("Late samples", "1 (came too late to count)"),
+        ("Window", "10m"),
+        ("Rule", "orders failing (failure_rate)"),
+    ]
+    assert [(fact.start, fact.end) for fact in page.facts if fact.start] == [
+        (moment(NOW - 20 * MINUTE, NOW), moment(NOW - 10 * MINUTE, NOW))
+    ]
     assert page.reason == "Failure rate above threshold"
     assert page.meter is not None
     assert (page.meter.words, page.meter.tone) == ("60% against a threshold of 20%", "is-firing")
@@ -284,16 +296,144 @@ def test_a_retry_says_when_it_comes() -> None:
     assert page.deliveries[0].next_at == moment(NOW + 30_000, NOW)
 
 
-def test_a_failing_run_shows_its_newest_log_lines_last_and_without_them_its_message() -> None:
+def test_a_failing_run_shows_its_newest_log_lines_last_with_their_exact_times() -> None:
     lines = [
         LogLine(time="2027-01-15T07:49:02.500Z", level="ERROR", logger="x", message="gave up"),
         LogLine(time="2027-01-15T07:49:01Z", level="ERROR", logger="x", message="refused"),
     ]
-    runs = [replace(RUN, error_lines=lines), RUN]
+    view = IncidentView(replace(OPEN, examples=[EXAMPLE]), [], [], [replace(RUN, error_lines=lines)])
 
-    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [], runs), NOW)
+    (row,) = incident_page(view, NOW).examples
 
-    assert [run.text for run in page.runs] == ["07:49:01 ERROR refused\n07:49:02.500 ERROR gave up", "it failed"]
+    assert [(line.iso, line.clock, line.level, line.text) for line in row.lines] == [
+        ("2027-01-15T07:49:01.000Z", "07:49:01.000", "ERROR", "refused"),
+        ("2027-01-15T07:49:02.500Z", "07:49:02.500", "ERROR", "gave up"),
+    ]
+    assert row.times == (("started", moment(NOW - 11 * MINUTE, NOW)),)
+
+
+def late_row(**known: object) -> tuple[list[tuple[str, str]], str]:
+    run = replace(RUN, **{"started": None, "state": "late", **known})  # type: ignore[arg-type]  # fields of RunView
+    (row,) = incident_page(IncidentView(LATE, [], [], [run]), NOW).examples
+    return [(word, at.text) for word, at in row.times], row.delay
+
+
+def test_a_late_run_says_when_it_was_to_start_and_by_how_much_it_was_late() -> None:
+    scheduled = rfc3339(NOW - 13 * MINUTE)
+
+    started = late_row(scheduled_for=scheduled, started=rfc3339(NOW - 11 * MINUTE))
+    waiting = late_row(scheduled_for=scheduled)
+    cancelled = late_row(scheduled_for=scheduled, state="cancelled", ended=rfc3339(NOW))
+
+    assert started == ([("scheduled for", "07:47:00 UTC"), ("started", "07:49:00 UTC")], "2 min 0 s late")
+    assert waiting == ([("scheduled for", "07:47:00 UTC")], "not started, 13 min late so far")
+    assert cancelled == ([("scheduled for", "07:47:00 UTC")], "never started")
+
+
+def test_a_late_run_without_a_scheduled_time_counts_from_when_it_was_called_late() -> None:
+    started = late_row(started=rfc3339(NOW - 9 * MINUTE))
+
+    assert started == ([("called late", "07:49:00 UTC"), ("started", "07:51:00 UTC")], "2 min 0 s later")
+    assert late_row() == ([("called late", "07:49:00 UTC")], "not started, 11 min later so far")
+
+
+def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> None:
+    view = IncidentView(LATE, [], [], [])
+
+    (row,) = incident_page(view, NOW).examples
+
+    assert (row.flow, row.run, row.state, row.delay) == ("orders", "r1", "", "not started, 11 min later so far")
+
+
+def test_examples_are_called_what_they_are() -> None:
+    titles = [
+        incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
+        for kind in ("failure_rate", "late", "event", "duration")
+    ]
+
+    assert titles == ["Failing runs", "Late runs", "Events", "Runs"]
+
+
+def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
+    twice = [EXAMPLE, replace(EXAMPLE, occurred_us=EXAMPLE.occurred_us + 1_000_000, event_id="e2")]
+
+    events = incident_page(IncidentView(replace(POINT, examples=twice), [], [], [RUN]), NOW).examples
+    failing = incident_page(IncidentView(replace(OPEN, examples=twice), [], [], [RUN]), NOW).examples
+
+    assert [(row.event_id, row.times[0][0], row.times[0][1].text) for row in events] == [
+        ("e1", "happened", "07:49:00 UTC"),
+        ("e2", "happened", "07:49:01 UTC"),
+    ]
+    assert [row.run for row in failing] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "says"),
+    [
+        ("no_data", None, "No data since 2027-01-15 07:50:00 UTC: r. It stays open until data come again."),
+        (
+            "recovering",
+            None,
+            "Recovering since 2027-01-15 07:50:00 UTC: r. It resolves when that lasts.",
+        ),
+        (
+            "firing",
+            Ended(any_kind=0, finished=0, failed=0),
+            "Held: no run of orders has ended in the last 10m, so there is no reading that could resolve it.",
+        ),
+        (
+            "firing",
+            Ended(any_kind=3, finished=2, failed=1),
+            "2 runs of orders ended in the last 10m, 1 failed (50%). Fewer than the rule's min_samples hold it.",
+        ),
+        ("firing", Ended(any_kind=3, finished=0, failed=0), ""),
+        ("firing", None, ""),
+    ],
+)
+def test_an_open_incident_says_what_keeps_it_open(state: str, ended: Ended | None, says: str) -> None:
+    view = IncidentView(replace(OPEN, state=state, latest_reason="r"), [], [], [], ended)
+
+    assert incident_page(view, NOW).standing == says
+    assert incident_view_json(view, NOW)["standing"] == says
+
+
+def test_what_is_counted_wider_than_the_key_says_only_that_there_was_nothing() -> None:
+    narrow = replace(OPEN, key={"flow": "orders", "resource.env": "prod"})
+
+    some = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=9, finished=9, failed=1)), NOW)
+    none = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=0, finished=0, failed=0)), NOW)
+
+    assert (some.standing, none.standing[:9]) == ("", "Held: no ")
+
+
+def test_a_resolved_incident_stands_for_nothing() -> None:
+    assert incident_page(IncidentView(RESOLVED, [], [], []), NOW).standing == ""
+
+
+def test_the_title_is_what_the_webhook_of_the_firing_says() -> None:
+    key = {"flow": "orders", "resource.env": "prod"}
+    template = "{{ flow }} in {{ resource.env }}: {{ value|percent }}, {{ runs }}, {{ state }}"
+    incident = replace(OPEN, key=key, summary=template, examples=[EXAMPLE])
+    firing = Transition(
+        transition_id="t",
+        incident_id="i1",
+        seq=0,
+        tenant="default",
+        rule="orders failing",
+        rule_kind="failure_rate",
+        rules_version=1,
+        key=key,
+        from_state="inactive",
+        to_state="firing",
+        at_ms=NOW,
+        opened_at_ms=NOW,
+        reason="r",
+        value=0.6,
+        examples=[ExampleRun(EXAMPLE.occurred_us, "e1", "r1", "orders")],
+        summary=template,
+    )
+
+    assert incident_row(incident, NOW).title == summarize(firing) == "orders in prod: 60%, r1, firing"
 
 
 def test_a_traceback_is_told_by_its_first_and_last_line() -> None:
@@ -304,12 +444,21 @@ def test_a_traceback_is_told_by_its_first_and_last_line() -> None:
 
 
 def test_an_incident_as_json_has_the_names_of_the_rule_language() -> None:
-    body = incident_view_json(IncidentView(OPEN, [step(0, "firing", NOW)], [told("delivered")], [RUN]))
+    view = IncidentView(replace(OPEN, examples=[EXAMPLE]), [step(0, "firing", NOW)], [told("delivered")], [RUN])
+
+    body = incident_view_json(view, NOW)
 
     assert (body["kind"], body["key"], body["window"]) == ("failure_rate", {"flow": "orders"}, "10m")
     assert body["transitions"][0]["to"] == "firing"
     assert body["deliveries"][0]["at"] == "2027-01-15T08:00:00.000Z"
-    assert body["runs"][0]["error_lines"] == []
+    assert body["runs"] == [
+        {
+            **asdict(RUN),
+            "event_id": "e1",
+            "occurred": "2027-01-15T07:49:00.000Z",
+            "late_by_seconds": None,
+        }
+    ]
 
 
 def test_health_is_ok_only_without_problems_and_with_a_known_clock() -> None:

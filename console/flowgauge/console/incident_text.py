@@ -1,29 +1,39 @@
 """One incident as text: what `flowgauge incidents show` prints for people. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from flowgauge.console.text_table import text_table
-from flowgauge.console.web.words import in_short
+from flowgauge.console.text_table import printable, text_table
+from flowgauge.console.web.examples import EVENT, LATE, words_of
+from flowgauge.console.web.words import in_short, span
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
 RUNS = ("run", "flow", "state", "started", "attempts", "message")
+RUNS_OF_KIND = {
+    LATE: ("run", "flow", "state", "scheduled_for", "called_late", "started", "late_by"),
+    EVENT: ("occurred", "event_id", "run", "flow", "state"),
+}
 DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
 
 
 def incident_text(body: Mapping[str, Any]) -> str:
-    """Return the text of an incident as GET /v1/incidents/ID answers it."""
-    runs = cast("list[Mapping[str, Any]]", body["runs"])
+    """Return the text of an incident as GET /v1/incidents/ID answers it; all times are UTC."""
+    kind = str(body["kind"])
+    runs = [_with_lateness(run) if kind == LATE else run for run in cast("list[Mapping[str, Any]]", body["runs"])]
+    why = text_table(("", ""), [(name, body[name]) for name in WHY]).split("\n", 2)[2]
+    head = [
+        str(body["summary"]),
+        f"{body['state']}, {body['severity']}, opened {body['opened_at']}",
+        str(body["standing"]),
+    ]
     parts = [
-        f"{body['summary']}\n{body['state']}, {body['severity']}, opened {body['opened_at']}",
-        _section(
-            "Why", text_table(("", ""), [(name, body[name]) for name in WHY]).partition("\n")[2].partition("\n")[2]
-        ),
+        "\n".join(printable(line) for line in head if line),
+        _section("Why", why),
         _section("Timeline", _table(body["transitions"], STEPS)),
-        _section("Failing runs", _table(runs, RUNS)),
+        _section(words_of(kind).title, _table(runs, RUNS_OF_KIND.get(kind, RUNS))),
         *(
-            _section(f"Last error lines of {run['run']}", _lines(run["error_lines"]))
+            _section(f"Last error lines of {printable(str(run['run']))}", _lines(run["error_lines"]))
             for run in runs
             if run["error_lines"]
         ),
@@ -32,13 +42,24 @@ def incident_text(body: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def _with_lateness(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the run with when it was called late, where it says no scheduled time, and by how much it was late."""
+    late_by = "never started"
+    if run["late_by_seconds"] is not None:
+        late_by = span(round(run["late_by_seconds"] * 1000)) + ("" if run["started"] else ", not started")
+    return {**run, "called_late": None if run["scheduled_for"] else run["occurred"], "late_by": late_by}
+
+
 def _section(title: str, text: str) -> str:
     return f"{title}\n" + "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _lines(lines: Iterable[Mapping[str, object]]) -> str:
-    return "\n".join(f"{line['time']} {line['level']} {in_short(str(line['message']))}" for line in reversed([*lines]))
+    told = (f"{line['time']} {line['level']} {in_short(str(line['message']))}" for line in reversed([*lines]))
+    return "\n".join(printable(line) for line in told)
 
 
-def _table(rows: Iterable[Mapping[str, object]], fields: tuple[str, ...]) -> str:
-    return text_table(fields, [[row.get(field) for field in fields] for row in rows])
+def _table(rows: Sequence[Mapping[str, object]], fields: Iterable[str]) -> str:
+    """Return the rows without the columns that nothing is known of."""
+    known = [field for field in fields if not rows or any(row.get(field) is not None for row in rows)]
+    return text_table(known, [[row.get(field) for field in known] for row in rows])

@@ -17,6 +17,14 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """Make text that others wrote fit for a terminal: what is no visible character, and not in `keep`, is a space.
+
+    Escape sequences, line breaks that would forge a line of ours, and marks that turn the direction of writing go.
+    """
+    return "".join(char if char.isprintable() or char in keep else " " for char in text)
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> str:
     padded = [
         cell.rjust(width) if right else cell.ljust(width)
@@ -34,12 +42,11 @@ def _text(value: object) -> str:
         case float():
             return f"{value:.4g}" if abs(value) < 1_000 else f"{value:.0f}"
         case dict():
-            return _clean(" ".join(f"{key}={inner}" for key, inner in value.items()))  # pyright: ignore[reportUnknownVariableType]  # any JSON
+            return _cell(" ".join(f"{key}={inner}" for key, inner in value.items()))  # pyright: ignore[reportUnknownVariableType]  # any JSON
         case _:
-            return _clean(str(value))
+            return _cell(str(value))
 
 
-def _clean(text: str) -> str:
-    """Make data fit for a terminal: no control characters, one line, bounded."""
-    text = "".join(char if char.isprintable() else " " for char in text)
+def _cell(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= CELL_CHARS_MAX else text[: CELL_CHARS_MAX - 1] + "…"

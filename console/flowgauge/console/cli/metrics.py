@@ -29,8 +29,14 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     Asks the server, or reads the data folder when no server owns it.
     """
     from flowgauge.console.ask import Place, ask
+    from flowgauge.console.heat_grid import heat_grid
     from flowgauge.console.text_table import text_table
 
     parameters = {key: str(value) for key, value in asked.items() if value is not None}
     answer = asyncio.run(ask(Place(url, token, data), f"/v1/metrics/{name}", parameters))
-    click.echo(answer.text if form == "json" else text_table(answer.columns(), answer.rows()))
+    if form == "json":
+        click.echo(answer.text)
+    elif name == "heatmap":
+        click.echo(heat_grid(answer.body["rows"], parameters.get("tz", "UTC")))
+    else:
+        click.echo(text_table(answer.columns(), answer.rows()))

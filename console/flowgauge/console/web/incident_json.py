@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from flowgauge.console.web.banner import banner
+from flowgauge.console.web.examples import Shown, shown_examples
 from flowgauge.console.web.incident_views import title_of
+from flowgauge.console.web.standing import standing
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
@@ -37,12 +39,13 @@ def incident_json(incident: Incident) -> dict[str, Any]:
     }
 
 
-def incident_view_json(view: IncidentView) -> dict[str, Any]:
-    """Return all of one incident."""
+def incident_view_json(view: IncidentView, now_ms: int) -> dict[str, Any]:
+    """Return all of one incident; `runs` are the examples that counted, oldest first."""
     return {
         **incident_json(view.incident),
+        "standing": standing(view.incident, view.ended),
         "transitions": [_step(step) for step in view.transitions],
-        "runs": [_run(run) for run in view.runs],
+        "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
     }
 
@@ -81,9 +84,17 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _run(run: RunView) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(run)
-    return found
+def _run(shown: Shown) -> dict[str, Any]:
+    known: dict[str, Any] = msgspec.to_builtins(shown.run) if shown.run else dict.fromkeys(RunView.__slots__)
+    return {
+        **known,
+        "run": shown.example.run,
+        "flow": shown.flow,
+        "event_id": shown.example.event_id,
+        "occurred": rfc3339(shown.occurred_ms),
+        "late_by_seconds": None if shown.late_by_ms is None else shown.late_by_ms / 1000,
+        "error_lines": known["error_lines"] or [],
+    }
 
 
 def _delivery(delivery: DeliveryView) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flowgauge.console.web.examples import EVENT, LATE, ExampleWords, Shown, shown_examples, words_of
+from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
     OUTCOMES,
     SEVERITIES,
@@ -14,11 +16,12 @@ from flowgauge.console.web.words import (
     moment,
     span,
     value_of,
-    window,
 )
-from flowgauge.schemas.summary import render_summary
-from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView
-from flowgauge.sinks.clickhouse.incidents import Step as Transition
+from flowgauge.schemas.summary import summarize
+from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
+from flowgauge.schemas.transition import ExampleRun, Transition
+from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, LogLine
+from flowgauge.sinks.clickhouse.incidents import Step as StoredStep
 
 METER_WIDTH = 320
 EVENT_ID = "event_id"  # part of a point incident's key; nobody reads it in a list
@@ -77,14 +80,37 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """A failing run as the page shows it."""
+class Fact:
+    """A number behind the decision; `start` and `end` where it is a stretch of time."""
+
+    name: str
+    text: str
+    start: Moment | None = None
+    end: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLine:
+    """A log line in short. `clock` is its time of day in UTC, `iso` the exact one."""
+
+    iso: str
+    clock: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleRow:
+    """A run or an event that counted. `times` are pairs such as ("started", …); `delay` is said of a late run."""
 
     run: str
+    event_id: str
     flow: str
     state: str
-    started: str
-    text: str
+    times: tuple[tuple[str, Moment], ...]
+    delay: str
+    lines: tuple[ErrorLine, ...]
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +120,12 @@ class IncidentPage:
     row: IncidentRow
     labels: tuple[tuple[str, str], ...]
     reason: str
+    standing: str
     meter: Meter | None
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
     timeline: tuple[Step, ...]
-    runs: tuple[RunRow, ...]
+    examples: tuple[ExampleRow, ...]
+    example_words: ExampleWords
     deliveries: tuple[DeliveryRow, ...]
 
 
@@ -127,10 +155,12 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
         row=incident_row(incident, now_ms),
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
+        standing=standing(incident, view.ended),
         meter=_meter(incident),
-        facts=_facts(incident),
+        facts=_facts(incident, now_ms),
         timeline=tuple(_step(step, incident, now_ms) for step in steps),
-        runs=tuple(_run_row(run) for run in view.runs),
+        examples=tuple(_example_row(shown, incident.rule_kind, now_ms) for shown in shown_examples(view, now_ms)),
+        example_words=words_of(incident.rule_kind),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
     )
 
@@ -146,36 +176,52 @@ def state_of(incident: Incident) -> Mark:
 
 
 def title_of(incident: Incident) -> str:
-    """Return the rule's summary with the numbers of the last breach."""
-    values: dict[str, object] = {
-        **incident.key,
-        "rule": incident.rule,
-        "tenant": incident.tenant,
-        "key": incident.key,
-        "labels": incident.labels,
-        "severity": incident.severity,
-        "state": "firing",
-        "reason": incident.reason,
-        "value": incident.value,
-        "threshold": incident.threshold,
-        "samples": incident.samples,
-        "late_samples": incident.late_samples,
-        "window_ms": incident.window_ms,
-        "runs": [example.run for example in incident.examples if example.run],
-    }
-    return render_summary(incident.summary, values)
+    """Return the rule's summary with the numbers of the last breach: what the webhook of that firing says."""
+    return summarize(
+        Transition(
+            transition_id="",
+            incident_id=incident.incident_id,
+            seq=0,
+            tenant=incident.tenant,
+            rule=incident.rule,
+            rule_kind=incident.rule_kind,
+            rules_version=0,
+            key=incident.key,
+            from_state="inactive",
+            to_state="firing",
+            at_ms=incident.fired_at_ms,
+            opened_at_ms=incident.opened_at_ms,
+            reason=incident.reason,
+            value=incident.value,
+            threshold=incident.threshold,
+            samples=incident.samples,
+            late_samples=incident.late_samples,
+            window_ms=incident.window_ms,
+            examples=[ExampleRun(each.occurred_us, each.event_id, each.run, each.flow) for each in incident.examples],
+            severity=incident.severity,
+            labels=incident.labels,
+            summary=incident.summary,
+        )
+    )
 
 
-def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
+def _facts(incident: Incident, now_ms: int) -> tuple[Fact, ...]:
     late = " (came too late to count)" if incident.late_samples else ""
     return (
-        ("Value", value_of(incident.value, incident.rule_kind)),
-        ("Threshold", value_of(incident.threshold, incident.rule_kind)),
-        ("Samples", f"{incident.samples:,}"),
-        ("Late samples", f"{incident.late_samples:,}{late}"),
-        ("Window", window(incident.window_ms, incident.fired_at_ms)),
-        ("Rule", f"{incident.rule} ({incident.rule_kind})"),
+        Fact("Value", value_of(incident.value, incident.rule_kind)),
+        Fact("Threshold", value_of(incident.threshold, incident.rule_kind)),
+        Fact("Samples", f"{incident.samples:,}"),
+        Fact("Late samples", f"{incident.late_samples:,}{late}"),
+        _window(incident, now_ms),
+        Fact("Rule", f"{incident.rule} ({incident.rule_kind})"),
     )
+
+
+def _window(incident: Incident, now_ms: int) -> Fact:
+    if not incident.window_ms:
+        return Fact("Window", "each event")
+    start_ms, end_ms = incident.fired_at_ms - incident.window_ms, incident.fired_at_ms
+    return Fact("Window", format_duration(incident.window_ms), moment(start_ms, now_ms), moment(end_ms, now_ms))
 
 
 def _meter(incident: Incident) -> Meter | None:
@@ -189,7 +235,7 @@ def _meter(incident: Incident) -> Meter | None:
     return Meter(round(value / top * METER_WIDTH, 1), round(threshold / top * METER_WIDTH, 1), METER_WIDTH, words, tone)
 
 
-def _step(step: Transition, incident: Incident, now_ms: int) -> Step:
+def _step(step: StoredStep, incident: Incident, now_ms: int) -> Step:
     numbers = count(step.samples, "sample")
     if step.value is not None:
         numbers = (
@@ -215,11 +261,42 @@ def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
     )
 
 
-def _run_row(run: RunView) -> RunRow:
-    lines = [
-        f"{line.time[11:23].rstrip('Z')} {line.level} {in_short(line.message)}" for line in reversed(run.error_lines)
-    ]
-    return RunRow(run.run, run.flow, run.state, run.started or "", "\n".join(lines) or run.message)
+def _example_row(shown: Shown, rule_kind: str, now_ms: int) -> ExampleRow:
+    run = shown.run
+    return ExampleRow(
+        run=shown.example.run,
+        event_id=shown.example.event_id,
+        flow=shown.flow,
+        state=run.state if run else "",
+        times=_times(shown, rule_kind, now_ms),
+        delay=_delay(shown) if rule_kind == LATE else "",
+        lines=tuple(_error_line(line) for line in reversed(run.error_lines)) if run else (),
+        message=run.message if run else "",
+    )
+
+
+def _times(shown: Shown, rule_kind: str, now_ms: int) -> tuple[tuple[str, Moment], ...]:
+    times: list[tuple[str, int | None]] = [("started", shown.started_ms)]
+    if rule_kind == LATE:
+        is_known = shown.scheduled_ms is not None
+        due = ("scheduled for", shown.scheduled_ms) if is_known else ("called late", shown.occurred_ms)
+        times = [due, *times]
+    elif shown.run is None or rule_kind == EVENT:
+        times = [("happened", shown.occurred_ms)]
+    return tuple((word, moment(at_ms, now_ms)) for word, at_ms in times if at_ms is not None)
+
+
+def _delay(shown: Shown) -> str:
+    """Say by how much a run was late, from its scheduled time or from when it was called late."""
+    if shown.late_by_ms is None:
+        return "never started"
+    by = f"{span(shown.late_by_ms)} {'later' if shown.scheduled_ms is None else 'late'}"
+    return by if shown.started_ms is not None else f"not started, {by} so far"
+
+
+def _error_line(line: LogLine) -> ErrorLine:
+    iso = rfc3339(parse_time_ms(line.time))
+    return ErrorLine(iso, iso[11:23], line.level, in_short(line.message))
 
 
 def _sentence(text: str) -> str:

@@ -5,7 +5,7 @@ A state is always a word with an icon and a tone; the tone is the CSS class, so 
 
 from dataclasses import dataclass
 
-from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.schemas.times import rfc3339
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -21,11 +21,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time as pages show it: exact for machines, short for people, with how long ago it was."""
+    """A time as pages show it, in UTC: exact for machines, short for people, with how long ago it was."""
 
     iso: str
     text: str
-    clock: str
     ago: str
 
 
@@ -64,7 +63,7 @@ def moment(at_ms: int, now_ms: int) -> Moment:
     iso = rfc3339(at_ms)
     day, clock = iso[:10], iso[11:19]
     is_today = day == rfc3339(now_ms)[:10]
-    return Moment(iso, f"{clock} UTC" if is_today else f"{day} {clock} UTC", clock, ago(now_ms - at_ms))
+    return Moment(iso, f"{clock} UTC" if is_today else f"{day} {clock} UTC", ago(now_ms - at_ms))
 
 
 def ago(ms: int) -> str:
@@ -85,14 +84,6 @@ def span(ms: int) -> str:
     if ms < _DAY:
         return f"{ms // _HOUR} h {ms % _HOUR // _MINUTE} min"
     return f"{ms // _DAY} d {ms % _DAY // _HOUR} h"
-
-
-def window(ms: int, end_ms: int) -> str:
-    """Return a rule's window as rules write it, and which stretch of time it was."""
-    if not ms:
-        return "each event"
-    start, end = rfc3339(end_ms - ms), rfc3339(end_ms)
-    return f"{format_duration(ms)}, from {start[11:19]} to {end[11:19]} UTC on {end[:10]}"
 
 
 def in_short(message: str) -> str:

@@ -116,14 +116,24 @@ class RunView:
     error_lines: list[LogLine]  # the newest first
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What ended in a window, of the incident's flow where its key names one, else of its tenant."""
+
+    any_kind: int  # runs of flows and tasks, and whatever else ends
+    finished: int  # flow runs that completed or failed
+    failed: int
+
+
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One incident with all that is known of it."""
+    """One incident with all that is known of it. `ended` only of a rate that is firing."""
 
     incident: Incident
     transitions: list[Step]
     deliveries: list[DeliveryView]
     runs: list[RunView]
+    ended: Ended | None = None
 
 
 async def open_incidents(store: ClickHouseStore, tenant: str) -> list[Incident]:
@@ -136,8 +146,13 @@ async def incidents(store: ClickHouseStore, tenant: str, limit: int = 100) -> li
     return await _list(store, tenant, limit=min(max(limit, 1), ROWS_MAX))
 
 
-async def incident(store: ClickHouseStore, tenant: str, incident_id: str) -> IncidentView | None:
-    """Return everything about one incident; None when this tenant has none of that id."""
+async def incident(
+    store: ClickHouseStore, tenant: str, incident_id: str, *, clock_ms: int | None = None
+) -> IncidentView | None:
+    """Return everything about one incident; None when this tenant has none of that id.
+
+    With `clock_ms`, where detection stands now, also what ended in the window before it.
+    """
     found = await _list(store, tenant, incident_id=incident_id, limit=1) if incident_id else []
     if not found:
         return None
@@ -149,7 +164,17 @@ async def incident(store: ClickHouseStore, tenant: str, incident_id: str) -> Inc
         [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
         [_delivery(row) for row in told.rows],
         await _runs(store, tenant, found[0].examples),
+        await _ended(store, found[0], clock_ms) if clock_ms is not None else None,
     )
+
+
+async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended | None:
+    if not (of.is_open and of.state == "firing" and of.rule_kind == "failure_rate"):
+        return None
+    window = {"since_ms": clock_ms - of.window_ms, "until_ms": clock_ms}
+    asked = {"tenant": of.tenant, "flow": of.key.get("flow", ""), **window}
+    (row,) = (await store.query(question("incident_window"), asked)).dicts()
+    return Ended(**cast("dict[str, Any]", row))
 
 
 async def _list(

@@ -1,16 +1,14 @@
-// Two additions to pages that work without them: times in the reader's zone, and an overview that stays current.
+// Two additions to pages that work without them: the reader's own time beside UTC, and an overview that stays current.
 "use strict";
 
 const REFRESH_MS = 5000;
-const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const LOCAL_CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
-function localizeTimes(root) {
+function addLocalTimes(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
     if (Number.isNaN(moment.getTime())) continue;
-    element.title = element.dateTime;
-    element.textContent = (element.dataset.form === "clock" ? LOCAL_CLOCK : LOCAL).format(moment);
+    element.title = `${element.dateTime}, here ${LOCAL.format(moment)}`;
   }
 }
 
@@ -28,14 +26,14 @@ async function refresh(region) {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById(region.id);
   if (fresh === null || isInUse(region)) return;
-  localizeTimes(fresh);
+  addLocalTimes(fresh);
   for (const details of region.querySelectorAll("details[open][id]")) {
     fresh.querySelector(`#${details.id}`)?.setAttribute("open", "");
   }
   region.replaceChildren(...fresh.childNodes);
 }
 
-localizeTimes(document);
+addLocalTimes(document);
 const region = document.querySelector("[data-refresh]");
 if (region !== null) {
   let isBusy = false;

@@ -1,0 +1,35 @@
+"""What the parameters of a question mean, and what is said of those that mean nothing."""
+
+import pytest
+
+from flowgauge.console.web.answers import moment_ms
+from flowgauge.schemas.errors import BadInput
+
+NOW = 1_800_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "at_ms"),
+    [
+        ("90m", NOW - 5_400_000),
+        ("2027-01-15T08:00:00Z", NOW),
+        ("1800000000000", NOW),
+        ("20000d", NOW - 20_000 * 86_400_000),
+    ],
+)
+def test_a_time_is_a_duration_ago_or_a_time(text: str, at_ms: int) -> None:
+    assert moment_ms("since", text, NOW) == at_ms
+
+
+@pytest.mark.parametrize("text", ["99999999d", "999999999999999", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_a_time_that_lies_outside_of_what_clickhouse_counts_is_refused(text: str) -> None:
+    with pytest.raises(
+        BadInput, match=f"^since: expected a time from 1970 until 2100, such as 7d or 400d, got '{text}'$"
+    ):
+        moment_ms("since", text, NOW)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "9" * 5_000 + "d", "2027-01-15"])
+def test_what_is_no_time_is_refused_in_one_short_line(text: str) -> None:
+    with pytest.raises(BadInput, match=f"^until: expected how long ago, such as 90m .*, got '{text[:40]}'$"):
+        moment_ms("until", text, NOW)
