@@ -74,6 +74,7 @@ def test_the_commands_ask_the_server(up: Up, tmp_path: Path) -> None:
     [
         (("metrics", "latency"), "no metric is called 'latency'"),
         (("metrics", "runs", "--since", "yesterday"), "since: expected how long ago"),
+        (("metrics", "runs", "--since", "99999999d"), "since: expected a time from 1970 until 2100"),
         (("metrics", "heatmap", "--tz", "Mars/Olympus"), "tz: expected an IANA time zone"),
     ],
 )

@@ -29,6 +29,8 @@ HOUR_MS = 3_600_000
 RECENT_MAX = 10  # incidents that closed, on the overview
 AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
 LIMIT_DIGITS_MAX = 9
+TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse, which end in 2106
+TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
@@ -97,7 +99,7 @@ class Answers:
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""
-        found = await incident(self._store, tenant, incident_id)
+        found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
         return incident_page(found, self.now_ms()) if found else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[dict[str, object]]:
@@ -111,8 +113,12 @@ class Answers:
 
     async def incident_body(self, tenant: str, incident_id: str) -> dict[str, object] | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
-        found = await incident(self._store, tenant, incident_id)
-        return incident_view_json(found) if found else None
+        found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        return incident_view_json(found, self.now_ms()) if found else None
+
+    def _clock_ms(self) -> int:
+        """Return until when detection has seen everything; now, where no detection runs in this process."""
+        return self.health.clock_ms or self.now_ms()
 
 
 def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
@@ -130,13 +136,24 @@ def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> Met
 def moment_ms(name: str, text: str, now_ms: int) -> int:
     """Return the time that `text` means: a duration ago, or a time. Raises BadInput that names the field."""
     try:
+        at_ms = _moment_ms(text, now_ms)
+    except ValueError:
+        shown = text[:TIME_CHARS_SHOWN]
+        raise BadInput(
+            f"{name}: expected how long ago, such as 90m or 7d, or an RFC 3339 time, got {shown!r}"
+        ) from None
+    if not 0 <= at_ms < TIME_MS_MAX:
+        raise BadInput(
+            f"{name}: expected a time from 1970 until 2100, such as 7d or 400d, got {text[:TIME_CHARS_SHOWN]!r}"
+        )
+    return at_ms
+
+
+def _moment_ms(text: str, now_ms: int) -> int:
+    try:
         return now_ms - parse_duration_ms(text)
     except ValueError:
-        pass
-    try:
         return parse_time_ms(text)
-    except ValueError:
-        raise BadInput(f"{name}: expected how long ago, such as 90m or 7d, or an RFC 3339 time, got {text!r}") from None
 
 
 def limit_of(text: str) -> int:
