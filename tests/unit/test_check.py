@@ -140,3 +140,10 @@ def test_an_answer_does_not_hang_on_how_deep_the_callers_stack_is() -> None:
     deep(600, lambda: check(nested(DEPTH_MAX), APPEND_MS))
     with pytest.raises(InvalidEvent, match="too deep"):
         deep(600, lambda: check(nested(DEPTH_MAX + 1), APPEND_MS))
+
+
+def test_a_string_that_never_closes_is_looked_at_once() -> None:
+    raw = b"[" * DEPTH_MAX + b'["' + b'\\"' * 500_000 + b"\\"
+
+    with pytest.raises(InvalidEvent, match="too deep"):
+        check(raw, APPEND_MS)

@@ -40,7 +40,8 @@ REASONS = (
 )
 
 _SPACE_BEFORE_COLON = re.compile(rb'"[ \t\r\n]+:')
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and a string that never closes goes to the end: each byte is looked at once, whatever is sent.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKET = re.compile(rb"[^\[\]{}]+")
 _Decoded = TypeVar("_Decoded")
 _decode_anything = msgspec.json.Decoder().decode
