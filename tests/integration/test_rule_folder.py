@@ -1,16 +1,27 @@
-"""The rules folder in force: changes that come at once are taken one after the other."""
+"""The rules folder in force: changes at once are taken one after the other, and a kill leaves no half of one."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+from tests.integration.up_process import running_up, wait_for
+
+from flowgauge.console.rule_files import replace_files
 from flowgauge.console.rule_folder import RuleFolder
 from flowgauge.console.up import partitions_of
 from flowgauge.processors.ruletopic import RuleBook
+from flowgauge.schemas.errors import BadInput, InvalidRules, Transient
 from flowgauge.schemas.settings import Settings
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import open_local_log
 
 RULE = "rules: [{{name: {name}, when: {{event: {{}}}}}}]\n"
+OLD = {"a.yaml": RULE.format(name="moved"), "b.yaml": RULE.format(name="other")}
+NEW = {"b.yaml": RULE.format(name="moved"), "c.yaml": RULE.format(name="new"), "d.yml": RULE.format(name="other")}
+KILLED_APPLY = Path(__file__).with_name("killed_apply.py")
 
 
 async def test_rule_sets_applied_at_once_each_get_a_version_of_their_own(tmp_path: Path) -> None:
@@ -18,7 +29,7 @@ async def test_rule_sets_applied_at_once_each_get_a_version_of_their_own(tmp_pat
     folder = RuleFolder(tmp_path / "rules", Health())
     stop = asyncio.Event()
 
-    versions = await asyncio.gather(
+    applied = await asyncio.gather(
         *(folder.replace({f"{name}.yaml": RULE.format(name=name)}, log, stop) for name in ("a", "b", "c"))
     )
 
@@ -26,6 +37,127 @@ async def test_rule_sets_applied_at_once_each_get_a_version_of_their_own(tmp_pat
     await book.refresh()
     await log.close()
     names = {version: [item.name for item in ruleset.rules] for version, ruleset in book.rulesets.items()}
-    assert sorted(versions) == [1, 2, 3]
+    assert sorted(each.version for each in applied) == [1, 2, 3]
     assert sorted(names.values()) == [["a"], ["b"], ["c"]]
     assert [file.stem for file in (tmp_path / "rules").iterdir()] == names[book.current_version]
+
+
+@pytest.mark.timeout(60)
+def test_a_kill_at_any_step_of_a_change_leaves_the_old_set_or_the_new_one(tmp_path: Path) -> None:
+    command = [sys.executable, str(KILLED_APPLY), str(tmp_path), json.dumps(OLD), json.dumps(NEW)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    left = [json.loads(line) for line in done.stdout.splitlines()]
+    outcomes = [each["after"] for each in left]
+    switch = outcomes.index(NEW)
+    assert len(left) > 20
+    assert outcomes == [OLD] * switch + [NEW] * (len(left) - switch)
+    assert any(each["before"] not in (OLD, NEW) for each in left)  # there is a half to be finished
+    assert [each["killed"] for each in left] == [True] * (len(left) - 1) + [False]
+    assert {tuple(each["beside"]) for each in left} == {("rules",)}
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+def test_up_starts_with_the_whole_new_set_after_a_kill_in_the_middle(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    replace_files(data / "rules", OLD)
+    (data / ".rules.next").mkdir()
+    for name, text in NEW.items():
+        (data / ".rules.next" / name).write_text(text)
+    (data / "rules" / "b.yaml").write_text(NEW["b.yaml"])  # two files hold the rule `moved` now
+
+    with running_up(data) as up:
+        wait_for(lambda: up.get("/v1/health")["rules_version"] == 1, "the rules")
+
+        assert {file.name: file.read_text() for file in (data / "rules").iterdir()} == NEW
+        assert up.get("/v1/health")["problems"] == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\0.yaml",
+        "a\n.yaml",
+        "../a.yaml",
+        "a/b.yaml",
+        "a\\b.yaml",
+        ".yaml",
+        "a.txt",
+        "",
+        "a\udcff.yaml",
+        "é" * 99 + ".yaml",
+    ],
+)
+async def test_a_name_that_no_rule_file_can_have_is_bad_input_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    replace_files(tmp_path / "rules", OLD)
+
+    with pytest.raises(BadInput, match="is no name of a rule file: expected"):
+        replace_files(tmp_path / "rules", {**NEW, name: ""})
+
+    assert {file.name: file.read_text() for file in (tmp_path / "rules").iterdir()} == OLD
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_not_a_bug(tmp_path: Path) -> None:
+    (tmp_path / ".rules.draft").write_text("a file in the way")
+
+    with pytest.raises(Transient, match="cannot be written"):
+        replace_files(tmp_path / "rules", NEW)
+
+
+TELLING = """
+rules:
+  - {name: one, when: {event: {}}, notify: [data-oncal, nobody]}
+  - {name: of acme, tenant: acme, when: {event: {}}, notify: [ops, others]}
+channels:
+  - name: data-oncall
+    webhook: {url: "https://a.example/", secret: {env: NOT_SET}, previous_secret: {env: NOT_BASE64}}
+  - {name: ops, tenant: acme, webhook: {url: "https://a.example/", secret: {env: GOOD}}}
+  - {name: others, tenant: other, webhook: {url: "https://a.example/", secret: {file: /no/such}}}
+"""
+
+
+def test_who_would_not_be_told_stands_in_health_with_its_place_and_detection_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("NOT_BASE64", "hunter2")
+    monkeypatch.setenv("GOOD", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    replace_files(tmp_path / "rules", {"a.yaml": TELLING})
+    health = Health()
+
+    written = RuleFolder(tmp_path / "rules", health).open()
+
+    file = tmp_path / "rules" / "a.yaml"
+    problems = [str(each) for each in (*written.unknown_channels, *written.secret_problems)]
+    assert (
+        "\n".join(problems).replace(str(file), "a.yaml")
+        == """\
+a.yaml:3:45: rules[0].notify[0]: no channel is called 'data-oncal': nobody would be told (did you mean 'data-oncall'?)
+a.yaml:3:57: rules[0].notify[1]: no channel is called 'nobody': nobody would be told\
+ (define it under `channels:`, or use one of: data-oncall, ops, others)
+a.yaml:4:68: rules[1].notify[1]: no channel is called 'others' for tenant acme: nobody would be told\
+ (define it under `channels:`, or use one of: data-oncall, ops)
+a.yaml:7:42: channels[0].webhook.secret: environment variable NOT_SET is not set or empty\
+ (set it where flowgauge is started)
+a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected whsec_ and base64\
+ (make one: echo whsec_$(openssl rand -base64 32))
+a.yaml:9:72: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
+ (make it readable for flowgauge)"""
+    )
+    assert health.problems == {"notify": f"{problems[0]} and 5 more"}
+    assert len(written.ruleset.rules) == 2
+
+
+async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(tmp_path: Path) -> None:
+    log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
+    folder = RuleFolder(tmp_path / "rules", Health())
+
+    with pytest.raises(InvalidRules, match=r"^b\.yaml:1:52: rules\[0\]\.notify\[0\]: no channel is called 'x'"):
+        await folder.replace(
+            {"b.yaml": "rules: [{name: one, when: {event: {}}, notify: [   x]}]\n"}, log, asyncio.Event()
+        )
+    await log.close()
+
+    assert not (tmp_path / "rules").exists()

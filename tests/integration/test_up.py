@@ -1,17 +1,22 @@
 """Everything in one process: what it takes in, what it refuses to start with, who may ask, how rules change."""
 
+import contextlib
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from tests.integration.up_process import COMMAND, RULES, Up, end, environment, run, running_up, wait_for
 
+from flowgauge.console.main import flowgauge
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
@@ -23,6 +28,19 @@ rules:
     for_each: [flow]
     when: {failure_rate: {above: 50%, within: 10s, min_samples: 3}}
     allowed_lateness: 1s
+"""
+TOLD = """rules:
+  - {name: told, match: {flow: none}, when: {event: {}}, notify: [ops]}
+channels:
+  - {name: ops, webhook: {url: "https://alerts.example/", secret: {env: ONLY_HERE}}}
+"""
+MARKUP = """
+rules:
+  - name: <b>markup</b>
+    match: {flow: "<script>*"}
+    for_each: [flow]
+    when: {event: {}}
+    summary: "{{ flow }} happened"
 """
 
 
@@ -43,6 +61,29 @@ def event(flow: str, state: str, **more: object) -> dict[str, Any]:
 
 def publish(up: Up, *events: dict[str, Any], headers: dict[str, str] | None = None) -> httpx2.Response:
     return up.http.post("/v1/events", json=list(events), headers=headers)
+
+
+@contextlib.contextmanager
+def http_server(body: bytes) -> Generator[str]:
+    """Serve `body` at every path, as somebody else's program on that port does."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +164,23 @@ def test_health_and_measurements_are_told(up: Up) -> None:
 
 
 def test_text_of_an_event_is_shown_as_text_and_never_as_markup(up: Up) -> None:
+    up.http.post("/v1/rules", json={"files": {"markup.yaml": MARKUP}}).raise_for_status()
+    rules_version = wait_for(lambda: up.get("/v1/health")["rules_version"], "the rules")
     publish(up, event("<script>alert(1)</script>", "completed"))
 
-    assert "<script>alert" not in up.http.get("/").text
+    pages = [
+        wait_for(lambda: shown_with(up.http.get("/").text, "alert(1)"), "the incident on the overview"),
+        up.http.get(f"/incidents/{up.rows('/v1/incidents')[0]['incident_id']}").text,
+    ]
+
+    assert rules_version >= 1
+    for page in pages:
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert "<script>alert" not in page
+
+
+def shown_with(page: str, text: str) -> str:
+    return page if text in page else ""
 
 
 def test_a_taken_port_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
@@ -146,6 +201,66 @@ def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path:
     assert found.returncode == 3
     assert f"is used by process {up.process.pid}" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_token_is_asked_for_by_its_names_and_a_wrong_one_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text('[tenants.acme]\ntokens = [{ env = "ACME" }]\n', encoding="utf-8")
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES, encoding="utf-8")
+    with running_up(tmp_path / "data", env={"ACME": "acme-token"}) as up:
+        asked = [
+            run(*command, "--url", up.url, cwd=tmp_path)
+            for command in (("rules", "apply", str(file)), ("metrics", "runs"), ("metrics", "runs", "--token", "x"))
+        ]
+        refused = run("rules", "apply", str(file), "--url", up.url, "--token", "acme-token", cwd=tmp_path)
+
+    remedy = "set FLOWGAUGE_TOKEN, or give --token\n"
+    assert [each.returncode for each in (*asked, refused)] == [2] * 4
+    assert [each.stderr for each in asked] == [
+        f"flowgauge: {up.url} asks for a tenant's token: {remedy}",
+        f"flowgauge: {up.url} asks for a tenant's token: {remedy}",
+        f"flowgauge: {up.url} does not know this token: {remedy}",
+    ]
+    assert "takes its rules from its own folder (up --rules DIR)" in refused.stderr
+    assert "TOKEN" not in refused.stderr
+
+
+@pytest.mark.parametrize("url", ["http://[::", "http://a b", "127.0.0.1:4280", "ftp://x", "http://x:port"])
+@pytest.mark.parametrize(
+    "command", [("metrics", "runs"), ("incidents", "list"), ("rules", "apply", __file__), ("publish",)], ids=" ".join
+)
+def test_an_address_that_nobody_can_ask_is_bad_usage(url: str, command: tuple[str, ...]) -> None:
+    found = CliRunner().invoke(flowgauge, [*command, "--url", url])
+
+    assert found.exit_code == 2
+    assert "expected a server's address such as http://127.0.0.1:4280, got" in found.output
+
+
+def test_a_server_that_is_not_flowgauge_is_told(tmp_path: Path) -> None:
+    with http_server(b"<html>hello</html>") as url:
+        found = run("metrics", "runs", "--url", url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (
+        3,
+        f"flowgauge: {url} answered HTTP 200 and no JSON: is flowgauge there? (set FLOWGAUGE_URL)\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["a\udcff.yaml", "a\n.yaml", "x" * 201 + ".yaml"])
+def test_a_rule_file_of_an_odd_name_is_bad_input(up: Up, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_text(RULES, encoding="utf-8")
+
+    found = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert "is no name of a rule file: expected NAME.yaml" in found.stderr
+
+
+def test_a_rule_file_of_an_odd_name_is_refused_by_the_server_too(up: Up) -> None:
+    answers = [up.http.post("/v1/rules", json={"files": {name: RULES}}) for name in ("a\0.yaml", "../a.yaml", "")]
+
+    assert [answer.status_code for answer in answers] == [400] * 3
 
 
 def test_an_open_host_without_tokens_is_refused(tmp_path: Path) -> None:
@@ -184,7 +299,18 @@ def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_pat
     found = run("metrics", "runs", "--url", "http://127.0.0.1:1", "--data", str(tmp_path / "none"), cwd=tmp_path)
 
     assert found.returncode == 3
+    assert "there is no folder" in found.stderr
     assert "start one with `flowgauge up`" in found.stderr
+
+
+def test_rules_apply_into_a_folder_where_no_server_has_run_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".flowgauge").mkdir()
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+
+    found = run("rules", "apply", "rules.yaml", "--url", "http://127.0.0.1:1", cwd=tmp_path)
+
+    assert found.returncode == 3
+    assert "no server has run yet in .flowgauge: start one with `flowgauge up`" in found.stderr
 
 
 def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(tmp_path: Path) -> None:
@@ -237,15 +363,64 @@ def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> 
     applied = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
 
     assert (applied.returncode, applied.stderr) == (0, "")
-    assert applied.stdout.endswith("is in force: 1 rules, 0 channels\n")
+    assert applied.stdout.endswith("is in force: 1 rule and 0 channels\n")
     wait_for(lambda: up.get("/v1/health")["rules_version"] >= 2, "the new rules")
     publish(up, *[event("orders", "failed") for _ in range(4)])
-    (incident,) = wait_for(lambda: up.rows("/v1/incidents"), "the incident")
-    assert (incident["rule"], incident["key"], incident["value"]) == ("all failing", {"flow": "orders"}, 1.0)
+    (incident,) = wait_for(
+        lambda: [row for row in up.rows("/v1/incidents") if row["rule"] == "all failing"], "the incident"
+    )
+    assert (incident["key"], incident["value"]) == ({"flow": "orders"}, 1.0)
     assert incident["incident_id"] in up.http.get("/").text
     assert "all failing" in up.http.get(f"/incidents/{incident['incident_id']}").text
     shown = run("incidents", "show", incident["incident_id"], "--url", up.url, cwd=tmp_path)
     assert "failure rate above threshold" in shown.stdout
+
+
+def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_channel_that_is_not_there(
+    up: Up, tmp_path: Path
+) -> None:
+    file = tmp_path / "told.yaml"
+    file.write_text(TOLD, encoding="utf-8")
+    applied = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path, env={"ONLY_HERE": "x"})
+    problem = up.get("/v1/health")["problems"].get("notify")
+    file.write_text(TOLD.replace("notify: [ops]", "notify: [oops]"), encoding="utf-8")
+    refused = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+
+    warning = "environment variable ONLY_HERE is not set or empty (set it where flowgauge is started)"
+    assert applied.returncode == 0
+    assert applied.stderr == f"told.yaml:4:59: channels[0].webhook.secret: {warning}\n"
+    assert problem.endswith(applied.stderr.rstrip("\n"))
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"{file}:2:53: rules[0].notify[0]: no channel is called 'oops': nobody would be told (did you mean 'ops'?)\n",
+    )
+
+
+def test_up_says_where_everything_is_and_what_to_mend(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (tmp_path / "flowgauge.toml").write_text('log_level = "error"\n', encoding="utf-8")
+    (rules / "told.yaml").write_text(TOLD, encoding="utf-8")
+    with running_up(tmp_path / "data", "--rules", "rules") as up:
+        assert up.process.stdout is not None
+        said = [up.process.stdout.readline().rstrip() for _ in range(4)]
+
+    place = "rules/told.yaml:4:59: channels[0].webhook.secret"
+    assert said == [
+        "  settings  flowgauge.toml",
+        f"  data      {tmp_path / 'data'}",
+        "  rules     1 rule and 1 channel from rules",
+        f"  warning   {place}: environment variable ONLY_HERE is not set or empty (set it where flowgauge is started)",
+    ]
+
+
+def test_up_without_rules_says_so_with_the_remedy(up: Up) -> None:
+    assert up.process.stdout is not None
+
+    said = [up.process.stdout.readline().rstrip() for _ in range(3)]
+
+    assert said[0] == "  settings  defaults: no flowgauge.toml here"
+    assert said[2].endswith("rules, so nobody is told of anything: put some in force with `flowgauge rules apply FILE`")
 
 
 def test_rules_apply_without_a_server_goes_into_the_folder(tmp_path: Path) -> None:
@@ -257,7 +432,7 @@ def test_rules_apply_without_a_server_goes_into_the_folder(tmp_path: Path) -> No
 
     applied = run("rules", "apply", str(file), "--url", "http://127.0.0.1:1", "--data", str(data), cwd=tmp_path)
 
-    assert (applied.returncode, applied.stdout) == (0, "rule set 2 is in force: 1 rules, 0 channels\n")
+    assert (applied.returncode, applied.stdout) == (0, "rule set 2 is in force: 1 rule and 0 channels\n")
     with running_up(data) as up:
         wait_for(lambda: up.get("/v1/health")["rules_version"] == 2, "the applied rules")
 

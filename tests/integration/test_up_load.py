@@ -1,15 +1,20 @@
 """History through everything: the same incidents as an offline replay, however the log is split; and only once."""
 
+import asyncio
 import json
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.integration.up_process import RULES, Up, run, running_up, wait_for
+from tests.integration.up_process import COMMAND, Up, environment, run, running_up, wait_for
+from tests.integration.up_process import RULES as RULES_TEXT
 
 from flowgauge.console.history import Entry, entries
-from flowgauge.console.loading import Load, event_lines, shift_of
-from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.console.loading import Load, LoadStopped, event_lines, load, refuse_half_loaded, shift_of
+from flowgauge.processors.ruleset import RuleSet
+from flowgauge.schemas.topics import EVENTS, RULES, RecordKind
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 
@@ -17,6 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 EXTRACTS = sorted((Path(__file__).parents[1] / "data").glob("*-extract.jsonl.gz"), reverse=True)  # by their time
 HOUR_MS = 3_600_000
+LONG_LINES = 150_000  # takes seconds to load, and milliseconds to be told to stop
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with rules and both captures as event lines that end two hours ago, with their append times."""
     folder = tmp_path_factory.mktemp("story")
     (folder / "rules").mkdir()
-    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
+    (folder / "rules" / "rules.yaml").write_text(RULES_TEXT, encoding="utf-8")
     capture = folder / "capture.jsonl.gz"
     capture.write_bytes(b"".join(extract.read_bytes() for extract in EXTRACTS))
     shift_ms = shift_of(Load(capture, end_ms=now_ms() - 2 * HOUR_MS))
@@ -121,6 +127,40 @@ def test_a_folder_with_half_a_history_is_refused(story: Path, tmp_path: Path) ->
     assert found.returncode == 3
     assert "a load into" in found.stderr
     assert "remove the folder and load again" in found.stderr
+
+
+def test_a_load_that_is_stopped_ends_soon_and_says_what_the_next_start_does(story: Path, tmp_path: Path) -> None:
+    data, long = tmp_path / "data", tmp_path / "long.jsonl"
+    history = (story / "history.jsonl").read_bytes()
+    long.write_bytes(history * (1 + LONG_LINES // history.count(b"\n")))
+    command = [*COMMAND, "up", "--data", str(data), "--port", "0", "--load", str(long)]
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stderr is not None
+        while "loading history" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    again = run("up", "--data", str(data), "--port", "0", cwd=tmp_path)
+
+    assert (process.returncode, said) == (
+        1,
+        f"flowgauge: stopped while it loaded {long}: the next start refuses {data}, remove it and load again\n",
+    )
+    assert (again.returncode, "remove the folder and load again" in again.stderr) == (3, True)
+
+
+async def test_a_load_that_is_stopped_before_it_began_leaves_the_log_as_it_was(story: Path, tmp_path: Path) -> None:
+    log = await open_local_log(tmp_path, partitions={EVENTS: 1, RULES: 1})
+    stop = asyncio.Event()
+    stop.set()
+
+    with pytest.raises(LoadStopped, match="before anything was loaded: start it again as it was"):
+        await load(log, RuleSet(), Load(story / "history.jsonl"), data=tmp_path, stop=stop)
+
+    assert await log.ends(EVENTS) == {0: 0}
+    await log.close()
+    refuse_half_loaded(tmp_path)
 
 
 def test_a_file_without_events_is_bad_input(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The end of `up`: in order, within its time, and loudly when a part hangs."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -39,5 +41,23 @@ def test_of_several_failures_the_one_that_says_most_is_told() -> None:
 
 
 def test_an_egress_entry_that_cannot_be_read_is_a_setting_to_mend() -> None:
-    with pytest.raises(InvalidSettings, match=r"egress\.allow"):
+    with pytest.raises(InvalidSettings, match=r"^egress\.allow: cannot read '10\.0\.0\.0/99'"):
         egress_policy(Settings(egress=EgressSettings(allow=("10.0.0.0/99",))))
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process_from_ending() -> None:
+    code = """
+import asyncio, threading
+from flowgauge.console.cli.up import end_if_overdue
+from flowgauge.console.up import ShutdownOverdue
+
+async def running():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    raise ShutdownOverdue("did not end in time: sink")
+
+asyncio.run(end_if_overdue(running()))
+"""
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
+
+    assert (ended.returncode, ended.stderr) == (1, "flowgauge: did not end in time: sink\n")

@@ -6,43 +6,49 @@ from pathlib import Path
 import msgspec
 
 from flowgauge.console.ask import Place, post
-from flowgauge.console.rule_folder import APPLIED, read_written, replace_files
+from flowgauge.console.rule_files import check_file_names, replace_files
+from flowgauge.console.rule_folder import APPLIED, Applied, Written, read_written
+from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import BadInput, DataFolderLocked, InvalidRules, Problem, ServerAway
+from flowgauge.schemas.errors import BadEnvironment, BadInput, DataFolderLocked, ServerAway, Transient
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.local_file import FILE_NAME
+from flowgauge.transport.yaml_files import read_text
 
 
-async def apply_files(place: Place, files: Sequence[Path]) -> str:
-    """Put the rules and channels of `files` in force; return what to tell.
+async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, Applied]:
+    """Put the rules and channels of `files` in force; return what they say and what became of it.
 
     Raises InvalidRules before it asks anyone.
     """
     texts = _texts(files)
     written = read_written(list(files))
+    written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))
-        version = answer.body["version"]
+        return written, Applied(answer.body["version"], tuple(answer.body["warnings"]))
     except ServerAway as away:
         if not has_log(place.data):
             raise
-        version = await _apply_to_folder(place.data, texts, away)
-    rules, channels = len(written.ruleset.rules), len(written.channels.channels)
-    return f"rule set {version} is in force: {rules} rules, {channels} channels"
+        version = await _apply_to_folder(place.data, texts, written.ruleset, away)
+    # The server that will start here has an environment of its own: its secrets are for it to miss.
+    return written, Applied(version, tuple(str(warning) for warning in written.ruleset.warnings))
 
 
-async def _apply_to_folder(data: Path, texts: dict[str, str], away: ServerAway) -> int:
+async def _apply_to_folder(data: Path, texts: dict[str, str], ruleset: RuleSet, away: ServerAway) -> int:
     try:
         with lock_data_folder(data):
-            written = replace_files(data / APPLIED, texts)
+            replace_files(data / APPLIED, texts)
             log = await open_local_log(data, partitions={})
             try:
-                return await publish_rules(log, written.ruleset)
+                return await publish_rules(log, ruleset)
             finally:
                 await log.close()
     except DataFolderLocked as locked:
         raise ServerAway(f"{away}; {locked}") from None
+    except Transient as full:
+        raise BadEnvironment(str(full)) from None
 
 
 def has_log(data: Path) -> bool:
@@ -55,8 +61,6 @@ def _texts(files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         if file.name in texts:
             raise BadInput(f"two files are called {file.name}: rename one")
-        try:
-            texts[file.name] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRules((Problem(str(file), 0, 0, "", f"cannot be read: {error}"),)) from None
+        texts[file.name] = read_text(file)
+    check_file_names(texts)
     return texts

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
+CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +56,37 @@ class Answer:
 
 async def ask(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
     """Return the answer to GET `path`. Raises BadInput for a wrong question and ServerAway when nobody can answer."""
-    return await _exchange(place, "GET", path, parameters=parameters)
+    response = await _exchange(place, "GET", path, parameters=parameters)
+    return (
+        await _ask_folder(place, path, parameters)
+        if response is None
+        else _read(response, place.url, has_token=bool(place.token))
+    )
 
 
 async def post(place: Place, path: str, body: bytes) -> Answer:
     """Return the answer to POST `path` of a running server; raise ServerAway when there is none."""
-    async with httpx2.AsyncClient(base_url=place.url, timeout=TIMEOUT_S, trust_env=False) as client:
-        headers = {**_headers(place), "content-type": "application/json"}
-        try:
-            return _read(await client.post(path, content=body, headers=headers), place.url)
-        except httpx2.ConnectError:
-            raise _away(place) from None
-        except httpx2.HTTPError as error:
-            raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
+    response = await _exchange(place, "POST", path, body=body)
+    if response is None:
+        raise _away(place)
+    return _read(response, place.url, has_token=bool(place.token))
 
 
-async def _exchange(place: Place, method: str, path: str, *, parameters: Mapping[str, str]) -> Answer:
-    async with httpx2.AsyncClient(base_url=place.url, timeout=TIMEOUT_S, trust_env=False) as client:
+async def _exchange(
+    place: Place, method: str, path: str, *, parameters: Mapping[str, str] | None = None, body: bytes | None = None
+) -> httpx2.Response | None:
+    """Return the server's response, None when no server can be reached."""
+    headers = {"content-type": "application/json"} if body is not None else {}
+    if place.token:
+        headers["authorization"] = f"Bearer {place.token}"
+    timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_S)
+    async with httpx2.AsyncClient(base_url=place.url, timeout=timeout, trust_env=False) as client:
         try:
-            response = await client.request(method, path, params=dict(parameters), headers=_headers(place))
-        except httpx2.ConnectError:
-            return await _ask_folder(place, path, parameters)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return await client.request(method, path, params=parameters, content=body, headers=headers)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            return None
+        except (httpx2.HTTPError, UnicodeError) as error:  # a host such as a..b is no name to ask for
             raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
-        return _read(response, place.url)
 
 
 async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
@@ -111,29 +119,29 @@ async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[s
         return _read(await client.get(path, params=dict(parameters)), "the data folder")
 
 
-def _read(response: httpx2.Response, who: str) -> Answer:
+def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> Answer:
+    try:
+        body = msgspec.json.decode(response.content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ServerAway(
+            f"{who} answered HTTP {response.status_code} and no JSON: is flowgauge there? (set FLOWGAUGE_URL)"
+        ) from None
     if response.is_success:
         return Answer(response.text)
-    try:
-        said = str(msgspec.json.decode(response.content, type=dict[str, Any]).get("error", ""))
-    except msgspec.DecodeError:
-        said = ""
-    said = said or f"{who} answered HTTP {response.status_code}"
+    said = str(body.get("error", "")) or f"{who} answered HTTP {response.status_code}"
     if response.status_code == HTTPStatus.NOT_FOUND:
         raise FlowgaugeError(said)
-    if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise BadInput(f"{said} (set FLOWGAUGE_TOKEN)")
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        fault = "does not know this token" if has_token else "asks for a tenant's token"
+        raise BadInput(f"{who} {fault}: set FLOWGAUGE_TOKEN, or give --token")
     if response.is_client_error:
         raise BadInput(said)
     raise ServerAway(said)
 
 
-def _headers(place: Place) -> dict[str, str]:
-    return {"authorization": f"Bearer {place.token}"} if place.token else {}
-
-
 def _away(place: Place) -> ServerAway:
+    what = "no server has run yet in" if place.data.is_dir() else "there is no folder"
     return ServerAway(
-        f"no flowgauge server answers at {place.url} and there is no data in {place.data}: "
+        f"no flowgauge server answers at {place.url} and {what} {place.data}: "
         "start one with `flowgauge up`, or set FLOWGAUGE_URL or FLOWGAUGE_DATA"
     )

@@ -7,6 +7,7 @@ The history is also replayed offline by the same rules: the ids it finds are the
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,8 +21,9 @@ from flowgauge.console.demo.findings import Findings
 from flowgauge.console.demo.workers import run_workers
 from flowgauge.console.history import Entry, entries
 from flowgauge.console.listening import bind
-from flowgauge.console.loading import Load, event_lines, shift_of
+from flowgauge.console.loading import Load, LoadStopped, event_lines, shift_of
 from flowgauge.console.log_lines import configure_log_lines
+from flowgauge.console.started import Started
 from flowgauge.console.up import first_of, run_up, stop_on_signals
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import load_rules
@@ -72,7 +74,7 @@ class _Demo:
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._receive())
             history = await asyncio.to_thread(self._prepare, await self._receiver_port)
-            up = group.create_task(run_up(self._settings(), stop=stop, history=history, ready=self._url.set_result))
+            up = group.create_task(self._up(history, stop))
             working = group.create_task(self._work())
             code = await self._judge(stop) if once else await self._stay(stop)
             working.cancel()
@@ -80,6 +82,13 @@ class _Demo:
             await asyncio.wait([up, working])
             receiving.cancel()
         return code
+
+    async def _up(self, history: Load, stop: asyncio.Event) -> None:
+        def ready(started: Started) -> None:
+            self._url.set_result(started.url)
+
+        with contextlib.suppress(LoadStopped):  # the folder goes with the demo
+            await run_up(self._settings(), stop=stop, history=history, ready=ready)
 
     async def _receive(self) -> None:
         def ready(_host: str, port: int) -> None:

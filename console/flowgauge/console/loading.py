@@ -3,7 +3,7 @@
     each partition:   [ RULES marker ][ history, with its recorded append times … ][ LOADED ]
 
 The marker stands first, so that the history is matched by the rules of today. Nothing else writes meanwhile: no
-pulses, no gateway. A load that was interrupted leaves its mark in the data folder, and the folder is refused
+pulses, no gateway. A load that was stopped or killed leaves its mark in the data folder, and the folder is refused
 until it is removed: half a history would be told as if it were whole.
 """
 
@@ -22,7 +22,7 @@ from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
-from flowgauge.schemas.errors import BadInput, LogMismatch
+from flowgauge.schemas.errors import BadInput, FlowgaugeError, LogMismatch
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.transport.log import Log, Outgoing
@@ -51,19 +51,35 @@ class Loaded:
     last_append_ms: int
 
 
+class LoadStopped(FlowgaugeError):
+    """The load was told to stop before its end."""
+
+
 def refuse_half_loaded(data: Path) -> None:
     """Raise LogMismatch when a load into this folder was interrupted."""
     if _mark(data).exists():
         raise LogMismatch(f"a load into {data} was interrupted: remove the folder and load again")
 
 
-async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path) -> Loaded:
-    """Append the history between its marker and its end; raise LogMismatch when the log is not empty."""
+async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path, stop: asyncio.Event) -> Loaded:
+    """Append the history between its marker and its end.
+
+    Raises LogMismatch when the log is not empty, and LoadStopped soon after `stop`.
+    """
     if any((await log_.ends(EVENTS)).values()):
         raise LogMismatch(f"the log in {data} is not empty: history enters a new log only, choose another --data")
-    shift_ms = await asyncio.to_thread(shift_of, history)
+    try:
+        shift_ms = await asyncio.to_thread(shift_of, history, stop)
+    except _Stopped:
+        raise LoadStopped("stopped before anything was loaded: start it again as it was") from None
     _mark(data).touch()
-    loaded = await _append_all(log_, ruleset, entries(event_lines(history.file), shift_ms=shift_ms))
+    log.info("loading history", file=str(history.file))
+    try:
+        loaded = await _append_all(log_, ruleset, entries(_until(stop, event_lines(history.file)), shift_ms=shift_ms))
+    except _Stopped:
+        raise LoadStopped(
+            f"stopped while it loaded {history.file}: the next start refuses {data}, remove it and load again"
+        ) from None
     ends = [Outgoing(p, "", b"{}", RecordKind.LOADED, loaded.last_append_ms) for p in range(log_.partitions(EVENTS))]
     await log_.append(EVENTS, ends)
     _mark(data).unlink()
@@ -71,9 +87,21 @@ async def load(log_: Log, ruleset: RuleSet, history: Load, *, data: Path) -> Loa
     return loaded
 
 
-def shift_of(history: Load) -> int:
+class _Stopped(Exception):  # not an error: what the reader of lines is told
+    """`stop` was set between two lines."""
+
+
+def _until(stop: asyncio.Event, lines: Iterator[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        if stop.is_set():  # also read from a thread: it only ever goes from False to True
+            raise _Stopped
+        yield line
+
+
+def shift_of(history: Load, stop: asyncio.Event | None = None) -> int:
     """Return by how much its times move, in ms; raise BadInput for a file without events."""
-    last_ms = last_append_ms(event_lines(history.file))
+    lines = event_lines(history.file)
+    last_ms = last_append_ms(lines if stop is None else _until(stop, lines))
     if not last_ms:
         raise BadInput(f"{history.file}: no events in it")
     return 0 if history.end_ms is None else history.end_ms - last_ms

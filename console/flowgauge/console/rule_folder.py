@@ -1,49 +1,88 @@
 """The folder of rule and channel files: what applies now, and what is wrong with what was written last.
 
 A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on.
+A rule that names no channel, and a channel without its secret, are told there too: detection goes on with them.
 Without `--rules DIR` the folder is `rules/` in the data folder, which `flowgauge rules apply` fills.
 """
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.processors.ruleset import RuleSet, load_rules
+from flowgauge.console.notify_check import secret_problems, unknown_channels
+from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
+from flowgauge.console.web.words import count
+from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import BadInput, InvalidRules, Problem
-from flowgauge.sinks.webhooks.channels import ChannelBook, load_channels
+from flowgauge.schemas.errors import InvalidRules, Problem, Transient
+from flowgauge.schemas.settings import SECRET_CHARS_MAX, SecretRef, resolve_secret
+from flowgauge.schemas.yaml_places import Document, read_yaml
+from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import patiently
-from flowgauge.transport.yaml_files import yaml_files
+from flowgauge.transport.yaml_files import read_documents
 
-PART = "rules"  # how the health banner names these problems
+PART = "rules"  # how the health banner names what is wrong with the files
+TELLING_PART = "notify"  # and what keeps people from being told
 APPLIED = "rules"  # the folder in the data folder
-FILE_NAME_CHARS_MAX = 200
-FILES_MAX = 1_000
 
 log = structlog.get_logger("flowgauge.rules")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a folder says: rules and channels, both whole."""
+    """What files say, whole: rules, channels, and what would keep people from being told."""
 
     ruleset: RuleSet
     channels: ChannelBook
+    unknown_channels: tuple[Problem, ...] = ()
+    secret_problems: tuple[Problem, ...] = ()  # in the environment of this process
+
+    def __str__(self) -> str:
+        """Return how much it is, such as `3 rules and 1 channel`."""
+        return f"{count(len(self.ruleset.rules), 'rule')} and {count(len(self.channels.channels), 'channel')}"
+
+    def refuse_unknown_channels(self) -> None:
+        """Raise InvalidRules when a rule notifies a channel that is not there."""
+        if self.unknown_channels:
+            raise InvalidRules(self.unknown_channels)
 
 
-def read_written(paths: list[Path]) -> Written:
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A rule set that was put in force, and what to mend in it."""
+
+    version: int
+    warnings: tuple[str, ...] = ()
+
+
+def read_written(paths: Sequence[Path]) -> Written:
     """Return what files and folders say; raise InvalidRules with every mistake in rules and channels."""
-    try:
-        ruleset = load_rules(paths)
-    except InvalidRules as error:
-        raise InvalidRules(_with_channel_problems(error, paths)) from None
-    return Written(ruleset, load_channels(paths))
+    return _written(*read_documents(paths))
+
+
+def read_texts(texts: Mapping[str, str]) -> Written:
+    """Return what `texts`, by file name, say as the whole set.
+
+    Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included.
+    """
+    check_file_names(texts)
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for name in sorted(texts):
+        try:
+            documents.append(read_yaml(name, texts[name]))
+        except InvalidRules as error:
+            problems.extend(error.problems)
+    written = _written(documents, problems)
+    written.refuse_unknown_channels()
+    return written
 
 
 class RuleFolder:
@@ -56,77 +95,93 @@ class RuleFolder:
         self._health = health
         self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
 
-    def open(self) -> RuleSet:
+    def open(self) -> Written:
         """Read the folder at the start; raise InvalidRules: nothing runs with half its rules."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        finish_replacing(self.folder)
         written = read_written([self.folder])
         self.channels, self.rules = written.channels, len(written.ruleset.rules)
-        return written.ruleset
+        self._tell(written)
+        return written
 
     async def watch(self, log_: Log, stop: asyncio.Event) -> None:
         """Put each good change in force until `stop`."""
         async for _ in awatch(self.folder, stop_event=stop, recursive=False):
             await self.apply(log_, stop)
 
-    async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> int:
-        """Make the folder hold exactly `texts` and put them in force; return the version.
+    async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> Applied:
+        """Make the folder hold exactly `texts` and put them in force.
 
-        Raises InvalidRules or BadInput and changes nothing when they are wrong.
+        Raises InvalidRules or BadInput and changes nothing when they are wrong, Transient when the disk is full.
         """
+        written = await asyncio.to_thread(read_texts, texts)
         async with self._changing:
             await asyncio.to_thread(replace_files, self.folder, texts)
-            return await self._apply(log_, stop)
+            version = await self._put_in_force(written, log_, stop)
+        return Applied(version, tuple(str(each) for each in (*written.ruleset.warnings, *written.secret_problems)))
 
     async def apply(self, log_: Log, stop: asyncio.Event) -> int:
         """Read the folder again and put it in force; return the version, 0 when it is broken."""
         async with self._changing:
-            return await self._apply(log_, stop)
+            try:
+                written = await asyncio.to_thread(self._read_again)
+            except (InvalidRules, Transient) as error:
+                first, *more = str(error).splitlines()
+                more_text = f" and {len(more)} more" if more else ""
+                self._health.problems[PART] = f"{first}{more_text}; the rules before it go on"
+                log.warning("rules not applied", problems=str(error))
+                return 0
+            return await self._put_in_force(written, log_, stop)
 
-    async def _apply(self, log_: Log, stop: asyncio.Event) -> int:
-        try:
-            written = await asyncio.to_thread(read_written, [self.folder])
-        except InvalidRules as error:
-            first = str(error).splitlines()[0]
-            more = len(error.problems) - 1
-            self._health.problems[PART] = f"{first}{f' and {more} more' if more else ''}; the rules before it go on"
-            log.warning("rules not applied", problems=str(error))
-            return 0
+    def _read_again(self) -> Written:
+        finish_replacing(self.folder)
+        return read_written([self.folder])
+
+    async def _put_in_force(self, written: Written, log_: Log, stop: asyncio.Event) -> int:
         self.channels = written.channels  # first: a new rule may tell at once
         version = await patiently(
             lambda: publish_rules(log_, written.ruleset), part=PART, health=self._health, stop=stop
         )
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
-        log.info("rules applied", version=version, rules=len(written.ruleset.rules))
+        self._tell(written)
+        log.info("rules applied", version=version, rules=self.rules)
         return version
 
-
-def replace_files(folder: Path, texts: Mapping[str, str]) -> Written:
-    """Make `folder` hold exactly `texts`; raise InvalidRules or BadInput and change nothing when they are wrong."""
-    if not texts or len(texts) > FILES_MAX:
-        raise BadInput(f"expected 1 to {FILES_MAX} rule files, got {len(texts)}")
-    for name in texts:
-        if Path(name).name != name or Path(name).suffix not in {".yaml", ".yml"} or len(name) > FILE_NAME_CHARS_MAX:
-            raise BadInput(f"{name!r} is no name of a rule file: expected NAME.yaml")
-    draft = folder.with_name(f".{folder.name}.draft")
-    draft.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in draft.iterdir():
-        old.unlink()
-    for name, text in texts.items():
-        (draft / name).write_text(text, encoding="utf-8")
-    written = read_written([draft / name for name in texts])
-    for name in texts:
-        (draft / name).replace(folder / name)
-    for old in yaml_files([folder]):
-        if old.name not in texts:
-            old.unlink()
-    return written
+    def _tell(self, written: Written) -> None:
+        problems = [*written.unknown_channels, *written.secret_problems]
+        self._health.problems.pop(TELLING_PART, None)
+        if problems:
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            self._health.problems[TELLING_PART] = f"{problems[0]}{more}"
+            log.warning("somebody would not be told", problems=[str(problem) for problem in problems])
 
 
-def _with_channel_problems(error: InvalidRules, paths: list[Path]) -> tuple[Problem, ...]:
+def _written(documents: Sequence[Document], problems: Sequence[Problem]) -> Written:
+    found: list[Problem] = []
+    ruleset, channels = RuleSet(), ChannelBook()
     try:
-        load_channels(paths)
-    except InvalidRules as more:
-        return tuple(dict.fromkeys((*error.problems, *more.problems)))
-    return error.problems
+        ruleset = rules_of(documents, problems)
+    except InvalidRules as error:
+        found += error.problems
+    try:
+        channels = channels_of(documents, problems)
+    except InvalidRules as error:
+        found += error.problems
+    if found:
+        raise InvalidRules(tuple(dict.fromkeys(found)))
+    return Written(
+        ruleset,
+        channels,
+        tuple(unknown_channels(documents, ruleset, channels)),
+        tuple(secret_problems(documents, channels, _secret_of)),
+    )
+
+
+def _secret_of(ref: SecretRef) -> str:
+    return resolve_secret(ref, os.environ, _read_secret)
+
+
+def _read_secret(file: str) -> str:
+    with Path(file).open(encoding="utf-8") as opened:
+        return opened.read(SECRET_CHARS_MAX + 2)  # past the bound it is refused anyway

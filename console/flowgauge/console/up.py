@@ -28,11 +28,13 @@ from starlette.types import ASGIApp
 from flowgauge.console.listening import address_of, bind, server_of
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
-from flowgauge.console.rule_folder import APPLIED, RuleFolder
+from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
+from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.processors.detector_app import run_detector
 from flowgauge.processors.matcher_app import run_matcher
+from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.pulse import run_pulse
@@ -90,7 +92,7 @@ async def run_until_signal(settings: Settings, *, load: Load | None, announce: C
     configure_log_lines(settings.log_level)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    await run_up(settings, stop=stop, history=load, ready=lambda url: announce(f"flowgauge: console at {url}"))
+    await run_up(settings, stop=stop, history=load, ready=lambda started: announce("\n".join(started.lines())))
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
@@ -111,12 +113,13 @@ async def run_up(
     *,
     stop: asyncio.Event,
     history: Load | None = None,
-    ready: Callable[[str], None] = lambda _url: None,
+    ready: Callable[[Started], None] = lambda _started: None,
     shutdown_ms: int = SHUTDOWN_MS,
 ) -> None:
-    """Run everything until `stop`; `ready` is told the console's address once it answers.
+    """Run everything until `stop`; `ready` is told once the console answers.
 
-    Raises InvalidSettings, BadEnvironment or InvalidRules before anything runs, ShutdownOverdue at the end.
+    Raises InvalidSettings, BadEnvironment or InvalidRules before anything runs, LoadStopped when `stop` comes while
+    history is loaded, ShutdownOverdue at the end.
     """
     settings.refuse_open_host()
     tokens = TokenTable(resolve_tokens(settings, os.environ, lambda file: Path(file).read_text(encoding="utf-8")))
@@ -126,8 +129,10 @@ async def run_up(
         opened = await _open(settings, tokens, listening)
         is_overdue = False
         try:
-            loaded_ms = await _begin(opened, history)
-            await _run_parts(opened, loaded_ms, Ending(stop, shutdown_ms), ready)
+            written = opened.rules.open()
+            loaded_ms = await _begin(opened, written.ruleset, history, stop)
+            started = Started(address_of(listening), settings, str(opened.rules.folder), written)
+            await _run_parts(opened, loaded_ms, Ending(stop, shutdown_ms), lambda: ready(started))
         except ShutdownOverdue:
             is_overdue = True
             raise
@@ -141,7 +146,7 @@ def egress_policy(settings: Settings) -> EgressPolicy:
     try:
         return EgressPolicy(allow=settings.egress.allow)
     except ValueError as error:
-        raise InvalidSettings(f"egress.allow: {error}") from None
+        raise InvalidSettings(str(error)) from None
 
 
 def partitions_of(settings: Settings) -> dict[str, int]:
@@ -166,18 +171,17 @@ async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket
     return Opened(settings, log, store, health, rules, tokens, listening)
 
 
-async def _begin(opened: Opened, history: Load | None) -> int:
+async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: asyncio.Event) -> int:
     """Put the rules in force, before the history where there is one; return where the history ends, else 0."""
-    ruleset = opened.rules.open()
     if history is None:
         await publish_rules(opened.log, ruleset)
         return 0
     opened.health.loading = True
-    loaded = await load(opened.log, ruleset, history, data=opened.settings.data)
+    loaded = await load(opened.log, ruleset, history, data=opened.settings.data, stop=stop)
     return loaded.last_append_ms
 
 
-async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Callable[[str], None]) -> None:
+async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Callable[[], None]) -> None:
     drain, intake_stop = asyncio.Event(), asyncio.Event()
     server = server_of(_web(opened, drain))
     try:
@@ -188,7 +192,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Ca
             ]
             parts = [group.create_task(part, name=name) for name, part in _parts(opened, drain)]
             parts.append(group.create_task(_say_when_loaded(opened.health, loaded_ms, drain), name="history"))
-            ready(address_of(opened.listening))
+            ready()
             await ending.stop.wait()
             log_lines.info("stopping")
             server.should_exit = True
@@ -204,7 +208,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: "Ending", ready: Ca
 
 
 def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
-    async def apply_rules(texts: dict[str, str]) -> int:
+    async def apply_rules(texts: dict[str, str]) -> Applied:
         if opened.settings.rules is not None:
             raise BadInput(f"this server takes its rules from {opened.settings.rules}: change the files there")
         return await opened.rules.replace(texts, opened.log, stop)

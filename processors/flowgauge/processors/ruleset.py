@@ -101,21 +101,23 @@ def load_rules(paths: Iterable[Path]) -> RuleSet:
 
     Raises InvalidRules with every mistake in every file.
     """
-    return _collect(*read_documents(paths))
+    return rules_of(*read_documents(paths))
 
 
 def parse_rules(file: str, text: str) -> RuleSet:
     """Return the rules in `text`, told of as `file`; raise InvalidRules with every mistake."""
-    return _collect([read_yaml(file, text)], [])
+    return rules_of([read_yaml(file, text)])
 
 
 def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> RuleSet:
     """Return the rule set that the rules topic keeps; it was checked when it was written."""
     document = Document(f"rule set {version}", {"rules": list(sources)}, {})
-    return RuleSet(_collect([document], []).rules, version)
+    return RuleSet(rules_of([document]).rules, version)
 
 
-def _collect(documents: Sequence[Document], problems: list[Problem]) -> RuleSet:
+def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> RuleSet:
+    """Return the rules of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
+    problems = list(unread)
     rules: list[CompiledRule] = []
     warnings: list[Problem] = []
     names: dict[tuple[str, str], str] = {}  # where each stands

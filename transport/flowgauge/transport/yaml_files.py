@@ -29,9 +29,13 @@ def read_documents(paths: Iterable[Path]) -> tuple[list[Document], list[Problem]
 
 def read_document(path: Path) -> Document:
     """Return the document in the file at `path`; raise InvalidRules where it cannot be read."""
+    return read_yaml(str(path), read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at `path`; raise InvalidRules where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidRules((Problem(str(path), 0, 0, "", reason, "name a readable UTF-8 YAML file"),)) from None
-    return read_yaml(str(path), text)

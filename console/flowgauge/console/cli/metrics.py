@@ -7,6 +7,8 @@ import click
 
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 
+LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
+
 
 @click.command()
 @click.argument("name")
@@ -15,7 +17,7 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 @click.option("--flow", help="Only this flow.")
 @click.option("--run", help="Only this run.")
 @click.option("--text", help="Only logs that contain this text.")
-@click.option("--level", help="Only logs of this level or worse, such as ERROR.")
+@click.option("--level", type=LEVEL, help="Only logs of this level or worse.")
 @click.option("--tz", help="Time zone of hours and weekdays, such as Europe/Berlin.  [default: UTC]")
 @click.option("--limit", type=click.IntRange(1, 10_000), help="At most this many rows.")
 @format_option

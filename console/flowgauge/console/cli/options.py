@@ -7,6 +7,28 @@ import click
 DATA_DEFAULT = ".flowgauge"
 URL_DEFAULT = "http://127.0.0.1:4280"
 
+
+def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:  # noqa: ARG001  # click's signature
+    """Refuse what no client could ask: once here, with one line, for every command."""
+    import httpx2
+
+    try:
+        parts = httpx2.URL(url)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.host) and " " not in url
+    except httpx2.InvalidURL:
+        is_url = False
+    if not is_url:
+        raise click.BadParameter(f"expected a server's address such as {URL_DEFAULT}, got {url!r}")
+    return url
+
+
+def _checked_token(context: click.Context, option: click.Parameter, token: str | None) -> str | None:  # noqa: ARG001  # click's signature
+    """Refuse what no header can carry, without telling it."""
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise click.BadParameter("expected visible ASCII characters on one line")
+    return token
+
+
 data_option = click.option(
     "--data",
     envvar="FLOWGAUGE_DATA",
@@ -16,10 +38,18 @@ data_option = click.option(
     help="The data folder.",
 )
 url_option = click.option(
-    "--url", envvar="FLOWGAUGE_URL", default=URL_DEFAULT, show_default=True, help="The flowgauge server."
+    "--url",
+    envvar="FLOWGAUGE_URL",
+    default=URL_DEFAULT,
+    show_default=True,
+    callback=_checked_url,
+    help="The flowgauge server.",
 )
 token_option = click.option(
-    "--token", envvar="FLOWGAUGE_TOKEN", help="The tenant's token, where tokens are configured."
+    "--token",
+    envvar="FLOWGAUGE_TOKEN",
+    callback=_checked_token,
+    help="The tenant's token, where tokens are configured.",
 )
 format_option = click.option(
     "--format",

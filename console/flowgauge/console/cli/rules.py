@@ -21,14 +21,18 @@ def command() -> None:
 def validate(files: Sequence[Path]) -> None:
     """Check rule and channel FILES (or folders of them), every mistake with its place and remedy.
 
-    Exit code 2 when there is a mistake.
+    Exit code 2 when there is a mistake. A rule may notify channels of other files where FILES hold none. A secret
+    that this environment lacks is only told: the server may have it.
     """
     from flowgauge.console.rule_folder import read_written
+    from flowgauge.console.web.words import count
 
     written = read_written(list(files))
-    for warning in written.ruleset.warnings:
-        click.echo(f"{warning}", err=True)
-    click.echo(f"{len(written.ruleset.rules)} rules and {len(written.channels.channels)} channels are fine")
+    if written.channels.channels:
+        written.refuse_unknown_channels()
+    warnings = (*written.ruleset.warnings, *written.unknown_channels, *written.secret_problems)
+    _warn(*warnings)
+    click.echo(f"{written}: fine" + (f", but see the {count(len(warnings), 'warning')}" if warnings else ""))
 
 
 @command.command()
@@ -44,7 +48,9 @@ def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> Non
     from flowgauge.console.applying import apply_files
     from flowgauge.console.ask import Place
 
-    click.echo(asyncio.run(apply_files(Place(url, token, data), files)))
+    written, applied = asyncio.run(apply_files(Place(url, token, data), files))
+    _warn(*applied.warnings)
+    click.echo(f"rule set {applied.version} is in force: {written}")
 
 
 @command.command()
@@ -70,3 +76,8 @@ def test(files: Sequence[Path]) -> None:
         for line in result.lines():
             click.echo(f"     {line}")
     raise SystemExit(code)
+
+
+def _warn(*warnings: object) -> None:
+    for warning in warnings:
+        click.echo(str(warning), err=True)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.incident_json import COLUMNS, health_json
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
@@ -17,7 +18,7 @@ UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 _encode = msgspec.json.Encoder().encode
 
-ApplyRules = Callable[[dict[str, str]], Awaitable[int]]
+ApplyRules = Callable[[dict[str, str]], Awaitable[Applied]]
 Ask = Callable[[Request, str], Awaitable[Response]]
 
 
@@ -103,8 +104,8 @@ class _Api:
             raise _Refused(403, "this server takes its rules from its own folder (up --rules DIR)")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _Refused(415, "send application/json")
-        version = await self._apply_rules(_files(await _body(request)))
-        return json_answer({"version": version, "tenant": tenant})
+        applied = await self._apply_rules(_files(await _body(request)))
+        return json_answer({"version": applied.version, "tenant": tenant, "warnings": applied.warnings})
 
 
 async def _body(request: Request) -> bytes:

@@ -101,15 +101,17 @@ def load_channels(paths: Sequence[Path]) -> ChannelBook:
 
     Rules in the same files are passed over. Raises InvalidRules with every mistake in every file.
     """
-    return _collect(*read_documents(paths))
+    return channels_of(*read_documents(paths))
 
 
 def parse_channels(file: str, text: str) -> ChannelBook:
     """Return the channels in `text`, told of as `file`; raise InvalidRules with every mistake."""
-    return _collect([read_yaml(file, text)], [])
+    return channels_of([read_yaml(file, text)])
 
 
-def _collect(documents: Sequence[Document], problems: list[Problem]) -> ChannelBook:
+def channels_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> ChannelBook:
+    """Return the channels of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
+    problems = list(unread)
     channels: list[Channel] = []
     names: set[tuple[str, str]] = set()
     for document in documents:

@@ -113,7 +113,7 @@ def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     if not secret.startswith(SECRET_PREFIX):
-        raise ValueError(f"webhook secret: expected {SECRET_PREFIX} and base64, as made by `new_secret`")
+        raise ValueError(f"webhook secret: expected {SECRET_PREFIX} and base64")
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:

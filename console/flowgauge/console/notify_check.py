@@ -1,0 +1,72 @@
+"""What keeps people from being told: a channel that nobody defined, a secret that is not there. Pure.
+
+Rules and channels are each fine here; this is about the two together, and about the place that they run in.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import cast
+
+from flowgauge.processors.ruleset import RuleSet
+from flowgauge.schemas.errors import InvalidSettings, Problem
+from flowgauge.schemas.rule import Rule
+from flowgauge.schemas.settings import ANY_TENANT, SecretRef
+from flowgauge.schemas.yaml_places import Document
+from flowgauge.schemas.yaml_places import Path as YamlPath
+from flowgauge.sinks.webhooks.channels import ChannelBook
+from flowgauge.sinks.webhooks.signing import check_secret
+
+NEW_SECRET = "make one: echo whsec_$(openssl rand -base64 32)"  # noqa: S105  # a command that makes one
+CHANNELS_NAMED_MAX = 10  # in one remedy
+
+
+def unknown_channels(documents: Sequence[Document], ruleset: RuleSet, channels: ChannelBook) -> Iterator[Problem]:
+    """Yield a problem for each name in a rule's `notify` that leads to no channel."""
+    places = _places(documents, "rules")
+    for (document, path), item in zip(places, ruleset.rules, strict=True):
+        known = _names_for(item.rule, channels)
+        for index, name in enumerate(item.rule.notify):
+            if name not in known:
+                whose = "" if item.rule.tenant == ANY_TENANT else f" for tenant {item.rule.tenant}"
+                message = f"no channel is called {name!r}{whose}: nobody would be told"
+                yield document.problem((*path, "notify", index), message, _remedy(name, known))
+
+
+def secret_problems(
+    documents: Sequence[Document], channels: ChannelBook, secret_of: Callable[[SecretRef], str]
+) -> Iterator[Problem]:
+    """Yield a problem for each secret of a channel that cannot be had or does not sign; never with the secret."""
+    for (document, path), channel in zip(_places(documents, "channels"), channels.channels, strict=True):
+        named = {"secret": channel.webhook.secret, "previous_secret": channel.webhook.previous_secret}
+        for name, ref in named.items():
+            if ref is None:
+                continue
+            try:
+                check_secret(secret_of(ref))
+            except InvalidSettings as error:
+                yield document.problem((*path, "webhook", name), str(error))
+            except ValueError as error:
+                message = str(error).removeprefix("webhook secret: ")
+                yield document.problem((*path, "webhook", name), f"no webhook secret: {message}", NEW_SECRET)
+
+
+def _places(documents: Sequence[Document], top: str) -> Iterator[tuple[Document, YamlPath]]:
+    """Yield where each rule (or channel) stands, in the order in which they were read."""
+    for document in documents:
+        data = cast("Mapping[str, Sequence[object] | None]", document.data or {})
+        for index in range(len(data.get(top) or ())):
+            yield document, (top, index)
+
+
+def _names_for(rule: Rule, channels: ChannelBook) -> list[str]:
+    """Return what `rule` may notify: a rule of every tenant may name a channel that only some tenants have."""
+    whose = {rule.tenant, ANY_TENANT}
+    return [each.name for each in channels.channels if rule.tenant == ANY_TENANT or each.tenant in whose]
+
+
+def _remedy(name: str, known: Sequence[str]) -> str:
+    if near := get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]!r}?"
+    if known:
+        return f"define it under `channels:`, or use one of: {', '.join(known[:CHANNELS_NAMED_MAX])}"
+    return "define it under `channels:`, in this file or beside it"
