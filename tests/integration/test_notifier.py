@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from flowgauge.schemas import topics
@@ -139,6 +140,11 @@ class Running:
     def outcomes(self) -> list[tuple[str, str, str]]:
         return [(each.to_state, each.outcome, each.reason) for each in self.deliveries]
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """What tenant acme is told."""
+        return self.health.seen_by("acme", is_operator=False).problems
+
     async def has_recorded(self, outcome: str, count: int = 1) -> None:
         await self.until(lambda: sum(each.outcome == outcome for each in self.deliveries) >= count)
 
@@ -234,7 +240,7 @@ async def test_a_firing_and_its_resolve_arrive_signed_and_in_order(tmp_path: Pat
             ("resolved", "started", ""),
             ("resolved", "delivered", ""),
         ]
-        assert running.health.problems == {}
+        assert running.problems == {}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +253,7 @@ async def test_a_failure_is_retried_under_the_same_id_and_nothing_follows_a_redi
     async with receiving(reply) as receiver, notifying(tmp_path, receiver.channel()) as running:
         await tell(running.log, transition("firing", 0))
         await running.has_recorded("failed")
-        assert running.health.problems == {"channel ops": f"attempt 1 failed: {reason}"}
+        await running.until(lambda: running.problems == {"channel ops": f"a message waits to be tried again: {reason}"})
         running.clock.now_ms += 10_000
         await running.has_recorded("delivered")
 
@@ -256,7 +262,7 @@ async def test_a_failure_is_retried_under_the_same_id_and_nothing_follows_a_redi
         assert len({message.body for message in receiver.messages}) == 1
         assert len({message.headers["webhook-timestamp"] for message in receiver.messages}) == 2
         assert [outcome for _, outcome, _ in running.outcomes] == ["started", "failed", "started", "delivered"]
-        assert running.health.problems == {}
+        await running.until(lambda: running.problems == {})
 
 
 async def test_a_busy_receiver_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None:
@@ -311,16 +317,80 @@ async def test_an_endpoint_that_is_gone_is_not_called_again(tmp_path: Path) -> N
             "endpoint gone: it answered 410",
             "endpoint gone: it answered 410",
         ]
+        await running.until(lambda: "change its `url:`" in running.problems.get("channel ops", ""))
 
 
-async def test_a_channel_nobody_defined_is_dead_with_the_reason_and_the_other_is_told(tmp_path: Path) -> None:
+async def test_a_channel_nobody_defined_is_waited_for_and_the_other_is_told(tmp_path: Path) -> None:
     async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
         await tell(running.log, transition("firing", 0, notify=["nobody", "ops"]))
         await running.has_recorded("delivered")
 
-        dead = [each for each in running.deliveries if each.outcome == "dead"]
-        assert [(each.channel, each.reason) for each in dead] == [("nobody", "no such channel")]
-        assert running.health.problems["channel nobody"].startswith("no such channel: define it")
+        failed = [each for each in running.deliveries if each.outcome == "failed"]
+        assert [(each.channel, each.reason) for each in failed] == [("nobody", "no such channel")]
+        await running.until(lambda: "channel nobody" in running.problems)
+        assert "define it under `channels:`" in running.problems["channel nobody"]
+        assert running.health.undelivered == 1
+
+
+async def test_a_channel_that_is_added_later_is_told_soon_of_what_waited_for_it(tmp_path: Path) -> None:
+    async with receiving() as receiver, notifying(tmp_path) as running:
+        await tell(running.log, *(transition("firing", 0, key=f"k{n}") for n in range(3)))
+        await running.has_recorded("failed", 3)
+        for count in (6, 9, 12):
+            running.clock.now_ms += 20 * 60_000
+            await running.has_recorded("failed", count)
+        assert receiver.messages == []
+
+        running.clock.now_ms += 6_000
+        running.book = ChannelBook((receiver.channel(),))
+        await running.has_recorded("delivered", 3)
+
+        await running.until(lambda: running.problems == {})
+
+
+async def test_once_a_receiver_is_back_what_waits_goes_out_for_all_tenants_of_the_channel(tmp_path: Path) -> None:
+    async with receiving(*[BROKEN] * 16) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        waiting = [transition("firing", 0, key=f"k{n}") for n in range(2)]
+        await tell(running.log, *waiting, *(msgspec.structs.replace(each, tenant="other",
+            incident_id=f"other-{each.incident_id}", transition_id=f"other-{each.transition_id}")
+            for each in waiting))  # fmt: skip
+        for count in (4, 8, 12, 16):
+            await running.has_recorded("failed", count)
+            running.clock.now_ms += 20 * 60_000 if count < 16 else 6_000
+
+        await tell(running.log, transition("firing", 0, key="new", at_ms=running.clock.now_ms))
+        await running.has_recorded("delivered", 5)
+
+
+async def test_a_restart_tells_of_a_failing_channel_and_tries_it_once_before_its_time(tmp_path: Path) -> None:
+    clock = Clock()
+    async with receiving(*[BROKEN] * 13) as receiver:
+        async with notifying(tmp_path, receiver.channel(), clock=clock) as running:
+            await tell(running.log, *(transition("firing", 0, key=f"k{n}") for n in range(3)))
+            for count in (3, 6, 9, 12):
+                await running.has_recorded("failed", count)
+                clock.now_ms += 20 * 60_000 if count < 12 else 6_000
+
+        async with notifying(tmp_path, receiver.channel(), clock=clock) as running:
+            await running.until(
+                lambda: running.problems == {"channel ops": "3 messages wait to be tried again: answered 5xx"}
+            )
+            await running.has_recorded("failed", 13)
+            clock.now_ms += 60_000
+            running.book = ChannelBook((receiver.channel(),))
+            await running.has_recorded("delivered", 3)
+
+        assert len(receiver.messages) == 16
+
+
+async def test_the_trouble_of_one_tenant_is_not_told_to_another(tmp_path: Path) -> None:
+    async with receiving(BROKEN) as receiver, notifying(tmp_path, receiver.channel()) as running:
+        await tell(running.log, transition("firing", 0))
+        await running.until(lambda: running.problems != {})
+
+        assert running.health.seen_by("other", is_operator=False).problems == {}
+        assert running.health.seen_by("other", is_operator=False).undelivered == 0
+        assert list(running.health.seen_by("other", is_operator=True).problems) == ["tenant acme: channel ops"]
 
 
 async def test_an_address_that_may_not_be_reached_is_said_and_tried_again(tmp_path: Path) -> None:

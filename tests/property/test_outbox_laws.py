@@ -5,6 +5,8 @@
 * Nothing of an incident that was over before the notifier caught up goes out.
 * Every attempt was committed as started before it went out; attempts of a delivery are counted upwards.
 * At the end nothing of a closed incident is left.
+* Once a channel is well again all that waits for it goes out, as soon as each delivery's `Retry-After` lets it.
+* Waking makes nothing dead sooner: a delivery is given up with its schedule, after a bounded number of attempts.
 """
 
 from collections import defaultdict
@@ -17,13 +19,27 @@ from hypothesis import strategies as st
 from flowgauge.schemas.delivery import Delivery
 from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
-from flowgauge.sinks.webhooks.outbox import SENDS_MAX, SENDS_PER_LANE_MAX, Outbox, Send
+from flowgauge.sinks.webhooks.outbox import (
+    PROBES,
+    SENDS_MAX,
+    SENDS_PER_LANE_MAX,
+    WOKEN_BY_SUCCESS,
+    Lane,
+    Outbox,
+    Send,
+)
 from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
 from flowgauge.sinks.webhooks.telling import is_told
 
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000
 FAILURES_MAX = len(RETRY_DELAYS_MS) - 2  # of one delivery: its endpoint answers before it is given up
+SOON_MS = 6_000  # 5 s and 20 %: a delivery that failed is left alone for so long
+ATTEMPTS_MAX = (
+    len(RETRY_DELAYS_MS) * (len(RETRY_DELAYS_MS) + 1) // 2
+)  # each wait has fewer early ones than waits before
+SCHEDULE_MS_MIN = sum(RETRY_DELAYS_MS) * 80 // 100
+NO_CHANNEL = Verdict("failed", "no such channel")
 
 NEXT: dict[AlertState, tuple[AlertState, ...]] = {
     "inactive": ("pending", "firing", "no_data"),
@@ -51,6 +67,8 @@ class World:
     went_out: list[Send] = field(default_factory=list[Send])
     answered: list[Send] = field(default_factory=list[Send])
     failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    refusals: int = 0
+    is_defined: bool = False  # the channel "nil" is
 
     def read(self, count: int) -> None:
         for transition in self.log[self.position : self.position + count]:
@@ -69,7 +87,18 @@ class World:
             self.outbox.release(self.now_ms)
 
     def begin(self) -> None:
-        self.begun += self.outbox.begin_due(self.now_ms, lambda _tenant, channel: "none" if channel == "nil" else "")
+        self.begun += self.outbox.begin_due(self.now_ms, self._refusal)
+
+    def define(self) -> None:
+        """Somebody adds the channel that was missing."""
+        self.is_defined = True
+        self.outbox.wake(self.now_ms, PROBES, lambda lane: lane[1] == "nil")
+
+    def _refusal(self, lane: Lane) -> Verdict | None:
+        if lane[1] != "nil" or self.is_defined or self.refusals == FAILURES_MAX:
+            return None
+        self.refusals += 1
+        return NO_CHANNEL
 
     def commit(self) -> None:
         changes = self.outbox.take_changes()
@@ -98,6 +127,7 @@ class World:
         else:
             self.answered.append(send)
             self.outbox.settle(send, Verdict("delivered"), self.now_ms)
+            self.outbox.wake(self.now_ms, WOKEN_BY_SUCCESS, lambda lane: lane[1] == send.channel)
 
     def crash(self) -> None:
         self.outbox = Outbox(max_alert_age_ms=HOUR_MS)
@@ -110,6 +140,7 @@ class World:
         """From now on every endpoint answers and nothing dies."""
         self.read(len(self.log))
         self.catch_up()
+        self.define()
         for _ in range(20 * len(self.log) + 20):
             self.begin()
             self.commit()
@@ -120,7 +151,7 @@ class World:
             if wait_ms is None:
                 break
             self.now_ms += wait_ms
-        assert self.outbox.backlog().count == 0
+        assert self.outbox.backlogs() == {}
 
     def _check_flying(self) -> None:
         lines = [(send.incident_id, send.channel) for send in self.flying]
@@ -163,7 +194,7 @@ STEPS = st.one_of(
     st.tuples(st.just("read_again"), st.integers(1, 4)),
     st.tuples(st.just("answer"), st.integers(0, 9), st.booleans(), st.booleans()),
     st.tuples(st.just("clock"), st.sampled_from([1, 6_000, HOUR_MS, 13 * HOUR_MS, -6_000, -5 * HOUR_MS])),
-    *(st.just((name,)) for name in ("go", "go", "go", "begin", "commit", "crash", "catch_up")),
+    *(st.just((name,)) for name in ("go", "go", "go", "begin", "commit", "crash", "catch_up", "define")),
 )
 
 
@@ -209,10 +240,95 @@ def test_of_history_only_what_still_fires_is_told_and_that_once(log: list[Transi
     assert world.begun == []
     world.settle_down()
 
-    still = {each.incident_id: set(each.notify) - {"nil"} for each in _last_of_each(log) if not _is_over(each)}
+    still = {each.incident_id: set(each.notify) for each in _last_of_each(log) if not _is_over(each)}
     told = {each.incident_id for each in log if is_told(each)}
     expected = [(incident, channel) for incident in still.keys() & told for channel in still[incident]]
     assert sorted((send.incident_id, send.channel) for send in world.went_out) == sorted(expected)
+
+
+@given(
+    troubles=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 7_000, HOUR_MS])), min_size=1, max_size=12),
+    later_ms=st.sampled_from([0, 1_000, 60_000, 40 * 60_000]),
+    how=st.sampled_from(["restart", "change", "success"]),
+)
+def test_once_the_channel_is_well_all_that_waits_goes_out_as_soon_as_it_may(
+    troubles: list[tuple[int, int]], later_ms: int, how: str
+) -> None:
+    """Each incident fails at least so often, that time with this Retry-After; later the channel is well again."""
+    names = [f"i{number}" for number in range(len(troubles) + 1)]
+    log = [_transition(name, 0, ("inactive", "firing"), at_ms=START_MS, notify=["a"]) for name in names]
+    world = World(log, is_caught_up=True)
+    world.read(len(troubles))
+    failed = _fail(world, dict(zip(names, troubles, strict=False)))
+    world.now_ms += later_ms
+    well_ms = world.now_ms
+    if how == "restart":
+        world.crash()
+    elif how == "change":
+        world.outbox.wake(world.now_ms, PROBES)
+    else:
+        world.read(1)
+
+    went_ms = _let_all_out(world)
+
+    assert max(went_ms.values()) <= max(
+        well_ms, *(at_ms + max(SOON_MS, asked_ms) for at_ms, asked_ms in failed.values())
+    )
+    assert all(went_ms[name] >= at_ms + asked_ms for name, (at_ms, asked_ms) in failed.items())
+
+
+@given(wakes=st.lists(st.sampled_from([0, 1_000, 5_000, 60_000, HOUR_MS]), min_size=1, max_size=20))
+def test_waking_gives_nothing_up_before_its_schedule_is_used_up(wakes: list[int]) -> None:
+    log = [_transition("i0", 0, ("inactive", "firing"), at_ms=START_MS, notify=["a"])]
+    world = World(log, is_caught_up=True)
+    world.read(1)
+
+    attempts = 0
+    while world.outbox.backlogs():
+        world.begin()
+        world.commit()
+        for send in world.flying:
+            world.outbox.settle(send, Verdict("failed", "answered 5xx"), world.now_ms)
+            attempts += 1
+        world.flying = []
+        world.outbox.wake(world.now_ms, WOKEN_BY_SUCCESS)
+        world.now_ms += max(wakes[attempts % len(wakes)], world.outbox.wait_ms(world.now_ms) or 0)
+
+    assert world.now_ms - START_MS >= SCHEDULE_MS_MIN
+    assert attempts <= ATTEMPTS_MAX
+
+
+def _fail(world: World, troubles: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Let each incident fail so often, as its schedule has it; return when each failed last and what that asked for."""
+    failures: dict[str, int] = defaultdict(int)
+    failed: dict[str, tuple[int, int]] = {}
+    while any(failures[name] < often for name, (often, _) in troubles.items()):
+        world.now_ms += world.outbox.wait_ms(world.now_ms) or 0
+        world.begin()
+        world.commit()
+        for send in world.flying:
+            name = send.transition.key["flow"]
+            failures[name] += 1
+            asked_ms = troubles[name][1] if failures[name] == troubles[name][0] else 0
+            world.outbox.settle(send, Verdict("failed", "answered 5xx", retry_after_ms=asked_ms), world.now_ms)
+            failed[name] = world.now_ms, asked_ms
+        world.flying = []
+        world.commit()
+    return failed
+
+
+def _let_all_out(world: World) -> dict[str, int]:
+    """Let every endpoint answer from now on; return when each incident went out."""
+    went_ms: dict[str, int] = {}
+    while world.outbox.backlogs():
+        world.begin()
+        world.commit()
+        while world.flying:
+            went_ms[world.flying[0].transition.key["flow"]] = world.now_ms
+            world.answer(0, succeeds=True, is_heard=True)
+        world.commit()
+        world.now_ms += world.outbox.wait_ms(world.now_ms) or 0
+    return went_ms
 
 
 def _do(world: World, step: tuple[object, ...]) -> None:
@@ -234,6 +350,8 @@ def _do(world: World, step: tuple[object, ...]) -> None:
             world.commit()
         case ("crash",):
             world.crash()
+        case ("define",):
+            world.define()
         case _:
             world.catch_up()
 
@@ -244,7 +362,7 @@ def _check_delivered(world: World) -> None:
     backfilled = {record.incident_id for record in world.records if record.outcome == "backfilled"}
     for last in _last_of_each(world.log):
         told = [each for each in world.log if each.incident_id == last.incident_id and is_told(each)]
-        for channel in set(last.notify) - {"nil"} if told else ():
+        for channel in set(last.notify) if told else ():
             states = {state for incident, name, state in heard if (incident, name) == (last.incident_id, channel)}
             if last.incident_id not in backfilled or not _is_over(last):
                 assert states - {"resolved"}
@@ -284,7 +402,9 @@ def _check_records(world: World) -> None:
         assert any(each.outcome == "started" and each.attempt == send.attempt for each in by_id[send.delivery_id])
     for records in by_id.values():
         started = [record.attempt for record in records if record.outcome == "started"]
-        assert started == list(range(1, len(started) + 1))
+        refused = [record.attempt for record in records if record.reason == NO_CHANNEL.reason]
+        assert sorted(started + refused) == list(range(1, len(started) + len(refused) + 1))
+        assert started == sorted(started)
         newest = max(records, key=lambda record: (record.attempt, record.at_ms))
         assert newest == records[-1]
         assert newest.outcome in {"delivered", "superseded", "backfilled", "dead"}

@@ -1,13 +1,21 @@
 """The outbox: what is told, in which order, and what is only recorded."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from flowgauge.schemas.delivery import Delivery
 from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
-from flowgauge.sinks.webhooks.outbox import SENDS_MAX, SENDS_PER_LANE_MAX, TOO_MANY_INCIDENTS, Outbox, Send
+from flowgauge.sinks.webhooks.outbox import (
+    SENDS_MAX,
+    SENDS_PER_LANE_MAX,
+    TOO_MANY_INCIDENTS,
+    WOKEN_BY_SUCCESS,
+    Outbox,
+    Send,
+)
 from flowgauge.sinks.webhooks.schedule import GONE, RETRY_DELAYS_MS, WAIT_MS_MAX, Verdict
 from flowgauge.sinks.webhooks.telling import CHANNELS_MAX, GAVE_UP, NEVER_TOLD, NEWER, OLD, TOO_MANY_CHANNELS
 
@@ -16,6 +24,7 @@ HOUR_MS = 3_600_000
 DELIVERED = Verdict("delivered", status=200)
 FAILED = Verdict("failed", "answered 5xx", 500)
 DEAD = Verdict("dead", GONE, 410)
+NO_CHANNEL = Verdict("failed", "no such channel")
 
 
 def transition(  # one per line of a test's timetable
@@ -52,7 +61,7 @@ def see(outbox: Outbox, *transitions: Transition, now_ms: int = NOW_MS, is_caugh
 
 
 def begin(outbox: Outbox, now_ms: int = NOW_MS) -> list[Send]:
-    return outbox.begin_due(now_ms, lambda _tenant, _channel: "")
+    return outbox.begin_due(now_ms, lambda _lane: None)
 
 
 def told(sends: Sequence[Send]) -> list[tuple[str, str, int]]:
@@ -223,14 +232,127 @@ def test_after_a_dead_opening_the_next_open_state_is_told_instead() -> None:
     assert told(begin(outbox)) == [("ops", "no_data", 1)]
 
 
-def test_a_channel_that_leads_nowhere_is_dead_with_the_reason_and_the_other_is_told() -> None:
+def test_an_endpoint_that_is_gone_makes_it_dead_without_an_attempt_and_the_other_is_told() -> None:
     outbox = new_outbox()
-    see(outbox, transition("firing", 0, notify=["nobody", "ops"]))
+    see(outbox, transition("firing", 0, notify=["gone", "ops"]))
 
-    sends = outbox.begin_due(NOW_MS, lambda tenant, channel: f"no {channel} of {tenant}" if channel == "nobody" else "")
+    sends = outbox.begin_due(NOW_MS, lambda lane: DEAD if lane == ("acme", "gone") else None)
 
     assert told(sends) == [("ops", "firing", 1)]
-    assert recorded(outbox) == [("firing", "dead", "no nobody of acme"), ("firing", "started", "")]
+    assert recorded(outbox) == [("firing", "dead", GONE), ("firing", "started", "")]
+
+
+def test_a_channel_that_nobody_defined_yet_is_waited_for_on_the_schedule() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0), transition("resolved", 1))
+
+    assert outbox.begin_due(NOW_MS, lambda _lane: NO_CHANNEL) == []
+
+    assert recorded(outbox) == [("firing", "failed", "no such channel")]
+    assert outbox.backlogs()["acme", "ops"].count == 2
+    assert told(begin(outbox, NOW_MS + 6_000)) == [("ops", "firing", 2)]
+
+
+def failing(*keys: str, failures: int = 5) -> tuple[Outbox, int]:
+    """Return an outbox whose channel has failed each of these incidents so often, and when it did last."""
+    outbox, now_ms = new_outbox(), NOW_MS
+    see(outbox, *(transition("firing", 0, key=key) for key in keys))
+    for number in range(failures):
+        for send in sorted(begin(outbox, now_ms), key=lambda send: send.transition.key["flow"]):
+            outbox.settle(send, FAILED, now_ms)
+        if number < failures - 1:
+            now_ms += 2 * RETRY_DELAYS_MS[number + 1]
+    return outbox, now_ms
+
+
+def test_what_waits_is_woken_in_the_order_of_failing_and_goes_out_under_the_same_id() -> None:
+    outbox, failed_ms = failing("a", "b", "c")
+    now_ms = failed_ms + 60_000
+    assert begin(outbox, now_ms) == []
+
+    outbox.wake(now_ms, 2)
+
+    sends = begin(outbox, now_ms)
+    assert {send.transition.key["flow"]: send.delivery_id for send in sends} == {
+        key: delivery_id(transition("firing", 0, key=key).transition_id, "ops") for key in "ab"
+    }
+
+
+def test_a_channel_that_is_not_meant_is_not_woken() -> None:
+    outbox, failed_ms = failing("a")
+
+    outbox.wake(failed_ms + 60_000, 2, lambda lane: lane == ("acme", "other"))
+
+    assert begin(outbox, failed_ms + 60_000) == []
+
+
+def test_a_retry_after_is_respected_by_the_waking() -> None:
+    outbox = new_outbox()
+    see(outbox, transition("firing", 0))
+    outbox.settle(begin(outbox)[0], FAILED, NOW_MS)
+    busy_ms = NOW_MS + HOUR_MS
+    outbox.settle(begin(outbox, busy_ms)[0], Verdict("failed", "answered 429", 429, retry_after_ms=600_000), busy_ms)
+
+    outbox.wake(busy_ms + 60_000, 2)
+
+    assert begin(outbox, busy_ms + 599_999) == []
+    assert len(begin(outbox, busy_ms + 600_000)) == 1
+
+
+def test_a_restart_probes_a_failing_channel_once_and_a_success_wakes_the_next() -> None:
+    outbox, failed_ms = failing("a", "b", "c", "d")
+    committed = {key: value for key, value in outbox.take_changes().state.items() if value is not None}
+    now_ms = failed_ms + 60_000
+    restarted = new_outbox()
+
+    restarted.restore(committed, now_ms)
+
+    (probe,) = begin(restarted, now_ms)
+    restarted.settle(probe, DELIVERED, now_ms)
+    restarted.wake(now_ms, WOKEN_BY_SUCCESS)
+    assert len(begin(restarted, now_ms)) == WOKEN_BY_SUCCESS
+
+
+def test_an_early_attempt_that_fails_leaves_the_schedule_as_it_was() -> None:
+    outbox, failed_ms = failing("a")
+    due_ms = failed_ms + (outbox.wait_ms(failed_ms) or 0)
+    outbox.wake(failed_ms + 60_000, 1)
+    (early,) = begin(outbox, failed_ms + 60_000)
+    outbox.take_changes()
+
+    outbox.settle(early, FAILED, failed_ms + 60_000)
+
+    (record,) = outbox.take_changes().records
+    assert (record.outcome, record.next_attempt_ms) == ("failed", due_ms)
+    assert begin(outbox, due_ms - 1) == []
+    assert len(begin(outbox, due_ms)) == 1
+
+
+def test_early_attempts_that_fail_are_themselves_put_off_longer_and_longer() -> None:
+    outbox, now_ms = failing("a", failures=8)
+    due_ms = now_ms + (outbox.wait_ms(now_ms) or 0)
+    attempts: list[int] = []
+    while now_ms < due_ms:
+        outbox.wake(now_ms, 1)
+        now_ms += outbox.wait_ms(now_ms) or 0
+        (send,) = begin(outbox, now_ms)
+        outbox.settle(send, FAILED, now_ms)
+        attempts.append(now_ms)
+
+    waits_s = [(later - sooner) / 1_000 for sooner, later in pairwise(attempts)]
+    assert waits_s[:5] == pytest.approx([30, 120, 600, 1_800, 3_600], rel=0.2)
+
+
+def test_what_waits_is_told_with_its_newest_reason_also_after_a_restart() -> None:
+    outbox, now_ms = failing("a", "b")
+    see(outbox, transition("firing", 0, key="c"))
+    committed = {key: value for key, value in outbox.take_changes().state.items() if value is not None}
+    restarted = new_outbox()
+
+    restarted.restore(committed, now_ms)
+
+    backlog = restarted.backlogs()["acme", "ops"]
+    assert (backlog.count, backlog.waiting, backlog.reason) == (3, 2, "answered 5xx")
 
 
 def test_an_event_incident_is_told_once_and_closed() -> None:
@@ -414,10 +536,13 @@ def test_the_backlog_counts_what_is_owed_since_when() -> None:
     outbox = new_outbox()
     see(outbox, transition("firing", 0, at_ms=NOW_MS - 5, notify=["a", "b"]), transition("firing", 0, key="x"))
 
-    backlog = outbox.backlog()
+    backlogs = outbox.backlogs()
 
-    assert (backlog.count, backlog.since_ms) == (3, NOW_MS - 5)
-    assert new_outbox().backlog().since_ms == 0
+    assert {lane: (backlog.count, backlog.since_ms) for lane, backlog in backlogs.items()} == {
+        ("acme", "a"): (1, NOW_MS - 5),
+        ("acme", "b"): (1, NOW_MS - 5),
+        ("acme", "ops"): (1, NOW_MS),
+    }
 
 
 @pytest.mark.parametrize("text", ["ü" * 5_000, "\x00" * 5_000, "x" * 200_000])
@@ -466,4 +591,4 @@ def test_a_firing_that_goes_on_after_a_recovery_is_not_told_again() -> None:
 
     see(outbox, transition("recovering", 2), transition("firing", 3, from_state="recovering"))
 
-    assert outbox.backlog().count == 0
+    assert outbox.backlogs() == {}

@@ -49,7 +49,7 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics", "clickhouse/sink_app",
         "clickhouse/store",
-        "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
+        "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
         "applying", "ask", "demo/workers", "demo_run", "listening", "loading", "log_lines", "rule_files", "rule_folder",

@@ -214,7 +214,13 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
         return await opened.rules.replace(texts, opened.log, stop)
 
     return web_app(
-        Answers(opened.store, opened.health, opened.tokens, rules=lambda: opened.rules.rules),
+        Answers(
+            opened.store,
+            opened.health,
+            opened.tokens,
+            rules=lambda: opened.rules.rules,
+            operator=opened.settings.operator,
+        ),
         gateway_routes(opened.log, tokens=opened.tokens, health=opened.health),
         apply_rules,
         only_loopback=is_loopback(opened.settings.host),

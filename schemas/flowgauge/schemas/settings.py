@@ -107,6 +107,7 @@ class Settings(_Part):
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = {}
+    operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
     _file: str = PrivateAttr(default="")
 
@@ -295,6 +296,10 @@ def _validated(written: dict[str, Any], place: str, places: Mapping[str, str]) -
     for name in settings.tenants:
         if not name.strip() or len(name) > NAME_MAX or name == ANY_TENANT:
             raise InvalidSettings(f"{place}: tenants: {name[:64]!r} is no tenant's name (use letters, such as acme)")
+    if settings.operator and settings.operator not in settings.tenants:
+        where = places.get("operator", f"{place}: operator")
+        name = settings.operator[:64]
+        raise InvalidSettings(f"{where}: no tenant is called {name!r} (name one of those under [tenants])")
     return settings
 
 

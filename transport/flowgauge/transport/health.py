@@ -2,11 +2,24 @@
 
 *Unknown* lives here: when the slowest source clock lags behind the wall clock, detection says so; it never says
 that something was missed because it was itself slow.
+
+What concerns one tenant alone stands in `tenants`: others neither see it nor is it mixed up with theirs.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 UNKNOWN_AFTER_MS = 30_000  # pulses come each second: a clock this far behind means detection cannot know
+
+
+@dataclass(slots=True)
+class TenantHealth:
+    """One tenant's share. Problems are named as in Health."""
+
+    accepted: int = 0
+    refused: int = 0
+    undelivered_since_ms: int = 0
+    undelivered: int = 0
+    problems: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)
@@ -16,6 +29,7 @@ class Health:
     started_ms: int = 0
     loading: bool = False  # history is being loaded: the clock is the history's
     clock_ms: int = 0  # the detector's slowest source clock
+    pulse_ms: int = 0  # sent time of the newest pulse that the log took from this process
     rules_version: int = 0
     accepted: int = 0  # events the gateway appended
     refused: int = 0  # events the gateway sent to the dlq
@@ -24,6 +38,32 @@ class Health:
     undelivered_since_ms: int = 0  # transition time of the oldest delivery still owed; 0 when none
     undelivered: int = 0
     problems: dict[str, str] = field(default_factory=dict[str, str])  # part → one clear line, while it lasts
+    tenants: dict[str, TenantHealth] = field(default_factory=dict[str, TenantHealth])
+
+    def of(self, tenant: str) -> TenantHealth:
+        """Return the share of `tenant`, to be written by the parts."""
+        return self.tenants.setdefault(tenant, TenantHealth())
+
+    def seen_by(self, tenant: str, *, is_operator: bool) -> "Health":
+        """Return what may be shown to `tenant`: its own and what all share. An operator sees everybody's."""
+        own = self.tenants.get(tenant, TenantHealth())
+        problems = {**self.problems, **own.problems}
+        if is_operator:
+            others = ((name, other) for name, other in self.tenants.items() if name != tenant)
+            problems |= {
+                f"tenant {name}: {part}": line for name, other in others for part, line in other.problems.items()
+            }
+            return replace(self, problems=problems)
+        return replace(
+            self,
+            accepted=own.accepted,
+            refused=own.refused,
+            stored=0,
+            undelivered_since_ms=own.undelivered_since_ms,
+            undelivered=own.undelivered,
+            problems=problems,
+            tenants={},
+        )
 
     def unknown_since_ms(self, now_ms: int) -> int:
         """Return since when detection is unknown, 0 when it is not."""

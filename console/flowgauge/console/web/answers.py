@@ -45,11 +45,13 @@ class Answers:
         tokens: TokenTable,
         *,
         rules: Callable[[], int] = lambda: 0,
+        operator: str = "",
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._rules = rules
+        self._operator = operator
         self.health = health
         self.now_ms = now_ms
 
@@ -57,6 +59,14 @@ class Answers:
     def is_open(self) -> bool:
         """No tokens are configured: everybody on this machine may ask and act."""
         return self._tokens.open
+
+    def is_operator(self, tenant: str) -> bool:
+        """Tell whether `tenant` may see what is of all tenants together; without tokens everybody may."""
+        return self._tokens.open or tenant == self._operator
+
+    def health_of(self, tenant: str) -> Health:
+        """Return the health of this process as `tenant` may see it."""
+        return self.health.seen_by(tenant, is_operator=self.is_operator(tenant))
 
     def tenant_of(self, request: Request) -> str | None:
         """Return whose data the request may see: its token's tenant; without tokens, whom it asks for."""
@@ -95,7 +105,7 @@ class Answers:
             minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
             heat=heat.dicts(),
         )
-        return overview(self.health, asked, now, rules=self._rules())
+        return overview(self.health_of(tenant), asked, now, rules=self._rules())
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""

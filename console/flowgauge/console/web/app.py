@@ -15,6 +15,8 @@ from flowgauge.console.web.api import UNAUTHORIZED, ApplyRules, api_routes
 from flowgauge.console.web.guard import Guard
 from flowgauge.console.web.pages import page_routes
 
+FOR_THE_OPERATOR = "these are of all tenants: send a token of the tenant that `operator` in the settings names\n"
+
 
 def web_app(
     answers: Answers, gateway: Sequence[BaseRoute], apply_rules: ApplyRules | None, *, only_loopback: bool
@@ -22,9 +24,12 @@ def web_app(
     """Return the application. `only_loopback` answers requests to this machine's own names alone."""
 
     async def measurements(request: Request) -> Response:
-        if answers.tenant_of(request) is None:
+        tenant = answers.tenant_of(request)
+        if tenant is None:
             return PlainTextResponse("a token is needed\n", status_code=401, headers=UNAUTHORIZED)
-        text = generate_latest() + generate_latest(health_registry(answers.health, answers.now_ms))
+        if not answers.is_operator(tenant):
+            return PlainTextResponse(FOR_THE_OPERATOR, status_code=403)
+        text = generate_latest() + generate_latest(health_registry(answers.health_of(tenant), answers.now_ms))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(

@@ -22,6 +22,11 @@ class Banner:
     since: Moment | None
     lines: tuple[str, ...]
 
+    @property
+    def sentence(self) -> str:
+        """The headline with its time, for programs."""
+        return f"{self.headline} {self.since.iso}" if self.since else self.headline
+
 
 def banner(health: Health, now_ms: int) -> Banner:
     """Return what to say of `health` at `now_ms`."""

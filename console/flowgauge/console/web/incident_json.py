@@ -56,7 +56,7 @@ def health_json(health: Health, now_ms: int) -> dict[str, Any]:
     unknown_ms = health.unknown_since_ms(now_ms)
     return {
         "ok": not health.problems and not unknown_ms,
-        "says": shown.headline,
+        "says": shown.sentence,
         "detection_unknown_since": rfc3339(unknown_ms) if unknown_ms else None,
         "detection_clock": rfc3339(health.clock_ms) if health.clock_ms else None,
         "loading": health.loading,

@@ -10,17 +10,19 @@ Caught up means: transitions were read to their end while the detector's clock (
 CLOCK_BEHIND_MS_MAX behind and no history was being loaded. It ends when the clock falls behind: then old transitions
 may come again in a rush. Only transitions older than `max_alert_age_ms` at first sight wait for it.
 
+Waking (see outbox.py): a delivery wakes what waits for the same channel, of whatever tenant; new channels or rules, as
+somebody who mended them expects, probe each failing channel.
+
 Shutdown: begin nothing more, give attempts SHUTDOWN_MS_MAX to end and commit their outcomes, cancel the others (they
-are `started`: the next start repeats them). An endpoint's trouble is recorded, shown in `health.problems`, retried,
-and never stops the rest. Fenced and other broken invariants end the notifier.
+are `started`: the next start repeats them). An endpoint's trouble is recorded, shown in health, retried, and never
+stops the rest. Fenced and other broken invariants end the notifier.
 """
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -28,32 +30,27 @@ import structlog
 
 from flowgauge.schemas import topics
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter, encode_delivery
-from flowgauge.schemas.errors import InvalidSettings, Transient
+from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.ids import events_partition
-from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.transition import decode_transition
+from flowgauge.sinks.webhooks.attempt import Sender
+from flowgauge.sinks.webhooks.channel_health import ChannelHealth
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
-from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
-from flowgauge.sinks.webhooks.message import message_body, message_headers
-from flowgauge.sinks.webhooks.outbox import Outbox, Send
-from flowgauge.sinks.webhooks.schedule import GONE, Verdict, judge_answer
+from flowgauge.sinks.webhooks.egress import Egress
+from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Lane, Outbox, Send, merged
+from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, Verdict
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
 from flowgauge.transport.patience import patiently
 
 GROUP = "notifier"
-ATTEMPT_MS_MAX = 15_000  # from reading the secret to the end of the answer
 SHUTDOWN_MS_MAX = 2_000  # for attempts that are out when the end comes
 CLOCK_BEHIND_MS_MAX = 60_000  # a detector this close to now tells of the present
 RECORDS_MAX = 500  # a poll takes: a step stays short
 POLL_MS_MAX = 250  # so that stopping is quick
 POLL_MS_WHILE_OUT = 20  # and that an outcome waits little for its commit
 BACKLOG_EVERY_MS = 500  # counting it looks at every incident
-
-NO_CHANNEL = "no such channel"
-NO_SECRET = "secret not available"  # noqa: S105  # a reason, no secret
-NOT_SENT = "could not be sent"
 
 _T = TypeVar("_T")
 
@@ -78,7 +75,7 @@ async def run_notifier(
     notifier = _Notifier(
         log=log,
         channels=channels,
-        sender=_Sender(egress, os.environ, now_ms, public_url),
+        sender=Sender(egress, os.environ, now_ms, public_url),
         stop=stop,
         health=health,
         max_alert_age_ms=max_alert_age_ms,
@@ -88,61 +85,20 @@ async def run_notifier(
 
 
 @dataclass(frozen=True, slots=True)
-class _Sender:
-    """Makes one attempt and says what it came to."""
-
-    egress: Egress
-    environ: Mapping[str, str]
-    now_ms: Callable[[], int]
-    public_url: str
-
-    async def attempt(self, channel: Channel, send: Send) -> Verdict:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
-                return await self._post(channel, send)
-        except (InvalidSettings, ValueError):
-            verdict = Verdict("failed", NO_SECRET)
-        except AddressRefused as refused:
-            verdict = Verdict("failed", f"address refused: {refused.reason.value}")  # tried again: it can be opened
-        except EgressFailed as failed:
-            verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
-        except TimeoutError:
-            verdict = Verdict("failed", NOT_SENT)
-        except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
-            _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
-            verdict = Verdict("failed", NOT_SENT)
-        return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
-
-    async def _post(self, channel: Channel, send: Send) -> Verdict:
-        secrets = await asyncio.to_thread(self._secrets, channel)
-        body = message_body(send.transition, public_url=self.public_url)
-        headers = message_headers(secrets, delivery_id=send.delivery_id, now_ms=self.now_ms(), body=body)
-        url = channel.webhook.url.get_secret_value()
-        answer = await self.egress.post(url, body, headers, deadline_ms=ATTEMPT_MS_MAX)
-        retry_after = answer.headers.get("retry-after", "")
-        return judge_answer(answer.status, retry_after=retry_after, elapsed_ms=answer.elapsed_ms, now_ms=self.now_ms())
-
-    def _secrets(self, channel: Channel) -> list[str]:
-        return [resolve_secret(ref, self.environ, _read_text) for ref in channel.webhook.secrets]
-
-
-@dataclass(frozen=True, slots=True)
 class _Finished:
     """An attempt that ended. The outbox says whether it still is ours."""
 
     outbox: Outbox
     send: Send
     verdict: Verdict
-    url: str
+    channel: Channel
 
 
 @dataclass(slots=True)
 class _Notifier:
     log: Log
     channels: Callable[[], ChannelBook]
-    sender: _Sender
+    sender: Sender
     stop: asyncio.Event
     health: Health
     max_alert_age_ms: int
@@ -154,6 +110,12 @@ class _Notifier:
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     gone_urls: set[str] = field(default_factory=set[str])  # answered 410; a restart asks each once more
     counted_at: float = 0.0
+    book: ChannelBook = field(init=False)
+    channel_health: ChannelHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.book = self.channels()
+        self.channel_health = ChannelHealth(self.health)
 
     async def run(self) -> None:
         steps = await self._patiently(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
@@ -186,6 +148,7 @@ class _Notifier:
                 case Batch():
                     dead_letters[item.partition] = self._see(item, now_ms)
                     read[item.partition] = self.positions[item.partition] = item.next_offset
+        self._note_channels(now_ms)
         self._settle(now_ms)
         await self._note_caught_up(now_ms)
         for partition in list(self.outboxes):
@@ -222,6 +185,15 @@ class _Notifier:
             )
         return unreadable
 
+    def _note_channels(self, now_ms: int) -> None:
+        book = self.channels()
+        if book is self.book:
+            return
+        self.book = book
+        self.channel_health.forget_given_up()
+        for outbox in self.outboxes.values():
+            outbox.wake(now_ms, PROBES)
+
     def _settle(self, now_ms: int) -> None:
         owned = {id(outbox) for outbox in self.outboxes.values()}
         while self.finished:
@@ -230,25 +202,14 @@ class _Notifier:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
             if done.verdict.reason == GONE:
-                self.gone_urls.add(done.url)
-            self._tell_health(done.send, done.verdict)
+                self.gone_urls.add(done.channel.webhook.url.get_secret_value())
+            elif done.verdict.outcome == "delivered":
+                self._wake(done.channel, now_ms)
+            _log_outcome(done.send, done.verdict)
 
-    def _tell_health(self, send: Send, verdict: Verdict) -> None:
-        part = f"channel {send.channel}"
-        about = {
-            "channel": send.channel,
-            "rule": send.transition.rule,
-            "to": send.transition.to_state,
-            "delivery_id": send.delivery_id,
-            "attempt": send.attempt,
-            "status": verdict.status,
-        }
-        if verdict.outcome == "delivered":
-            self.health.problems.pop(part, None)
-            _log.info("webhook delivered", elapsed_ms=verdict.elapsed_ms, **about)
-        else:
-            self.health.problems[part] = f"attempt {send.attempt} {verdict.outcome}: {verdict.reason}"
-            _log.warning("webhook not delivered", reason=verdict.reason, **about)
+    def _wake(self, channel: Channel, now_ms: int) -> None:
+        for outbox in self.outboxes.values():
+            outbox.wake(now_ms, WOKEN_BY_SUCCESS, lambda lane: self.book.find(*lane) is channel)
 
     async def _note_caught_up(self, now_ms: int) -> None:
         if not self._is_live(now_ms):
@@ -265,20 +226,16 @@ class _Notifier:
         return not self.health.loading and now_ms - self.health.clock_ms <= CLOCK_BEHIND_MS_MAX
 
     def _begin(self, partition: int, now_ms: int) -> list[tuple[Send, Channel]]:
-        book = self.channels()
-        found: dict[tuple[str, str], Channel] = {}
+        found: dict[Lane, Channel] = {}
 
-        def refusal(tenant: str, name: str) -> str:
-            channel = book.find(tenant, name)
-            part = f"channel {name}"
+        def refusal(lane: Lane) -> Verdict | None:
+            channel = self.book.find(*lane)
             if channel is None:
-                self.health.problems[part] = f"{NO_CHANNEL}: define it under `channels:` or take it out of `notify:`"
-                return NO_CHANNEL
+                return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
             if channel.webhook.url.get_secret_value() in self.gone_urls:
-                self.health.problems[part] = GONE
-                return GONE
-            found[tenant, name] = channel
-            return ""
+                return Verdict("dead", GONE)
+            found[lane] = channel
+            return None
 
         sends = self.outboxes[partition].begin_due(now_ms, refusal)
         return [(send, found[send.transition.tenant, send.channel]) for send in sends]
@@ -298,6 +255,7 @@ class _Notifier:
         await self._patiently(
             lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
         )
+        self.channel_health.note(changes.records)
 
     def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Channel]]) -> None:
         for send, channel in sends:
@@ -307,7 +265,7 @@ class _Notifier:
 
     async def _send(self, outbox: Outbox, send: Send, channel: Channel) -> None:
         verdict = await self.sender.attempt(channel, send)
-        self.finished.append(_Finished(outbox, send, verdict, channel.webhook.url.get_secret_value()))
+        self.finished.append(_Finished(outbox, send, verdict, channel))
 
     async def _finish(self, steps: Steps) -> None:
         if self.tasks:
@@ -328,17 +286,25 @@ class _Notifier:
         if loop_time - self.counted_at < BACKLOG_EVERY_MS / 1000:
             return
         self.counted_at = loop_time
-        backlogs = [backlog for outbox in self.outboxes.values() if (backlog := outbox.backlog()).count]
-        self.health.undelivered = sum(backlog.count for backlog in backlogs)
-        self.health.undelivered_since_ms = min((backlog.since_ms for backlog in backlogs), default=0)
+        self.channel_health.tell(merged(outbox.backlogs() for outbox in self.outboxes.values()))
 
     async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
         return await patiently(action, part="notifier", health=self.health, stop=self.stop)
 
 
-def _read_text(file: str) -> str:
-    with Path(file).open(encoding="utf-8") as opened:
-        return opened.read(SECRET_CHARS_MAX + 1)
+def _log_outcome(send: Send, verdict: Verdict) -> None:
+    about = {
+        "channel": send.channel,
+        "rule": send.transition.rule,
+        "to": send.transition.to_state,
+        "delivery_id": send.delivery_id,
+        "attempt": send.attempt,
+        "status": verdict.status,
+    }
+    if verdict.outcome == "delivered":
+        _log.info("webhook delivered", elapsed_ms=verdict.elapsed_ms, **about)
+    else:
+        _log.warning("webhook not delivered", reason=verdict.reason, **about)
 
 
 def _dead_letter(record: Record, partition: int, detail: str, now_ms: int) -> Output:

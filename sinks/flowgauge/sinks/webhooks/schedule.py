@@ -26,6 +26,9 @@ JITTER_PERCENT = 20
 WAIT_MS_MAX = max(RETRY_DELAYS_MS) * (100 + JITTER_PERCENT) // 100  # no wait is longer
 
 GONE = "endpoint gone: it answered 410"
+NO_CHANNEL = "no such channel"
+NO_SECRET = "secret not available"  # noqa: S105  # a reason, no secret
+NOT_SENT = "could not be sent"
 
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 

@@ -10,6 +10,12 @@ A channel is owed at most two transitions, the head of its line and the newest o
 
 The head leaves the line when it is delivered, dead, or has failed and something newer waits that the channel may hear
 at once. Transitions are told in the order of the incident; one that was seen before changes nothing.
+
+A head that failed waits for the schedule. `wake` brings it forward once its channel is well again:
+
+    failed ──────────┬───────────────────┬── scheduled_ms: tried whatever happens, a failure here uses up the schedule
+                  wake_ms: not before    └── an early attempt that fails leaves the schedule as it was; the next early
+                  (Retry-After, 5 s)         one waits 5 s, 30 s, 2 m … so that their number is bounded as well
 Everything here is pure: the time comes in, records come out. Read `outbox` next.
 """
 
@@ -21,7 +27,7 @@ from flowgauge.schemas.delivery import Delivery, Outcome
 from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.message import fitted
-from flowgauge.sinks.webhooks.schedule import Verdict, retry_delay_ms
+from flowgauge.sinks.webhooks.schedule import RETRY_AFTER_MS_MAX, WAIT_MS_MAX, Verdict, retry_delay_ms
 
 TOLD_STATES = frozenset({"firing", "no_data", "resolved"})  # pending, recovering and inactive are never told
 CHANNELS_MAX = 16  # of one incident; with two transitions each, its record stays far below 256 kB
@@ -42,6 +48,15 @@ class Owed(msgspec.Struct, array_like=True):
     failures: int = 0  # how many of these are known to have failed
     recorded_ms: int = 0  # `at_ms` of its newest record: the next one's is later, whatever the clock does
     is_started: bool = False  # an attempt is out, its outcome unknown
+    scheduled_ms: int = 0  # when the schedule tries it again; `due_ms` is earlier once it was woken
+    wake_ms: int = 0  # it is not woken before
+    early: int = 0  # attempts before `scheduled_ms` that failed, since the newest that used up the schedule
+    reason: str = ""  # of the newest failure
+
+    @property
+    def waits(self) -> bool:
+        """An attempt failed and the next one has not begun."""
+        return bool(self.failures or self.early) and not self.is_started
 
 
 class Line(msgspec.Struct, array_like=True):
@@ -122,10 +137,7 @@ def settle(telling: Telling, channel: str, verdict: Verdict, now_ms: int) -> Ite
     owed.is_started = False
     transition = telling.transitions[owed.transition_id]
     if verdict.outcome == "failed":
-        owed.failures += 1
-        wait_ms = retry_delay_ms(delivery_id(owed.transition_id, channel), owed.failures, verdict.retry_after_ms)
-        if wait_ms is not None:
-            owed.due_ms = now_ms + wait_ms
+        if _put_off(owed, channel, verdict, now_ms):
             yield _outcome(transition, channel, owed, verdict=verdict, now_ms=now_ms)
             if line.is_told and len(line.owed) > 1:
                 yield record(transition, channel, owed, "superseded", now_ms=now_ms, reason=NEWER)
@@ -144,12 +156,33 @@ def settle(telling: Telling, channel: str, verdict: Verdict, now_ms: int) -> Ite
     _forget_unneeded(telling)
 
 
-def resume(telling: Telling, now_ms: int, wait_ms_max: int) -> None:
+def wake(telling: Telling, channel: str, now_ms: int) -> bool:
+    """Bring the head forward that waits after a failure; tell whether that made it due any sooner."""
+    owed = telling.lines[channel].owed
+    soon_ms = max(now_ms, owed[0].wake_ms) if owed else 0
+    if not owed or not owed[0].waits or owed[0].due_ms <= soon_ms:
+        return False
+    owed[0].due_ms = soon_ms
+    return True
+
+
+def resume(telling: Telling, now_ms: int) -> None:
     """Make ready after a restart: an attempt of unknown outcome is due again, under the same delivery id."""
     for line in telling.lines.values():
         for owed in line.owed:
-            owed.due_ms = now_ms if owed.is_started else min(owed.due_ms, now_ms + wait_ms_max)
+            owed.scheduled_ms = min(owed.scheduled_ms, now_ms + WAIT_MS_MAX)  # the clock may have been far ahead
+            owed.wake_ms = min(owed.wake_ms, owed.scheduled_ms)
+            owed.due_ms = now_ms if owed.is_started else min(owed.due_ms, now_ms + WAIT_MS_MAX)
             owed.is_started = False
+
+
+def step_back(telling: Telling, back_ms: int) -> None:
+    """Move all that is due along with a clock that stepped back."""
+    for line in telling.lines.values():
+        for owed in line.owed:
+            owed.due_ms -= back_ms
+            owed.scheduled_ms -= back_ms
+            owed.wake_ms -= back_ms
 
 
 def record(
@@ -170,6 +203,26 @@ def record(
         at_ms=owed.recorded_ms,
         reason=reason,
     )
+
+
+def _put_off(owed: Owed, channel: str, verdict: Verdict, now_ms: int) -> bool:
+    """Set when a failed attempt is repeated; False when the schedule is used up."""
+    delivery = delivery_id(owed.transition_id, channel)
+    owed.reason = verdict.reason
+    if now_ms < owed.scheduled_ms:
+        owed.early += 1
+        owed.due_ms = max(owed.scheduled_ms, now_ms + min(verdict.retry_after_ms, RETRY_AFTER_MS_MAX))
+    else:
+        owed.early = 0
+        owed.failures += 1
+        wait_ms = retry_delay_ms(delivery, owed.failures, verdict.retry_after_ms)
+        if wait_ms is None:
+            return False
+        owed.due_ms = now_ms + wait_ms
+    owed.scheduled_ms = owed.due_ms
+    patience_ms = retry_delay_ms(delivery, owed.early + 1, verdict.retry_after_ms)
+    owed.wake_ms = owed.due_ms if patience_ms is None else min(owed.due_ms, now_ms + patience_ms)
+    return True
 
 
 def _outcome(transition: Transition, channel: str, owed: Owed, *, verdict: Verdict, now_ms: int) -> Delivery:

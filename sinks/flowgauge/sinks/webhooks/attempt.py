@@ -1,0 +1,67 @@
+"""One attempt at a delivery: read the secrets, sign, post, and say what came of it. It never raises."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from flowgauge.schemas.errors import InvalidSettings
+from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
+from flowgauge.sinks.webhooks.channels import Channel
+from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
+from flowgauge.sinks.webhooks.message import message_body, message_headers
+from flowgauge.sinks.webhooks.outbox import Send
+from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict, judge_answer
+
+ATTEMPT_MS_MAX = 15_000  # from reading the secret to the end of the answer
+
+_log = structlog.get_logger("flowgauge.notifier")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What every attempt needs. `public_url` is where people reach the console."""
+
+    egress: Egress
+    environ: Mapping[str, str]
+    now_ms: Callable[[], int]
+    public_url: str
+
+    async def attempt(self, channel: Channel, send: Send) -> Verdict:
+        """Make one attempt within ATTEMPT_MS_MAX and judge it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
+                return await self._post(channel, send)
+        except (InvalidSettings, ValueError):
+            verdict = Verdict("failed", NO_SECRET)
+        except AddressRefused as refused:
+            verdict = Verdict("failed", f"address refused: {refused.reason.value}")  # tried again: it can be opened
+        except EgressFailed as failed:
+            verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
+        except TimeoutError:
+            verdict = Verdict("failed", NOT_SENT)
+        except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
+            _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
+            verdict = Verdict("failed", NOT_SENT)
+        return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
+
+    async def _post(self, channel: Channel, send: Send) -> Verdict:
+        secrets = await asyncio.to_thread(self._secrets, channel)
+        body = message_body(send.transition, public_url=self.public_url)
+        headers = message_headers(secrets, delivery_id=send.delivery_id, now_ms=self.now_ms(), body=body)
+        url = channel.webhook.url.get_secret_value()
+        answer = await self.egress.post(url, body, headers, deadline_ms=ATTEMPT_MS_MAX)
+        retry_after = answer.headers.get("retry-after", "")
+        return judge_answer(answer.status, retry_after=retry_after, elapsed_ms=answer.elapsed_ms, now_ms=self.now_ms())
+
+    def _secrets(self, channel: Channel) -> list[str]:
+        return [resolve_secret(ref, self.environ, _read_text) for ref in channel.webhook.secrets]
+
+
+def _read_text(file: str) -> str:
+    with Path(file).open(encoding="utf-8") as opened:
+        return opened.read(SECRET_CHARS_MAX + 1)
