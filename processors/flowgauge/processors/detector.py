@@ -10,7 +10,6 @@ order, nor batch splits, nor re-sends can change a result. Keys are evaluated on
 change: a pane with samples, the oldest pane leaving, a deadline or a timer. Read `key_state` and `alert_state` next.
 """
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +34,7 @@ from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.told_ids import ToldIds
+from flowgauge.processors.wake_ups import WakeUps
 from flowgauge.schemas.errors import LogMismatch, OffsetGap
 from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.sample import Sample, SampleMessage
@@ -87,7 +87,7 @@ class Detector:
         self._finished: set[int] = set()
         self._keys: dict[Place, KeyState] = {}
         self._store = KeyStore() if stores else None
-        self._heap: list[tuple[int, int, str, Key, str]] = []
+        self._wake_ups = WakeUps()
         self._aside: dict[int, list[tuple[int, Sample]]] = {}  # rules version → (source, sample), until in force
         self._told = ToldIds(read_ids(state or {}))
         self._out = Outcome()
@@ -206,7 +206,7 @@ class Detector:
             if self._store is not None:
                 self._store.keep(end_ms + rule.lateness_ms, source, version, sample)
             if state.wake_ms is None or end_ms < state.wake_ms:
-                self._wake_at(state, end_ms)
+                self._wake_ups.add(state, end_ms)
 
     def _is_in_force(self, uid: str, tenant: str, version: int) -> bool:
         """Tell whether a rule of a set that is yet to come sees this tenant in every set until then.
@@ -254,7 +254,7 @@ class Detector:
 
     def _advance(self, clock_ms: int) -> Outcome:
         while True:
-            final_ms = self._heap[0][0] if self._heap else None
+            final_ms = self._wake_ups.next_final_ms
             switch = self._next_switch()
             if switch is not None and switch[0] <= clock_ms and (final_ms is None or switch[0] < final_ms):
                 self._switch(*switch)
@@ -264,11 +264,11 @@ class Detector:
                 return self._finish_step(clock_ms)
 
     def _evaluate_next(self) -> None:
-        final_ms, end_ms, _, key, uid = heapq.heappop(self._heap)
-        place = (uid, key)
-        state = self._keys.get(place)
-        if state is None or state.wake_ms != end_ms:
-            return  # an earlier wake-up took its place, or the rule is gone
+        final_ms, end_ms, states = self._wake_ups.pop()
+        for state in states:
+            self._evaluate(state, end_ms, final_ms)
+
+    def _evaluate(self, state: KeyState, end_ms: int, final_ms: int) -> None:
         state.wake_ms = None
         evaluated = state.evaluate(end_ms)
         late_samples = state.late_samples(end_ms) if state.late else 0
@@ -276,7 +276,7 @@ class Detector:
         if reading is not None and change is not None:
             self._emit(
                 state.rule,
-                key,
+                state.key,
                 change,
                 at_ms=end_ms,
                 reading=reading,
@@ -287,8 +287,9 @@ class Detector:
         self._out.counts.slots_refused += state.window.take_refused()
         next_ms = state.next_end_ms()
         if next_ms is not None:
-            self._wake_at(state, next_ms)
+            self._wake_ups.add(state, next_ms)
         is_blank = next_ms is None and state.alert.state == "inactive"
+        place = (state.rule.uid, state.key)
         if self._store is not None:
             self._store.evaluated(place, final_ms, has_changed=change is not None, is_blank=is_blank)
         elif is_blank:
@@ -297,12 +298,7 @@ class Detector:
     def _wake(self, state: KeyState) -> None:
         end_ms = state.next_end_ms()
         if end_ms is not None:
-            self._wake_at(state, end_ms)
-
-    def _wake_at(self, state: KeyState, end_ms: int) -> None:
-        state.wake_ms = end_ms
-        rule = state.rule
-        heapq.heappush(self._heap, (end_ms + rule.lateness_ms, end_ms, rule.name, state.key, rule.uid))
+            self._wake_ups.add(state, end_ms)
 
     def _emit(
         self,
@@ -393,6 +389,7 @@ class Detector:
     def _retire(self, place: Place, at_ms: int) -> None:
         """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
         state = self._keys.pop(place)
+        state.wake_ms = None
         self._write_now(place)
         heir = self._active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
@@ -447,7 +444,7 @@ class Detector:
             if self._store is not None and key_state.is_blank:
                 self._store.is_blank(place, key_state.evaluated_ms + key_state.rule.lateness_ms)
         clock_ms = self.clock_ms
-        while self._heap and self._heap[0][0] <= clock_ms:
+        while (final_ms := self._wake_ups.next_final_ms) is not None and final_ms <= clock_ms:
             self._evaluate_next()
         self._out = Outcome()
 

@@ -106,15 +106,15 @@ def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
     return {name: _decode_ids(value) for name, value in state.items() if name.startswith("i/")}
 
 
-def chunks_of(kept: Sequence[Kept]) -> Iterator[tuple[Chunk, int, int]]:
+def chunks_of(kept: Sequence[Kept]) -> Iterator[tuple[bytes, int, int]]:
     """Yield `kept` as chunks that each fit a record, with the first and last clock at which their samples apply."""
     for start in range(0, len(kept), CHUNK_SAMPLES_MAX):
         yield from _fitting(kept[start : start + CHUNK_SAMPLES_MAX])
 
 
-def _fitting(kept: Sequence[Kept]) -> Iterator[tuple[Chunk, int, int]]:
-    chunk = Chunk([sample for _, sample in kept])
-    if len(kept) == 1 or len(encode(chunk)) <= PART_BYTES_MAX:
+def _fitting(kept: Sequence[Kept]) -> Iterator[tuple[bytes, int, int]]:
+    chunk = encode(Chunk([sample for _, sample in kept]))
+    if len(kept) == 1 or len(chunk) <= PART_BYTES_MAX:
         finals = [final_ms for final_ms, _ in kept]
         yield chunk, min(finals), max(finals)
         return

@@ -30,9 +30,9 @@ class KeyRecord(msgspec.Struct, array_like=True, gc=False):
     full_ms: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class KeyState:
-    """One (rule, key). `waiting` is by pane end; `wake_ms` is the pane end in the detector's heap, if any."""
+    """One (rule, key). `waiting` is by pane end; `wake_ms` is the pane end at which it is evaluated next, if any."""
 
     rule: CompiledRule
     key: Key
@@ -162,12 +162,10 @@ def distinct(waiting: list[Waiting]) -> Sequence[Sample]:
     """Return a final pane's samples in (occurred, id, source, offset) order; of equal ids the first counts."""
     if len(waiting) == 1:  # most panes of most keys
         return [waiting[0][4]]
-    waiting.sort(key=_place)
+    waiting.sort()  # no two are equal in their first four, so samples are never compared
+    if len({item[1] for item in waiting}) == len(waiting):
+        return [item[4] for item in waiting]
     found: dict[str, Sample] = {}
     for _, event_id, _, _, sample in waiting:
         found.setdefault(event_id, sample)
     return list(found.values())
-
-
-def _place(item: Waiting) -> tuple[int, str, int, int]:
-    return item[:4]

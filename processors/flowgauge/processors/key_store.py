@@ -13,7 +13,7 @@ sample of it: else those few would make another window after a restart.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from flowgauge.processors.detector_state import Kept, chunk_name, chunks_of, encode, key_name, parts_of
+from flowgauge.processors.detector_state import Kept, chunk_name, chunks_of, key_name, parts_of
 from flowgauge.processors.key_state import Key, KeyState
 from flowgauge.schemas.sample import Sample
 
@@ -103,7 +103,7 @@ class KeyStore:
 
     def _write_chunks(self, written: dict[str, bytes | None]) -> None:
         for chunk, first_ms, last_ms in chunks_of(self._kept):
-            written[chunk_name(self._next_chunk)] = encode(chunk)
+            written[chunk_name(self._next_chunk)] = chunk
             self._chunks[self._next_chunk] = (first_ms, last_ms)
             self._next_chunk += 1
         self._kept.clear()
