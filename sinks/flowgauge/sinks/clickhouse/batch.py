@@ -20,6 +20,8 @@ from flowgauge.sinks.clickhouse.intent import REFUSED_MAX, SKIPS_MAX, Intent
 from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
 from flowgauge.transport.log import Record
 
+_EVENT, _PULSE = RecordKind.EVENT, RecordKind.PULSE  # at hand: looking up a member costs more than comparing it
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -135,9 +137,12 @@ class Batch:
                 return taken
             if record.offset < self.next_offset:  # read again after a seek
                 continue
-            if self.is_empty and record.kind == RecordKind.EVENT:
-                self.since_ms = now_ms
-            self._take(record)
+            append_ms = see(self._clock, record)
+            if record.kind == _EVENT and record.value is not None:
+                if self.is_empty:
+                    self.since_ms = now_ms
+                self._take(record, record.value, append_ms)
+            self.next_offset = record.offset + 1
         return len(records)
 
     def seal(self) -> Sealed:
@@ -151,18 +156,15 @@ class Batch:
             tuple(self._letters),
         )
 
-    def _take(self, record: Record) -> None:
-        append_ms = see(self._clock, record)
-        if record.kind == RecordKind.EVENT and record.value is not None:
-            try:
-                self.spec.validate(record.value, append_ms)
-            except InvalidEvent as error:
-                self._letters.append(_letter(self.partition, record, append_ms, error))
-            else:
-                made = row(record.value, partition=self.partition, offset=record.offset, append_ms=append_ms)
-                self._rows.append(made)
-                self.size += len(made.line)
-        self.next_offset = record.offset + 1
+    def _take(self, record: Record, value: bytes, append_ms: int) -> None:
+        try:
+            self.spec.validate(value, append_ms)
+        except InvalidEvent as error:
+            self._letters.append(_letter(self.partition, record, append_ms, error))
+            return
+        made = row(value, partition=self.partition, offset=record.offset, append_ms=append_ms)
+        self._rows.append(made)
+        self.size += len(made.line)
 
 
 def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[Record]) -> Sealed:
@@ -177,7 +179,7 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
     letters: list[DeadLetter] = []
     for record in records:
         append_ms = see(clock, record)
-        if record.kind != RecordKind.EVENT or record.value is None:
+        if record.kind != _EVENT or record.value is None:
             continue
         if record.offset in skipped:
             why = _why_skipped(spec, record.value, append_ms)
@@ -194,7 +196,7 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
 
 def see(clock: PartitionClock, record: Record) -> int:
     """Move the partition's clock over `record`; return its trusted append time."""
-    if record.kind == RecordKind.PULSE and record.value is not None:
+    if record.kind == _PULSE and record.value is not None:
         try:
             return clock.see_pulse(record.append_ms, decode_pulse(record.value).sent_ms)
         except msgspec.MsgspecError as error:
