@@ -1,11 +1,14 @@
 """What commands print for people: tables, the heat map, one incident. Nothing in them speaks to the terminal."""
 
+import json
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from flowgauge.console.heat_grid import heat_grid
 from flowgauge.console.incident_text import incident_text
+from flowgauge.console.main import main
 from flowgauge.console.text_table import printable, text_table
 
 HOSTILE = "a\x1b[2J\x9b31m\r\nok  rules\u202e\x7f\ud800"
@@ -113,6 +116,42 @@ def test_late_runs_are_told_by_their_times_and_their_delay() -> None:
     assert section.splitlines()[1].split() == ["run", "flow", "state", "called_late", "started", "late_by"]
     assert "2027-01-15T07:48:00.000Z  2027-01-15T07:49:00Z  1 min 0 s" in section
     assert "2027-01-15T07:48:00.000Z  –                     11 min, not started" in section
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_what_a_replay_complains_of_is_printable(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    (tmp_path / "rules.yaml").write_text("rules: [{name: a, when: {event: {}}}]", encoding="utf-8")
+    fields: dict[str, object] = {
+        "id": "00000000-0000-0000-0000-000000000001",
+        "occurred": "2027-01-15T07:49:00Z",
+        "event": "x",
+        "flow": HOSTILE[:-1],
+        "resource": {"id": HOSTILE[:-1]},
+    }
+    lines = [fields, fields | {"state": HOSTILE[:-1]}, fields | {"tenant": 1, HOSTILE[:-1]: 1, "kind": "\x9b"}]
+    events = tmp_path / "events.jsonl"
+    events.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(events), "--rules", str(tmp_path / "rules.yaml"), "--format", form])
+
+    told = capsys.readouterr()
+    assert ended.value.code == 1
+    said = told.err + (told.out if form == "table" else "")
+    assert [each for each in said if not each.isprintable() and each != "\n"] == []
+
+
+def test_what_ends_a_command_is_printable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text('rules: [{name: "a\\e[2J", when: {event: {}}, "b\\e[31m": 1}]', encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", str(rules)])
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "\x1b" not in said
+    assert "b" in said
 
 
 def test_the_heat_map_is_a_grid_that_fits_80_columns_and_tells_its_extremes_apart() -> None:

@@ -384,7 +384,12 @@ def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
         (
             "firing",
             Ended(any_kind=3, finished=2, failed=1),
-            "2 runs of orders ended in the last 10m, 1 failed (50%). Fewer than the rule's min_samples hold it.",
+            "2 runs of orders ended in the last 10m, 1 failed (50%).",
+        ),
+        (
+            "firing",
+            Ended(any_kind=3, finished=1, failed=0),
+            "1 run of orders ended in the last 10m, 0 failed (0%). Fewer than its min_samples hold it.",
         ),
         ("firing", Ended(any_kind=3, finished=0, failed=0), ""),
         ("firing", None, ""),
@@ -478,3 +483,13 @@ def test_the_overview_counts_what_is_open_and_says_when_nothing_is() -> None:
         ("Detection behind", "1 s"),
         ("Messages owed", "0"),
     ]
+    assert view.figures[0].note == "nothing to do"
+
+
+def test_the_overview_counts_open_incidents_by_severity_the_worst_first() -> None:
+    rows = [incident_row(replace(OPEN, severity=severity), NOW) for severity in ("warning", "critical", "warning")]
+    asked = Asked(open=rows, recent=[], minutes=[], heat=[])
+
+    view = overview(Health(clock_ms=NOW), asked, NOW, rules=1)
+
+    assert (view.figures[0].value, view.figures[0].note) == ("3", "1 critical, 2 warning")

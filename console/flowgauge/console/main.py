@@ -11,6 +11,7 @@ from typing import NoReturn, cast
 
 import click
 
+from flowgauge.console.text_table import printable
 from flowgauge.schemas.errors import FlowgaugeError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -84,5 +85,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _one_line_each(error: FlowgaugeError) -> str:
     """Problems of files are lines that editors jump to; everything else names who speaks."""
-    text = str(error)
+    text = printable(str(error), keep="\n")
     return text if hasattr(error, "problems") else f"flowgauge: {text}"

@@ -32,8 +32,9 @@ def command(events: Path, rule_files: Sequence[Path], form: str, until: str | No
     Exit code 1 when some lines cannot be read, 2 when none can.
     """
     from flowgauge.console.replaying import replay_file
+    from flowgauge.console.text_table import printable
 
     def complain(line: str) -> None:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
     raise SystemExit(replay_file(events, rule_files, form=form, until=until, say=click.echo, complain=complain))

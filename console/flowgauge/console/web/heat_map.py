@@ -13,7 +13,7 @@ from flowgauge.console.web.words import WEEKDAYS, count, percent
 STEPS = (0.0, 0.05, 0.15, 0.30, 0.60)
 STEP_WORDS = ("none failed", "up to 5 %", "up to 15 %", "up to 30 %", "up to 60 %", "more")
 CELL_WIDTH, CELL_HEIGHT, GAP = 24, 22, 2
-LEFT, TOP = 34, 16
+LEFT, TOP = 36, 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class HeatMap:
 
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     summary: str
+    left: int = LEFT
     width: int = LEFT + 24 * (CELL_WIDTH + GAP)
     height: int = TOP + 7 * (CELL_HEIGHT + GAP)
 

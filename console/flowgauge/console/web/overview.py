@@ -1,5 +1,6 @@
 """The overview: health, what is open, what closed lately, how many events come and where runs fail. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,8 +8,10 @@ from flowgauge.console.web.banner import Banner, banner
 from flowgauge.console.web.heat_map import HeatMap, heat_map
 from flowgauge.console.web.incident_views import IncidentRow
 from flowgauge.console.web.rate_chart import RateChart, rate_chart
-from flowgauge.console.web.words import count, span
+from flowgauge.console.web.words import SEVERITIES, count, span
 from flowgauge.transport.health import Health
+
+SEVERITY_ORDER = {mark.text: at for at, mark in enumerate(SEVERITIES.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def overview(health: Health, asked: Asked, now_ms: int, *, rules: int) -> Overvi
     rate = rate_chart(asked.minutes, now_ms)
     return Overview(
         banner=banner(health, now_ms),
-        figures=_figures(health, len(asked.open), rate, now_ms),
+        figures=_figures(health, asked.open, rate, now_ms),
         open=tuple(asked.open),
         recent=tuple(asked.recent),
         rate=rate,
@@ -65,15 +68,22 @@ def overview(health: Health, asked: Asked, now_ms: int, *, rules: int) -> Overvi
     )
 
 
-def _figures(health: Health, open_: int, rate: RateChart, now_ms: int) -> tuple[Figure, ...]:
+def _figures(health: Health, open_: Sequence[IncidentRow], rate: RateChart, now_ms: int) -> tuple[Figure, ...]:
     behind_ms = max(0, now_ms - health.clock_ms) if health.clock_ms else 0
     owed = f"oldest for {span(now_ms - health.undelivered_since_ms)}" if health.undelivered_since_ms else "all told"
     return (
-        Figure("Open incidents", str(open_), "nothing to do" if not open_ else "see below"),
+        Figure("Open incidents", str(len(open_)), _severities(open_) or "nothing to do"),
         Figure("Events per second", rate.now_per_s, f"{count(health.accepted, 'event')} taken since the start"),
         Figure("Detection behind", _behind(behind_ms) if health.clock_ms else "–", f"rule set {health.rules_version}"),
         Figure("Messages owed", f"{health.undelivered:,}", owed),
     )
+
+
+def _severities(rows: Sequence[IncidentRow]) -> str:
+    """Return how many there are of each severity, the worst first."""
+    counts = Counter(row.severity.text for row in rows)
+    worst_first = sorted(counts, key=lambda text: SEVERITY_ORDER.get(text, len(SEVERITY_ORDER)))
+    return ", ".join(f"{counts[text]} {text.lower()}" for text in worst_first)
 
 
 def _behind(ms: int) -> str:

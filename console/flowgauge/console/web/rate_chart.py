@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flowgauge.console.web.words import count
 
 MINUTES = 60
-BAR, GAP, HEIGHT = 8, 2, 150
+BAR, GAP, HEIGHT = 8, 2, 236
 MINUTE_MS = 60_000
 
 

@@ -31,5 +31,7 @@ def _held(incident: Incident, ended: Ended) -> str:
         return f"Held: no run{of} has ended in the last {last}, so there is no reading that could resolve it."
     if set(incident.key) != {"flow"} or not ended.finished:
         return ""  # the key is narrower than what was counted
-    said = f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed"
-    return f"{said} ({percent(ended.failed / ended.finished)}). Fewer than the rule's min_samples hold it."
+    rate = ended.failed / ended.finished
+    said = f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({percent(rate)})"
+    is_above = incident.threshold is not None and rate > incident.threshold
+    return f"{said}." if is_above else f"{said}. Fewer than its min_samples hold it."
