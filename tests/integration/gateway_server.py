@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
 from flowgauge.schemas.event import Event, decode_event
-from flowgauge.schemas.topics import DLQ, EVENTS
+from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
+from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 
@@ -42,7 +43,7 @@ class Running:
         values: list[bytes] = []
         for partition in range(self.log.partitions(topic)):
             records = await self.log.read(topic, partition, 0, READ_MAX)
-            values += [record.value for record in records if record.value is not None]
+            values += [r.value for r in records if r.value is not None and r.kind is RecordKind.EVENT]
         return values
 
 
@@ -54,11 +55,14 @@ async def running_gateway(
     partitions: int = 1,
     page_count_max: int | None = None,
     port: int = 0,
+    now_ms: Callable[[], int] = wall_clock.now_ms,
 ) -> AsyncGenerator[Running, None]:
     """Serve on a free port of loopback (or on `port`); connections that come at once wait in the backlog."""
-    log = await open_local_log(folder, partitions={EVENTS: partitions, DLQ: 1}, page_count_max=page_count_max)
+    log = await open_local_log(
+        folder, partitions={EVENTS: partitions, DLQ: 1}, page_count_max=page_count_max, now_ms=now_ms
+    )
     health = Health()
-    app = Starlette(routes=gateway_routes(log, tokens=TokenTable(tokens), health=health))
+    app = Starlette(routes=gateway_routes(log, tokens=TokenTable(tokens), health=health, now_ms=now_ms))
     listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     async with asyncio.TaskGroup() as group:

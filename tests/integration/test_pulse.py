@@ -2,13 +2,19 @@
 
 import asyncio
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+import httpx2
 import pytest
+from tests.integration.gateway_server import Running, running_gateway
 
 from flowgauge.producers.pulse import run_pulse
+from flowgauge.schemas.clock import PULSE_SLACK_MS, PartitionClock
 from flowgauge.schemas.control_records import Pulse, decode_pulse
 from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
@@ -77,3 +83,68 @@ async def test_a_log_that_is_full_skips_the_second_and_says_so(tmp_path: Path) -
 
     assert health.problems["pulse"].startswith("the log takes no pulses: ")
     await log.close()
+
+
+PAUSE_MS = 3_600_000  # a laptop that slept an hour
+
+
+@dataclass
+class HandMoved:
+    """A wall clock that a test moves, for the log, the pulse and the gateway alike."""
+
+    at_ms: int = 1_795_478_400_000
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+
+async def clocked(gateway: Running, partition: int) -> list[tuple[RecordKind, int]]:
+    """Return each record of a partition with the append time that detection trusts."""
+    clock = PartitionClock()
+    found: list[tuple[RecordKind, int]] = []
+    for record in await records(gateway.log, partition):
+        pulse = decode_pulse(record.value) if record.kind is RecordKind.PULSE and record.value else None
+        at_ms = clock.see_pulse(record.append_ms, pulse.sent_ms) if pulse else clock.see_record(record.append_ms)
+        found.append((record.kind, at_ms))
+    return found
+
+
+async def publish(gateway: Running, occurred_ms: int) -> None:
+    event = {"id": str(uuid4()), "occurred": rfc3339(occurred_ms), "event": "x", "resource": {"id": "y"}}
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"{gateway.url}/v1/events", json=[event])
+    assert answer.json()["accepted"] == 1
+
+
+async def test_events_that_come_before_the_first_pulse_after_a_pause_have_the_time_of_their_append(
+    tmp_path: Path,
+) -> None:
+    clock = HandMoved()
+    async with running_gateway(tmp_path, now_ms=clock.now_ms, partitions=2) as gateway:
+        await publish(gateway, clock.at_ms)
+        clock.at_ms += PAUSE_MS
+
+        await publish(gateway, clock.at_ms)
+
+        found = [await clocked(gateway, partition) for partition in range(2)]
+    pulse, event = RecordKind.PULSE, RecordKind.EVENT
+    began_ms, now_ms = clock.at_ms - PAUSE_MS, clock.at_ms
+    with_events = [(pulse, began_ms), (event, began_ms), (pulse, now_ms), (event, now_ms)]
+    assert sorted(found, key=len) == [[(pulse, began_ms), (pulse, now_ms)], with_events]
+
+
+async def test_while_pulses_come_the_gateway_adds_none(tmp_path: Path) -> None:
+    clock = HandMoved()
+    async with running_gateway(tmp_path, now_ms=clock.now_ms) as gateway:
+        stop = asyncio.Event()
+
+        def stopping_now_ms() -> int:
+            stop.set()
+            return clock.at_ms
+
+        await run_pulse(gateway.log, stop=stop, now_ms=stopping_now_ms, health=gateway.health)
+        clock.at_ms += PULSE_SLACK_MS
+        await publish(gateway, clock.at_ms)
+
+        found = await clocked(gateway, 0)
+    assert found == [(RecordKind.PULSE, clock.at_ms - PULSE_SLACK_MS), (RecordKind.EVENT, clock.at_ms)]

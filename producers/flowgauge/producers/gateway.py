@@ -28,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.producers import metrics
 from flowgauge.producers.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip, split_events
+from flowgauge.producers.pulse import pulses_if_due
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
@@ -175,7 +176,7 @@ class _Gateway:
     async def _append(self, sorted_: _Sorted) -> None:
         try:
             if sorted_.accepted:
-                await self._log.append(EVENTS, sorted_.accepted)
+                await self._append_events(sorted_.accepted)
             if sorted_.letters:
                 await self._log.append(DLQ, sorted_.letters)
         except Transient as transient:
@@ -183,6 +184,15 @@ class _Gateway:
             _log.warning("log takes no events", reason=str(transient))
             raise _come_again("the log cannot take events now") from None
         self._health.problems.pop("gateway", None)
+
+    async def _append_events(self, events: list[Outgoing]) -> None:
+        sent_ms = self._now_ms()
+        if pulses := pulses_if_due(self._log, self._health, sent_ms):
+            await self._log.append(EVENTS, [*pulses, *events])
+            self._health.pulse_ms = max(self._health.pulse_ms, sent_ms)
+            metrics.PULSES.inc(len(pulses))
+        else:
+            await self._log.append(EVENTS, events)
 
     async def _sort(self, tenant: str, raws: Sequence[bytes]) -> _Sorted:
         sorted_ = _Sorted()

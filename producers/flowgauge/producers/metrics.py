@@ -12,7 +12,9 @@ REQUESTS: Final = Counter("flowgauge_producers_requests_total", "Requests to pub
 BODY_BYTES: Final = Counter(
     "flowgauge_producers_body_bytes_total", "Bytes of bodies to publish, as they came over the wire."
 )
-PULSES: Final = Counter("flowgauge_producers_pulses_total", "Pulses appended, one a partition and second.")
+PULSES: Final = Counter(
+    "flowgauge_producers_pulses_total", "Pulses appended: one a partition and second, and after a pause."
+)
 PULSES_MISSED: Final = Counter(
     "flowgauge_producers_pulses_missed_total", "Seconds in which the log could not take the pulses."
 )

@@ -1,6 +1,9 @@
 """The pulse: each second one record into every events partition, so that an idle partition has a clock too.
 
 A second that the log cannot take is skipped, never made up for: a late pulse would say an old time.
+
+After a pause of the whole process (a laptop that slept, a long stall) the newest pulse is old, and it caps the append
+time of what comes next: events of now would count as far ahead. So who appends events puts `pulses_if_due` before them.
 """
 
 import asyncio
@@ -10,6 +13,7 @@ from typing import Final
 import structlog
 
 from flowgauge.producers import metrics
+from flowgauge.schemas.clock import PULSE_SLACK_MS
 from flowgauge.schemas.control_records import Pulse, encode_record
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.topics import EVENTS, RecordKind
@@ -30,6 +34,7 @@ async def run_pulse(
     health: Health | None = None,
 ) -> None:
     """Append a pulse to every events partition now and each second, until `stop` is set."""
+    health = health or Health()
     loop = asyncio.get_running_loop()
     due_s = loop.time()
     while not stop.is_set():
@@ -42,11 +47,22 @@ async def run_pulse(
             pass
 
 
-async def _pulse(log: Log, sent_ms: int, health: Health | None) -> None:
+def pulses_if_due(log: Log, health: Health, sent_ms: int) -> list[Outgoing]:
+    """Return the pulses to append right before events, in one call; none while the newest pulse caps nothing.
+
+    Once they are in the log the caller sets `health.pulse_ms`.
+    """
+    return _pulses(log, sent_ms) if sent_ms - health.pulse_ms > PULSE_SLACK_MS else []
+
+
+def _pulses(log: Log, sent_ms: int) -> list[Outgoing]:
     pulse = encode_record(Pulse(sent_ms=sent_ms, log_id=log.log_id))
-    partitions = log.partitions(EVENTS)
-    records = [Outgoing(partition, "", pulse, RecordKind.PULSE) for partition in range(partitions)]
-    problems = health.problems if health else {}
+    return [Outgoing(partition, "", pulse, RecordKind.PULSE) for partition in range(log.partitions(EVENTS))]
+
+
+async def _pulse(log: Log, sent_ms: int, health: Health) -> None:
+    problems = health.problems
+    records = _pulses(log, sent_ms)
     try:
         await log.append(EVENTS, records)
     except Transient as transient:
@@ -55,5 +71,6 @@ async def _pulse(log: Log, sent_ms: int, health: Health | None) -> None:
             _log.warning("log takes no pulses", reason=str(transient))
         problems["pulse"] = f"the log takes no pulses: {transient}"
     else:
-        metrics.PULSES.inc(partitions)
+        metrics.PULSES.inc(len(records))
+        health.pulse_ms = sent_ms
         problems.pop("pulse", None)
