@@ -13,7 +13,7 @@ def body(incident_id: str, state: str = "firing") -> bytes:
         tenant="default",
         rule="r",
         rule_kind="failure_rate",
-        key={},
+        key={"flow": "etl"},
         state=state,
         severity="critical",
         labels={},
@@ -35,10 +35,20 @@ def body(incident_id: str, state: str = "firing") -> bytes:
 def test_a_first_firing_prints_an_incident_and_a_verified_line() -> None:
     findings = Findings(frozenset({"a"}))
 
-    lines = findings.note("m1", body("a"), is_verified=True)
+    assert findings.note("m1", body("a"), is_verified=True) == [
+        "incident  #1 it fails (history, since 2026-11-23 09:00:00 UTC)",
+        "verified  #1 r (etl) is firing: the signature of webhook m1 holds",
+    ]
 
-    assert [line.split()[0] for line in lines] == ["incident", "verified"]
-    assert findings.note("m1", body("a"), is_verified=True)[0].startswith("verified")
+
+def test_each_verified_line_names_its_incident() -> None:
+    findings = Findings(frozenset({"a"}))
+    for message_id, incident_id in (("m1", "a"), ("m2", "b")):
+        findings.note(message_id, body(incident_id), is_verified=True)
+
+    (again,) = findings.note("m3", body("a", "resolved"), is_verified=True)
+
+    assert again == "verified  #1 r (etl) is resolved: the signature of webhook m3 holds"
 
 
 def test_the_demo_is_complete_when_all_of_the_history_and_one_live_incident_were_told() -> None:

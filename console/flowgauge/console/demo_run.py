@@ -9,6 +9,8 @@ The history is also replayed offline by the same rules: the ids it finds are the
 import asyncio
 import contextlib
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -39,6 +41,14 @@ CAPTURES = ("prefect-outage.jsonl.gz", "prefect-late.jsonl.gz")  # in the order 
 ONCE_S = 240.0  # a slow machine needs a minute; past this something is wrong
 POLL_S = 0.2
 SECRET_BYTES = 32
+PORT_DEFAULT = 4280  # where commands look by themselves
+
+# What is worth a try while the demo runs, in another terminal.
+TRIES = (
+    "incidents list",
+    "metrics failure-rate --flow orders-sync",
+    "metrics logs --text refused --level ERROR",
+)
 
 Say = Callable[[str], None]
 
@@ -49,19 +59,21 @@ async def run_demo(*, once: bool, port: int, say: Say) -> int:
     stop = asyncio.Event()
     stop_on_signals(stop)
     with tempfile.TemporaryDirectory(prefix="flowgauge-demo-") as folder:
-        say(f"flowgauge demo: events of a real Prefect server, then simulated workers; all data in {folder}")
-        demo = _Demo(Path(folder), _free_port(port, say), say)
+        say("demo      events of a real Prefect server, their times moved so that they end now; then live workers")
+        say(f"demo      all data is in {folder}, and goes with the demo")
+        demo = _Demo(Path(folder), _free_port(port, say), say, once=once)
         try:
-            return await demo.run(stop, once=once)
+            return await demo.run(stop)
         except BaseExceptionGroup as failures:
             raise first_of(failures) from failures
 
 
 class _Demo:
-    def __init__(self, folder: Path, port: int, say: Say) -> None:
+    def __init__(self, folder: Path, port: int, say: Say, *, once: bool) -> None:
         self._folder = folder
         self._port = port
         self._say = say
+        self._once = once
         self._rules = folder / "rules"
         self._secret = new_secret(os.urandom(SECRET_BYTES))
         self._findings = Findings(frozenset())
@@ -69,17 +81,18 @@ class _Demo:
         self._receiver_port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def run(self, stop: asyncio.Event, *, once: bool) -> int:
-        """Run all parts; return 0, or 1 when `once` was not complete in time."""
+    async def run(self, stop: asyncio.Event) -> int:
+        """Run all parts; return 0, or 1 when `once` was not complete in time or was ended before."""
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._receive())
             history = await asyncio.to_thread(self._prepare, await self._receiver_port)
             up = group.create_task(self._up(history, stop))
             working = group.create_task(self._work())
-            code = await self._judge(stop) if once else await self._stay(stop)
+            waking = group.create_task(self._wake_at(stop))
+            code = await self._judge(stop) if self._once else await self._stay(stop)
             working.cancel()
             stop.set()
-            await asyncio.wait([up, working])
+            await asyncio.wait([up, working, waking])
             receiving.cancel()
         return code
 
@@ -116,7 +129,9 @@ class _Demo:
         history = Load(file, end_ms=now_ms())
         self._findings.predicted = frozenset(_predicted(history, self._rules / "rules.yaml"))
         count = len(self._findings.predicted)
-        self._say(f"replay    the history holds {count} incidents, by an offline replay; now through everything:")
+        self._say(
+            f"replay    offline, the same rules find {count} incidents in it; `up` must find the same, by their ids"
+        )
         return history
 
     def _settings(self) -> Settings:
@@ -130,9 +145,12 @@ class _Demo:
 
     async def _work(self) -> None:
         url = await self._url
-        self._say(f"console   {url}")
+        self._say(f"console   {url}{'' if self._once else ' (open it in a browser; Ctrl-C here ends the demo)'}")
         await _loaded(url)
-        self._say("live      three shop flows publish through the SDK and the gateway")
+        self._say("live      three shop flows publish through the SDK and the gateway, and a database fails them soon")
+        if not self._once:
+            for words in TRIES:
+                self._say(f"try       {_command()} {words}{'' if self._port == PORT_DEFAULT else f' --url {url}'}")
         publisher = Publisher(url)
         try:
             await run_workers(publisher, self._say)
@@ -154,6 +172,11 @@ class _Demo:
             return 1
         return 0 if self._sum_up() else 1
 
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        """Let `_judge` see that it is to end."""
+        await stop.wait()
+        self._changed.set()
+
     async def _stay(self, stop: asyncio.Event) -> int:
         await stop.wait()
         self._sum_up()
@@ -165,6 +188,8 @@ class _Demo:
             f"found     {len(found.told) - found.live} incidents of the history, with the replay's ids, and "
             f"{found.live} live; {found.verified} webhooks verified, {found.refused} refused"
         )
+        if self._once:
+            self._say(f"next      `{_command()} demo` stays, with its console; `{_command()} up` takes your own events")
         return found.is_complete and not found.refused
 
 
@@ -192,6 +217,11 @@ def _free_port(port: int, say: Say) -> int:
     try:
         bind(HOST, port).close()
     except BadEnvironment:
-        say(f"port {port} is taken: the console takes a free one")
+        say(f"demo      port {port} cannot be had: the console takes a free one")
         return 0
     return port
+
+
+def _command() -> str:
+    """Return how this command can be called again: by its name where a shell finds it, else by its path."""
+    return "flowgauge" if shutil.which("flowgauge") else os.path.relpath(sys.argv[0])

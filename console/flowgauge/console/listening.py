@@ -29,9 +29,14 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except UnicodeError:  # such as a..b, which no resolver takes
+        raise BadEnvironment(f"{host!r} is no host's name; choose another with --host") from None
     except OSError as error:
-        reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror or error}"
-        raise BadEnvironment(f"port {port} of {host} {reason}; choose another with --port") from None
+        if error.errno == errno.EADDRINUSE:
+            raise BadEnvironment(f"port {port} of {host} is taken; choose another with --port") from None
+        option = "--port" if isinstance(error, PermissionError) else "--host"
+        reason = error.strerror or error
+        raise BadEnvironment(f"port {port} of {host} cannot be used: {reason}; choose another with {option}") from None
 
 
 def server_of(app: ASGIApp) -> Server:

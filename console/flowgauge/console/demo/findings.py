@@ -14,7 +14,8 @@ class Findings:
     """Verified incidents so far. `predicted` are the ids of the history's, by an offline replay of the same events."""
 
     predicted: frozenset[str]
-    told: dict[str, str] = field(default_factory=dict[str, str])  # incident id → its summary
+    told: set[str] = field(default_factory=set[str])  # ids of incidents that were seen firing
+    numbers: dict[str, int] = field(default_factory=dict[str, int])  # incident id → what the lines call it, from 1
     verified: int = 0
     refused: int = 0
 
@@ -25,22 +26,26 @@ class Findings:
             return [f"refused   webhook {message_id}: its signature does not hold"]
         incident = _decode(body).data
         self.verified += 1
-        lines = [f"verified  webhook {message_id} says {incident.state}: the signature holds"]
+        number = self.numbers.setdefault(incident.incident_id, len(self.numbers) + 1)
+        key = ", ".join(incident.key.values())
+        name = f"{incident.rule} ({key})" if key else incident.rule
+        lines = [f"verified  #{number} {name} is {incident.state}: the signature of webhook {message_id} holds"]
         if incident.state == "firing" and incident.incident_id not in self.told:
-            self.told[incident.incident_id] = incident.summary
+            self.told.add(incident.incident_id)
             era = "history" if incident.incident_id in self.predicted else "live"
-            lines.insert(0, f"incident  {incident.summary} ({era}, since {incident.opened_at[11:19]} UTC)")
+            since = f"{incident.opened_at[:10]} {incident.opened_at[11:19]} UTC"
+            lines.insert(0, f"incident  #{number} {incident.summary} ({era}, since {since})")
         return lines
 
     @property
     def missing(self) -> frozenset[str]:
         """Incidents of the history that nobody was told of yet."""
-        return self.predicted - self.told.keys()
+        return self.predicted - self.told
 
     @property
     def live(self) -> int:
         """How many incidents were found beyond the history."""
-        return len(self.told.keys() - self.predicted)
+        return len(self.told - self.predicted)
 
     @property
     def is_complete(self) -> bool:
