@@ -22,14 +22,14 @@ MODULES = "flowgauge.console.cli"
 COMMANDS = {
     "up": "Run everything in one process on this machine.",
     "demo": "Watch recorded and live events go through the whole pipeline.",
-    "publish": "Send event lines from standard input to the gateway.",
-    "metrics": "Ask ClickHouse a question: failure-rate, heatmap, durations, runs, logs.",
+    "publish": "Send event lines from standard input to a server.",
+    "metrics": "Answer a question: failure-rate, heatmap, durations, runs, logs, events, overview.",
     "incidents": "List incidents, or show one with its reasons.",
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",
-    "prefect": "Convert what a Prefect server recorded.",
+    "prefect": "Turn a capture of a Prefect server into event lines.",
     "schema": "Create or update the ClickHouse tables.",
 }
 
@@ -57,7 +57,10 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="flowgauge")
 def flowgauge() -> None:
-    """Watch workflow orchestration: metrics, incidents and alerts from every run's events."""
+    """Watch workflow orchestration: metrics, incidents and alerts from every run's events.
+
+    New here? `flowgauge demo` shows all of it in a minute; `flowgauge up` is the real thing.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -10,7 +10,7 @@ from flowgauge.console.cli.options import existing_file
 
 @click.group()
 def command() -> None:
-    """Convert what a Prefect server recorded."""
+    """Turn a capture of a Prefect server into event lines."""
 
 
 @command.command()
@@ -18,7 +18,8 @@ def command() -> None:
 def convert(file: Path) -> None:
     """Print the capture FILE (gzipped or not) as event lines for `replay` and `up --load`.
 
-    Lines that cannot be converted are told on standard error; then the exit code is 1.
+    A line of a capture is one message of Prefect's broker: {"topic": "events" or "logs", "data": {…}}. Lines that
+    cannot be converted are told on standard error; then the exit code is 1.
     """
     from flowgauge.producers.prefect.convert import convert_file
 
