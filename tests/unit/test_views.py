@@ -389,7 +389,7 @@ def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
         (
             "firing",
             Ended(any_kind=3, finished=1, failed=0),
-            "1 run of orders ended in the last 10m, 0 failed (0%). Fewer than its min_samples hold it.",
+            "1 run of orders ended in the last 10m, 0 failed (0%). A rate of fewer runs than min_samples is held.",
         ),
         ("firing", Ended(any_kind=3, finished=0, failed=0), ""),
         ("firing", None, ""),

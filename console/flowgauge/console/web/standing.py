@@ -34,4 +34,4 @@ def _held(incident: Incident, ended: Ended) -> str:
     rate = ended.failed / ended.finished
     said = f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({percent(rate)})"
     is_above = incident.threshold is not None and rate > incident.threshold
-    return f"{said}." if is_above else f"{said}. Fewer than its min_samples hold it."
+    return f"{said}." if is_above else f"{said}. A rate of fewer runs than min_samples is held."
