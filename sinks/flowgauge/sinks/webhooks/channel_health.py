@@ -5,6 +5,7 @@ a message was given up            a problem until its channel takes another, cha
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from flowgauge.schemas.delivery import Delivery
 from flowgauge.sinks.webhooks.outbox import Backlog, Lane
@@ -16,6 +17,8 @@ REMEDIES = {
     NO_SECRET: "set the variable or the file that its `secret:` names",
     GONE: "change its `url:`, or take it out of `notify:`",
 }
+
+_T = TypeVar("_T")
 
 
 class ChannelHealth:
@@ -41,10 +44,16 @@ class ChannelHealth:
     def tell(self, backlogs: Mapping[Lane, Backlog]) -> None:
         """Write what is owed and which channels are in trouble."""
         self._health.undelivered, self._health.undelivered_since_ms = _owed(backlogs.values())
-        for tenant in {tenant for tenant, _ in (*backlogs, *self._given_up)} | self._health.tenants.keys():
-            own = {channel: backlog for (name, channel), backlog in backlogs.items() if name == tenant}
-            lost = {channel: reason for (name, channel), reason in self._given_up.items() if name == tenant}
-            _write(self._health.of(tenant), own, lost)
+        owed, given_up = _by_tenant(backlogs), _by_tenant(self._given_up)
+        for tenant in owed.keys() | given_up.keys() | self._health.tenants.keys():
+            _write(self._health.of(tenant), owed.get(tenant, {}), given_up.get(tenant, {}))
+
+
+def _by_tenant(lanes: Mapping[Lane, _T]) -> dict[str, dict[str, _T]]:
+    found: dict[str, dict[str, _T]] = {}
+    for (tenant, channel), value in lanes.items():
+        found.setdefault(tenant, {})[channel] = value
+    return found
 
 
 def _write(share: TenantHealth, backlogs: Mapping[str, Backlog], given_up: Mapping[str, str]) -> None:
