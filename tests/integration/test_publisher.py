@@ -288,7 +288,65 @@ def test_a_batch_that_is_too_large_goes_out_in_halves() -> None:
     assert [len(server.ids(request)) for request in range(len(server.bodies))] == [4, 2, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 415])
+@pytest.mark.parametrize(("status", "remedy"), [(301, "address"), (401, "token"), (403, "token"), (404, "address")])
+def test_a_wrong_address_or_token_is_said_once_with_the_remedy_and_costs_no_event_once_it_is_mended(
+    status: int, remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: Reply = (status, {}, b"no")
+    with scripted(wrong, wrong, accepted(1)) as server, Publisher(server.url) as publisher:
+        publisher.emit(MINIMAL)
+
+        assert publisher.flush(15_000)
+        assert counts(publisher) == (1, 0, 0)
+    assert [server.ids(request) for request in range(3)] == [server.ids(0)] * 3
+    assert [f"flowgauge answers {status}: is the {remedy} right" in message for message in caplog.messages] == [True]
+
+
+def test_a_worker_with_a_wrong_token_ends_at_once_and_says_what_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted((401, {}, b"no")) as server:
+        publisher = Publisher(server.url)
+        publisher.emit(MINIMAL)
+        publisher.emit(MINIMAL)
+
+        publisher.close(timeout_ms=3_600_000)
+
+    assert counts(publisher) == (0, 0, 2)
+    assert caplog.messages[-1] == (
+        "2 events are lost: 0 found the buffer full, 2 were not sent within 3600000 ms of closing"
+        " (flowgauge answers 401: is the token right (FLOWGAUGE_TOKEN)?)"
+    )
+
+
+def test_dropped_events_are_said_once_a_minute_and_counted_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted((503, {"Retry-After": "60"}, b"")) as server:
+        publisher = Publisher(server.url, events_max=2, linger_ms=60_000)
+        took = [publisher.emit(MINIMAL) for _ in range(100)]
+
+        publisher.close(timeout_ms=300)
+
+    dropped, lost = [message for message in caplog.messages if "answers 503" not in message.partition("(")[0]]
+    assert took == [True] * 2 + [False] * 98
+    assert dropped == (
+        "events are dropped, 1 so far: the buffer is full (events come faster than they are sent)"
+        " (said once a minute at most)"
+    )
+    assert lost.startswith("100 events are lost: 98 found the buffer full, 2 were not sent within 300 ms of closing")
+
+
+async def test_what_is_lost_is_seen_by_a_worker_that_configures_no_logging(gateway: Running) -> None:
+    printed = await run_script(
+        gateway,
+        """
+        from flowgauge.producers import Publisher
+        publisher = Publisher("http://127.0.0.1:1", close_timeout_ms=50)
+        publisher.emit({"event": "x", "resource": {"id": "y"}})
+        """,
+    )
+
+    assert "1 events are lost: 0 found the buffer full, 1 were not sent within 50 ms of closing (" in printed
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_batch_that_is_refused_as_a_whole_is_counted_and_forgotten(status: int) -> None:
     with scripted((status, {}, b"no"), accepted(1)) as server, Publisher(server.url) as publisher:
         publisher.emit(MINIMAL)

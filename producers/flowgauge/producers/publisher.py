@@ -4,13 +4,13 @@
      µs       bounded         batches, retries with the same ids
 
 Promises to the work it runs in: `emit` does no I/O, never waits for the server and never raises. What cannot be kept
-is counted (`dropped`: the buffer was full; `refused`: the event or the server's answer) and said once in the log.
+is counted (`dropped`: the buffer was full; `refused`: the event or the server's answer) and said in the log: each
+trouble once, what is dropped once a minute at most, and what was lost in the end.
 At exit, and at the end of a multiprocessing child, what is buffered is sent within a deadline. After a fork the child
 starts with an empty buffer and a thread of its own: the parent sends what was said before.
 """
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -97,7 +97,7 @@ class Publisher:
             return self._refuse("has %d bytes, at most %d are accepted", len(encoded), EVENT_BYTES_MAX)
         waiting = self._buffer.put(encoded)
         if not waiting:
-            self._said.once("dropped", "events are dropped: the buffer is full or the publisher closed")
+            self._said.dropping(self.dropped, self._why_dropped())
             return False
         if not self._started:
             self._start()
@@ -125,13 +125,24 @@ class Publisher:
         return not len(self._buffer) or self._sender.flush(timeout_ms)
 
     def close(self, timeout_ms: int | None = None) -> None:
-        """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted."""
+        """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted.
+
+        A warning in the log says how many events were lost over all, and why.
+        """
         if self._closed:
             return
         self._closed = True
+        timeout_ms = self._close_timeout_ms if timeout_ms is None else timeout_ms
         if self._started:
-            self._sender.close(self._close_timeout_ms if timeout_ms is None else timeout_ms)
+            self._sender.close(timeout_ms)
+        before = self.dropped
         self._buffer.close()
+        if self.dropped:
+            unsent, why = self.dropped - before, self._said.trouble or "no answer yet"
+            self._said.lost(
+                "%d events are lost: %d found the buffer full, %d were not sent within %d ms of closing (%s)",
+                *(self.dropped, before, unsent, timeout_ms, why),
+            )
 
     def new_id(self) -> str:
         """Return a UUID version 7: those of one process sort in the order they were made, mostly."""
@@ -175,6 +186,11 @@ class Publisher:
         self._last_ms = now_ms
         return now_ms, self._same_ms
 
+    def _why_dropped(self) -> str:
+        if self._closed:
+            return "the publisher is closed"
+        return f"the buffer is full ({self._said.trouble or 'events come faster than they are sent'})"
+
     def _refuse(self, message: str, *values: object) -> bool:
         with self._starting:
             self._refused += 1
@@ -185,11 +201,11 @@ class Publisher:
         with self._starting:
             if self._started:
                 return
+            self._started = True  # first: a signal handler that publishes now must not start the thread again
             try:
                 self._sender.start()
             except RuntimeError as error:  # The interpreter ends: no more threads.
                 self._said.once("thread", "no thread to publish with: %s", error)
-            self._started = True
         _close_at_child_exit()
 
 
@@ -216,4 +232,3 @@ def _close_at_child_exit() -> None:
 
 atexit.register(_close_all)
 os.register_at_fork(before=preparing.acquire, after_in_parent=preparing.release, after_in_child=_begin_in_child)
-logging.getLogger("flowgauge").addHandler(logging.NullHandler())

@@ -1,11 +1,13 @@
 """The sender: the one daemon thread of a publisher, from its buffer to `POST /v1/events`.
 
-    accepted or rejected, one by one   200                        counted, forgotten
-    the same again, the same ids       408 425 429 5xx, no answer after a backoff, or when Retry-After says
-    halves of it                       413
-    never                              any other answer           counted as refused, said once, forgotten
+    accepted or rejected, one by one   200              counted, forgotten
+    halves of it                       413              one event alone: as 400
+    never                              400 415 422      counted as refused, said once, forgotten
+    the same again, the same ids       any other        after a backoff, or when Retry-After says
+                                       or no answer
 
-Nothing else forgets an event: while the server is away the buffer fills up, and its bound drops the newest.
+So an address or a token that is wrong (3xx, 401, 403, 404) costs no event while somebody mends it. Nothing else forgets
+an event: while they wait the buffer fills up, and its bound drops the newest.
 """
 
 import gzip
@@ -35,7 +37,8 @@ BACKOFF_MAX_MS = 30_000
 BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close to each other
 RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
 SAID_MAX = 50  # different troubles that are logged; each is logged once
-RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
+REFUSED_STATUSES: Final = frozenset({400, 413, 415, 422})  # what a gateway says about the events themselves
 THREAD_NAME: Final = "flowgauge-publisher"
 
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
@@ -45,16 +48,33 @@ _log = logging.getLogger("flowgauge.publisher")
 
 
 class Said:
-    """Logs each trouble once: a worker that publishes thousands of events a second has its own log to keep."""
+    """Logs each trouble once, and dropped events now and then: `trouble` is why events wait now, "" while none do."""
 
     def __init__(self) -> None:
+        self.trouble = ""
         self._keys: set[str] = set()
+        self._drops_from_s = -DROPS_SAID_EVERY_S
 
     def once(self, key: str, message: str, *values: object) -> None:
         """Log a warning unless one with `key` was, or too many different ones were."""
         if key not in self._keys and len(self._keys) < SAID_MAX:
             self._keys.add(key)
             _log.warning(message + " (said once)", *values)
+
+    def waiting(self, key: str, trouble: str) -> None:
+        """Note why events wait, and log it as `once` does."""
+        self.trouble = trouble
+        self.once(key, "%s; events wait", trouble)
+
+    def dropping(self, dropped: int, why: str) -> None:
+        """Log that `dropped` events were dropped so far, at most each DROPS_SAID_EVERY_S."""
+        if monotonic() - self._drops_from_s >= DROPS_SAID_EVERY_S:
+            self._drops_from_s = monotonic()
+            _log.warning("events are dropped, %d so far: %s (said once a minute at most)", dropped, why)
+
+    def lost(self, message: str, *values: object) -> None:
+        """Log what was lost in the end."""
+        _log.warning(message, *values)
 
 
 class _Error(msgspec.Struct):
@@ -160,10 +180,10 @@ class Sender:
             body = gzip.compress(body, GZIP_LEVEL)
         attempt = 0
         while not self._abandoned.is_set():
-            retry_after_ms = self._try(client, body, zipped=zipped, batch=batch)
-            if retry_after_ms is None:
+            wait_ms = self._try(client, body, zipped=zipped, batch=batch)
+            if wait_ms is None:
                 return
-            self._wait(max(retry_after_ms, _backoff_ms(attempt)))
+            self._wait(max(wait_ms, backoff_ms(attempt)))
             attempt += 1
 
     def _try(self, client: "httpx2.Client", body: bytes, *, zipped: bool, batch: Sequence[bytes]) -> int | None:
@@ -171,34 +191,37 @@ class Sender:
         try:
             response = client.post(self._url, content=body, headers={"Content-Encoding": "gzip"} if zipped else {})
         except Exception as error:  # noqa: BLE001  # whatever the network does, the thread lives and tries again
-            self._said.once(type(error).__name__, "flowgauge does not answer, events wait: %s", error)
+            self._said.waiting(type(error).__name__, f"flowgauge does not answer: {error or type(error).__name__}")
             return 0
         if response.status_code == 413 and len(batch) > 1:
             self._batch_events = len(batch) // 2
             return None
-        if response.status_code in RETRIED_STATUSES:
-            self._said.once(str(response.status_code), "flowgauge answers %d, events wait", response.status_code)
-            return _retry_after_ms(response.headers.get("Retry-After", ""))
         if response.status_code == 200:
             return self._settle(response.content, batch)
-        self._said.once(
-            str(response.status_code),
-            "flowgauge refuses events with status %d: %s",
-            response.status_code,
-            response.text[:200],
-        )
-        self.refused += len(batch)
-        self._buffer.discard(len(batch))
-        return None
+        if response.status_code in REFUSED_STATUSES:
+            self._refused(response.status_code, response.text[:200], len(batch))
+            return None
+        remedy = remedy_for(response.status_code)
+        self._said.waiting(str(response.status_code), f"flowgauge answers {response.status_code}{remedy}")
+        if remedy and self._closing.is_set():
+            self._abandoned.set()  # nobody mends an address or a token while a worker ends
+        return retry_after_ms(response.headers.get("Retry-After", ""))
+
+    def _refused(self, status: int, text: str, count: int) -> None:
+        self._said.once(str(status), "flowgauge refuses events with status %d: %s", status, text)
+        self._said.trouble = ""
+        self.refused += count
+        self._buffer.discard(count)
 
     def _settle(self, content: bytes, batch: Sequence[bytes]) -> int | None:
         try:
             answer = _decode_answer(content)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            self._said.once("answer", "what answers is no flowgauge gateway, events wait")
+            self._said.waiting("answer", "what answers is no flowgauge gateway: is the address right (FLOWGAUGE_URL)?")
             return 0
         for error in answer.errors:
             self._said.once(f"event {error.reason}", "flowgauge refuses an event: %s: %s", error.reason, error.detail)
+        self._said.trouble = ""
         self.sent += answer.accepted
         self.refused += answer.rejected
         self._buffer.discard(len(batch))
@@ -213,12 +236,21 @@ class Sender:
             self._abandoned.wait(min(max(delay_ms, 0), BACKOFF_CLOSING_MS) / 1000)
 
 
-def _backoff_ms(attempt: int) -> int:
+def remedy_for(status: int) -> str:
+    """Return what to look at when an answer says that address or token are wrong, "" for other answers."""
+    if status in {401, 403}:
+        return ": is the token right (FLOWGAUGE_TOKEN)?"
+    return ": is the address right (FLOWGAUGE_URL)?" if 300 <= status < 400 or status in {404, 405, 410} else ""
+
+
+def backoff_ms(attempt: int) -> int:
+    """Return how long to wait after the try `attempt`, counted from 0: longer each time, and each time another."""
     bound = min(BACKOFF_FIRST_MS << min(attempt, 16), BACKOFF_MAX_MS)
     return bound // 2 + int(_jitter.random() * bound / 2)
 
 
-def _retry_after_ms(seconds: str) -> int:
+def retry_after_ms(seconds: str) -> int:
+    """Return the ms in a Retry-After header, 0 when it holds no number of seconds."""
     return min(int(seconds) * 1000, RETRY_AFTER_MAX_MS) if seconds.isdecimal() and len(seconds) < 7 else 0
 
 
