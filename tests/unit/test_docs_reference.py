@@ -1,0 +1,131 @@
+"""The references in docs/ name exactly the fields and settings that there are, with their true defaults."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from flowgauge.processors.kinds import KINDS
+from flowgauge.schemas.event import KINDS as EVENT_KINDS
+from flowgauge.schemas.event import STATES
+from flowgauge.schemas.rule import Rule
+from flowgauge.schemas.settings import ENV_PREFIX, EgressSettings, Settings, parse_settings
+from flowgauge.schemas.summary import check_template, summary_values
+from flowgauge.schemas.times import format_duration
+from flowgauge.schemas.transition import Transition
+from flowgauge.sinks.webhooks.channels import Channel, Webhook
+
+DOCS = Path(__file__).parents[2] / "docs"
+RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
+SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
+TRANSITION = Transition(
+    transition_id="t",
+    incident_id="i",
+    seq=0,
+    tenant="acme",
+    rule="orders failing",
+    rule_kind="failure_rate",
+    rules_version=1,
+    key={"flow": "orders-eu"},
+    from_state="inactive",
+    to_state="firing",
+    at_ms=0,
+    opened_at_ms=0,
+    reason="failure rate above threshold",
+)
+MODELS: Mapping[str, type[BaseModel]] = {
+    "## The fields of a rule": Rule,
+    **{f"### `{name}`": kind for name, kind in KINDS.items()},
+    "## Channels": Channel,
+    "### `webhook`": Webhook,
+}
+
+
+def table(text: str, heading: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of the first table below `heading`, its header aside."""
+    below = f"\n{text}".split(f"\n{heading}\n", 1)[1]
+    rows = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
+    assert rows
+    for line in rows[0].splitlines()[2:]:
+        yield [re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in line.strip("|").split(" | ")]
+
+
+def default_of(name: str, field: FieldInfo) -> str:
+    """Return a field's default as people write it."""
+    if field.is_required():
+        return "required"
+    value: object = field.default
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(each) for each in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # texts
+    if name in DURATIONS and isinstance(value, int):
+        return format_duration(value)
+    return "none" if value in (None, "") else str(value)
+
+
+def documented(text: str, heading: str) -> dict[str, str]:
+    return {cells[0]: cells[1] for cells in table(text, heading)}
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_the_fields_of_rules_and_channels_stand_in_the_reference_with_their_defaults(heading: str) -> None:
+    fields = {field.alias or name: field for name, field in MODELS[heading].model_fields.items()}
+
+    assert documented(RULES, heading) == {name: default_of(name, field) for name, field in fields.items()}
+
+
+@pytest.mark.parametrize("name", ["missing_key", "no_data", "severity"])
+def test_every_choice_of_a_field_is_named(name: str) -> None:
+    (meaning,) = (cells[2] for cells in table(RULES, "## The fields of a rule") if cells[0] == name)
+
+    named = set(re.findall(r"`(\w+)`", meaning)) - set(Rule.model_fields)
+    assert named == set(get_args(Rule.model_fields[name].annotation))
+
+
+def test_every_kind_of_rule_has_its_section() -> None:
+    kinds = RULES.split("\n## Kinds\n", 1)[1].split("\n## ", 1)[0]
+
+    assert re.findall(r"^### `(\w+)`$", kinds, re.MULTILINE) == list(KINDS)
+
+
+def test_the_kinds_and_states_of_events_are_all_told() -> None:
+    lists = RULES.split("\n* Kinds of events are ", 1)[1].split("\n### ", 1)[0]
+    kinds, states = (re.findall(r"`([\w-]+)`", part) for part in lists.split("* States are "))
+
+    assert (set(kinds), set(states)) == (set(EVENT_KINDS), set(STATES))
+
+
+def test_the_names_and_filters_of_a_summary_are_all_told() -> None:
+    section = RULES.split("\n### The summary\n", 1)[1].split("\n## ", 1)[0]
+    names, filters, _ = re.split(r"Filters: |There are ", section)
+    complaint = check_template("{{ value|unheard_of }}")
+
+    assert complaint is not None
+    assert re.findall(r"`(\w+)`", filters) == complaint.partition("there are ")[2].split(", ")
+    assert set(re.findall(r"`([\w.]+)`", names)) - {"for_each", "resource.env"} == set(summary_values(TRANSITION))
+
+
+def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -> None:
+    rows = {cells[0]: cells[1:3] for cells in table(SETTINGS, "# Settings")}
+
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in {"egress", "tenants"}}
+    fields |= {f"egress.{name}": field for name, field in EgressSettings.model_fields.items()}
+    expected = {
+        name: [default_of(name, field), ENV_PREFIX + name.replace(".", "_").upper()] for name, field in fields.items()
+    }
+    assert rows == expected | {"tenants": ["none", "only in the file"]}
+
+
+def test_every_example_of_a_setting_is_read_as_that_setting() -> None:
+    for cells in table(SETTINGS, "# Settings"):
+        if cells[3] == "see below":
+            continue
+        name = next(iter(tomllib.loads(cells[3])))
+
+        assert name == cells[0].partition(".")[0]
+        assert parse_settings(cells[3], "docs/settings.md", {}, {}) != Settings()
