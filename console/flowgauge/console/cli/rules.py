@@ -58,7 +58,8 @@ def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> Non
 def test(files: Sequence[Path]) -> None:
     """Run the tests in FILES: events in, expected transitions out, in virtual time.
 
-    Exit code 1 when a test does not end as expected, 2 when a file has a mistake.
+    docs/replay.md shows how such a file is written. Exit code 1 when a test does not end as expected, 2 when a file
+    has a mistake.
     """
     from flowgauge.processors.rule_test import run_rule_test
     from flowgauge.schemas.errors import InvalidRules
