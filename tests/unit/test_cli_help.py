@@ -70,6 +70,66 @@ def test_broken_rules_end_with_2_and_the_place_of_each_mistake(
     assert capsys.readouterr().err.startswith(f"{file}:3:")
 
 
+RULE = "  - {name: a, when: {event: {}}, notify: [ops]}\n"
+CHANNEL = "  - {name: NAME, webhook: {url: 'https://a.example/', secret: {env: NOT_SET_ANYWHERE}}}\n"
+UNKNOWN = "rules.yaml:2:43: rules[0].notify[0]: no channel is called 'ops': nobody would be told"
+NO_SECRET = (
+    "rules.yaml:4:54: channels[0].webhook.secret: environment variable NOT_SET_ANYWHERE is not set or empty"
+    " (set it where flowgauge is started)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (
+            f"rules:\n{RULE}",
+            0,
+            (
+                "1 rule and 0 channels: fine, but see the 1 warning\n",
+                f"{UNKNOWN} (define it under `channels:`, in this file or beside it)\n",
+            ),
+        ),
+        (
+            f"rules:\n{RULE}channels:\n{CHANNEL.replace('NAME', 'opps')}",
+            2,
+            ("", f"{UNKNOWN} (did you mean 'opps'?)\n"),
+        ),
+        (
+            f"rules:\n{RULE}channels:\n{CHANNEL.replace('NAME', 'ops')}",
+            0,
+            ("1 rule and 1 channel: fine, but see the 1 warning\n", NO_SECRET),
+        ),
+        ("rules: []\n", 0, ("0 rules and 0 channels: fine\n", "")),
+    ],
+    ids=["channels elsewhere", "unknown channel", "no secret", "nothing"],
+)
+def test_who_would_not_be_told_is_a_mistake_where_it_must_be_and_else_a_warning(
+    text: str,
+    code: int,
+    said: tuple[str, str],
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    assert (ended.value.code, capsys.readouterr()) == (code, said)
+
+
+def test_a_level_that_no_log_has_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["metrics", "logs", "--level", "LOUD"])
+
+    assert ended.value.code == 2
+    assert "Invalid value for '--level': 'LOUD' is not one of" in capsys.readouterr().err
+
+
 def test_the_command_alone_imports_no_role() -> None:
     """The light install has neither ClickHouse nor pydantic; finding a command must not need them."""
     code = (
