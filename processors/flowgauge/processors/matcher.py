@@ -17,16 +17,19 @@ from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
 from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
 from flowgauge.schemas.errors import InvalidEvent, LogMismatch
-from flowgauge.schemas.event import Event, Glance, decode_glance
+from flowgauge.schemas.event import Event, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.sample import Sample, SampleMessage
-from flowgauge.schemas.times import micros
+from flowgauge.schemas.times import micros, millis
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.transport.log import Record
 
 MEMO_MAX = 100_000  # distinct (event, tenant, kind, state): bounded names of a healthy system stay far below
 
+_PULSE, _RULES = RecordKind.PULSE, RecordKind.RULES  # at hand: looking up a member costs more than comparing it
+
 Candidates = tuple[tuple[int, CompiledRule], ...]
+Seen = tuple[str, str, str, str | None]  # (event, tenant, kind, state): a glance as the index looks it up
 _Moment = tuple[int, int, int, str, int | None]  # what all samples of an event share: offset, append, occurred, id, due
 
 
@@ -60,20 +63,21 @@ class RuleIndex:
 
     def __init__(self, ruleset: RuleSet) -> None:
         self._ruleset = ruleset
-        self.memo: dict[Glance, Candidates] = {}
+        self.memo: dict[Seen, Candidates] = {}
 
-    def candidates(self, glance: Glance) -> Candidates:
-        """Return the rules that an event with this glance could match, usually none."""
-        found = self.memo.get(glance)
+    def candidates(self, seen: Seen) -> Candidates:
+        """Return the rules that an event which looks so could match, usually none."""
+        found = self.memo.get(seen)
         if found is None:
+            event, tenant, kind, state = seen
             found = tuple(
                 (index, rule)
-                for index, rule in self._ruleset.for_tenant(glance.tenant)
-                if rule.could_match(glance.event, glance.kind, glance.state)
+                for index, rule in self._ruleset.for_tenant(tenant)
+                if rule.could_match(event, kind, state)
             )
             if len(self.memo) >= MEMO_MAX:
                 self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
-            self.memo[glance] = found
+            self.memo[seen] = found
         return found
 
 
@@ -108,7 +112,7 @@ class Matcher:
         messages: list[list[SampleMessage]] = [[] for _ in range(self._partitions)]
         start = 0
         for place, record in enumerate(records):
-            version = self._announced_by(record)
+            version = self._announced_by(record) if record[2] == _RULES else None
             if version is not None:
                 self._match_range(records[start:place], messages, counts, 0)
                 self._use(version)
@@ -120,7 +124,7 @@ class Matcher:
 
     def _announced_by(self, record: Record) -> int | None:
         """Return the newer rule set that a marker announces; two publishers may have put an older one behind it."""
-        if record.kind != RecordKind.RULES or record.value is None:
+        if record.value is None:
             return None
         version = decode_rules_marker(record.value).version
         return version if version > self._version else None
@@ -153,7 +157,9 @@ class Matcher:
         found: list[list[Sample]] = [[] for _ in range(self._partitions)]
         memo = self._index.memo
         decode = decode_glance
-        newest_ms = 0  # the clock is a running maximum, so it is enough to show it the newest where it is needed
+        events = newest_ms = (
+            0  # the clock is a running maximum, so it is enough to show it the newest where it is needed
+        )
         for record in records:
             offset, append_ms, kind, _, value = record
             if kind or value is None:  # RecordKind.EVENT is 0
@@ -163,22 +169,24 @@ class Matcher:
                 continue
             if append_ms > newest_ms:
                 newest_ms = append_ms
-            counts.events += 1
+            events += 1
             try:
                 glance = decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue  # no event: the sink tells of it
-            candidates = memo.get(glance)
+            seen = (glance.event, glance.tenant, glance.kind, glance.state)
+            candidates = memo.get(seen)
             if candidates is None:
-                candidates = self._index.candidates(glance)
+                candidates = self._index.candidates(seen)
             if candidates:
                 append_ms = self._clock.see_record(newest_ms)
                 self._match_event(Record(offset, append_ms, kind, "", value), candidates, found, counts)
         self._clock.see_record(newest_ms)
+        counts.events += events
         return found
 
     def _see_control(self, record: Record) -> None:
-        if record.kind == RecordKind.PULSE and record.value is not None:
+        if record.kind == _PULSE and record.value is not None:
             pulse = decode_pulse(record.value)
             if pulse.log_id != self._log_id:
                 raise LogMismatch(
@@ -246,5 +254,5 @@ class Matcher:
 
 
 def _moment_of(record: Record, event: Event) -> _Moment:
-    scheduled_ms = micros(event.scheduled_for) // 1000 if event.scheduled_for else None
+    scheduled_ms = millis(event.scheduled_for) if event.scheduled_for else None
     return record.offset, record.append_ms, micros(event.occurred), str(event.id), scheduled_ms

@@ -21,7 +21,7 @@ from flowgauge.schemas.event import (
     decode_event,
     encode_event,
 )
-from flowgauge.schemas.times import EPOCH, micros, rfc3339
+from flowgauge.schemas.times import EPOCH, millis, rfc3339
 
 DEPTH_MAX = 64  # nested objects and arrays: far below where Python's or ClickHouse's readers differ or give up
 SCHEDULED_MIN = EPOCH  # `scheduled_for` may lie far ahead, but within what a ClickHouse DateTime64 holds
@@ -144,7 +144,7 @@ def _depth(raw: bytes) -> int:
 
 
 def _check_times(event: Event, append_ms: int) -> None:
-    ahead_ms = micros(event.occurred) // 1000 - append_ms
+    ahead_ms = millis(event.occurred) - append_ms
     if not -OCCURRED_PAST_MAX_MS <= ahead_ms <= OCCURRED_AHEAD_MAX_MS:
         raise InvalidEvent(
             "clock far off",

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_MICROSECOND, _MILLISECOND = timedelta(microseconds=1), timedelta(milliseconds=1)
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdw]))+")
 _DURATION_PART = re.compile(r"(\d+)(ms|[smhdw])")
@@ -13,6 +13,11 @@ _DURATION_PART = re.compile(r"(\d+)(ms|[smhdw])")
 def micros(moment: datetime) -> int:
     """Return the microseconds since 1970 of an aware `moment`."""
     return (moment - EPOCH) // _MICROSECOND
+
+
+def millis(moment: datetime) -> int:
+    """Return the whole milliseconds since 1970 of an aware `moment`."""
+    return (moment - EPOCH) // _MILLISECOND
 
 
 def rfc3339(ms: int) -> str:
@@ -34,7 +39,7 @@ def parse_time_ms(text: str) -> int:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"expected an RFC 3339 time with a zone, or epoch milliseconds, got {text!r}")
-    return micros(moment) // 1000
+    return millis(moment)
 
 
 def parse_duration_ms(text: str) -> int:
