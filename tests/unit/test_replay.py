@@ -97,6 +97,19 @@ def test_a_written_append_time_counts_in_either_form(append: object) -> None:
     assert (run.counts.late, run.told[0].samples) == (1, 1)
 
 
+def test_times_finer_than_microseconds_are_cut_as_the_gateway_cuts_them() -> None:
+    finer = rfc3339(START_MS + 999).replace("Z", "9999Z")
+
+    assert Run(line(1, 0, occurred=finer), until=60_000).states() == [("firing", 1_000)]
+    assert Run(line(1, 0, occurred=finer)).counts.clock_ms == START_MS + 999
+    assert Run(line(1, 0, _append=finer)).counts.clock_ms == START_MS + 999
+
+
+def test_a_line_that_no_rule_could_match_moves_the_clock() -> None:
+    assert Run(line(1, 500), line(2, 11_000, kind="log")).states() == [("firing", 1_000)]
+    assert Run(line(1, 500), line(2, 11_000, event=7)).states() == [("firing", 1_000)]
+
+
 # ── tenants and bad lines ──
 
 
@@ -162,6 +175,12 @@ def test_a_partition_whose_lines_are_over_holds_the_clock_no_more() -> None:
 
 def test_a_partition_number_that_no_line_has_holds_nothing() -> None:
     assert Run(line(1, 500, _partition=3), line(2, 11_000, _partition=7)).states() == [("firing", 1_000)]
+
+
+def test_a_partition_whose_key_is_written_with_an_escape_is_a_partition() -> None:
+    escaped = line(2, 11_000, _partition=1).replace(b'"_partition"', b'"\\u005fpartition"')
+
+    assert Run(line(1, 500, _partition=1), escaped).states() == [("firing", 1_000)]
 
 
 # ── captures ──

@@ -1,7 +1,8 @@
 """The replay: events from a file through matcher and detector in virtual time. Offline, pure, same ids as live.
 
 line      {"_append": …, "_partition": 1, "occurred": …, "event": …, …}
-append    `_append`, else the largest `occurred` so far
+append    `_append`, else the largest `occurred` so far, cut to ms
+records   the lines that a rule could match; the others only move the clock of their partition
 clock     of every partition in the file; one whose lines are over no longer holds it;
           at the end it is the last append, or `until_ms`
 """
@@ -10,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import cast
 
 import msgspec
 
 from flowgauge.processors.detector import Detector, Outcome
-from flowgauge.processors.matcher import Matcher, MatcherState
+from flowgauge.processors.matcher import Matcher, MatcherState, RuleIndex
 from flowgauge.processors.ruleset import RuleSet
-from flowgauge.schemas.errors import BadInput
-from flowgauge.schemas.times import micros, rfc3339
+from flowgauge.schemas.canonical import cut_times
+from flowgauge.schemas.errors import BadInput, InvalidEvent
+from flowgauge.schemas.times import millis, rfc3339
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.schemas.transition import Transition
 from flowgauge.transport.log import Record
@@ -25,20 +28,38 @@ from flowgauge.transport.log import Record
 LINES_PER_STEP = 256  # few enough that transitions come in about the order of their time
 PARTITIONS_MAX = 1_024
 APPEND_MS_MAX = 7_258_118_400_000  # the year 2200: what ClickHouse keeps, and what can be printed
-DEFAULT_TENANT = b'{"tenant":"default",'
+DEFAULT_TENANT = "default"
+DEFAULT_TENANT_MEMBER = b'{"tenant":"default",'
 LOG_ID = "replay"
+_TIMES_CUT = ("_append", "occurred")
 EVENT = RecordKind.EVENT
 
 
-class _Line(msgspec.Struct, gc=False):
-    """What the replay itself reads of a line."""
+class _Partition(msgspec.Struct, gc=False):
+    """What the first pass reads of a line."""
 
-    occurred: datetime | None = None
+    partition: int = msgspec.field(name="_partition", default=0)
+
+
+class _Times(msgspec.Struct, gc=False):
+    """What the replay must read of a line."""
+
     tenant: str | None = None
+    occurred: datetime | None = None
     append: datetime | int | None = msgspec.field(name="_append", default=None)
     partition: int = msgspec.field(name="_partition", default=0)
 
 
+class _Line(_Times, gc=False):
+    """The same, and what tells whether a rule could match."""
+
+    event: str = ""
+    kind: str = "other"
+    state: str | None = None
+
+
+_decode_partition = msgspec.json.Decoder(_Partition).decode
+_decode_times = msgspec.json.Decoder(_Times).decode
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
@@ -64,12 +85,15 @@ class _Source:
     matcher: Matcher
     last_line: int
     next_offset: int = 0
+    newest_ms: int = 0
+    told_ms: int = 0  # what the detector knows of that
     records: list[Record] = field(default_factory=list[Record])
 
-    def take(self, append_ms: int, value: bytes) -> None:
-        """Append an event to this partition."""
-        self.records.append(Record(self.next_offset, append_ms, EVENT, "", value))
+    def take(self, value: bytes | None) -> None:
+        """Append a record to this partition; one without a value only tells the clock."""
+        self.records.append(Record(self.next_offset, self.newest_ms, EVENT, "", value))
         self.next_offset += 1
+        self.told_ms = self.newest_ms
 
 
 class Replay:
@@ -87,6 +111,7 @@ class Replay:
         self._until_ms = until_ms
         self._report = report
         self._rulesets = {1: RuleSet(ruleset.rules, 1)}
+        self._index = RuleIndex(self._rulesets[1])
         self._sources = self._find_sources()
         sources = max(self._sources, default=0) + 1
         self._detector = Detector(log_id=LOG_ID, sources=sources, rulesets=self._rulesets, stores=False)
@@ -111,19 +136,13 @@ class Replay:
 
     def _find_sources(self) -> dict[int, _Source]:
         last_lines: dict[int, int] = {}
-        last_of_0 = 0
         for number, line in enumerate(self._read_lines(), 1):
-            if b'"_partition"' not in line:
-                last_of_0 = number
-                continue
             try:
-                partition = _decode_line(line).partition
+                partition = _decode_partition(line.strip()).partition
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue  # told when its turn comes
             if 0 <= partition < PARTITIONS_MAX:
                 last_lines[partition] = number
-        if last_of_0:
-            last_lines[0] = max(last_of_0, last_lines.get(0, 0))
         return {partition: _Source(self._matcher(partition), last) for partition, last in sorted(last_lines.items())}
 
     def _matcher(self, source: int) -> Matcher:
@@ -131,16 +150,16 @@ class Replay:
         return Matcher(log_id=LOG_ID, source=source, samples_partitions=1, rulesets=self._rulesets, state=state)
 
     def _take_lines(self, lines: Sequence[tuple[int, bytes]]) -> None:
-        until_ms = self._until_ms
+        until_ms, candidates = self._until_ms, self._index.candidates
         for number, line in lines:
             value = line.strip()
             if not value:
                 continue
             self.counts.lines += 1
             try:
-                seen = _decode_line(value)
-                append_ms = _time_of(seen, self._append_ms)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as error:
+                seen = _read(value)
+                append_ms = _time_of(seen, value, self._append_ms)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput, InvalidEvent) as error:
                 self.counts.skipped += 1
                 self._report(number, str(error))
                 continue
@@ -148,12 +167,27 @@ class Replay:
                 continue
             if append_ms > self._append_ms:
                 self._append_ms = append_ms
-            if seen.tenant is None:
-                value = DEFAULT_TENANT + value[1:]
-            self._sources[seen.partition].take(append_ms, value)
+            source = self._sources[seen.partition]
+            if append_ms > source.newest_ms:
+                source.newest_ms = append_ms
+            if candidates((seen.event, seen.tenant or DEFAULT_TENANT, seen.kind, seen.state)):
+                self._take(source, seen, value)
+
+    def _take(self, source: _Source, seen: _Line, value: bytes) -> None:
+        """Take a line that a rule could match, as the gateway would have put it into the log."""
+        try:
+            value = cut_times(value)
+        except InvalidEvent:
+            self.counts.invalid += 1
+            return
+        if seen.tenant is None:
+            value = DEFAULT_TENANT_MEMBER + value[1:]
+        source.take(value)
 
     def _step(self, number: int) -> Iterator[Transition]:
         for partition, source in self._sources.items():
+            if source.newest_ms > source.told_ms:
+                source.take(None)
             if source.records:
                 matched = source.matcher.match(source.records)
                 source.records = []
@@ -171,20 +205,31 @@ class Replay:
         yield from outcome.transitions
 
 
-def _time_of(seen: _Line, newest_ms: int) -> int:
-    """Return the append time of a line after lines up to `newest_ms`."""
+def _read(value: bytes) -> _Line:
+    try:
+        return _decode_line(value)
+    except (
+        msgspec.ValidationError
+    ):  # no event perhaps, but its time may be good: then it moves the clock, as it does live
+        times = _decode_times(value)
+        return _Line(times.tenant, times.occurred, times.append, times.partition)
+
+
+def _time_of(seen: _Times, value: bytes, newest_ms: int) -> int:
+    """Return the append time of the line `value` after lines up to `newest_ms`."""
     if not 0 <= seen.partition < PARTITIONS_MAX:
         raise BadInput(f"`_partition` {seen.partition} is not within 0 and {PARTITIONS_MAX - 1}")
-    moment = seen.append
-    if moment is None:
-        moment = seen.occurred
-    elif isinstance(moment, int):
+    moment = seen.occurred if seen.append is None else seen.append
+    if isinstance(moment, int):
         if not 0 <= moment <= APPEND_MS_MAX:
             raise BadInput(f"`_append` {moment} is no time in ms since 1970")
         return moment
     if moment is None or moment.tzinfo is None:
         raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
-    moment_ms = micros(moment) // 1000
+    if not moment.microsecond % 1000:  # perhaps rounded up to this ms: the decoder rounds where the gateway cuts
+        seen = _decode_times(cut_times(value, _TIMES_CUT))
+        moment = cast("datetime", seen.occurred if seen.append is None else seen.append)
+    moment_ms = millis(moment)
     return moment_ms if seen.append is not None or moment_ms > newest_ms else newest_ms
 
 
