@@ -48,15 +48,23 @@ def histories(draw: st.DrawFn) -> list[Sample]:
 
 
 def counts(samples: list[Sample], *, stored_after: frozenset[int] = frozenset(), lazy: bool = False) -> list[int]:
-    """Return the count of late slots at each pane end; `lazy` reads only where the window says it may differ."""
+    """Return the count of late slots at each pane end; `lazy` adds and reads only where kind and window say so."""
     window = RULE.new_window()
     found: list[int] = []
+    waiting: dict[int, list[Sample]] = {}
+    needed: dict[int, int] = {}
     for number, end_ms in enumerate(range(START_MS + PANE_MS, LAST_END_MS + 1, PANE_MS)):
         pane = [sample for sample in samples if pane_end(sample.occurred_us // 1000, PANE_MS) == end_ms]
-        change_ms = window.next_change_ms()
         if pane:
-            window.add(end_ms, pane)
-        if pane or not lazy or (change_ms is not None and change_ms <= end_ms):
+            waiting[end_ms] = pane
+            needed[end_ms] = min(RULE.needed_by(sample, end_ms) for sample in pane)
+        change_ms = window.next_change_ms()
+        is_due = (change_ms is not None and change_ms <= end_ms) or min(needed.values(), default=LAST_END_MS) <= end_ms
+        if is_due or not lazy:
+            for pane_end_ms, pane in waiting.items():
+                window.add(pane_end_ms, pane)
+            waiting.clear()
+            needed.clear()
             found.append(window.read(end_ms).samples)
         else:
             found.append(found[-1] if found else 0)

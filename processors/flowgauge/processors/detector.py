@@ -202,11 +202,11 @@ class Detector:
         elif late_by_ms > rule.lateness_ms:
             self._count_late(state, sample)
         else:
-            end_ms = state.wait(sample, source)
+            needed_ms = state.wait(sample, source)
             if self._store is not None:
-                self._store.keep(end_ms + rule.lateness_ms, source, version, sample)
-            if state.wake_ms is None or end_ms < state.wake_ms:
-                self._wake_ups.add(state, end_ms)
+                self._store.keep(needed_ms + rule.lateness_ms, source, version, sample)
+            if state.wake_ms is None or needed_ms < state.wake_ms:
+                self._wake_ups.add(state, needed_ms)
 
     def _is_in_force(self, uid: str, tenant: str, version: int) -> bool:
         """Tell whether a rule of a set that is yet to come sees this tenant in every set until then.
@@ -452,7 +452,8 @@ class Detector:
         rule = self._ruleset(version).rules[sample.rule]
         if not rule.window_ms:
             return sample.append_ms
-        return pane_end(sample.occurred_us // 1000, rule.pane_ms) + rule.lateness_ms
+        end_ms = pane_end(sample.occurred_us // 1000, rule.pane_ms)
+        return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
         rule, tenant = self._ruleset(version).rules[sample.rule], sample.key[0]

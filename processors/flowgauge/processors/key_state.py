@@ -39,6 +39,7 @@ class KeyState:
     window: Window
     alert: Alert = field(default_factory=Alert)
     waiting: dict[int, list[Waiting]] = field(default_factory=dict[int, list[Waiting]])
+    needed: dict[int, int] = field(default_factory=dict[int, int])  # pane end → pane end by which it must be added
     late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
     evaluated_ms: int = 0
     since_ms: int = 0  # when the alert was inherited: panes that end by then fill the window and move nothing
@@ -53,16 +54,20 @@ class KeyState:
         self.full_ms = at_ms + self.rule.window_ms
 
     def wait(self, sample: Sample, source: int) -> int:
-        """Keep `sample` until its pane is final; return that pane's end."""
-        occurred_us = sample.occurred_us
-        end_ms = pane_end(occurred_us // 1000, self.rule.pane_ms)
+        """Keep `sample` until its pane is final; return the pane end by which it must be evaluated."""
+        occurred_us, rule = sample.occurred_us, self.rule
+        end_ms = pane_end(occurred_us // 1000, rule.pane_ms)
+        needed_ms = rule.kind.needed_by(sample, end_ms)
         place = (occurred_us, sample.event_id, source, sample.offset, sample)
         waiting = self.waiting.get(end_ms)
         if waiting is None:
             self.waiting[end_ms] = [place]
+            self.needed[end_ms] = needed_ms
         else:
             waiting.append(place)
-        return end_ms
+            if needed_ms < self.needed[end_ms]:
+                self.needed[end_ms] = needed_ms
+        return needed_ms
 
     def count_late(self, append_ms: int) -> int:
         """Count a late sample on the pane that holds its append time; return that pane's end."""
@@ -77,18 +82,16 @@ class KeyState:
         return sum(count for end, count in self.late.items() if end <= end_ms)
 
     def evaluate(self, end_ms: int) -> tuple[Reading, Change | None] | None:
-        """Apply the final pane that ends at `end_ms`, read the window and move the alert.
+        """Apply the final panes up to `end_ms`, read the window and move the alert.
 
         None where nothing is due at `end_ms`, when only late counts were to be forgotten, and where it lies before the
         time of the alert. What is due follows from admitted samples alone, so a late one never causes an evaluation.
         """
-        waiting = self.waiting.pop(end_ms, None)
-        if waiting:
-            self.window.add(end_ms, distinct(waiting))
-        else:
-            moment_ms = self._next_moment_ms()
-            if moment_ms is None or moment_ms > end_ms:
-                return None
+        if not self._is_due(end_ms):
+            return None
+        for pane in sorted(pane for pane in self.waiting if pane <= end_ms):
+            del self.needed[pane]
+            self.window.add(pane, distinct(self.waiting.pop(pane)))
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
         if end_ms <= self.since_ms:
@@ -101,12 +104,19 @@ class KeyState:
                 verdict = Verdict.HELD
         return reading, step(self.alert, verdict, end_ms, self.rule.policy)
 
+    def _is_due(self, end_ms: int) -> bool:
+        for needed_ms in self.needed.values():
+            if needed_ms <= end_ms:
+                return True
+        moment_ms = self._next_moment_ms()
+        return moment_ms is not None and moment_ms <= end_ms
+
     def next_end_ms(self) -> int | None:
         """Return the next pane end at which something can change without new samples."""
         moment_ms = self._next_moment_ms()
         next_ms = None if moment_ms is None else pane_end_at_or_after(moment_ms, self.rule.pane_ms)
-        if self.waiting:
-            first_ms = min(self.waiting)
+        if self.needed:
+            first_ms = min(self.needed.values())
             return first_ms if next_ms is None or first_ms < next_ms else next_ms
         if next_ms is None and self.late:
             return max(self.late) + self.rule.window_ms  # then there is nothing left to show

@@ -68,6 +68,14 @@ class Kind(Written):
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
 
+    def needed_by(self, sample: Sample, end_ms: int) -> int:  # noqa: ARG002  # most kinds need it at once
+        """Return the pane end by which a sample of the pane that ends at `end_ms` must be in the window.
+
+        A kind that returns a later one promises that the reading is the same until then, so the detector saves
+        evaluations. Samples of a later pane are still added after it.
+        """
+        return end_ms
+
     def new_window(self) -> Window:
         """Return an empty window."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ for one window, so neither a start hours late nor the retry of a long run is jud
 
 import heapq
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
@@ -32,6 +33,7 @@ from flowgauge.schemas.transition import ExampleRun
 
 SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
 SLOTS_MAX = 20_000  # slots of one key; past it those only remembered go, then new ones are not watched: counted
+DEFERRED_MAX_MS = 60_000  # how long a sample that changes no count may wait for others, to be taken with them
 REMEMBERED_MAX_MS = 24 * 3_600_000  # how long a judged slot waits for the end of its run, which may never be told
 
 SCHEDULED = "scheduled"
@@ -39,6 +41,8 @@ LATE = "late"
 STARTED = "started"
 WENT_ON = "went on"  # it had started before, or will not: tells of no start, so past the deadline it opens no slot
 ENDED = "ended"  # the same, and no more is to come
+_NO_START = {WENT_ON, ENDED}
+_CLOSING = {STARTED, WENT_ON, ENDED}
 
 _OUTCOMES: dict[str, str] = {
     "scheduled": SCHEDULED,
@@ -84,6 +88,29 @@ class Late(Kind):
             return None
         return outcome if event.run or event.scheduled_for else None
 
+    @cached_property
+    def deferred_ms(self) -> int:
+        """How many ms of whole panes a sample that changes no count may wait."""
+        return DEFERRED_MAX_MS // self.pane_ms * self.pane_ms
+
+    def needed_by(self, sample: Sample, end_ms: int) -> int:
+        """Return when the slot is due that a sample may open; what only closes one changes no count by itself."""
+        outcome = sample.outcome
+        if outcome in _NO_START or (outcome == STARTED and sample.scheduled_ms is None):
+            return end_ms + self.deferred_ms
+        deadline_ms = self.deadline_ms(sample)
+        if sample.occurred_us > deadline_ms * 1000:
+            return end_ms
+        if outcome == STARTED:
+            return end_ms + self.deferred_ms
+        return min(pane_end(deadline_ms, self.pane_ms), end_ms + self.deferred_ms)
+
+    def deadline_ms(self, sample: Sample) -> int:
+        """Return by when the run that `sample` tells of has to start."""
+        if sample.scheduled_ms is None:
+            return sample.occurred_us // 1000 + max(0, self.after - SIGHTED_LATE_AFTER_MS)
+        return sample.scheduled_ms + self.after
+
     def new_window(self) -> Window:
         """Return an empty window."""
         return LateWindow(self, {}, CountedPanes(self.within))
@@ -116,10 +143,11 @@ class _Slot(msgspec.Struct, array_like=True, gc=False):
 class LateWindow:
     """The slots of one key and the late ones of the last `within`.
 
-    `_due` is a heap of (pane end, slot name): when an open slot is judged, and when a judged one may be forgotten.
+    `_open` and `_judged` are heaps of (pane end, slot name): when an open slot is judged, and when a judged one may be
+    forgotten. Time passes pane end by pane end, however rarely it is read.
     """
 
-    __slots__ = ("_by_run", "_due", "_late", "_refused", "_remembered", "_rule", "_slots")
+    __slots__ = ("_by_run", "_judged", "_late", "_open", "_refused", "_remembered", "_rule", "_slots")
 
     def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
         self._rule = rule
@@ -128,17 +156,18 @@ class LateWindow:
         for slot in slots.values():
             if slot.run:
                 self._by_run.setdefault(slot.run, []).append(slot)
-        self._due = [(slot.due_ms, slot.name) for slot in slots.values()]
-        heapq.heapify(self._due)
+        self._open = self._heap(judged=False)
+        self._judged = self._heap(judged=True)
         self._remembered = sum(self._is_only_remembered(slot) for slot in slots.values())
         self._late = late
         self._refused = 0
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
+        self._pass_time(end_ms - self._rule.pane_ms)
         for sample in samples:
             slot = self._slot_of(sample)
-            if slot is not None and sample.outcome in {STARTED, WENT_ON, ENDED}:
+            if slot is not None and sample.outcome in _CLOSING:
                 self._close(slot, sample)
         self._pass_time(end_ms)
 
@@ -150,6 +179,7 @@ class LateWindow:
         slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
         if slot.judged:
             slot.example = None
+            self._look_again(slot)
 
     def _slot_of(self, sample: Sample) -> _Slot | None:
         if sample.scheduled_ms is not None:
@@ -161,50 +191,50 @@ class LateWindow:
             slot = slots[-1] if slots else None
         if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
             return slot
-        if sample.outcome in {WENT_ON, ENDED} and sample.occurred_us > self._deadline_ms(sample) * 1000:
+        if sample.outcome in _NO_START and sample.occurred_us > self._rule.deadline_ms(sample) * 1000:
             return None  # its slot was judged long ago: what goes on or ends is no late start
-        return self._open(name, sample)
+        return self._new_slot(name, sample)
 
-    def _open(self, name: str, sample: Sample) -> _Slot | None:
+    def _new_slot(self, name: str, sample: Sample) -> _Slot | None:
         if len(self._slots) >= SLOTS_MAX and not self._make_room():
             self._refused += 1
             return None
-        deadline_ms = self._deadline_ms(sample)
+        deadline_ms = self._rule.deadline_ms(sample)
         decided_ms = max(deadline_ms, sample.occurred_us // 1000)
         due_ms = pane_end(decided_ms, self._rule.pane_ms)
         slot = _Slot(name, sample.run, deadline_ms, decided_ms, due_ms, example_of(sample))
         self._slots[name] = slot
         if sample.run:
             self._by_run.setdefault(sample.run, []).append(slot)
-        heapq.heappush(self._due, (due_ms, name))
+        heapq.heappush(self._open, (due_ms, name))
         return slot
 
-    def _deadline_ms(self, sample: Sample) -> int:
-        after_ms = self._rule.after
-        if sample.scheduled_ms is None:
-            return sample.occurred_us // 1000 + max(0, after_ms - SIGHTED_LATE_AFTER_MS)
-        return sample.scheduled_ms + after_ms
-
     def _pass_time(self, end_ms: int) -> None:
-        while self._due and self._due[0][0] <= end_ms:
-            due_ms, name = heapq.heappop(self._due)
+        while self._open and self._open[0][0] <= end_ms:
+            due_ms, name = heapq.heappop(self._open)
             slot = self._slots[name]
             if not slot.judged:
                 slot.judged = True
                 self._late.add(due_ms, 1, counted=1, examples=[slot.example] if slot.example else [])
                 slot.example = None
-            elif self._is_over(slot):
+                self._look_again(slot)
+        while self._judged and self._judged[0][0] <= end_ms:
+            _, name = heapq.heappop(self._judged)
+            slot = self._slots[name]
+            if self._is_over(slot):
                 self._forget(slot)
-                continue
-            was_remembered = self._is_only_remembered(slot)
-            slot.due_ms += self._rule.within
-            self._remembered += self._is_only_remembered(slot) - was_remembered
-            heapq.heappush(self._due, (slot.due_ms, name))
+            else:
+                self._look_again(slot)
+
+    def _look_again(self, slot: _Slot) -> None:
+        """Keep a judged slot for one `within` more."""
+        was_remembered = self._is_only_remembered(slot)
+        slot.due_ms += self._rule.within
+        self._remembered += self._is_only_remembered(slot) - was_remembered
+        heapq.heappush(self._judged, (slot.due_ms, slot.name))
 
     def _is_over(self, slot: _Slot) -> bool:
         """Tell whether nothing more is to be heard of a judged slot that is due."""
-        if slot.due_ms < slot.decided_ms + self._rule.within:
-            return False
         if slot.ended_ms is not None and slot.ended_ms + self._rule.within <= slot.due_ms:
             return True
         return slot.due_ms - slot.decided_ms >= REMEMBERED_MAX_MS
@@ -220,10 +250,14 @@ class LateWindow:
         gone = [slot for slot in self._slots.values() if self._is_only_remembered(slot)]
         for slot in gone:
             self._forget(slot)
-        self._due = [(slot.due_ms, slot.name) for slot in self._slots.values()]
-        heapq.heapify(self._due)
+        self._judged = self._heap(judged=True)
         self._refused += len(gone)
         return True
+
+    def _heap(self, *, judged: bool) -> list[tuple[int, str]]:
+        found = [(slot.due_ms, slot.name) for slot in self._slots.values() if slot.judged == judged]
+        heapq.heapify(found)
+        return found
 
     def _forget(self, slot: _Slot) -> None:
         del self._slots[slot.name]
@@ -253,10 +287,16 @@ class LateWindow:
         return self._late.examples()
 
     def next_change_ms(self) -> int | None:
-        """Return when the next slot is due or the oldest late one leaves."""
+        """Return when the next slot is due or the oldest late one leaves; else when some may be forgotten at once."""
+        while self._open and self._slots[self._open[0][1]].judged:  # it started in time
+            heapq.heappop(self._open)
+        due_ms = self._open[0][0] if self._open else None
         expiry_ms = self._late.next_expiry_ms()
-        due_ms = self._due[0][0] if self._due else None
-        return min((ms for ms in (expiry_ms, due_ms) if ms is not None), default=None)
+        if due_ms is not None and expiry_ms is not None:
+            return min(due_ms, expiry_ms)
+        if due_ms is None and expiry_ms is None and self._judged:
+            return self._judged[0][0] + self._rule.within
+        return due_ms if expiry_ms is None else expiry_ms
 
     def take_refused(self) -> int:
         """Return how many slots were not watched, or forgotten early, for want of room since this was asked last."""
