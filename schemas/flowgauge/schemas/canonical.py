@@ -25,7 +25,7 @@ from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import EVENT_BYTES_MAX, EVENT_FIELDS, Event, encode_event
 
 _TIME_FIELDS = ("occurred", "scheduled_for")
-_PAST_MICROSECONDS = re.compile(rb"\.\d{7,}[Zz+-]")  # a time with more digits than µs
+_PAST_MICROSECONDS = re.compile(rb'\.\d{7,}(?:[Zz]|[+-]\d\d:?\d\d)"')  # a time with more digits than µs
 _EXCESS_DIGITS = re.compile(r"(\.\d{6})\d+")
 _ID = b'{"id":"'
 _AFTER_ID = len(_ID) + 36 + len(b'",')  # where the tenant stands in a record whose UUID is written as we write it
