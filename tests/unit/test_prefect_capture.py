@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowgauge.console.main import main
 from flowgauge.producers.prefect import Counts, FlowCache, Problem, RunSeen, convert_file
 from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, LOGS_WAITING_MAX, convert
+from flowgauge.producers.prefect.convert import PROBLEMS_SHOWN_MAX
 
 DATA = Path(__file__).parent.parent / "data"
 RUN = "9f9c36ba-45ee-4c1d-9f7d-76cd74db903a"
@@ -180,6 +182,23 @@ def test_a_line_of_any_length_is_refused_without_being_kept(tmp_path: Path) -> N
 
     assert (counts.bad, counts.events) == (1, 1)
     assert "line 1: longer than 4194304 bytes" in problems.getvalue()
+
+
+def test_a_file_of_other_lines_is_bad_input_and_never_a_flood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"event": "x"}\n' * 500)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["prefect", "convert", str(tmp_path / "events.jsonl")])
+
+    said = capsys.readouterr().err.replace(f"{tmp_path}/", "").splitlines()
+    assert ended.value.code == 2
+    assert len(said) == PROBLEMS_SHOWN_MAX + 2
+    assert said[-2:] == [
+        "events.jsonl: 490 more lines cannot be converted",
+        "flowgauge: events.jsonl: nothing in it is of a capture of a Prefect server",
+    ]
 
 
 def test_the_extracts_convert_without_a_problem_and_tell_their_story() -> None:
