@@ -90,7 +90,7 @@ class Publisher:
         It is encoded here, so the caller may change it afterwards. Takes microseconds and never raises.
         """
         try:
-            encoded = _encode(self._completed(event))
+            encoded = _encode(self.completed(event))
         except Exception as error:  # noqa: BLE001  # an event that cannot be encoded must not break the work
             return self._refuse("is no JSON object: %s", error)
         if len(encoded) > EVENT_BYTES_MAX:
@@ -170,7 +170,8 @@ class Publisher:
         self._closed = False
         self._starting = threading.RLock()
 
-    def _completed(self, event: Mapping[str, object]) -> dict[str, object]:
+    def completed(self, event: Mapping[str, object]) -> dict[str, object]:
+        """Return a copy of `event` with the `id` and `occurred` (now) that it lacks."""
         fields: dict[str, object] = {"id": None, "occurred": None, **event}
         if fields["id"] is None:
             fields["id"] = self.new_id()
