@@ -120,6 +120,19 @@ def test_what_the_log_keeps_of_a_rule_set_means_the_same() -> None:
     assert kept.rules[0].rule == ruleset.rules[0].rule
 
 
+def test_the_same_rule_in_other_words_keeps_its_uid() -> None:
+    head = "rules:\n  - {name: a, "
+    words = [
+        head + "match: {flow: x}, when: {failure_rate: {above: 20%, within: 10m}}}",
+        head + "match: {kind: flow-run, flow: [x]}, for: 0s, when: {failure_rate: {within: 600s, above: 0.2}}}",
+        head + "match: {flow: x}, no_data: hold, when: {failure_rate: {above: 0.2, within: 10m, min_samples: 5}}}",
+    ]
+    other = head + "match: {flow: x}, when: {failure_rate: {above: 21%, within: 10m}}}"
+
+    assert len({parse(text).rules[0].uid for text in words}) == 1
+    assert parse(other).rules[0].uid != parse(words[0]).rules[0].uid
+
+
 def test_the_meaning_of_a_rule_is_its_uid_and_how_people_are_told_is_not_in_it() -> None:
     plain = parse(one("")).rules[0].uid
 

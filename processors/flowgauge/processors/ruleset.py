@@ -174,7 +174,7 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
     return CompiledRule(
         rule=rule,
         kind=kind,
-        uid=_uid(source),
+        uid=_uid(rule, match, kind),
         source=source,
         glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
         predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
@@ -187,8 +187,11 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
     )
 
 
-def _uid(source: Mapping[str, Any]) -> str:
-    meaning = {name: value for name, value in source.items() if name not in _TELLING_FIELDS}
+def _uid(rule: Rule, match: Mapping[str, tuple[str, ...]], kind: Kind) -> str:
+    """Return a name of what the rule means: the same for `20%` and `0.2`, and with a default written out."""
+    meaning = rule.model_dump(mode="json", exclude=_TELLING_FIELDS | {"match", "when"}, exclude_defaults=True)
+    meaning["match"] = match
+    meaning["when"] = {kind.name: kind.model_dump(mode="json", exclude_defaults=True)}
     return digest(msgspec.json.encode(meaning, order="sorted"))
 
 
