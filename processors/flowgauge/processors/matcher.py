@@ -30,6 +30,7 @@ _PULSE, _RULES = RecordKind.PULSE, RecordKind.RULES  # at hand: looking up a mem
 
 Candidates = tuple[tuple[int, CompiledRule], ...]
 Seen = tuple[str, str, str, str | None]  # (event, tenant, kind, state): a glance as the index looks it up
+_text = msgspec.to_builtins  # of a UUID: what `str` returns, in a fifth of the time
 _Moment = tuple[int, int, int, str, int | None]  # what all samples of an event share: offset, append, occurred, id, due
 
 
@@ -255,4 +256,4 @@ class Matcher:
 
 def _moment_of(record: Record, event: Event) -> _Moment:
     scheduled_ms = millis(event.scheduled_for) if event.scheduled_for else None
-    return record.offset, record.append_ms, micros(event.occurred), str(event.id), scheduled_ms
+    return record.offset, record.append_ms, micros(event.occurred), _text(event.id), scheduled_ms
