@@ -189,7 +189,7 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
 
 def _uid(rule: Rule, match: Mapping[str, tuple[str, ...]], kind: Kind) -> str:
     """Return a name of what the rule means: the same for `20%` and `0.2`, and with a default written out."""
-    meaning = rule.model_dump(mode="json", exclude=_TELLING_FIELDS | {"match", "when"}, exclude_defaults=True)
+    meaning = rule.model_dump(mode="json", exclude={*_TELLING_FIELDS, "match", "when"}, exclude_defaults=True)
     meaning["match"] = match
     meaning["when"] = {kind.name: kind.model_dump(mode="json", exclude_defaults=True)}
     return digest(msgspec.json.encode(meaning, order="sorted"))
