@@ -150,6 +150,24 @@ a.yaml:9:72: channels[2].webhook.secret: file /no/such cannot be read: No such f
     assert len(written.ruleset.rules) == 2
 
 
+async def test_a_secret_that_comes_later_ends_its_problem_without_a_new_version(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    channel = f"{{name: ops, webhook: {{url: 'https://a.example/', secret: {{file: '{secret}'}}}}}}"
+    replace_files(tmp_path / "rules", {"a.yaml": f"channels: [{channel}]\n"})
+    log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
+    health = Health()
+    folder = RuleFolder(tmp_path / "rules", health)
+    versions = [await folder.apply(log, asyncio.Event())]
+    before = dict(health.problems)
+
+    secret.write_text("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
+    versions.append(await folder.apply(log, asyncio.Event()))
+    await log.close()
+
+    assert f"file {secret} cannot be read" in before["notify"]
+    assert (versions[0] == versions[1], health.problems) == (True, {})
+
+
 async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(tmp_path: Path) -> None:
     log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
     folder = RuleFolder(tmp_path / "rules", Health())

@@ -392,7 +392,7 @@ def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_chann
     assert problem.endswith(applied.stderr.rstrip("\n"))
     assert (refused.returncode, refused.stderr) == (
         2,
-        f"{file}:2:53: rules[0].notify[0]: no channel is called 'oops': nobody would be told (did you mean 'ops'?)\n",
+        f"{file}:2:67: rules[0].notify[0]: no channel is called 'oops': nobody would be told (did you mean 'ops'?)\n",
     )
 
 

@@ -31,6 +31,7 @@ from flowgauge.transport.yaml_files import read_documents
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
 APPLIED = "rules"  # the folder in the data folder
+LOOK_AGAIN_MS = 30_000  # while somebody would not be told: the file of a secret may have come
 
 log = structlog.get_logger("flowgauge.rules")
 
@@ -92,6 +93,7 @@ class RuleFolder:
         self.folder = folder
         self.channels = ChannelBook()
         self.rules = 0  # how many apply
+        self._version = 0
         self._health = health
         self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
 
@@ -105,9 +107,13 @@ class RuleFolder:
         return written
 
     async def watch(self, log_: Log, stop: asyncio.Event) -> None:
-        """Put each good change in force until `stop`."""
-        async for _ in awatch(self.folder, stop_event=stop, recursive=False):
-            await self.apply(log_, stop)
+        """Put each good change in force until `stop`; look again for what keeps people from being told."""
+        watching = awatch(
+            self.folder, stop_event=stop, recursive=False, rust_timeout=LOOK_AGAIN_MS, yield_on_timeout=True
+        )
+        async for changes in watching:
+            if changes or TELLING_PART in self._health.problems:
+                await self.apply(log_, stop)
 
     async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> Applied:
         """Make the folder hold exactly `texts` and put them in force.
@@ -145,16 +151,19 @@ class RuleFolder:
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
         self._tell(written)
-        log.info("rules applied", version=version, rules=self.rules)
+        if version != self._version:
+            log.info("rules applied", version=version, rules=self.rules)
+        self._version = version
         return version
 
     def _tell(self, written: Written) -> None:
         problems = [*written.unknown_channels, *written.secret_problems]
-        self._health.problems.pop(TELLING_PART, None)
+        before = self._health.problems.pop(TELLING_PART, "")
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-            self._health.problems[TELLING_PART] = f"{problems[0]}{more}"
-            log.warning("somebody would not be told", problems=[str(problem) for problem in problems])
+            told = self._health.problems[TELLING_PART] = f"{problems[0]}{more}"
+            if told != before:
+                log.warning("somebody would not be told", problems=[str(problem) for problem in problems])
 
 
 def _written(documents: Sequence[Document], problems: Sequence[Problem]) -> Written:
