@@ -8,7 +8,11 @@ import click
 @click.command()
 @click.option("--once", is_flag=True, help="End after the history's incidents and one live incident were delivered.")
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=4280, show_default=True, help="Of the console; a free one if it is taken."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=4280,
+    show_default=True,
+    help="Of the console; a free one if it is taken.",
 )
 def command(*, once: bool, port: int) -> None:
     """Run flowgauge on recorded events of a Prefect server, then on simulated workers with outages.
