@@ -32,9 +32,7 @@ def bench_sink(events: int) -> Line:
 
 async def _bench(folder: Path, events: int) -> Line:
     log = await open_local_log(folder, partitions=TOPICS)
-    records = outgoing(events)
-    for start in range(0, events, APPEND_RECORDS):
-        await log.append(EVENTS, records[start : start + APPEND_RECORDS])
+    await _append_all(log, events)
     store = ClickHouseStore.open(folder / "clickhouse")
     store.apply_schema()
     before, began = cpu_by_thread(THREADS), time.process_time()
@@ -45,6 +43,12 @@ async def _bench(folder: Path, events: int) -> Line:
     store.close()
     await log.close()
     return line_of("sink", events, cpu_seconds, {step: after[step] - before[step] for step in after})
+
+
+async def _append_all(log: LocalLog, events: int) -> None:
+    records = outgoing(events)  # gone when this returns: a sink does not carry them, nor does its garbage collector
+    for start in range(0, events, APPEND_RECORDS):
+        await log.append(EVENTS, records[start : start + APPEND_RECORDS])
 
 
 async def _store_all(log: LocalLog, store: ClickHouseStore, events: int) -> None:
