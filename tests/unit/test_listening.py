@@ -12,7 +12,9 @@ def test_a_taken_port_is_told_with_the_flag_that_takes_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        with pytest.raises(BadEnvironment, match=rf"^port {port} of 127\.0\.0\.1 is taken; choose another with --port$"):
+        with pytest.raises(
+            BadEnvironment, match=rf"^port {port} of 127\.0\.0\.1 is taken; choose another with --port$"
+        ):
             bind("127.0.0.1", port)
 
 
