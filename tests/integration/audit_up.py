@@ -31,7 +31,9 @@ COUNTS = """
 SELECT count(), uniqExact(_partition, _offset), uniqExact(id) FROM flowgauge.events
 """
 RUNS = "SELECT count(), countIf(state = 'failed') FROM flowgauge.runs_final"
-ENDS = "SELECT sum(ends) FROM (SELECT uniqExactMerge(runs) AS ends FROM flowgauge.run_ends_hourly GROUP BY flow, hour, state)"
+ENDS = """
+SELECT sum(ends) FROM (SELECT uniqExactMerge(runs) AS ends FROM flowgauge.run_ends_hourly GROUP BY flow, hour, state)
+"""
 ENDS_FROM_RAW = """
 SELECT uniqExact(flow, toStartOfHour(occurred), state, run) FROM flowgauge.events
 WHERE kind = 'flow-run' AND state IN ('completed', 'failed', 'crashed', 'cancelled')
