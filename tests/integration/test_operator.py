@@ -78,3 +78,18 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert ask("/metrics", "platform").status_code == 200
         refused = ask("/metrics", "beta")
         assert (refused.status_code, "operator" in refused.text) == (403, True)
+
+
+def test_only_the_operator_applies_rules(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
+    secrets = {"PLATFORM": "platform-token", "ACME": "acme-token", "BETA": "beta-token", "HOOK_SECRET": SECRET}
+    with running_up(tmp_path / "data", env=secrets) as up:
+
+        def apply(tenant: str) -> httpx2.Response:
+            headers = {"authorization": f"Bearer {tenant}-token"}
+            return up.http.post("/v1/rules", json={"files": {"rules.yaml": RULES}}, headers=headers)
+
+        refused, applied = apply("acme"), apply("platform")
+
+        assert (refused.status_code, "operator" in refused.text) == (403, True)
+        assert (applied.status_code, applied.json()["version"]) == (200, 2)  # 1 is the empty set of a new log

@@ -116,6 +116,10 @@ class Settings(_Part):
         """The file that was read for these, "" when there was none."""
         return self._file
 
+    def note_file(self, file: str) -> None:
+        """Note which file was read."""
+        self._file = file
+
     @property
     def max_alert_age_ms(self) -> int:
         """`max_alert_age` in ms."""
@@ -146,7 +150,7 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[
         return parse_settings("", SETTINGS_FILE, environ, flags)
     file = file or Path(SETTINGS_FILE)
     settings = parse_settings(_read(file), str(file), environ, flags)
-    settings._file = str(file)  # noqa: SLF001  # what pydantic calls private is this module's
+    settings.note_file(str(file))
     return settings
 
 

@@ -103,8 +103,10 @@ class _Api:
         return PlainTextResponse("ok\n")
 
     async def rules(self, request: Request, tenant: str) -> Response:
-        if self._apply_rules is None or not self._answers.is_open:
+        if self._apply_rules is None:
             raise _Refused(403, "this server takes its rules from its own folder (up --rules DIR)")
+        if not self._answers.is_operator(tenant):
+            raise _Refused(403, "rules may see every tenant: send a token of the tenant that `operator` names")
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _Refused(415, "send application/json")
         applied = await self._apply_rules(_files(await _body(request)))
