@@ -221,7 +221,7 @@ def test_a_token_is_asked_for_by_its_names_and_a_wrong_one_is_told_as_such(tmp_p
         f"flowgauge: {up.url} asks for a tenant's token: {remedy}",
         f"flowgauge: {up.url} does not know this token: {remedy}",
     ]
-    assert "takes its rules from its own folder (up --rules DIR)" in refused.stderr
+    assert "send a token of the tenant that `operator` names" in refused.stderr
     assert "TOKEN" not in refused.stderr
 
 
