@@ -208,9 +208,8 @@ class Replay:
 def _read(value: bytes) -> _Line:
     try:
         return _decode_line(value)
-    except (
-        msgspec.ValidationError
-    ):  # no event perhaps, but its time may be good: then it moves the clock, as it does live
+    except msgspec.ValidationError:
+        # No event perhaps, but its time may be good: then it moves the clock, as it does live.
         times = _decode_times(value)
         return _Line(times.tenant, times.occurred, times.append, times.partition)
 
