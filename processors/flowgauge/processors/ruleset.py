@@ -163,9 +163,14 @@ def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[st
         rule = Rule.model_validate(source)
     except ValidationError as error:
         found = problems_of(error, document, path, RULE_FIELDS)
-        raise InvalidRules((*found, *_kind_problems(document, path, source))) from None
-    kind = _kind(document, (*path, "when"), rule.when)
-    problems = [*_value_problems(document, path, rule), *_contradictions(document, path, rule, kind)]
+        more = (*_kind_problems(document, path, source), *_summary_problems(document, path, source))
+        raise InvalidRules((*found, *more)) from None
+    mistakes = [*_value_problems(document, path, rule), *_summary_problems(document, path, source)]
+    try:
+        kind = _kind(document, (*path, "when"), rule.when)
+    except InvalidRules as error:
+        raise InvalidRules((*error.problems, *mistakes)) from None
+    problems = [*mistakes, *_contradictions(document, path, rule, kind)]
     if problems:
         raise InvalidRules(tuple(problems))
     match = dict(rule.match)
@@ -220,16 +225,20 @@ def _kind(document: Document, path: tuple[str | int, ...], when: Mapping[str, Ma
 
 
 def _value_problems(document: Document, path: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:
-    """Find patterns that can match nothing there is, and templates that cannot be rendered."""
+    """Find patterns that can match nothing there is."""
     for field_name, known in (("kind", EVENT_KINDS), ("state", STATES)):
         for pattern in rule.match.get(field_name, ()):
             test = text_test([pattern.removeprefix("!")])
             if not any(test(value) for value in known):
                 message = f"{pattern!r} matches no {field_name}"
                 yield document.problem((*path, "match", field_name), message, f"known: {', '.join(known)}")
-    complaint = check_template(rule.summary) if rule.summary else None
+
+
+def _summary_problems(document: Document, path: tuple[str | int, ...], source: object) -> Iterator[Problem]:
+    summary = cast("dict[str, object]", source).get("summary") if isinstance(source, dict) else None
+    complaint = check_template(summary) if isinstance(summary, str) else None
     if complaint:
-        yield document.problem((*path, "summary"), complaint, "write {{ name }}, such as {{ value|percent }}")
+        yield document.problem((*path, "summary"), complaint)
 
 
 def _contradictions(document: Document, path: tuple[str | int, ...], rule: Rule, kind: Kind) -> Iterator[Problem]:
