@@ -1,7 +1,7 @@
 """The sender: the one daemon thread of a publisher, from its buffer to `POST /v1/events`.
 
     accepted or rejected, one by one   200              counted, forgotten
-    halves of it                       413              one event alone: as 400
+    halves of it                       413              one event alone: as 400; then batches grow again
     never                              400 415 422      counted as refused, said once, forgotten
     the same again, the same ids       any other        after a backoff, or when Retry-After says
                                        or no answer
@@ -211,7 +211,7 @@ class Sender:
         self._said.once(str(status), "flowgauge refuses events with status %d: %s", status, text)
         self._said.trouble = ""
         self.refused += count
-        self._buffer.discard(count)
+        self._forget(count)
 
     def _settle(self, content: bytes, batch: Sequence[bytes]) -> int | None:
         try:
@@ -224,8 +224,13 @@ class Sender:
         self._said.trouble = ""
         self.sent += answer.accepted
         self.refused += answer.rejected
-        self._buffer.discard(len(batch))
+        self._forget(len(batch))
         return None
+
+    def _forget(self, count: int) -> None:
+        """Forget events that were answered; after batches that were cut in halves, let the next be larger again."""
+        self._buffer.discard(count)
+        self._batch_events = min(2 * self._batch_events, BATCH_EVENTS_MAX)
 
     def _wait(self, delay_ms: int) -> None:
         if not self._closing.is_set():
