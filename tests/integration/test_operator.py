@@ -80,6 +80,29 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert (refused.status_code, "operator" in refused.text) == (403, True)
 
 
+def test_what_is_wrong_with_the_rule_files_names_nobody_to_a_tenant(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "rules.yaml").write_text(RULES.replace("[secret-channel]", "[acme-pager]"), encoding="utf-8")
+    secrets = {"PLATFORM": "platform-token", "ACME": "acme-token", "BETA": "beta-token", "HOOK_SECRET": SECRET}
+    with running_up(tmp_path / "data", "--rules", str(rules), env=secrets) as up:
+
+        def problems(tenant: str) -> dict[str, str]:
+            answer = up.http.get("/v1/health", headers={"authorization": f"Bearer {tenant}-token"})
+            return dict(answer.json()["problems"])
+
+        assert list(problems("platform")) == ["notify"]
+        assert "acme-pager" in problems("platform")["notify"]
+        assert problems("beta") == {}
+
+        (rules / "acme.yaml").write_text("rules: [{name: of-acme, tenant: acme, wen: {}}]", encoding="utf-8")
+        wait_for(lambda: "rules" in problems("beta"), "the broken change")
+
+        assert problems("beta") == {"rules": "a change was not applied; the rules before it go on"}
+        assert "acme.yaml:1:" in problems("platform")["rules"]
+
+
 def test_only_the_operator_applies_rules(tmp_path: Path) -> None:
     (tmp_path / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
     secrets = {"PLATFORM": "platform-token", "ACME": "acme-token", "BETA": "beta-token", "HOOK_SECRET": SECRET}

@@ -146,7 +146,8 @@ a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected wh
 a.yaml:9:72: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
  (make it readable for flowgauge)"""
     )
-    assert health.problems == {"notify": f"{problems[0]} and 5 more"}
+    assert health.seen_by("acme", is_operator=True).problems == {"notify": f"{problems[0]} and 5 more"}
+    assert health.seen_by("acme", is_operator=False).problems == {}
     assert len(written.ruleset.rules) == 2
 
 
@@ -158,14 +159,14 @@ async def test_a_secret_that_comes_later_ends_its_problem_without_a_new_version(
     health = Health()
     folder = RuleFolder(tmp_path / "rules", health)
     versions = [await folder.apply(log, asyncio.Event())]
-    before = dict(health.problems)
+    before = dict(health.operator_problems)
 
     secret.write_text("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
     versions.append(await folder.apply(log, asyncio.Event()))
     await log.close()
 
     assert f"file {secret} cannot be read" in before["notify"]
-    assert (versions[0] == versions[1], health.problems) == (True, {})
+    assert (versions[0] == versions[1], health.operator_problems) == (True, {})
 
 
 async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from flowgauge.transport.yaml_files import read_documents
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
+NOT_APPLIED = "a change was not applied; the rules before it go on"  # all that a tenant sees of it
 APPLIED = "rules"  # the folder in the data folder
 LOOK_AGAIN_MS = 30_000  # while somebody would not be told: the file of a secret may have come
 
@@ -112,7 +113,7 @@ class RuleFolder:
             self.folder, stop_event=stop, recursive=False, rust_timeout=LOOK_AGAIN_MS, yield_on_timeout=True
         )
         async for changes in watching:
-            if changes or TELLING_PART in self._health.problems:
+            if changes or TELLING_PART in self._health.operator_problems:
                 await self.apply(log_, stop)
 
     async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> Applied:
@@ -134,7 +135,8 @@ class RuleFolder:
             except (InvalidRules, Transient) as error:
                 first, *more = str(error).splitlines()
                 more_text = f" and {len(more)} more" if more else ""
-                self._health.problems[PART] = f"{first}{more_text}; the rules before it go on"
+                self._health.problems[PART] = NOT_APPLIED
+                self._health.operator_problems[PART] = f"{first}{more_text}; the rules before it go on"
                 log.warning("rules not applied", problems=str(error))
                 return 0
             return await self._put_in_force(written, log_, stop)
@@ -150,6 +152,7 @@ class RuleFolder:
         )
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
+        self._health.operator_problems.pop(PART, None)
         self._tell(written)
         if version != self._version:
             log.info("rules applied", version=version, rules=self.rules)
@@ -158,10 +161,10 @@ class RuleFolder:
 
     def _tell(self, written: Written) -> None:
         problems = [*written.unknown_channels, *written.secret_problems]
-        before = self._health.problems.pop(TELLING_PART, "")
+        before = self._health.operator_problems.pop(TELLING_PART, "")
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-            told = self._health.problems[TELLING_PART] = f"{problems[0]}{more}"
+            told = self._health.operator_problems[TELLING_PART] = f"{problems[0]}{more}"
             if told != before:
                 log.warning("somebody would not be told", problems=[str(problem) for problem in problems])
 
