@@ -20,11 +20,12 @@ from uuid import UUID, uuid5
 import msgspec
 from pydantic import BeforeValidator, Field, ValidationError
 
-from flowgauge.processors.replay import APPEND_MS_MAX, PARTITIONS_MAX
+from flowgauge.processors.replay import PARTITIONS_MAX
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.errors import InvalidEvent, InvalidRules, Problem
 from flowgauge.schemas.event import Kind, State
+from flowgauge.schemas.recorded import APPEND_MS_MAX
 from flowgauge.schemas.rule import DurationMs, Written
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import AlertState

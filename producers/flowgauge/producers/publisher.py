@@ -141,7 +141,8 @@ class Publisher:
         if self.dropped:
             unanswered, why = self.dropped - before, self._said.trouble or "no answer yet"
             self._said.lost(
-                "%d events are missing: %d found the buffer full, %d are not known to have arrived within %d ms of closing (%s)",
+                "%d events are missing: %d found the buffer full, "
+                "%d are not known to have arrived within %d ms of closing (%s)",
                 *(self.dropped, before, unanswered, timeout_ms, why),
             )
 
