@@ -114,7 +114,7 @@ channels:
   - name: data-oncall
     webhook: {url: "https://a.example/", secret: {env: NOT_SET}, previous_secret: {env: NOT_BASE64}}
   - {name: ops, tenant: acme, webhook: {url: "https://a.example/", secret: {env: GOOD}}}
-  - {name: others, tenant: other, webhook: {url: "https://a.example/", secret: {file: /no/such}}}
+  - {name: others, tenant: other, webhook: {url: "http://127.0.0.1:9/", secret: {file: /no/such}}}
 """
 
 
@@ -130,7 +130,7 @@ def test_who_would_not_be_told_stands_in_health_with_its_place_and_detection_goe
     written = RuleFolder(tmp_path / "rules", health).open()
 
     file = tmp_path / "rules" / "a.yaml"
-    problems = [str(each) for each in (*written.unknown_channels, *written.secret_problems)]
+    problems = [str(each) for each in written.warnings]
     assert (
         "\n".join(problems).replace(str(file), "a.yaml")
         == """\
@@ -143,10 +143,12 @@ a.yaml:7:42: channels[0].webhook.secret: environment variable NOT_SET is not set
  (set it where flowgauge is started)
 a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected whsec_ and base64\
  (make one: echo whsec_$(openssl rand -base64 32))
-a.yaml:9:72: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
- (make it readable for flowgauge)"""
+a.yaml:9:73: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
+ (make it readable for flowgauge)
+a.yaml:9:45: channels[2].webhook.url: no message may go there: loopback address\
+ (allow it by egress.allow = ["127.0.0.1:9"] in flowgauge.toml)"""
     )
-    assert health.seen_by("acme", is_operator=True).problems == {"notify": f"{problems[0]} and 5 more"}
+    assert health.seen_by("acme", is_operator=True).problems == {"notify": f"{problems[0]} and 6 more"}
     assert health.seen_by("acme", is_operator=False).problems == {}
     assert len(written.ruleset.rules) == 2
 

@@ -388,8 +388,8 @@ def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_chann
 
     warning = "environment variable ONLY_HERE is not set or empty (set it where flowgauge is started)"
     assert applied.returncode == 0
-    assert applied.stderr == f"told.yaml:4:59: channels[0].webhook.secret: {warning}\n"
-    assert problem.endswith(applied.stderr.rstrip("\n"))
+    assert applied.stderr == f"warning: told.yaml:4:59: channels[0].webhook.secret: {warning}\n"
+    assert problem.endswith(applied.stderr.removeprefix("warning: ").rstrip("\n"))
     assert (refused.returncode, refused.stderr) == (
         2,
         f"{file}:2:67: rules[0].notify[0]: no channel is called 'oops': nobody would be told (did you mean 'ops'?)\n",

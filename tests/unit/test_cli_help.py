@@ -74,8 +74,12 @@ RULE = "  - {name: a, when: {event: {}}, notify: [ops]}\n"
 CHANNEL = "  - {name: NAME, webhook: {url: 'https://a.example/', secret: {env: NOT_SET_ANYWHERE}}}\n"
 UNKNOWN = "rules.yaml:2:43: rules[0].notify[0]: no channel is called 'ops': nobody would be told"
 NO_SECRET = (
-    "rules.yaml:4:54: channels[0].webhook.secret: environment variable NOT_SET_ANYWHERE is not set or empty"
+    "warning: rules.yaml:4:54: channels[0].webhook.secret: environment variable NOT_SET_ANYWHERE is not set or empty"
     " (set it where flowgauge is started)\n"
+)
+REFUSED = (
+    "warning: rules.yaml:4:27: channels[0].webhook.url: no message may go there: loopback address"
+    ' (allow it by egress.allow = ["localhost:443"] in flowgauge.toml)\n'
 )
 
 
@@ -87,7 +91,7 @@ NO_SECRET = (
             0,
             (
                 "1 rule and 0 channels: fine, but see the 1 warning\n",
-                f"{UNKNOWN} (define it under `channels:`, in this file or beside it)\n",
+                f"warning: {UNKNOWN} (define it under `channels:`, in this file or beside it)\n",
             ),
         ),
         (
@@ -100,9 +104,14 @@ NO_SECRET = (
             0,
             ("1 rule and 1 channel: fine, but see the 1 warning\n", NO_SECRET),
         ),
+        (
+            f"rules:\n{RULE}channels:\n{CHANNEL.replace('NAME', 'ops').replace('https://a.example', 'https://localhost')}",
+            0,
+            ("1 rule and 1 channel: fine, but see the 2 warnings\n", f"{NO_SECRET}{REFUSED}"),
+        ),
         ("rules: []\n", 0, ("0 rules and 0 channels: fine\n", "")),
     ],
-    ids=["channels elsewhere", "unknown channel", "no secret", "nothing"],
+    ids=["channels elsewhere", "unknown channel", "no secret", "address refused", "nothing"],
 )
 def test_who_would_not_be_told_is_a_mistake_where_it_must_be_and_else_a_warning(
     text: str,

@@ -7,7 +7,7 @@ import msgspec
 
 from flowgauge.console.ask import Place, post
 from flowgauge.console.rule_files import check_file_names, replace_files
-from flowgauge.console.rule_folder import APPLIED, Applied, Written, read_written
+from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, BadInput, DataFolderLocked, ServerAway, Transient
@@ -23,7 +23,7 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
     Raises InvalidRules before it asks anyone.
     """
     texts = _texts(files)
-    written = read_written(list(files))
+    written = read_written(files, PUBLIC_ONLY)
     written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))

@@ -1,4 +1,4 @@
-"""What keeps people from being told: a channel that nobody defined, a secret that is not there. Pure.
+"""What keeps people from being told: a channel that nobody defined, a secret or a way out that is not there. Pure.
 
 Rules and channels are each fine here; this is about the two together, and about the place that they run in.
 """
@@ -13,6 +13,7 @@ from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.settings import ANY_TENANT, SecretRef
 from flowgauge.schemas.yaml_places import Document
 from flowgauge.schemas.yaml_places import Path as YamlPath
+from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.signing import check_secret
 
@@ -48,6 +49,16 @@ def secret_problems(
             except ValueError as error:
                 message = str(error).removeprefix("webhook secret: ")
                 yield document.problem((*path, "webhook", name), f"no webhook secret: {message}", NEW_SECRET)
+
+
+def address_problems(
+    documents: Sequence[Document], channels: ChannelBook, refused: Callable[[str], Verdict | None]
+) -> Iterator[Problem]:
+    """Yield a problem for each URL that no message may go to, as far as that shows before a name is asked for."""
+    for (document, path), channel in zip(_places(documents, "channels"), channels.channels, strict=True):
+        if verdict := refused(channel.webhook.url.get_secret_value()):
+            message = f"no message may go there: {verdict.reason.value}"
+            yield document.problem((*path, "webhook", "url"), message, verdict.remedy)
 
 
 def _places(documents: Sequence[Document], top: str) -> Iterator[tuple[Document, YamlPath]]:

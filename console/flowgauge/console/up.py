@@ -160,7 +160,7 @@ def partitions_of(settings: Settings) -> dict[str, int]:
 
 async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket) -> Opened:
     health = Health(started_ms=now_ms())
-    rules = RuleFolder(settings.rules or settings.data / APPLIED, health)
+    rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings))
     log = await open_local_log(settings.data, partitions=partitions_of(settings))
     try:
         store = await asyncio.to_thread(ClickHouseStore.open, settings.data / "clickhouse")
