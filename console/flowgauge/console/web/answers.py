@@ -3,6 +3,7 @@
 ClickHouse is the view: what it answers may be some seconds behind the log, and the health banner says how far.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
@@ -30,7 +31,9 @@ RECENT_MAX = 10  # incidents that closed, on the overview
 AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
 LIMIT_DIGITS_MAX = 9
 TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse, which end in 2106
+EPOCH_MS_MIN = 10**12  # 2001: a smaller plain number is a year, seconds, or a duration without its unit
 TIME_CHARS_SHOWN = 40  # of a time that cannot be read
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
@@ -144,13 +147,16 @@ def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> Met
 
 
 def moment_ms(name: str, text: str, now_ms: int) -> int:
-    """Return the time that `text` means: a duration ago, or a time. Raises BadInput that names the field."""
+    """Return the time that `text` means: a duration ago, the beginning of a day in UTC, or a time.
+
+    Raises BadInput that names the field, also for a number that can hardly be meant as epoch milliseconds.
+    """
     try:
         at_ms = _moment_ms(text, now_ms)
     except ValueError:
         shown = text[:TIME_CHARS_SHOWN]
         raise BadInput(
-            f"{name}: expected how long ago, such as 90m or 7d, or an RFC 3339 time, got {shown!r}"
+            f"{name}: expected how long ago, such as 90m or 7d, a day such as 2026-11-24, or an RFC 3339 time, got {shown!r}"
         ) from None
     if not 0 <= at_ms < TIME_MS_MAX:
         raise BadInput(
@@ -163,7 +169,10 @@ def _moment_ms(text: str, now_ms: int) -> int:
     try:
         return now_ms - parse_duration_ms(text)
     except ValueError:
-        return parse_time_ms(text)
+        at_ms = parse_time_ms(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    if text.isdecimal() and at_ms < EPOCH_MS_MIN:
+        raise ValueError(text)
+    return at_ms
 
 
 def limit_of(text: str) -> int:
