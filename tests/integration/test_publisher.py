@@ -82,7 +82,7 @@ def scripted(*answers: Reply) -> Generator[Scripted, None, None]:
             thread.join()
 
 
-def accepted(count: int, *errors: dict[str, str]) -> Reply:
+def accepted(count: int, *errors: dict[str, object]) -> Reply:
     answer = {"accepted": count, "rejected": len(errors), "errors": errors}
     return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
 
