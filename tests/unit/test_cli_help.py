@@ -149,3 +149,70 @@ def test_the_command_alone_imports_no_role() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
+
+
+def test_validate_tells_every_mistake_of_a_file_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(
+        """\
+rules:
+  - name: one
+    no_data: never
+    summary: "{{ flow"
+    when: {failure_rate: {above: 20%, within: 10m, min_samples: few, clear_below: 30%}}
+    notify: [opps]
+  - name: one
+    for: 1m
+    when: {event: {}}
+    notify: [nobody]
+channels:
+  - {name: ops, webhook: {url: not a url, secret: {env: HERE}}}
+""",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line.split(": ")[1] for line in lines] == [
+        "rules[0].no_data",
+        "rules[0].summary",
+        "rules[0].when.failure_rate.min_samples",
+        "rules[0].when.failure_rate.clear_below",
+        "rules[0].notify[0]",
+        "rules[1].name",
+        "rules[1].for",
+        "rules[1].notify[0]",
+        "channels[0].webhook.url",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"- name: a\n",
+            "rules.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)",
+        ),
+        (b"\x89PNG\xff", "rules.yaml: not UTF-8 text (name a readable UTF-8 YAML file)"),
+    ],
+)
+def test_a_file_that_is_no_rule_file_gets_one_message(
+    content: bytes,
+    said: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_bytes(content)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"{said}\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.console.notify_check import address_problems, secret_problems, unknown_channels
+from flowgauge.console.notify_check import address_problems, has_channels, secret_problems, unknown_channels
 from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
@@ -191,17 +191,26 @@ def _written(documents: Sequence[Document], problems: Sequence[Problem], egress:
         channels = channels_of(documents, problems)
     except InvalidRules as error:
         found += error.problems
+    unknown = tuple(unknown_channels(documents))
     if found:
-        raise InvalidRules(tuple(dict.fromkeys(found)))
+        found += unknown if has_channels(documents) else ()
+        raise InvalidRules(_in_order(documents, found))
     return Written(
         ruleset,
         channels,
-        tuple(unknown_channels(documents, ruleset, channels)),
+        unknown,
         (
             *secret_problems(documents, channels, _secret_of),
             *address_problems(documents, channels, partial(refused_unasked, policy=egress)),
         ),
     )
+
+
+def _in_order(documents: Sequence[Document], problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return each problem once, as the files are read from top to bottom; files that nobody could read come first."""
+    files = {document.file: index for index, document in enumerate(documents)}
+    once = dict.fromkeys(problems)
+    return tuple(sorted(once, key=lambda each: (files.get(each.file, -1), each.line, each.column)))
 
 
 def _secret_of(ref: SecretRef) -> str:
