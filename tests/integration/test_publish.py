@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -235,3 +236,17 @@ async def test_a_wait_that_is_no_duration_is_told() -> None:
         2,
         ["flowgauge: --wait: expected a duration such as 30s, 10m, 1h30m or 7d, got 'soon'"],
     )
+
+
+def test_the_light_install_is_enough() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('pydantic', 'structlog', 'yaml', 'starlette'))); "
+        "from flowgauge.console.main import main; main(sys.argv[1:])"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "publish", CAPTURE], capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "0 events: 0 sent, 0 refused\n")
+    assert f"flowgauge: {CAPTURE}: a capture of a Prefect server, not event lines: " in ended.stderr

@@ -6,7 +6,7 @@
 from datetime import datetime
 
 from flowgauge.schemas.errors import InvalidEvent
-from flowgauge.schemas.settings import DEFAULT_TENANT
+from flowgauge.schemas.event import DEFAULT_TENANT
 from flowgauge.schemas.times import millis
 
 APPEND_MS_MAX = 7_258_118_400_000  # the year 2200: what ClickHouse keeps, and what can be printed
