@@ -71,11 +71,20 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert (acme["ok"], acme["accepted"], list(acme["problems"])) == (False, 2, ["channel secret-channel"])
         assert (beta["ok"], beta["accepted"], beta["undelivered"], beta["problems"]) == (True, 0, 0, {})
         assert (platform["ok"], platform["accepted"], platform["undelivered"]) == (False, 2, 2)
-        assert list(platform["problems"]) == ["tenant acme: channel secret-channel"]
+        assert list(platform["problems"]) == ["notify", "tenant acme: channel secret-channel"]
         assert ("stored" in acme, "stored" in platform) == (False, True)
         assert "secret-channel" in ask("/", "acme").text
         assert "secret-channel" not in ask("/", "beta").text
+        listed = ask("/v1/incidents?tenant=acme", "platform").json()
+        assert {row["tenant"] for row in listed["rows"]} == {"acme"}
+        assert [list(row) for row in listed["rows"]] == [listed["columns"]] * 2
+        assert {row["state"] for row in listed["rows"]} == {"happened"}
+        assert "tenant <strong>acme</strong>" in ask("/?tenant=acme", "platform").text
         assert ask("/metrics", "platform").status_code == 200
+        nowhere, read_only = ask("/v1/metric/runs", "acme"), up.http.post("/v1/incidents")
+        assert (nowhere.status_code, read_only.status_code, ask("/nowhere", "acme").text) == (404, 405, "Not Found\n")
+        assert nowhere.json() == {"error": "/v1/metric/runs: not found: see `For programs` in docs/console.md"}
+        assert read_only.json() == {"error": "/v1/incidents: method not allowed: expected GET, HEAD, got POST"}
         refused = ask("/metrics", "beta")
         assert (refused.status_code, "operator" in refused.text) == (403, True)
 

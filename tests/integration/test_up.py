@@ -328,7 +328,11 @@ def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(tmp_path:
 
         wait_for(lambda: runs(acme), "the run")
         assert runs(acme) == ["secret-flow"]
-        assert runs(other, tenant="acme") == []
+        assert (runs(other), runs(acme, tenant="acme")) == ([], ["secret-flow"])
+        for path in ("/", "/v1/metrics/runs", "/v1/incidents", "/v1/health"):
+            refused = up.http.get(path, headers=other, params={"tenant": "acme"})
+            assert (refused.status_code, "secret-flow" in refused.text) == (400, False)
+            assert "this token is of tenant other" in refused.text
         assert [up.http.get(path).status_code for path in ("/", "/v1/health", "/metrics", "/v1/incidents")] == [401] * 4
         assert up.http.get("/", headers={"authorization": "Basic garbage"}).status_code == 401
         assert up.http.get("/healthz").status_code == 200

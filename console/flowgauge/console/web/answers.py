@@ -58,11 +58,6 @@ class Answers:
         self.health = health
         self.now_ms = now_ms
 
-    @property
-    def is_open(self) -> bool:
-        """No tokens are configured: everybody on this machine may ask and act."""
-        return self._tokens.open
-
     def is_operator(self, tenant: str) -> bool:
         """Tell whether `tenant` may see what is of all tenants together; without tokens everybody may."""
         return self._tokens.open or tenant == self._operator
@@ -72,22 +67,29 @@ class Answers:
         return self.health.seen_by(tenant, is_operator=self.is_operator(tenant))
 
     def tenant_of(self, request: Request) -> str | None:
-        """Return whose data the request may see: its token's tenant; without tokens, whom it asks for."""
-        tenant = self._tokens.tenant_of(authorization_of(request.headers))
-        if self._tokens.open:
-            return request.query_params.get("tenant", tenant or "")[:NAME_MAX] or tenant
-        return tenant
+        """Return who asks, None for whom no token lets in."""
+        return self._tokens.tenant_of(authorization_of(request.headers))
+
+    def shown_to(self, tenant: str, request: Request) -> str:
+        """Return whose data `tenant` asks for: its own, or of whom `?tenant=` names, if it may see everybody's.
+
+        Raises BadInput where it may not.
+        """
+        asked = request.query_params.get("tenant", "")[:NAME_MAX] or tenant
+        if asked != tenant and not self.is_operator(tenant):
+            raise BadInput(f"tenant: this token is of tenant {tenant} and shows nothing of {asked!r}: leave it out")
+        return asked
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
         return await answer(self._store, name, metric_query(tenant, parameters, self.now_ms()))
 
     async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
-        """Return what of `tenant` could not be read; where everybody may ask, also what no tenant is known of."""
+        """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
         _refuse_unknown(parameters, _DLQ_PARAMETERS)
         return await dead_letters(
             self._store,
-            tenants=[tenant, ""] if self.is_open else [tenant],
+            tenants=[tenant, ""] if self.is_operator(tenant) else [tenant],
             since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
             limit=limit_of(parameters.get("limit", "")),
         )
@@ -156,7 +158,8 @@ def moment_ms(name: str, text: str, now_ms: int) -> int:
     except ValueError:
         shown = text[:TIME_CHARS_SHOWN]
         raise BadInput(
-            f"{name}: expected how long ago, such as 90m or 7d, a day such as 2026-11-24, or an RFC 3339 time, got {shown!r}"
+            f"{name}: expected how long ago, such as 90m or 7d, a day such as 2026-11-24 or an RFC 3339 time, "
+            f"got {shown!r}"
         ) from None
     if not 0 <= at_ms < TIME_MS_MAX:
         raise BadInput(

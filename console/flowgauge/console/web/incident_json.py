@@ -13,11 +13,14 @@ from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
 
-COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
+INCIDENT_COLUMNS = (
+    *("incident_id", "tenant", "rule", "kind", "key", "state", "open", "severity", "labels", "summary"),
+    *("opened_at", "at", "reason", "value", "threshold", "samples", "late_samples", "window"),
+)
 
 
 def incident_json(incident: Incident) -> dict[str, Any]:
-    """Return an incident as a row of a list."""
+    """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
         "tenant": incident.tenant,

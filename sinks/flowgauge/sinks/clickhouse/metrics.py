@@ -93,7 +93,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "overview",
             "What happens now, and what became of runs",
-            ("events_5m", "events_per_second", "finished", "failed", "failure_rate"),
+            ("events_5m", "events_per_second_5m", "finished_since", "failed_since", "failure_rate_since"),
         ),
     )
 }
