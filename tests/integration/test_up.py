@@ -191,6 +191,28 @@ def test_a_taken_port_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
 
     assert found.returncode == 3
     assert found.stderr == f"flowgauge: port {port} of 127.0.0.1 is taken; choose another with --port\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_start_with_broken_rules_leaves_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.yaml").write_text("rules: 1", encoding="utf-8")
+
+    found = run("up", "--data", "data", "--port", "0", "--rules", "rules", cwd=tmp_path)
+
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert [file.name for file in tmp_path.iterdir()] == ["rules"]
+
+
+def test_without_a_url_the_server_that_owns_the_data_folder_is_asked(up: Up, tmp_path: Path) -> None:
+    data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr, arg-type]  # a list of text
+
+    asked = run("incidents", "list", "--data", data, cwd=tmp_path)
+    elsewhere = run("incidents", "list", "--data", data, "--url", "http://127.0.0.1:1", cwd=tmp_path)
+
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert elsewhere.returncode == 3
+    assert f"which answers at {up.url}:" in elsewhere.stderr
 
 
 def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path: Path) -> None:
