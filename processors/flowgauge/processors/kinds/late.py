@@ -222,9 +222,9 @@ class LateWindow:
                 self._remember(slot)
         while self._judged and self._judged[0][0] <= end_ms:
             due_ms, name = heapq.heappop(self._judged)
-            slot = self._slots.get(name)
-            if slot is not None and slot.due_ms == due_ms:
-                self._forget(slot)
+            remembered = self._slots.get(name)
+            if remembered is not None and remembered.due_ms == due_ms:
+                self._forget(remembered)
 
     def _remember(self, slot: _Slot) -> None:
         """Keep a judged slot one window past its run's end, while that is not told for as long as is remembered."""
