@@ -182,3 +182,19 @@ async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(
     await log.close()
 
     assert not (tmp_path / "rules").exists()
+
+
+async def test_a_change_that_is_cancelled_keeps_its_lock_until_its_thread_has_written(tmp_path: Path) -> None:
+    log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
+    folder = RuleFolder(tmp_path / "rules", Health())
+    changing = asyncio.create_task(folder.replace(OLD, log, asyncio.Event()))
+    while not (tmp_path / "rules").exists() and not (tmp_path / ".rules.draft").exists():  # noqa: ASYNC110  # a thread makes it and tells nobody
+        await asyncio.sleep(0)
+
+    changing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    left = {file.name: file.read_text() for file in (tmp_path / "rules").iterdir()}
+    await log.close()
+
+    assert left == OLD

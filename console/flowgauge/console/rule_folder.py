@@ -134,7 +134,12 @@ class RuleFolder:
         """
         written = await asyncio.to_thread(read_texts, texts, self._egress)
         async with self._changing:
-            await asyncio.to_thread(replace_files, self.folder, texts)
+            writing = asyncio.ensure_future(asyncio.to_thread(replace_files, self.folder, texts))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait([writing])  # a thread goes on: the lock is its own until it ends
+                raise
             version = await self._put_in_force(written, log_, stop)
         return Applied(version, tuple(str(each) for each in written.warnings))
 

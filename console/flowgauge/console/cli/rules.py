@@ -40,12 +40,12 @@ def validate(files: Sequence[Path]) -> None:
 
 
 @command.command()
-@click.argument("files", nargs=-1, required=True, type=existing_file)
+@click.argument("files", nargs=-1, required=True, type=rule_path)
 @url_option
 @token_option
 @data_option
 def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> None:
-    """Put the rules and channels of FILES in force, in place of those before.
+    """Put the rules and channels of FILES (or folders of them) in force, in place of those before.
 
     Goes to the running server, or into the data folder when no server owns it.
     """
