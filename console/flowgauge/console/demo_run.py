@@ -86,13 +86,16 @@ class _Demo:
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._receive())
             history = await asyncio.to_thread(self._prepare, await self._receiver_port)
-            up = group.create_task(self._up(history, stop))
+            up_stop = asyncio.Event()
+            up = group.create_task(self._up(history, up_stop))
             working = group.create_task(self._work())
             waking = group.create_task(self._wake_at(stop))
             code = await self._judge(stop) if self._once else await self._stay(stop)
             working.cancel()
+            await asyncio.wait([working])  # while the server still takes what they have left to publish
+            up_stop.set()
             stop.set()
-            await asyncio.wait([up, working, waking])
+            await asyncio.wait([up, waking])
             receiving.cancel()
         return code
 

@@ -47,7 +47,8 @@ async def refused_path(request: Request, error: Exception) -> Response:
         return PlainTextResponse(f"{found.detail}\n", found.status_code, headers=found.headers)
     there_are = "see `For programs` in docs/console.md"
     if found.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        there_are = f"expected {(found.headers or {}).get('Allow', 'another method')}, got {request.method}"
+        allowed = ", ".join(sorted((found.headers or {}).get("Allow", "another method").split(", ")))
+        there_are = f"expected {allowed}, got {request.method}"
     said = f"{path[:PATH_CHARS_SHOWN]}: {found.detail.lower()}: {there_are}"
     return json_answer({"error": said}, found.status_code, dict(found.headers or {}))
 
