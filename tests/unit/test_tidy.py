@@ -47,8 +47,8 @@ SHELLS = {
     )),
     *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store",
+        "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
+        "clickhouse/sink_app", "clickhouse/store",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
