@@ -1,6 +1,6 @@
 """A stand-in for a ClickHouse server: its HTTP interface, as far as clickhouse-connect speaks it, over chDB.
 
-    python clickhouse_front.py FOLDER USER PASSWORD     prints its port; ends when standard input does
+    python clickhouse_front.py FOLDER PORT USER PASSWORD     prints its port; ends when standard input does
 
 `Front` starts it in a process of its own (chDB: one process a path) on a free loopback port. Its `faults` break
 requests, each fault one: the next whose statement begins with `of`.
@@ -12,6 +12,7 @@ requests, each fault one: the next whose statement begins with `of`.
     code N         nothing ran; ClickHouse's error N
     foreign        200 and a page of somebody else's: nothing ran
     elsewhere      a redirect to another address: nothing ran
+    version V      the answer to the question for the version
 
 What it cannot stand in for: statuses beyond 200, 403 and 500, results in blocks, progress, roles, replicas.
 """
@@ -92,8 +93,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, engine: Engine, user: str, password: str) -> None:
-        super().__init__(("127.0.0.1", 0), Requests)
+    def __init__(self, engine: Engine, port: int, user: str, password: str) -> None:
+        super().__init__(("127.0.0.1", port), Requests)
         self.engine = engine
         self.user = user
         self.authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -140,7 +141,7 @@ class Requests(BaseHTTPRequestHandler):
         statement = parameters.get("query", "").encode() + self._body()
         text = statement[:200].decode(errors="replace")
         fault = self.server.take_fault(text)
-        seen: dict[str, object] = {"statement": text, "parameters": parameters, "fault": fault}
+        seen: dict[str, object] = {"path": self.path, "statement": text, "parameters": parameters, "fault": fault}
         with self.server.lock:
             self.server.seen.append(seen)
         if self.headers["Authorization"] != self.server.authorization:
@@ -167,10 +168,16 @@ class Requests(BaseHTTPRequestHandler):
         if fault:
             self.close_connection = True
             return
-        headers = {"X-ClickHouse-Query-Id": parameters.get("query_id", ""), "X-ClickHouse-Timezone": "Etc/UTC"}
+        headers = {
+            "X-ClickHouse-Query-Id": parameters.get("query_id", ""),
+            "X-ClickHouse-Timezone": self._zone(parameters),
+        }
         if answer:
             headers["X-ClickHouse-Format"] = "Native" if statement.endswith(b"FORMAT Native") else "TabSeparated"
         self._answer(200, answer, headers)
+
+    def _zone(self, parameters: Mapping[str, str]) -> str:
+        return parameters.get("session_timezone") or os.environ.get("TZ") or "Etc/UTC"
 
     def _break(self, fault: str) -> None:
         name, _, code = fault.partition(" ")
@@ -181,7 +188,9 @@ class Requests(BaseHTTPRequestHandler):
         elif name == "foreign":
             self._answer(200, b"<html>welcome</html>", {})
         elif name == "elsewhere":
-            self._answer(307, b"", {"Location": f"http://127.0.0.1:{self.server.server_port}/elsewhere?{self.path}"})
+            self._answer(307, b"", {"Location": f"/elsewhere{self.path}"})
+        elif name == "version":
+            self._answer(200, f"{code}\tEtc/UTC\n".encode(), {"X-ClickHouse-Format": "TabSeparated"})
         else:
             self.close_connection = True
 
@@ -204,9 +213,13 @@ class Front:
     user = "sink"
     password = "p@ss wörd"
 
-    def __init__(self, folder: Path) -> None:
-        arguments = [sys.executable, __file__, str(folder), self.user, self.password]
-        self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        arguments = [sys.executable, __file__, str(folder), str(port), self.user, self.password]
+        # Far from UTC: no answer may depend on where the server stands.
+        environ = {**os.environ, "TZ": "Asia/Kolkata"}
+        self._process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
+        )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
@@ -215,6 +228,11 @@ class Front:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.communicate(timeout=READY_S)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does to a process."""
+        self._process.kill()
         self._process.communicate(timeout=READY_S)
 
     @contextmanager
@@ -245,8 +263,8 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def main(folder: str, user: str, password: str) -> None:
-    server = Server(Engine(folder), user, password)
+def main(folder: str, port: str, user: str, password: str) -> None:
+    server = Server(Engine(folder), int(port), user, password)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     sys.stdin.read()  # until whoever started us ends, in whatever way

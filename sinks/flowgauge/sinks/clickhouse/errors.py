@@ -14,7 +14,8 @@ from flowgauge.schemas.errors import Transient
 # A failed insert writes no row and does not use up its token, and both kinds of error name the 1-based row.
 _PARSE_ROW = re.compile(r"\(at row (\d+)\)")
 _CONSTRAINT_ROW = re.compile(r"is violated at row (\d+)")
-_OVER_HTTP = re.compile(r"^Received ClickHouse exception, code: \d+, server response: ")  # the driver's own words
+# The driver's own words, where ClickHouse is a server.
+_OVER_HTTP = re.compile(r"^(Received ClickHouse exception, code: \d+, server response: |HTTP driver received )")
 
 _KNOWN_TRANSIENT = {
     159: "the time limit of an insert or query is over",
