@@ -25,6 +25,7 @@ from typing import cast
 import structlog
 from starlette.types import ASGIApp
 
+from flowgauge.console.clickhouse import open_store
 from flowgauge.console.listening import address_of, bind, server_of
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
@@ -163,7 +164,7 @@ async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket
     rules = RuleFolder(settings.rules or settings.data / APPLIED, health)
     log = await open_local_log(settings.data, partitions=partitions_of(settings))
     try:
-        store = await asyncio.to_thread(ClickHouseStore.open, settings.data / "clickhouse")
+        store = await asyncio.to_thread(open_store, settings)
         await asyncio.to_thread(store.apply_schema)
     except BaseException:
         await log.close()

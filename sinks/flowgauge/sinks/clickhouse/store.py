@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.sinks.clickhouse.client import (
     CONNECTIONS_MAX,
     DATABASE,
@@ -123,7 +124,7 @@ class ClickHouseStore:
     def apply_schema(self) -> list[str]:
         """Apply the schema files that are missing; return their names. Blocks.
 
-        Raises LogMismatch when other files made the tables, EngineTrouble when ClickHouse cannot.
+        Raises LogMismatch when other files made the tables, BadEnvironment when ClickHouse cannot.
         """
         return self._threads.submit(self._apply_schema).result()
 
@@ -190,14 +191,14 @@ class ClickHouseStore:
                 self._inserts.command(self._named(file.sql))
                 self._note_version(file)
         except ERRORS as error:
-            raise trouble_of(error) from error
+            raise _no_tables(error) from error
         return [file.name for file in todo]
 
     def _missing_schema(self) -> list[SchemaFile]:
         try:
             return missing(schema_files(), self._applied())
         except ERRORS as error:
-            raise trouble_of(error) from error
+            raise _no_tables(error) from error
 
     def _applied(self) -> dict[int, str]:
         """Return the digest of each applied version; none where there are no tables yet."""
@@ -222,6 +223,12 @@ class ClickHouseStore:
     def _named(self, sql: str) -> str:
         """Return our own `sql` with the name of this server's database; what people ask for is bound, never in it."""
         return sql if self._database == DATABASE else _DATABASE.sub(self._database, sql)
+
+
+def _no_tables(error: Exception) -> BadEnvironment:
+    return BadEnvironment(
+        f"the tables cannot be looked at or made: {trouble_of(error)} (let the user CREATE, INSERT and SELECT there)"
+    )
 
 
 def _plain(value: object) -> object:
