@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from flowgauge.console.web.answers import Answers
+from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.sinks.clickhouse.dead_letters import VALUE_BYTES_SHOWN, beginning, dead_letters
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.transport.health import Health
 
 T0_MS = 1_795_000_000_000
 
@@ -66,6 +69,18 @@ async def test_a_tenant_sees_its_own_only(store: ClickHouseStore) -> None:
 
     assert [row["value"] for row in await found(store, "dlq-a")] == ["a"]
     assert sorted(str(row["value"]) for row in await found(store, "dlq-a", "")) == ["?", "a"]
+
+
+async def test_with_tokens_a_letter_of_no_tenant_is_shown_to_the_operator_alone(store: ClickHouseStore) -> None:
+    await put(store, [letter("dlq-own", 0, b"own"), letter("", 7_000, b"whose?")], first_offset=600)
+    tokens = TokenTable({"one": "dlq-own", "two": "dlq-platform"})
+    answers = Answers(store, Health(), tokens, operator="dlq-platform", now_ms=lambda: T0_MS + 8_000)
+
+    own = await answers.dead_letters("dlq-own", {"since": "1m"})
+    operators = await answers.dead_letters("dlq-platform", {"since": "1s"})
+
+    assert [row["value"] for row in own.dicts()] == ["own"]
+    assert [row["value"] for row in operators.dicts()] == ["whose?"]
 
 
 async def test_a_letter_that_the_sink_sent_twice_is_told_once(store: ClickHouseStore) -> None:

@@ -52,7 +52,11 @@ def test_with_tokens_a_tenant_reads_its_own_letters_only(tmp_path: Path) -> None
         wait_for(lambda: letters(up, of("acme-token")) and letters(up, of("other-token")), "both letters")
 
         assert [row["value"] for row in letters(up, of("acme-token"))] == ["of acme"]
-        assert [row["value"] for row in letters(up, of("other-token"), tenant="acme")] == ["of other"]
+        refused = up.http.get("/v1/dlq", headers=of("other-token"), params={"tenant": "acme"})
+        assert (refused.status_code, refused.json()) == (
+            400,
+            {"error": "tenant: this token is of tenant other and shows nothing of 'acme': leave it out"},
+        )
         assert up.http.get("/v1/dlq").status_code == 401
         assert up.http.get("/v1/dlq", headers=of("acme-token"), params={"flow": "x"}).json() == {
             "error": "flow: unknown parameter; known are limit, since, tenant"

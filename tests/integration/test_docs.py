@@ -30,6 +30,8 @@ ELSEWHERE = {
     "make test": "is what runs this test",
     "make bench": "measures for minutes, and only an idle machine has something to say",
     "pip install flowgauge": "asks an index; .ci/prefect makes that light install from this checkout",
+    "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
+    """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
 }
 PROGRAMS = {"flowgauge", "curl", "export"}

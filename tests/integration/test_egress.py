@@ -20,6 +20,7 @@ from flowgauge.sinks.webhooks.egress import (
     EgressFailed,
     Failure,
     Resolver,
+    refused_unasked,
 )
 
 pytestmark = pytest.mark.integration
@@ -524,3 +525,23 @@ async def test_a_literal_asks_no_resolver() -> None:
     egress = Egress(EgressPolicy(), resolve=unresolvable)
 
     assert (await egress.check_host(str(ipaddress.ip_address("8.8.8.8")))).allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:5390/hook", Reason.LOOPBACK),
+        ("http://localhost:5390/", Reason.LOOPBACK),
+        ("https://[::1]/", Reason.LOOPBACK),
+        ("https://10.0.0.1/", Reason.PRIVATE),
+        ("https://2130706433/", Reason.NUMERIC_HOST),
+        ("https://user@hooks.example/", Reason.USERINFO),
+        ("http://127.0.0.1:9999/", None),
+        ("https://hooks.example/", None),
+        ("https://8.8.8.8/", None),
+    ],
+)
+def test_what_will_be_refused_is_known_without_asking_for_a_name(url: str, reason: Reason | None) -> None:
+    refused = refused_unasked(url, EgressPolicy(allow=("127.0.0.1:9999",)))
+
+    assert (refused and refused.reason) == reason

@@ -71,13 +71,45 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert (acme["ok"], acme["accepted"], list(acme["problems"])) == (False, 2, ["channel secret-channel"])
         assert (beta["ok"], beta["accepted"], beta["undelivered"], beta["problems"]) == (True, 0, 0, {})
         assert (platform["ok"], platform["accepted"], platform["undelivered"]) == (False, 2, 2)
-        assert list(platform["problems"]) == ["tenant acme: channel secret-channel"]
+        assert list(platform["problems"]) == ["notify", "tenant acme: channel secret-channel"]
         assert ("stored" in acme, "stored" in platform) == (False, True)
         assert "secret-channel" in ask("/", "acme").text
         assert "secret-channel" not in ask("/", "beta").text
+        listed = ask("/v1/incidents?tenant=acme", "platform").json()
+        assert {row["tenant"] for row in listed["rows"]} == {"acme"}
+        assert [list(row) for row in listed["rows"]] == [listed["columns"]] * 2
+        assert {row["state"] for row in listed["rows"]} == {"happened"}
+        assert "tenant <strong>acme</strong>" in ask("/?tenant=acme", "platform").text
         assert ask("/metrics", "platform").status_code == 200
+        nowhere, read_only = ask("/v1/metric/runs", "acme"), up.http.post("/v1/incidents")
+        assert (nowhere.status_code, read_only.status_code, ask("/nowhere", "acme").text) == (404, 405, "Not Found\n")
+        assert nowhere.json() == {"error": "/v1/metric/runs: not found: see `For programs` in docs/console.md"}
+        assert read_only.json() == {"error": "/v1/incidents: method not allowed: expected GET, HEAD, got POST"}
         refused = ask("/metrics", "beta")
         assert (refused.status_code, "operator" in refused.text) == (403, True)
+
+
+def test_what_is_wrong_with_the_rule_files_names_nobody_to_a_tenant(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "rules.yaml").write_text(RULES.replace("[secret-channel]", "[acme-pager]"), encoding="utf-8")
+    secrets = {"PLATFORM": "platform-token", "ACME": "acme-token", "BETA": "beta-token", "HOOK_SECRET": SECRET}
+    with running_up(tmp_path / "data", "--rules", str(rules), env=secrets) as up:
+
+        def problems(tenant: str) -> dict[str, str]:
+            answer = up.http.get("/v1/health", headers={"authorization": f"Bearer {tenant}-token"})
+            return dict(answer.json()["problems"])
+
+        assert list(problems("platform")) == ["notify"]
+        assert "acme-pager" in problems("platform")["notify"]
+        assert problems("beta") == {}
+
+        (rules / "acme.yaml").write_text("rules: [{name: of-acme, tenant: acme, wen: {}}]", encoding="utf-8")
+        wait_for(lambda: "rules" in problems("beta"), "the broken change")
+
+        assert problems("beta") == {"rules": "a change was not applied; the rules before it go on"}
+        assert "acme.yaml:1:" in problems("platform")["rules"]
 
 
 def test_only_the_operator_applies_rules(tmp_path: Path) -> None:

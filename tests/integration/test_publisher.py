@@ -82,7 +82,7 @@ def scripted(*answers: Reply) -> Generator[Scripted, None, None]:
             thread.join()
 
 
-def accepted(count: int, *errors: dict[str, str]) -> Reply:
+def accepted(count: int, *errors: dict[str, object]) -> Reply:
     answer = {"accepted": count, "rejected": len(errors), "errors": errors}
     return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
 
@@ -279,13 +279,28 @@ def test_after_a_busy_answer_the_same_events_go_out_again_under_the_same_ids() -
 
 
 def test_a_batch_that_is_too_large_goes_out_in_halves() -> None:
-    with scripted((413, {}, b""), (413, {}, b""), accepted(1)) as server, Publisher(server.url) as publisher:
+    too_large: Reply = (413, {}, b"")
+    answers = (too_large, too_large, accepted(1), accepted(2), accepted(1))
+    with scripted(*answers) as server, Publisher(server.url) as publisher:
         for _ in range(4):
             publisher.emit(MINIMAL)
 
         assert publisher.flush(15_000)
         assert counts(publisher) == (4, 0, 0)
-    assert [len(server.ids(request)) for request in range(len(server.bodies))] == [4, 2, 1, 1, 1, 1]
+    assert [len(server.ids(request)) for request in range(len(server.bodies))] == [4, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("status", [200, 413])
+def test_after_an_event_that_was_too_large_batches_grow_again(status: int) -> None:
+    """Once, they stayed as small as the one that passed for the life of the process."""
+    too_large: Reply = (413, {}, b"")
+    with scripted(*[too_large] * 3, accepted(1) if status == 200 else too_large, accepted(1)) as server:
+        publisher = Publisher(server.url, linger_ms=60_000)
+        for _ in range(15):
+            publisher.emit(MINIMAL)
+        publisher.close(15_000)
+
+    assert [len(server.ids(request)) for request in range(len(server.bodies))] == [15, 7, 3, 1, 2, 4, 8]
 
 
 @pytest.mark.parametrize(("status", "remedy"), [(301, "address"), (401, "token"), (403, "token"), (404, "address")])
@@ -312,7 +327,7 @@ def test_a_worker_with_a_wrong_token_ends_at_once_and_says_what_is_lost(caplog: 
 
     assert counts(publisher) == (0, 0, 2)
     assert caplog.messages[-1] == (
-        "2 events are lost: 0 found the buffer full, 2 were not sent within 3600000 ms of closing"
+        "2 events are missing: 0 found the buffer full, 2 are not known to have arrived within 3600000 ms of closing"
         " (flowgauge answers 401: is the token right (FLOWGAUGE_TOKEN)?)"
     )
 
@@ -330,7 +345,9 @@ def test_dropped_events_are_said_once_a_minute_and_counted_at_the_end(caplog: py
         "events are dropped, 1 so far: the buffer is full (events come faster than they are sent)"
         " (said once a minute at most)"
     )
-    assert lost.startswith("100 events are lost: 98 found the buffer full, 2 were not sent within 300 ms of closing")
+    assert lost.startswith(
+        "100 events are missing: 98 found the buffer full, 2 are not known to have arrived within 300 ms of closing ("
+    )
 
 
 async def test_what_is_lost_is_seen_by_a_worker_that_configures_no_logging(gateway: Running) -> None:
@@ -343,7 +360,9 @@ async def test_what_is_lost_is_seen_by_a_worker_that_configures_no_logging(gatew
         """,
     )
 
-    assert "1 events are lost: 0 found the buffer full, 1 were not sent within 50 ms of closing (" in printed
+    assert (
+        "1 events are missing: 0 found the buffer full, 1 are not known to have arrived within 50 ms of closing ("
+    ) in printed
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])

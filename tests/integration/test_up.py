@@ -191,6 +191,28 @@ def test_a_taken_port_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
 
     assert found.returncode == 3
     assert found.stderr == f"flowgauge: port {port} of 127.0.0.1 is taken; choose another with --port\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_start_with_broken_rules_leaves_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.yaml").write_text("rules: 1", encoding="utf-8")
+
+    found = run("up", "--data", "data", "--port", "0", "--rules", "rules", cwd=tmp_path)
+
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert [file.name for file in tmp_path.iterdir()] == ["rules"]
+
+
+def test_without_a_url_the_server_that_owns_the_data_folder_is_asked(up: Up, tmp_path: Path) -> None:
+    data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr, arg-type]  # a list of text
+
+    asked = run("incidents", "list", "--data", data, cwd=tmp_path)
+    elsewhere = run("incidents", "list", "--data", data, "--url", "http://127.0.0.1:1", cwd=tmp_path)
+
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert elsewhere.returncode == 3
+    assert f"which answers at {up.url}:" in elsewhere.stderr
 
 
 def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path: Path) -> None:
@@ -328,7 +350,11 @@ def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(tmp_path:
 
         wait_for(lambda: runs(acme), "the run")
         assert runs(acme) == ["secret-flow"]
-        assert runs(other, tenant="acme") == []
+        assert (runs(other), runs(acme, tenant="acme")) == ([], ["secret-flow"])
+        for path in ("/", "/v1/metrics/runs", "/v1/incidents", "/v1/health"):
+            refused = up.http.get(path, headers=other, params={"tenant": "acme"})
+            assert (refused.status_code, "secret-flow" in refused.text) == (400, False)
+            assert "this token is of tenant other" in refused.text
         assert [up.http.get(path).status_code for path in ("/", "/v1/health", "/metrics", "/v1/incidents")] == [401] * 4
         assert up.http.get("/", headers={"authorization": "Basic garbage"}).status_code == 401
         assert up.http.get("/healthz").status_code == 200
@@ -388,8 +414,8 @@ def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_chann
 
     warning = "environment variable ONLY_HERE is not set or empty (set it where flowgauge is started)"
     assert applied.returncode == 0
-    assert applied.stderr == f"told.yaml:4:59: channels[0].webhook.secret: {warning}\n"
-    assert problem.endswith(applied.stderr.rstrip("\n"))
+    assert applied.stderr == f"warning: told.yaml:4:59: channels[0].webhook.secret: {warning}\n"
+    assert problem.endswith(applied.stderr.removeprefix("warning: ").rstrip("\n"))
     assert (refused.returncode, refused.stderr) == (
         2,
         f"{file}:2:67: rules[0].notify[0]: no channel is called 'oops': nobody would be told (did you mean 'ops'?)\n",

@@ -109,9 +109,7 @@ class Oracle:
         for name, deadline_ms in list(self.deadlines.items()):
             if self.due[name] == end_ms and self.closed.get(name, deadline_ms * 1000 + 1) > deadline_ms * 1000:
                 self.late_ends.append(end_ms)
-            since_ms = end_ms - self.due[name]
-            is_over = name in self.over and self.over[name] + RULE.within <= end_ms
-            if since_ms > 0 and since_ms % RULE.within == 0 and is_over:
+            if name in self.over and max(self.due[name], pane_end(self.over[name], PANE_MS)) + RULE.within <= end_ms:
                 self.forget(name)
         return sum(end_ms - RULE.within < late_ms <= end_ms for late_ms in self.late_ends)
 

@@ -267,3 +267,29 @@ def test_the_parts_of_a_url_are_checked_before_any_name_is_resolved(
 )
 def test_text_that_no_parser_should_see_is_refused(text: str, expected: Reason | None) -> None:
     assert text_fault(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "ip", "scheme", "entry"),
+    [
+        ("127.0.0.1", 5390, "127.0.0.1", "http", "127.0.0.1:5390"),
+        ("::1", 5390, "::1", "http", "[::1]:5390"),
+        ("hooks.lan", 443, "10.0.0.1", "https", "hooks.lan:443"),
+        ("hooks.example", 80, "8.8.8.8", "http", "hooks.example:80"),
+        ("hooks.example", 9000, "8.8.8.8", "https", "hooks.example:9000"),
+    ],
+)
+def test_a_refusal_names_the_entry_that_opens_it(host: str, port: int, ip: str, *, scheme: str, entry: str) -> None:
+    refused = EgressPolicy().verdict(host, port, ip_address(ip), scheme=scheme)
+    opened = EgressPolicy(allow=(entry,)).verdict(host, port, ip_address(ip), scheme=scheme)
+
+    assert str(refused) == f'{refused.reason.value} (allow it by egress.allow = ["{entry}"] in flowgauge.toml)'
+    assert opened.allowed
+
+
+@pytest.mark.parametrize("ip", ["169.254.169.254", "168.63.129.16", "224.0.0.1", "0.0.0.0"])
+def test_nobody_is_led_to_open_a_metadata_service_or_what_is_no_receiver(ip: str) -> None:
+    refused = EgressPolicy().verdict(ip, 80, ip_address(ip), scheme="http")
+
+    assert not refused.allowed
+    assert str(refused) == refused.reason.value

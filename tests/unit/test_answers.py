@@ -13,6 +13,7 @@ NOW = 1_800_000_000_000
     [
         ("90m", NOW - 5_400_000),
         ("2027-01-15T08:00:00Z", NOW),
+        ("2027-01-15", NOW - 8 * 3_600_000),
         ("1800000000000", NOW),
         ("20000d", NOW - 20_000 * 86_400_000),
     ],
@@ -29,7 +30,7 @@ def test_a_time_that_lies_outside_of_what_clickhouse_counts_is_refused(text: str
         moment_ms("since", text, NOW)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "9" * 5_000 + "d", "2027-01-15"])
+@pytest.mark.parametrize("text", ["yesterday", "9" * 5_000 + "d", "2027-13-15", "5", "2026", "1700000000"])
 def test_what_is_no_time_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(BadInput, match=f"^until: expected how long ago, such as 90m .*, got '{text[:40]}'$"):
         moment_ms("until", text, NOW)

@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("channels: [7]", "c.yaml:1:12: channels[0]: expected a channel (write `- name:` and `webhook:` below it)"),
         ("channels: 7", "c.yaml:1:1: channels: expected a list (begin each channel with `- name:`)"),
         ("chanels: []", "c.yaml:1:1: chanels: unknown field (known fields: rules, channels)"),
-        ("[]", "c.yaml:1:1: expected `channels:` at the top (write channels: and a list below it)"),
+        ("[]", "c.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_remedy(text: str, told: str) -> None:

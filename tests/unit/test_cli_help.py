@@ -74,8 +74,12 @@ RULE = "  - {name: a, when: {event: {}}, notify: [ops]}\n"
 CHANNEL = "  - {name: NAME, webhook: {url: 'https://a.example/', secret: {env: NOT_SET_ANYWHERE}}}\n"
 UNKNOWN = "rules.yaml:2:43: rules[0].notify[0]: no channel is called 'ops': nobody would be told"
 NO_SECRET = (
-    "rules.yaml:4:54: channels[0].webhook.secret: environment variable NOT_SET_ANYWHERE is not set or empty"
+    "warning: rules.yaml:4:54: channels[0].webhook.secret: environment variable NOT_SET_ANYWHERE is not set or empty"
     " (set it where flowgauge is started)\n"
+)
+REFUSED = (
+    "warning: rules.yaml:4:27: channels[0].webhook.url: no message may go there: loopback address"
+    ' (allow it by egress.allow = ["localhost:443"] in flowgauge.toml)\n'
 )
 
 
@@ -87,7 +91,7 @@ NO_SECRET = (
             0,
             (
                 "1 rule and 0 channels: fine, but see the 1 warning\n",
-                f"{UNKNOWN} (define it under `channels:`, in this file or beside it)\n",
+                f"warning: {UNKNOWN} (define it under `channels:`, in this file or beside it)\n",
             ),
         ),
         (
@@ -100,9 +104,14 @@ NO_SECRET = (
             0,
             ("1 rule and 1 channel: fine, but see the 1 warning\n", NO_SECRET),
         ),
+        (
+            f"rules:\n{RULE}channels:\n{CHANNEL.replace('NAME', 'ops').replace('https://a.example', 'https://localhost')}",
+            0,
+            ("1 rule and 1 channel: fine, but see the 2 warnings\n", f"{NO_SECRET}{REFUSED}"),
+        ),
         ("rules: []\n", 0, ("0 rules and 0 channels: fine\n", "")),
     ],
-    ids=["channels elsewhere", "unknown channel", "no secret", "nothing"],
+    ids=["channels elsewhere", "unknown channel", "no secret", "address refused", "nothing"],
 )
 def test_who_would_not_be_told_is_a_mistake_where_it_must_be_and_else_a_warning(
     text: str,
@@ -140,3 +149,82 @@ def test_the_command_alone_imports_no_role() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"
+
+
+def test_validate_tells_every_mistake_of_a_file_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_text(
+        """\
+rules:
+  - name: one
+    no_data: never
+    summary: "{{ flow"
+    when: {failure_rate: {above: 20%, within: 10m, min_samples: few, clear_below: 30%}}
+    notify: [opps]
+  - name: one
+    for: 1m
+    when: {event: {}}
+    notify: [nobody]
+channels:
+  - {name: ops, webhook: {url: not a url, secret: {env: HERE}}}
+""",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line.split(": ")[1] for line in lines] == [
+        "rules[0].no_data",
+        "rules[0].summary",
+        "rules[0].when.failure_rate.min_samples",
+        "rules[0].when.failure_rate.clear_below",
+        "rules[0].notify[0]",
+        "rules[1].name",
+        "rules[1].for",
+        "rules[1].notify[0]",
+        "channels[0].webhook.url",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"- name: a\n",
+            "rules.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)",
+        ),
+        (b"\x89PNG\xff", "rules.yaml: not UTF-8 text (name a readable UTF-8 YAML file)"),
+    ],
+)
+def test_a_file_that_is_no_rule_file_gets_one_message(
+    content: bytes,
+    said: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.yaml").write_bytes(content)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"{said}\n")
+
+
+def test_apply_takes_a_folder_and_says_what_an_empty_one_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rules").mkdir()
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "apply", str(tmp_path / "rules"), "--url", "http://127.0.0.1:1"])
+
+    said = "flowgauge: no rule files there: expected NAME.yaml files; a file with `rules: []` ends all rules\n"
+    assert (ended.value.code, capsys.readouterr().err) == (2, said)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowgauge.schemas.errors import BadEnvironment, DataFolderLocked
-from flowgauge.transport.data_folder import lock_data_folder
+from flowgauge.transport.data_folder import address_of_owner, lock_data_folder
 
 _OWNER = """
 import sys
@@ -53,3 +53,31 @@ def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: Path) 
 
     with pytest.raises(BadEnvironment, match="cannot write the data folder"), lock_data_folder(tmp_path / "file"):
         pass
+
+
+def test_the_owners_address_can_be_read_while_it_lives(tmp_path: Path) -> None:
+    with lock_data_folder(tmp_path) as note_address:
+        before = address_of_owner(tmp_path)
+        note_address("http://127.0.0.1:5311")
+        during = address_of_owner(tmp_path)
+        with pytest.raises(DataFolderLocked, match=r"which answers at http://127\.0\.0\.1:5311: stop it"):
+            lock_data_folder(tmp_path).__enter__()
+
+    assert (before, during, address_of_owner(tmp_path)) == ("", "http://127.0.0.1:5311", "")
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"4194999\nhttp://127.0.0.1:1", b"x\nhttp://h", b"9" * 40 + b"\nhttp://h", b"\xff"]
+)
+def test_what_a_kill_leaves_in_the_lock_file_is_nobodys_address(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "lock").write_bytes(left)
+
+    assert address_of_owner(tmp_path) == ""
+    assert address_of_owner(tmp_path / "missing") == ""
+
+
+def test_a_folder_made_for_nothing_is_removed_again(tmp_path: Path) -> None:
+    with lock_data_folder(tmp_path / "data"):
+        pass
+
+    assert not (tmp_path / "data").exists()

@@ -172,6 +172,23 @@ def test_state_of_another_log_or_source_set_is_refused() -> None:
         Detector(log_id="new", sources=1, rulesets=feeder.rulesets, state=feeder.state)
 
 
+def test_state_of_another_format_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeder = Feeder(ruleset(FAILING + "}"))
+    feeder.see(1_000)
+    monkeypatch.setattr(detector_module, "STATE_FORMAT", 2)
+
+    with pytest.raises(LogMismatch, match="has format 1, this version reads 2: run the version that wrote it"):
+        feeder.restored()
+
+
+def test_state_of_a_rule_that_the_log_never_had_is_refused() -> None:
+    feeder = Feeder(ruleset(FAILING + "}"))
+    feeder.see(15_000, sample(100))
+
+    with pytest.raises(LogMismatch, match=r"holds a rule \w+ that no rule set of this log has"):
+        Detector(log_id=LOG_ID, sources=1, rulesets={1: RuleSet((), 1)}, state=feeder.state)
+
+
 # ── late and skewed ──
 
 

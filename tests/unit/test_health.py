@@ -53,6 +53,17 @@ def test_an_operator_sees_everybodys_problems_apart_and_the_sums() -> None:
     assert (seen.accepted, seen.undelivered) == (7, 3)
 
 
+def test_what_names_others_is_for_the_operator_and_a_tenant_sees_a_plain_line_in_its_place() -> None:
+    health = Health(
+        problems={"rules": "not applied"},
+        operator_problems={"rules": "beta.yaml:3:1: rules[0]: wrong", "notify": "no channel of beta is called 'ops'"},
+    )
+
+    assert health.seen_by("acme", is_operator=True).problems == health.operator_problems
+    seen = health.seen_by("acme", is_operator=False)
+    assert (seen.problems, seen.operator_problems) == ({"rules": "not applied"}, {})
+
+
 def test_the_banner_of_a_tenant_does_not_turn_red_for_anothers_channel() -> None:
     health = Health(clock_ms=NOW, tenants={"beta": TenantHealth(problems={"channel ops": "beta's"})})
 

@@ -72,11 +72,13 @@ def test_a_shift_keeps_microseconds() -> None:
 def test_a_missing_tenant_is_default_and_a_given_one_stays() -> None:
     found = [
         msgspec.json.decode(item.value)["tenant"]
-        for item in entries([line(1, 0), line(2, 0, tenant="acme")])
+        for item in entries(
+            [line(1, 0), line(2, 0, tenant="a.1234567"), line(3, 0, tenant=None), line(4, 0, tenant="")]
+        )
         if isinstance(item, Entry)
     ]
 
-    assert found == ["default", "acme"]
+    assert found == ["default", "a.1234567", "default", "default"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,12 @@ def test_a_missing_tenant_is_default_and_a_given_one_stays() -> None:
         (b'{"a": 1, "a": 2}', "duplicate key"),
         (b'{"event": "x"}', "wrong field"),
         (line(1, 0, _append="yesterday"), "wrong field"),
+        (line(1, 0, _append="1795420800000"), "wrong field"),
+        (line(1, 0, _append="2026-11-23T09:00:00"), "wrong field"),
+        (line(1, 0, _append=10**18), "wrong field"),
+        (line(1, 0, _append=-1), "wrong field"),
+        (line(1, 0, _append=True), "wrong field"),
+        (line(1, 0, tenant=5), "wrong field"),
         (line(1, 0, resource={}), "no resource id"),
         (b'{"a": "' + b"x" * 1_200_000 + b'"}', "too large"),
     ],

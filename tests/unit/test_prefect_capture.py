@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowgauge.console.main import main
+from flowgauge.producers.event_file import LINE_BYTES_MAX
 from flowgauge.producers.prefect import Counts, FlowCache, Problem, RunSeen, convert_file
-from flowgauge.producers.prefect.capture import LINE_BYTES_MAX, LOGS_WAITING_MAX, convert
+from flowgauge.producers.prefect.capture import LOGS_WAITING_MAX, convert
 from flowgauge.producers.prefect.convert import PROBLEMS_SHOWN_MAX
 
 DATA = Path(__file__).parent.parent / "data"

@@ -119,6 +119,24 @@ def test_a_missing_tenant_is_the_default_one() -> None:
     assert [item.tenant for item in run.told] == ["default", "acme"]
 
 
+@pytest.mark.parametrize("tenant", [None, ""])
+def test_a_tenant_that_says_nothing_is_the_default_one(tenant: str | None) -> None:
+    run = Run(line(1, 0, tenant=tenant), text=EACH)
+
+    assert ([item.tenant for item in run.told], run.counts.invalid) == (["default"], 0)
+
+
+def test_what_a_file_says_only_after_the_first_look_is_told_or_left_for_the_next_time() -> None:
+    """Once, a line of a new partition that was written meanwhile raised KeyError."""
+    looks = iter([[line(1, 0), b'{"_partit'], [line(1, 0), line(2, 1, _partition=3), line(3, 2, _partition=4)]])
+    problems: list[tuple[int, str]] = []
+    replay = Replay(lambda: next(looks), rules(EACH), report=lambda number, told: problems.append((number, told)))
+
+    assert len(list(replay.transitions())) == 1
+    assert problems == [(2, "`_partition` 3 was not there at the first look: the file changes while it is read")]
+    assert replay.counts.lines == 2
+
+
 def test_blank_lines_and_space_around_lines_do_not_matter() -> None:
     run = Run(b"\n", b"  " + line(1, 0) + b" \r\n", b"   ", text=EACH)
 
@@ -138,6 +156,7 @@ def test_blank_lines_and_space_around_lines_do_not_matter() -> None:
         (line(9, 0, occurred=None), "neither `occurred` nor `_append`"),
         (line(9, 0, _append=True), "at `$._append`"),
         (line(9, 0, _append=10**18), "`_append` 1000000000000000000 is no time"),
+        (line(9, 0, _append=str(START_MS)), "at `$._append`"),
         (line(9, 0, _append=-1), "`_append` -1 is no time"),
         (line(9, 0, tenant=5), "Expected `str | null`, got `int` - at `$.tenant`"),
         (b'{"payload":' * 100_000, "recursion"),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,16 @@ def test_a_file_that_breaks_off_is_bad_input(tmp_path: Path, capsys: pytest.Capt
     ended = Ended(tmp_path, capsys, broken)
 
     assert ended.code == 2
-    assert ended.err[0].startswith("flowgauge: broken.jsonl.gz: the gzip stream is broken")
+    assert ended.err[0].startswith("flowgauge: broken.jsonl.gz: after line 99: the gzip stream is broken")
+
+
+def test_a_pipe_is_refused_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    ended = Ended(tmp_path, capsys, tmp_path / "pipe")
+
+    assert (ended.code, ended.out) == (2, [])
+    assert ended.err == ["flowgauge: pipe: no regular file, and it is read more than once: write it to a file first"]
 
 
 def test_an_end_that_is_no_time_is_told_by_its_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

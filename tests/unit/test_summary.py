@@ -131,6 +131,9 @@ NOT_AVAILABLE = [
     ("import", "{% import 'etc' as x %}"),
     ("fromimport", "{% from 'etc' import x %}"),
     ("self", "{{ self }}"),
+    ("for", "{% for run in runs %}{{ run }}"),
+    ("for", "{% for %}"),
+    ("unheard_of", "{%- unheard_of flow %}"),
 ]
 
 
@@ -153,7 +156,24 @@ FILTERS = "percent, duration, round, default, join, length, first, upper, lower,
         ("{{ value|round(1, 'ceil') }}", "`round`: too many positional arguments"),
         ("{{ 'x' if flow is callable }}", "no test is called `callable`: there are defined, undefined, none"),
         ("x" * (TEMPLATE_CHARS_MAX + 1), "longer than 2000 characters"),
-        ("{{ flow", "unexpected end of template, expected 'end of print statement'."),
+        (
+            "{{ flow",
+            (
+                "unexpected end of template, expected 'end of print statement'. "
+                "(write {{ name }}, such as {{ value|percent }})"
+            ),
+        ),
+        ("{{ 1e999 }}", "a number is too large: write one below 1e308"),
+        ("{{ value|default(-1e999) }}", "a number is too large: write one below 1e308"),
+        ("{% if flow %}x", "`if` is not closed: end it with {% endif %}"),
+        (
+            "{{ flow|center }} {{ 'x' if flow is odd }} {{ run|center }} {{ self }}",
+            (
+                f"no filter is called `center`: there are {FILTERS}; "
+                "no test is called `odd`: there are defined, undefined, none; "
+                "`self` is not available in a summary: it has names, filters, comparisons and `if`"
+            ),
+        ),
         ("{{ " + "(" * 900 + "flow" + ")" * 900 + " }}", "a summary may be nested 30 deep: write it flatter"),
         ("{{ flow" + "|upper" * 300 + " }}", "a summary may be nested 30 deep: write it flatter"),
         ("{{ " + "not " * 450 + "flow }}", "a summary may be nested 30 deep: write it flatter"),
@@ -163,6 +183,17 @@ FILTERS = "percent, duration, round, default, join, length, first, upper, lower,
 def test_a_mistake_in_a_template_is_said_with_what_there_is(template: str, complaint: str) -> None:
     assert check_template(template) == complaint
     assert render_summary(template, VALUES) == "orders failing firing"
+
+
+class Unshowable:
+    """A value that nobody foresaw."""
+
+    def __str__(self) -> str:
+        raise NameError("inf")
+
+
+def test_whatever_goes_wrong_while_rendering_the_alert_goes_out() -> None:
+    assert render_summary("{{ odd }}", VALUES | {"odd": Unshowable()}) == "orders failing firing"
 
 
 def test_a_rule_without_a_template_is_told_by_its_name() -> None:

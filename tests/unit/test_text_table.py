@@ -53,6 +53,7 @@ BODY: dict[str, Any] = {
         }
     ],
     "runs": [RUN],
+    "runs_counted": 3,
     "deliveries": [],
 }
 
@@ -103,14 +104,20 @@ def test_an_incident_says_what_keeps_it_open_and_leaves_out_what_nothing_is_know
         "firing, critical, opened 2027-01-15T07:50:00.000Z\n"
         "Held: no run of orders has ended in the last 10m.\n\nWhy\n"
     )
-    assert "Failing runs\n  run  flow    state   started               attempts  message\n" in said
+    assert "Failing runs (1 of 3)\n  run  flow    state   started               attempts  message\n" in said
+
+
+def test_an_event_told_once_was_never_opened() -> None:
+    said = incident_text(BODY | {"state": "happened", "standing": ""})
+
+    assert said.splitlines()[1] == "happened, critical, at 2027-01-15T07:50:00.000Z"
 
 
 def test_late_runs_are_told_by_their_times_and_their_delay() -> None:
     waiting = RUN | {"run": "r2", "state": "late", "started": None, "late_by_seconds": 660.0}
     runs = [RUN | {"state": "running", "late_by_seconds": 60.0}, waiting]
 
-    said = incident_text(BODY | {"kind": "late", "runs": runs})
+    said = incident_text(BODY | {"kind": "late", "runs": runs, "runs_counted": 2})
 
     section = said[said.index("Late runs") :].split("\n\n")[0]
     assert section.splitlines()[1].split() == ["run", "flow", "state", "called_late", "started", "late_by"]

@@ -43,7 +43,7 @@ SHELLS = {
         "local_writer", "patience", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
+        "blocking_sender", "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (

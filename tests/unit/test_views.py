@@ -6,7 +6,7 @@ import pytest
 
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.heat_map import heat_map
-from flowgauge.console.web.incident_json import health_json, incident_view_json
+from flowgauge.console.web.incident_json import health_json, incident_json, incident_view_json
 from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
@@ -238,7 +238,7 @@ def test_an_open_incident_lasts_until_now() -> None:
 def test_an_event_that_is_told_at_once_has_happened_and_does_not_last() -> None:
     row = incident_row(POINT, NOW)
 
-    assert (row.state.text, row.lasted, row.title) == ("Happened", "", "orders failing firing")
+    assert (row.state.text, row.lasted, row.title) == ("Happened", "", "orders failing")
 
 
 def test_an_event_id_is_not_shown_among_the_keys_that_people_read() -> None:
@@ -367,6 +367,9 @@ def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
     assert [row.run for row in failing] == ["r1"]
 
 
+NOT_CLEARED = "No reading since 2027-01-15 07:50:00 UTC has cleared it."
+
+
 @pytest.mark.parametrize(
     ("state", "ended", "says"),
     [
@@ -389,10 +392,10 @@ def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
         (
             "firing",
             Ended(any_kind=3, finished=1, failed=0),
-            "1 run of orders ended in the last 10m, 0 failed (0%). A rate of fewer runs than min_samples is held.",
+            "1 run of orders ended in the last 10m, 0 failed (0%).",
         ),
-        ("firing", Ended(any_kind=3, finished=0, failed=0), ""),
-        ("firing", None, ""),
+        ("firing", Ended(any_kind=3, finished=0, failed=0), NOT_CLEARED),
+        ("firing", None, NOT_CLEARED),
     ],
 )
 def test_an_open_incident_says_what_keeps_it_open(state: str, ended: Ended | None, says: str) -> None:
@@ -408,7 +411,40 @@ def test_what_is_counted_wider_than_the_key_says_only_that_there_was_nothing() -
     some = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=9, finished=9, failed=1)), NOW)
     none = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=0, finished=0, failed=0)), NOW)
 
-    assert (some.standing, none.standing[:9]) == ("", "Held: no ")
+    assert (some.standing, none.standing[:9]) == (NOT_CLEARED, "Held: no ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "says"),
+    [("late", 1.0, "1 late run"), ("late", 3.0, "3 late runs"), ("event", 3.0, "3 events")],
+)
+def test_a_count_that_fires_says_what_it_must_come_down_to(kind: str, threshold: float, says: str) -> None:
+    found = replace(LATE, rule_kind=kind, threshold=threshold)
+
+    standing = incident_page(IncidentView(found, [], [], []), NOW).standing
+
+    assert standing == f"It stays open while the last 10m hold {says} or more."
+
+
+@pytest.mark.parametrize(("counted", "says"), [(10, "1 of 10"), (1, "")])
+def test_more_runs_than_are_shown_are_said_with_their_number(counted: int, says: str) -> None:
+    view = IncidentView(replace(LATE, samples=counted), [], [], [])
+
+    assert incident_page(view, NOW).example_count == says
+    assert incident_view_json(view, NOW)["runs_counted"] == counted
+
+
+def test_of_a_rate_the_runs_that_failed_are_counted() -> None:
+    view = IncidentView(replace(OPEN, examples=[EXAMPLE]), [], [], [])
+
+    assert incident_page(view, NOW).example_count == "1 of 3"
+
+
+def test_an_event_told_once_has_happened_for_people_and_programs_alike() -> None:
+    body = incident_json(POINT)
+
+    assert (body["state"], body["open"], body["summary"]) == ("happened", False, "orders failing")
+    assert incident_row(POINT, NOW).state.text == "Happened"
 
 
 def test_a_resolved_incident_stands_for_nothing() -> None:

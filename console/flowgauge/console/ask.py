@@ -107,13 +107,15 @@ async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) ->
 
 async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[str, str]) -> Answer:
     from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.exceptions import HTTPException  # noqa: PLC0415
 
     from flowgauge.console.web.answers import Answers  # noqa: PLC0415
-    from flowgauge.console.web.api import api_routes  # noqa: PLC0415
+    from flowgauge.console.web.api import api_routes, refused_path  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
 
-    app = Starlette(routes=api_routes(Answers(store, Health(), TokenTable())))
+    routes = api_routes(Answers(store, Health(), TokenTable()))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refused_path})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
         return _read(await client.get(path, params=dict(parameters)), "the data folder")

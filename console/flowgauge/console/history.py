@@ -22,9 +22,9 @@ from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.check import names_a_key_twice
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import EVENT_BYTES_MAX, partition_key
-from flowgauge.schemas.times import micros, parse_time_ms
+from flowgauge.schemas.recorded import Moment, append_ms_of, tenant_of
+from flowgauge.schemas.times import millis
 
-DEFAULT_TENANT = "default"
 LINE_BYTES_MAX = EVENT_BYTES_MAX + 4_096  # an event, with room for `_append` and `_partition`
 _SHIFTED = ("occurred", "scheduled_for")
 _EXCESS_DIGITS = re.compile(r"(\.\d{6})\d+")
@@ -60,7 +60,7 @@ def entries(lines: Iterable[bytes], *, shift_ms: int = 0) -> Iterator[Entry | Un
         line = raw.rstrip(b"\r\n")
         if not line.strip():
             continue
-        tenant = DEFAULT_TENANT
+        tenant = tenant_of(None)
         try:
             fields = _fields(line)
             clock.see(fields)
@@ -119,24 +119,23 @@ def _fields(line: bytes) -> dict[str, Any]:
 
 
 def _append_ms(fields: dict[str, Any]) -> int | None:
-    match fields.get("_append"):
-        case int() as at_ms:
-            return at_ms
-        case str() as text:
-            try:
-                return parse_time_ms(text)
-            except ValueError as error:
-                raise InvalidEvent("wrong field", f"_append: {error}") from None
-        case None:
-            occurred = _moment(fields.get("occurred"))
-            return micros(occurred) // 1000 if occurred else None
-        case other:
-            raise InvalidEvent("wrong field", f"_append: expected a time, got {type(other).__name__}")
+    append = _converted("_append", _cut(fields.get("_append")), Moment | None)
+    if append is not None:
+        return append_ms_of(append)
+    occurred = _moment(fields.get("occurred"))
+    return millis(occurred) if occurred else None
 
 
 def _tenant(fields: dict[str, Any]) -> str:
-    tenant = fields.get("tenant")
-    return tenant if isinstance(tenant, str) and tenant else DEFAULT_TENANT
+    return tenant_of(_converted("tenant", fields.get("tenant"), str | None))
+
+
+def _converted(name: str, value: object, type_: Any) -> Any:
+    """Return a field as the replay's decoder reads it. Raises InvalidEvent for another type."""
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("wrong field", f"{error} - at `$.{name}`") from None
 
 
 def _entry(fields: dict[str, Any], tenant: str, clock: _FileClock) -> Entry:
@@ -156,10 +155,12 @@ def _shift(fields: dict[str, Any], by: timedelta) -> None:
 
 def _moment(value: object) -> datetime | None:
     """Return an RFC 3339 time cut to µs, None for what `check` will refuse."""
-    if not isinstance(value, str):
-        return None
     try:
-        moment = datetime.fromisoformat(_EXCESS_DIGITS.sub(r"\1", value))
-    except ValueError:
+        moment = msgspec.convert(_cut(value), datetime)
+    except msgspec.ValidationError:
         return None
     return moment if moment.tzinfo else None
+
+
+def _cut(time: object) -> object:
+    return _EXCESS_DIGITS.sub(r"\1", time) if isinstance(time, str) else time

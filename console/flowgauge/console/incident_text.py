@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
 from flowgauge.console.web.examples import EVENT, LATE, words_of
-from flowgauge.console.web.words import in_short, span
+from flowgauge.console.web.words import HAPPENED, in_short, shown_of, span
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
@@ -22,16 +22,19 @@ def incident_text(body: Mapping[str, Any]) -> str:
     kind = str(body["kind"])
     runs = [_with_lateness(run) if kind == LATE else run for run in cast("list[Mapping[str, Any]]", body["runs"])]
     why = text_table(("", ""), [(name, body[name]) for name in WHY]).split("\n", 2)[2]
+    moment = "at" if body["state"] == HAPPENED else "opened"
     head = [
         str(body["summary"]),
-        f"{body['state']}, {body['severity']}, opened {body['opened_at']}",
+        f"{body['state']}, {body['severity']}, {moment} {body['opened_at']}",
         str(body["standing"]),
     ]
+    few = shown_of(len(runs), body["runs_counted"])
+    title = words_of(kind).title + (f" ({few})" if few else "")
     parts = [
         "\n".join(printable(line) for line in head if line),
         _section("Why", why),
         _section("Timeline", _table(body["transitions"], STEPS)),
-        _section(words_of(kind).title, _table(runs, RUNS_OF_KIND.get(kind, RUNS))),
+        _section(title, _table(runs, RUNS_OF_KIND.get(kind, RUNS))),
         *(
             _section(f"Last error lines of {printable(str(run['run']))}", _lines(run["error_lines"]))
             for run in runs

@@ -8,18 +8,16 @@ until it is removed: half a history would be told as if it were whole.
 """
 
 import asyncio
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import structlog
 
 from flowgauge.console.history import Entry, Unreadable, entries, is_capture, last_append_ms
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.producers.event_file import read_lines, refuse_pipe
 from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, LogMismatch
@@ -28,8 +26,6 @@ from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.transport.log import Log, Outgoing
 
 APPEND_RECORDS_MAX = 2_000  # in one append: few transactions, little memory
-LINE_BYTES_MAX = 4 * 1_048_576  # Prefect refuses events over 1.5 MB; a longer line is none
-GZIP_MAGIC = b"\x1f\x8b"
 
 log = structlog.get_logger()
 
@@ -99,7 +95,8 @@ def _until(stop: asyncio.Event, lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def shift_of(history: Load, stop: asyncio.Event | None = None) -> int:
-    """Return by how much its times move, in ms; raise BadInput for a file without events."""
+    """Return by how much its times move, in ms; raise BadInput for a pipe, and for a file without events."""
+    refuse_pipe(history.file)
     lines = event_lines(history.file)
     last_ms = last_append_ms(lines if stop is None else _until(stop, lines))
     if not last_ms:
@@ -156,19 +153,6 @@ def event_lines(file: Path) -> Iterator[bytes]:
                 yield converted
         return
     yield from _chain(first, lines)
-
-
-def read_lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, gzipped or not; raise BadInput when it breaks off."""
-    with file.open("rb") as raw:
-        is_gzip = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-        try:
-            while line := source.readline(LINE_BYTES_MAX):
-                yield line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise BadInput(f"{file}: the gzip stream is broken: {error}") from None
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

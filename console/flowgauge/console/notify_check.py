@@ -1,4 +1,4 @@
-"""What keeps people from being told: a channel that nobody defined, a secret that is not there. Pure.
+"""What keeps people from being told: a channel that nobody defined, a secret or a way out that is not there. Pure.
 
 Rules and channels are each fine here; this is about the two together, and about the place that they run in.
 """
@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import cast
 
-from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.errors import InvalidSettings, Problem
-from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.settings import ANY_TENANT, SecretRef
 from flowgauge.schemas.yaml_places import Document
 from flowgauge.schemas.yaml_places import Path as YamlPath
+from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.signing import check_secret
 
@@ -20,23 +19,30 @@ NEW_SECRET = "make one: echo whsec_$(openssl rand -base64 32)"  # noqa: S105  # 
 CHANNELS_NAMED_MAX = 10  # in one remedy
 
 
-def unknown_channels(documents: Sequence[Document], ruleset: RuleSet, channels: ChannelBook) -> Iterator[Problem]:
-    """Yield a problem for each name in a rule's `notify` that leads to no channel."""
-    places = _places(documents, "rules")
-    for (document, path), item in zip(places, ruleset.rules, strict=True):
-        known = _names_for(item.rule, channels)
-        for index, name in enumerate(item.rule.notify):
-            if name not in known:
-                whose = "" if item.rule.tenant == ANY_TENANT else f" for tenant {item.rule.tenant}"
+def unknown_channels(documents: Sequence[Document]) -> Iterator[Problem]:
+    """Yield a problem for each name in a rule's `notify` that leads to no channel, whatever else is wrong with them."""
+    channels = [(_text(source, "name"), _tenant(source)) for *_, source in _written(documents, "channels")]
+    for document, path, source in _written(documents, "rules"):
+        tenant = _tenant(source)
+        known = _names_for(tenant, channels)
+        notify = source.get("notify")
+        for index, name in enumerate(cast("list[object]", notify) if isinstance(notify, list) else []):
+            if isinstance(name, str) and name not in known:
+                whose = "" if tenant == ANY_TENANT else f" for tenant {tenant}"
                 message = f"no channel is called {name!r}{whose}: nobody would be told"
                 yield document.problem((*path, "notify", index), message, _remedy(name, known))
+
+
+def has_channels(documents: Sequence[Document]) -> bool:
+    """Tell whether any channel is written."""
+    return any(_written(documents, "channels"))
 
 
 def secret_problems(
     documents: Sequence[Document], channels: ChannelBook, secret_of: Callable[[SecretRef], str]
 ) -> Iterator[Problem]:
     """Yield a problem for each secret of a channel that cannot be had or does not sign; never with the secret."""
-    for (document, path), channel in zip(_places(documents, "channels"), channels.channels, strict=True):
+    for (document, path, _), channel in zip(_written(documents, "channels"), channels.channels, strict=True):
         named = {"secret": channel.webhook.secret, "previous_secret": channel.webhook.previous_secret}
         for name, ref in named.items():
             if ref is None:
@@ -50,18 +56,38 @@ def secret_problems(
                 yield document.problem((*path, "webhook", name), f"no webhook secret: {message}", NEW_SECRET)
 
 
-def _places(documents: Sequence[Document], top: str) -> Iterator[tuple[Document, YamlPath]]:
-    """Yield where each rule (or channel) stands, in the order in which they were read."""
+def address_problems(
+    documents: Sequence[Document], channels: ChannelBook, refused: Callable[[str], Verdict | None]
+) -> Iterator[Problem]:
+    """Yield a problem for each URL that no message may go to, as far as that shows before a name is asked for."""
+    for (document, path, _), channel in zip(_written(documents, "channels"), channels.channels, strict=True):
+        if verdict := refused(channel.webhook.url.get_secret_value()):
+            message = f"no message may go there: {verdict.reason.value}"
+            yield document.problem((*path, "webhook", "url"), message, verdict.remedy)
+
+
+def _written(documents: Sequence[Document], top: str) -> Iterator[tuple[Document, YamlPath, Mapping[str, object]]]:
+    """Yield where each rule (or channel) stands and what is written there, in the order in which they were read."""
     for document in documents:
-        data = cast("Mapping[str, Sequence[object] | None]", document.data or {})
-        for index in range(len(data.get(top) or ())):
-            yield document, (top, index)
+        data: object = document.data
+        written = cast("dict[str, object]", data).get(top) if isinstance(data, dict) else None
+        for index, source in enumerate(cast("list[object]", written) if isinstance(written, list) else []):
+            if isinstance(source, dict):
+                yield document, (top, index), cast("dict[str, object]", source)
 
 
-def _names_for(rule: Rule, channels: ChannelBook) -> list[str]:
-    """Return what `rule` may notify: a rule of every tenant may name a channel that only some tenants have."""
-    whose = {rule.tenant, ANY_TENANT}
-    return [each.name for each in channels.channels if rule.tenant == ANY_TENANT or each.tenant in whose]
+def _text(source: Mapping[str, object], field: str) -> str:
+    text = source.get(field)
+    return text if isinstance(text, str) else ""
+
+
+def _tenant(source: Mapping[str, object]) -> str:
+    return _text(source, "tenant") or ANY_TENANT
+
+
+def _names_for(tenant: str, channels: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what a rule may notify: a rule of every tenant may name a channel that only some tenants have."""
+    return [name for name, owner in channels if tenant == ANY_TENANT or owner in {tenant, ANY_TENANT}]
 
 
 def _remedy(name: str, known: Sequence[str]) -> str:

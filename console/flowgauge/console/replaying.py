@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from flowgauge.console.history import is_capture
-from flowgauge.console.loading import read_lines
 from flowgauge.console.text_table import text_table
 from flowgauge.processors.replay import Replay, ReplayCounts, transition_row
 from flowgauge.processors.ruleset import load_rules
+from flowgauge.producers.event_file import read_lines, refuse_pipe
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_time_ms
 
@@ -30,9 +30,10 @@ def replay_file(
 ) -> int:
     """Say each transition, and complain of lines that cannot be read and of what was counted; return the exit code.
 
-    Raises BadInput for a file without any event, with the remedy where it is a capture of a Prefect server.
+    Raises BadInput for a pipe and for a file without any event; for a capture of a Prefect server with the remedy.
     """
     ruleset, until_ms, unreadable = load_rules(rule_files), _until_ms(until), _Unreadable()
+    refuse_pipe(events)
     _refuse_capture(events)
     replay = Replay(lambda: read_lines(events), ruleset, until_ms=until_ms, report=unreadable.note)
     rows = (transition_row(transition) for transition in replay.transitions())

@@ -9,12 +9,13 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.console.notify_check import secret_problems, unknown_channels
+from flowgauge.console.notify_check import address_problems, has_channels, secret_problems, unknown_channels
 from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
@@ -22,7 +23,9 @@ from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import InvalidRules, Problem, Transient
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, SecretRef, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
+from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of
+from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import patiently
@@ -30,8 +33,11 @@ from flowgauge.transport.yaml_files import read_documents
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
+NOT_APPLIED = "a change was not applied; the rules before it go on"  # all that a tenant sees of it
 APPLIED = "rules"  # the folder in the data folder
 LOOK_AGAIN_MS = 30_000  # while somebody would not be told: the file of a secret may have come
+
+PUBLIC_ONLY = EgressPolicy()
 
 log = structlog.get_logger("flowgauge.rules")
 
@@ -43,7 +49,12 @@ class Written:
     ruleset: RuleSet
     channels: ChannelBook
     unknown_channels: tuple[Problem, ...] = ()
-    secret_problems: tuple[Problem, ...] = ()  # in the environment of this process
+    here: tuple[Problem, ...] = ()  # of the place that this process runs in: its secrets, its way out
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What to mend, though the rules can apply."""
+        return (*self.ruleset.warnings, *self.unknown_channels, *self.here)
 
     def __str__(self) -> str:
         """Return how much it is, such as `3 rules and 1 channel`."""
@@ -63,12 +74,12 @@ class Applied:
     warnings: tuple[str, ...] = ()
 
 
-def read_written(paths: Sequence[Path]) -> Written:
+def read_written(paths: Sequence[Path], egress: EgressPolicy) -> Written:
     """Return what files and folders say; raise InvalidRules with every mistake in rules and channels."""
-    return _written(*read_documents(paths))
+    return _written(*read_documents(paths), egress)
 
 
-def read_texts(texts: Mapping[str, str]) -> Written:
+def read_texts(texts: Mapping[str, str], egress: EgressPolicy) -> Written:
     """Return what `texts`, by file name, say as the whole set.
 
     Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included.
@@ -81,7 +92,7 @@ def read_texts(texts: Mapping[str, str]) -> Written:
             documents.append(read_yaml(name, texts[name]))
         except InvalidRules as error:
             problems.extend(error.problems)
-    written = _written(documents, problems)
+    written = _written(documents, problems, egress)
     written.refuse_unknown_channels()
     return written
 
@@ -89,8 +100,9 @@ def read_texts(texts: Mapping[str, str]) -> Written:
 class RuleFolder:
     """The rules and channels in force."""
 
-    def __init__(self, folder: Path, health: Health) -> None:
+    def __init__(self, folder: Path, health: Health, egress: EgressPolicy = PUBLIC_ONLY) -> None:
         self.folder = folder
+        self._egress = egress
         self.channels = ChannelBook()
         self.rules = 0  # how many apply
         self._version = 0
@@ -101,7 +113,7 @@ class RuleFolder:
         """Read the folder at the start; raise InvalidRules: nothing runs with half its rules."""
         self.folder.mkdir(parents=True, exist_ok=True)
         finish_replacing(self.folder)
-        written = read_written([self.folder])
+        written = read_written([self.folder], self._egress)
         self.channels, self.rules = written.channels, len(written.ruleset.rules)
         self._tell(written)
         return written
@@ -112,7 +124,7 @@ class RuleFolder:
             self.folder, stop_event=stop, recursive=False, rust_timeout=LOOK_AGAIN_MS, yield_on_timeout=True
         )
         async for changes in watching:
-            if changes or TELLING_PART in self._health.problems:
+            if changes or TELLING_PART in self._health.operator_problems:
                 await self.apply(log_, stop)
 
     async def replace(self, texts: Mapping[str, str], log_: Log, stop: asyncio.Event) -> Applied:
@@ -120,11 +132,16 @@ class RuleFolder:
 
         Raises InvalidRules or BadInput and changes nothing when they are wrong, Transient when the disk is full.
         """
-        written = await asyncio.to_thread(read_texts, texts)
+        written = await asyncio.to_thread(read_texts, texts, self._egress)
         async with self._changing:
-            await asyncio.to_thread(replace_files, self.folder, texts)
+            writing = asyncio.ensure_future(asyncio.to_thread(replace_files, self.folder, texts))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait([writing])  # a thread goes on: the lock is its own until it ends
+                raise
             version = await self._put_in_force(written, log_, stop)
-        return Applied(version, tuple(str(each) for each in (*written.ruleset.warnings, *written.secret_problems)))
+        return Applied(version, tuple(str(each) for each in written.warnings))
 
     async def apply(self, log_: Log, stop: asyncio.Event) -> int:
         """Read the folder again and put it in force; return the version, 0 when it is broken."""
@@ -134,14 +151,15 @@ class RuleFolder:
             except (InvalidRules, Transient) as error:
                 first, *more = str(error).splitlines()
                 more_text = f" and {len(more)} more" if more else ""
-                self._health.problems[PART] = f"{first}{more_text}; the rules before it go on"
+                self._health.problems[PART] = NOT_APPLIED
+                self._health.operator_problems[PART] = f"{first}{more_text}; the rules before it go on"
                 log.warning("rules not applied", problems=str(error))
                 return 0
             return await self._put_in_force(written, log_, stop)
 
     def _read_again(self) -> Written:
         finish_replacing(self.folder)
-        return read_written([self.folder])
+        return read_written([self.folder], self._egress)
 
     async def _put_in_force(self, written: Written, log_: Log, stop: asyncio.Event) -> int:
         self.channels = written.channels  # first: a new rule may tell at once
@@ -150,6 +168,7 @@ class RuleFolder:
         )
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
+        self._health.operator_problems.pop(PART, None)
         self._tell(written)
         if version != self._version:
             log.info("rules applied", version=version, rules=self.rules)
@@ -157,16 +176,16 @@ class RuleFolder:
         return version
 
     def _tell(self, written: Written) -> None:
-        problems = [*written.unknown_channels, *written.secret_problems]
-        before = self._health.problems.pop(TELLING_PART, "")
+        problems = [*written.unknown_channels, *written.here]
+        before = self._health.operator_problems.pop(TELLING_PART, "")
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-            told = self._health.problems[TELLING_PART] = f"{problems[0]}{more}"
+            told = self._health.operator_problems[TELLING_PART] = f"{problems[0]}{more}"
             if told != before:
                 log.warning("somebody would not be told", problems=[str(problem) for problem in problems])
 
 
-def _written(documents: Sequence[Document], problems: Sequence[Problem]) -> Written:
+def _written(documents: Sequence[Document], problems: Sequence[Problem], egress: EgressPolicy) -> Written:
     found: list[Problem] = []
     ruleset, channels = RuleSet(), ChannelBook()
     try:
@@ -177,14 +196,26 @@ def _written(documents: Sequence[Document], problems: Sequence[Problem]) -> Writ
         channels = channels_of(documents, problems)
     except InvalidRules as error:
         found += error.problems
+    unknown = tuple(unknown_channels(documents))
     if found:
-        raise InvalidRules(tuple(dict.fromkeys(found)))
+        found += unknown if has_channels(documents) else ()
+        raise InvalidRules(_in_order(documents, found))
     return Written(
         ruleset,
         channels,
-        tuple(unknown_channels(documents, ruleset, channels)),
-        tuple(secret_problems(documents, channels, _secret_of)),
+        unknown,
+        (
+            *secret_problems(documents, channels, _secret_of),
+            *address_problems(documents, channels, partial(refused_unasked, policy=egress)),
+        ),
     )
+
+
+def _in_order(documents: Sequence[Document], problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return each problem once, as the files are read from top to bottom; files that nobody could read come first."""
+    files = {document.file: index for index, document in enumerate(documents)}
+    once = dict.fromkeys(problems)
+    return tuple(sorted(once, key=lambda each: (files.get(each.file, -1), each.line, each.column)))
 
 
 def _secret_of(ref: SecretRef) -> str:

@@ -24,7 +24,7 @@ class Started:
         yield f"  settings  {self.settings.file or f'defaults: no {SETTINGS_FILE} here'}"
         yield f"  data      {self.settings.data}"
         yield f"  rules     {self._rules()}"
-        warnings = (*self.written.ruleset.warnings, *self.written.unknown_channels, *self.written.secret_problems)
+        warnings = self.written.warnings
         yield from (f"  warning   {warning}" for warning in warnings[:WARNINGS_TOLD_MAX])
         if (more := len(warnings) - WARNINGS_TOLD_MAX) > 0:
             yield f"  warning   and {more} more: see `flowgauge rules validate {self.rules_folder}`"

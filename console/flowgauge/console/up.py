@@ -1,6 +1,6 @@
 """`flowgauge up`: the wiring of all parts in one process. The one place that knows them all.
 
-    start      lock the data folder → bind the port → open log and ClickHouse → rules → history, if asked → run
+    start      lock the data folder → bind the port → rules → open log and ClickHouse → history, if asked → run
     run        web (gateway, API, console) ─ pulse ─ matcher ─ detector ─ sink ─ notifier ─ rules watcher ─ retention
     stop       1. intake: the web server ends its requests, the pulse stops
                2. the parts finish and commit the step they are in
@@ -125,12 +125,15 @@ async def run_up(
     settings.refuse_open_host()
     tokens = TokenTable(resolve_tokens(settings, os.environ, lambda file: Path(file).read_text(encoding="utf-8")))
     egress_policy(settings)
-    with lock_data_folder(settings.data), bind(settings.host, settings.port) as listening:
+    with lock_data_folder(settings.data) as note_address, bind(settings.host, settings.port) as listening:
+        note_address(address_of(listening))
         refuse_half_loaded(settings.data)
-        opened = await _open(settings, tokens, listening)
+        health = Health(started_ms=now_ms())
+        rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings))
+        written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
+        opened = Opened(settings, *await _open(settings), health, rules, tokens, listening)
         is_overdue = False
         try:
-            written = opened.rules.open()
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
             await _run_parts(opened, loaded_ms, Ending(stop, shutdown_ms), lambda: ready(started))
@@ -159,9 +162,7 @@ def partitions_of(settings: Settings) -> dict[str, int]:
     }
 
 
-async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket) -> Opened:
-    health = Health(started_ms=now_ms())
-    rules = RuleFolder(settings.rules or settings.data / APPLIED, health)
+async def _open(settings: Settings) -> tuple[Log, ClickHouseStore]:
     log = await open_local_log(settings.data, partitions=partitions_of(settings))
     try:
         store = await asyncio.to_thread(open_store, settings)
@@ -169,7 +170,7 @@ async def _open(settings: Settings, tokens: TokenTable, listening: socket.socket
     except BaseException:
         await log.close()
         raise
-    return Opened(settings, log, store, health, rules, tokens, listening)
+    return log, store
 
 
 async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: asyncio.Event) -> int:

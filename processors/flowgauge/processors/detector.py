@@ -18,6 +18,7 @@ import msgspec
 from flowgauge.processors.alert_state import Change, close
 from flowgauge.processors.detector_state import (
     POSITION,
+    STATE_FORMAT,
     PositionRecord,
     SourcePosition,
     encode,
@@ -31,7 +32,7 @@ from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
-from flowgauge.processors.rule_view import RuleView
+from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.told_ids import ToldIds
 from flowgauge.processors.wake_ups import WakeUps
@@ -82,8 +83,7 @@ class Detector:
     ) -> None:
         self._rulesets = rulesets
         self._position = _position(log_id, sources, read_position(state or {}))
-        self._views: dict[int, RuleView] = {}
-        self._active = self._view(self._position.active_version)
+        self._rules = RulesInForce(rulesets, self._position)
         self._finished: set[int] = set()
         self._keys: dict[Place, KeyState] = {}
         self._store = KeyStore() if stores else None
@@ -105,7 +105,7 @@ class Detector:
     @property
     def active_version(self) -> int:
         """The rule set in force."""
-        return self._active.version
+        return self._rules.active.version
 
     @property
     def keys(self) -> int:
@@ -146,8 +146,8 @@ class Detector:
         if message.end <= position.next_offset:
             self._out.counts.resent += len(message.samples)
             return
-        self._note_version(message, position)
-        rules = self._ruleset(message.rules_version).rules
+        self._rules.note(message.source, position, message.rules_version, message.switched_ms)
+        rules = self._rules.ruleset(message.rules_version).rules
         clock_ms = position.clock_ms
         for sample in message.samples:
             if sample.offset < position.next_offset:
@@ -172,17 +172,8 @@ class Detector:
             )
         return message.source
 
-    def _note_version(self, message: SampleMessage, position: SourcePosition) -> None:
-        """Note that a source reached a version's marker; a version it skipped counts as reached there too."""
-        if message.rules_version == position.rules_version:
-            return
-        for version in range(position.rules_version + 1, message.rules_version + 1):
-            if version in self._rulesets:
-                self._position.switches.setdefault(version, {})[message.source] = message.switched_ms
-        position.rules_version = message.rules_version
-
     def _take_sample(self, sample: Sample, rule: CompiledRule, source: int, version: int) -> None:
-        if version != self._active.version and not self._is_in_force(rule.uid, sample.key[0], version):
+        if version != self._rules.active.version and not self._rules.holds(rule.uid, sample.key[0], version):
             self._aside.setdefault(version, []).append((source, sample))
             if self._store is not None:
                 self._store.keep(sample.append_ms, source, version, sample)
@@ -208,21 +199,6 @@ class Detector:
             if state.wake_ms is None or needed_ms < state.wake_ms:
                 self._wake_ups.add(state, needed_ms)
 
-    def _is_in_force(self, uid: str, tenant: str, version: int) -> bool:
-        """Tell whether a rule of a set that is yet to come sees this tenant in every set until then.
-
-        Such a rule's samples are taken at once, because its panes go on over the switch. Others stand aside until
-        their set is in force. Neither depends on how far the sources happen to have been read.
-        """
-        active = self._active.version
-        return version <= active or (
-            self._active.sees(uid, tenant)
-            and all(self._view(between).sees(uid, tenant) for between in self._versions(active, version))
-        )
-
-    def _versions(self, after: int, until: int) -> list[int]:
-        return [version for version in range(after + 1, until + 1) if version in self._rulesets]
-
     def _count_late(self, state: KeyState, sample: Sample) -> None:
         self._out.counts.late += 1
         state.count_late(sample.append_ms)
@@ -234,7 +210,7 @@ class Detector:
         if len(self._keys) >= KEYS_MAX:
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
-        rule = self._active.by_uid.get(rule.uid, rule)
+        rule = self._rules.active.by_uid.get(rule.uid, rule)
         state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window())
         return state
 
@@ -255,7 +231,7 @@ class Detector:
     def _advance(self, clock_ms: int) -> Outcome:
         while True:
             final_ms = self._wake_ups.next_final_ms
-            switch = self._next_switch()
+            switch = self._rules.next_switch(self._finished)
             if switch is not None and switch[0] <= clock_ms and (final_ms is None or switch[0] < final_ms):
                 self._switch(*switch)
             elif final_ms is not None and final_ms <= clock_ms:
@@ -280,7 +256,7 @@ class Detector:
                 change,
                 at_ms=end_ms,
                 reading=reading,
-                version=self._active.version,
+                version=self._rules.active.version,
                 late_samples=late_samples,
                 examples=state.window.examples(),
             )
@@ -343,34 +319,13 @@ class Detector:
 
     # ── rule sets ──
 
-    def _ruleset(self, version: int) -> RuleSet:
-        return self._rulesets[version] if version else RuleSet()
-
-    def _view(self, version: int) -> RuleView:
-        view = self._views.get(version)
-        if view is None:
-            view = self._views[version] = RuleView(self._ruleset(version))
-        return view
-
-    def _next_switch(self) -> tuple[int, int] | None:
-        """Return (time, version) of the next rule set, once every source has announced it."""
-        if not self._position.switches:
-            return None
-        version = min(self._position.switches)
-        announced = self._position.switches[version]
-        if len(announced) + len(self._finished - announced.keys()) < len(self._position.sources):
-            return None
-        return max(announced.values()), version
-
     def _switch(self, at_ms: int, version: int) -> None:
         """Put rule set `version` in force: the same for every split of the log, since `at_ms` stands in it."""
-        del self._position.switches[version]
-        self._position.active_version = version
-        self._active = self._view(version)
+        self._rules.activate(version)
         gone: list[tuple[str, Key, str]] = []
         for (uid, key), state in self._keys.items():
-            if self._active.sees(uid, key[0]):
-                state.rule = self._active.by_uid[uid]
+            if self._rules.active.sees(uid, key[0]):
+                state.rule = self._rules.active.by_uid[uid]
             else:
                 gone.append((state.rule.rule.name, key, uid))
         for _, key, uid in sorted(gone):
@@ -378,8 +333,8 @@ class Detector:
         aside, self._aside = self._aside, {}
         for later in sorted(aside):  # those of sets to come stand aside again, unless their rule holds from now on
             for source, sample in aside[later]:
-                rule = self._ruleset(later).rules[sample.rule]
-                if self._is_in_force(rule.uid, sample.key[0], later):
+                rule = self._rules.ruleset(later).rules[sample.rule]
+                if self._rules.holds(rule.uid, sample.key[0], later):
                     self._take_sample(sample, rule, source, later)
                 else:  # it is stored already: once more, and a restored late sample would count twice
                     self._aside.setdefault(later, []).append((source, sample))
@@ -391,7 +346,7 @@ class Detector:
         state = self._keys.pop(place)
         state.wake_ms = None
         self._write_now(place)
-        heir = self._active.named(state.rule.rule.name, place[1][0])
+        heir = self._rules.active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
         if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.kind.window_ms:
             kept = self._keys.get((heir.uid, place[1])) or self._new_key_state(heir, place[1])
@@ -403,7 +358,7 @@ class Detector:
         reason = "the rule was removed" if heir is None else "the rule was changed"
         change = close(state.alert, at_ms, reason)
         if change is not None:
-            reading, version = Reading(Verdict.HELD, reason), self._active.version
+            reading, version = Reading(Verdict.HELD, reason), self._rules.active.version
             self._emit(state.rule, place[1], change, at_ms=at_ms, reading=reading, version=version)
 
     # ── storing ──
@@ -423,9 +378,11 @@ class Detector:
     def _restore(self, state: Mapping[str, bytes]) -> None:
         """Load what is stored, then evaluate again up to the clock what was evaluated since. Nothing is emitted."""
         rules = {item.uid: item for version in sorted(self._rulesets) for item in self._rulesets[version].rules}
-        rules.update(self._active.by_uid)
+        rules.update(self._rules.active.by_uid)
         parts: dict[Place, int] = {}
         for record, count in read_keys(state):
+            if record.uid not in rules:
+                raise LogMismatch(f"the detector's state holds a rule {record.uid} that no rule set of this log has")
             place = (record.uid, record.key)
             self._keys[place] = restored(record, rules[record.uid])
             parts[place] = count
@@ -449,19 +406,22 @@ class Detector:
         self._out = Outcome()
 
     def _final_ms(self, version: int, sample: Sample) -> int:
-        rule = self._ruleset(version).rules[sample.rule]
+        rule = self._rules.ruleset(version).rules[sample.rule]
         if not rule.window_ms:
             return sample.append_ms
         end_ms = pane_end(sample.occurred_us // 1000, rule.pane_ms)
         return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
-        rule, tenant = self._ruleset(version).rules[sample.rule], sample.key[0]
-        if not self._is_in_force(rule.uid, tenant, version):
+        rule, tenant = self._rules.ruleset(version).rules[sample.rule], sample.key[0]
+        if not self._rules.holds(rule.uid, tenant, version):
             self._aside.setdefault(version, []).append((source, sample))
             return
-        since = min(version - 1, self._active.version - 1)
-        is_held = all(self._view(each).sees(rule.uid, tenant) for each in self._versions(since, self._active.version))
+        since = min(version - 1, self._rules.active.version - 1)
+        is_held = all(
+            self._rules.view(each).sees(rule.uid, tenant)
+            for each in self._rules.versions(since, self._rules.active.version)
+        )
         if not is_held or not rule.window_ms or not _is_admitted(sample, rule):
             return
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
@@ -471,7 +431,12 @@ class Detector:
 
 def _position(log_id: str, sources: int, stored: PositionRecord | None) -> PositionRecord:
     if stored is None:
-        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {})
+        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {}, STATE_FORMAT)
+    if stored.state_format != STATE_FORMAT:
+        raise LogMismatch(
+            f"the detector's state has format {stored.state_format}, this version reads {STATE_FORMAT}: run "
+            "the version that wrote it, or start with a new data folder"
+        )
     if stored.log_id != log_id or len(stored.sources) != sources:
         raise LogMismatch(
             f"the detector's state belongs to log {stored.log_id} with {len(stored.sources)} source partitions, "

@@ -31,6 +31,9 @@ class SourcePosition(msgspec.Struct, array_like=True, gc=False):
     rules_version: int = 0
 
 
+STATE_FORMAT = 1  # of every record here and in the kinds' windows: another one is not read as if it were this
+
+
 class PositionRecord(msgspec.Struct, array_like=True):
     """Where the detector stands. `switches`: version → source → clock at its marker, until it is in force."""
 
@@ -38,6 +41,7 @@ class PositionRecord(msgspec.Struct, array_like=True):
     sources: list[SourcePosition]
     active_version: int
     switches: dict[int, dict[int, int]]
+    state_format: int = 0
 
 
 class Chunk(msgspec.Struct, array_like=True):

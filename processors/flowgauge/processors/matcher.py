@@ -158,9 +158,8 @@ class Matcher:
         found: list[list[Sample]] = [[] for _ in range(self._partitions)]
         memo = self._index.memo
         decode = decode_glance
-        events = newest_ms = (
-            0  # the clock is a running maximum, so it is enough to show it the newest where it is needed
-        )
+        # The clock is a running maximum, so it is enough to show it the newest append time where it is needed.
+        events = newest_ms = 0
         for record in records:
             offset, append_ms, kind, _, value = record
             if kind or value is None:  # RecordKind.EVENT is 0

@@ -14,12 +14,14 @@ from itertools import islice
 from typing import cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from flowgauge.processors.detector import Detector, Outcome
 from flowgauge.processors.matcher import Matcher, MatcherState, RuleIndex
 from flowgauge.processors.ruleset import RuleSet
-from flowgauge.schemas.canonical import cut_times
+from flowgauge.schemas.canonical import cut_times, with_tenant
 from flowgauge.schemas.errors import BadInput, InvalidEvent
+from flowgauge.schemas.recorded import append_ms_of, tenant_of
 from flowgauge.schemas.times import millis, rfc3339
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.schemas.transition import Transition
@@ -27,8 +29,6 @@ from flowgauge.transport.log import Record
 
 LINES_PER_STEP = 256  # few enough that transitions come in about the order of their time
 PARTITIONS_MAX = 1_024
-APPEND_MS_MAX = 7_258_118_400_000  # the year 2200: what ClickHouse keeps, and what can be printed
-DEFAULT_TENANT = "default"
 DEFAULT_TENANT_MEMBER = b'{"tenant":"default",'
 LOG_ID = "replay"
 _TIMES_CUT = ("_append", "occurred")
@@ -44,7 +44,7 @@ class _Partition(msgspec.Struct, gc=False):
 class _Times(msgspec.Struct, gc=False):
     """What the replay must read of a line."""
 
-    tenant: str | None = None
+    tenant: str | UnsetType | None = UNSET
     occurred: datetime | None = None
     append: datetime | int | None = msgspec.field(name="_append", default=None)
     partition: int = msgspec.field(name="_partition", default=0)
@@ -97,7 +97,10 @@ class _Source:
 
 
 class Replay:
-    """One replay of `read_lines()`, which is called twice: the first pass finds the partitions."""
+    """One replay of `read_lines()`, which is called twice: the first pass finds the partitions.
+
+    The second one ends where the first did, so that a file may grow meanwhile.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class Replay:
         self._report = report
         self._rulesets = {1: RuleSet(ruleset.rules, 1)}
         self._index = RuleIndex(self._rulesets[1])
+        self._lines = 0
         self._sources = self._find_sources()
         sources = max(self._sources, default=0) + 1
         self._detector = Detector(log_id=LOG_ID, sources=sources, rulesets=self._rulesets, stores=False)
@@ -123,7 +127,7 @@ class Replay:
         for source in range(max(self._sources, default=0) + 1):
             if source not in self._sources:  # a partition number that the file leaves out
                 yield from self._tell(self._detector.finish(source))
-        lines = enumerate(self._read_lines(), 1)
+        lines = enumerate(islice(self._read_lines(), self._lines), 1)
         number = 0
         while taken := list(islice(lines, LINES_PER_STEP)):
             self._take_lines(taken)
@@ -137,6 +141,7 @@ class Replay:
     def _find_sources(self) -> dict[int, _Source]:
         last_lines: dict[int, int] = {}
         for number, line in enumerate(self._read_lines(), 1):
+            self._lines = number
             try:
                 partition = _decode_partition(line.strip()).partition
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -159,6 +164,7 @@ class Replay:
             try:
                 seen = _read(value)
                 append_ms = _time_of(seen, value, self._append_ms)
+                source = self._source(seen.partition)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput, InvalidEvent) as error:
                 self.counts.skipped += 1
                 self._report(number, str(error))
@@ -167,20 +173,27 @@ class Replay:
                 continue
             if append_ms > self._append_ms:
                 self._append_ms = append_ms
-            source = self._sources[seen.partition]
             if append_ms > source.newest_ms:
                 source.newest_ms = append_ms
-            if candidates((seen.event, seen.tenant or DEFAULT_TENANT, seen.kind, seen.state)):
+            if candidates((seen.event, tenant_of(seen.tenant or None), seen.kind, seen.state)):
                 self._take(source, seen, value)
+
+    def _source(self, partition: int) -> _Source:
+        source = self._sources.get(partition)
+        if source is None:
+            raise BadInput(
+                f"`_partition` {partition} was not there at the first look: the file changes while it is read"
+            )
+        return source
 
     def _take(self, source: _Source, seen: _Line, value: bytes) -> None:
         """Take a line that a rule could match, as the gateway would have put it into the log."""
         try:
-            value = cut_times(value)
+            value = cut_times(value) if seen.tenant or seen.tenant is UNSET else with_tenant(value, tenant_of(None))
         except InvalidEvent:
             self.counts.invalid += 1
             return
-        if seen.tenant is None:
+        if seen.tenant is UNSET:
             value = DEFAULT_TENANT_MEMBER + value[1:]
         source.take(value)
 
@@ -208,9 +221,8 @@ class Replay:
 def _read(value: bytes) -> _Line:
     try:
         return _decode_line(value)
-    except (
-        msgspec.ValidationError
-    ):  # no event perhaps, but its time may be good: then it moves the clock, as it does live
+    except msgspec.ValidationError:
+        # No event perhaps, but its time may be good: then it moves the clock, as it does live.
         times = _decode_times(value)
         return _Line(times.tenant, times.occurred, times.append, times.partition)
 
@@ -219,18 +231,15 @@ def _time_of(seen: _Times, value: bytes, newest_ms: int) -> int:
     """Return the append time of the line `value` after lines up to `newest_ms`."""
     if not 0 <= seen.partition < PARTITIONS_MAX:
         raise BadInput(f"`_partition` {seen.partition} is not within 0 and {PARTITIONS_MAX - 1}")
+    if isinstance(seen.append, int):
+        return append_ms_of(seen.append)
     moment = seen.occurred if seen.append is None else seen.append
-    if isinstance(moment, int):
-        if not 0 <= moment <= APPEND_MS_MAX:
-            raise BadInput(f"`_append` {moment} is no time in ms since 1970")
-        return moment
     if moment is None or moment.tzinfo is None:
         raise BadInput("the line has neither `occurred` nor `_append` as a time with a zone")
     if not moment.microsecond % 1000:  # perhaps rounded up to this ms: the decoder rounds where the gateway cuts
         seen = _decode_times(cut_times(value, _TIMES_CUT))
         moment = cast("datetime", seen.occurred if seen.append is None else seen.append)
-    moment_ms = millis(moment)
-    return moment_ms if seen.append is not None or moment_ms > newest_ms else newest_ms
+    return max(millis(moment), newest_ms) if seen.append is None else append_ms_of(moment)
 
 
 def transition_row(transition: Transition) -> dict[str, object]:

@@ -20,11 +20,12 @@ from uuid import UUID, uuid5
 import msgspec
 from pydantic import BeforeValidator, Field, ValidationError
 
-from flowgauge.processors.replay import APPEND_MS_MAX, PARTITIONS_MAX
+from flowgauge.processors.replay import PARTITIONS_MAX
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.errors import InvalidEvent, InvalidRules, Problem
-from flowgauge.schemas.event import Kind, State
+from flowgauge.schemas.event import DEFAULT_TENANT, Kind, State
+from flowgauge.schemas.recorded import APPEND_MS_MAX
 from flowgauge.schemas.rule import DurationMs, Written
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import AlertState
@@ -32,7 +33,6 @@ from flowgauge.schemas.yaml_places import Document, problems_of
 
 EVENTS_MAX = 1_000_000  # after `times`; a longer story is a file for `flowgauge replay`
 DEFAULT_START = "2026-01-01T00:00:00Z"
-DEFAULT_TENANT = "default"
 NAMES_SHOWN_MAX = 5  # of the rules there are, where one is misspelt
 _OUT_OF_RANGE = "expected a time between 1970 and 2200"
 _NAMESPACE = UUID("5f0c1d7e-3b52-4c8c-9a0e-f10369a09e00")

@@ -14,7 +14,6 @@ import yaml
 
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.rule_story import (
-    DEFAULT_TENANT,
     Expected,
     RuleTest,
     event_lines,
@@ -23,6 +22,7 @@ from flowgauge.processors.rule_story import (
     validated,
 )
 from flowgauge.processors.ruleset import RuleSet, load_rules
+from flowgauge.schemas.event import DEFAULT_TENANT
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.schemas.transition import Transition
 from flowgauge.schemas.yaml_places import Document

@@ -3,13 +3,15 @@
 A broken file gives every mistake with its place and never half a rule set.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from pathlib import Path as FilePath
+from typing import Any, TypeVar, cast
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flowgauge.processors.alert_state import Policy
 from flowgauge.processors.kinds import KINDS, Kind
@@ -18,9 +20,9 @@ from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
-from flowgauge.schemas.rule import RULE_FIELDS, Rule
+from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.summary import check_template
-from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
+from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
 
 RULES_MAX = 20_000
@@ -28,6 +30,17 @@ _TOP_LEVEL = ("rules", "channels")
 _GLANCE_FIELDS = ("event", "kind", "state")
 # Fields that say how people are told, not what is detected: changing them keeps the window.
 _TELLING_FIELDS = frozenset({"severity", "labels", "summary", "notify", "actions"})
+# What a required field is read as where it is wrong, so that the others can be checked.
+_STAND_INS: Mapping[str, object] = {
+    "name": "?",
+    "when": {"event": {}},
+    "above": "99%",
+    "within": "1m",
+    "after": "1m",
+}
+_NAMED_FIELDS = re.compile(r"`(\w+)")
+
+_M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ class RuleSet:
                 yield index, item
 
 
-def load_rules(paths: Iterable[Path]) -> RuleSet:
+def load_rules(paths: Iterable[FilePath]) -> RuleSet:
     """Return the rules of YAML files, or of the *.yaml and *.yml files in folders, sorted by name.
 
     Raises InvalidRules with every mistake in every file.
@@ -123,19 +136,11 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
     names: dict[tuple[str, str], str] = {}  # where each stands
     for document in documents:
         for index, source in enumerate(_sources(document, problems)):
-            try:
-                item = _compile(document, ("rules", index), source)
-            except InvalidRules as error:
-                problems.extend(error.problems)
-                continue
-            path = ("rules", index, "name")
-            place = f"{document.file}:{document.place(path)[0]}"
-            first = names.setdefault((item.rule.tenant, item.rule.name), place)
-            if first is not place:
-                message = f"a second rule {item.rule.name!r}, the first is at {first}"
-                problems.append(document.problem(path, message, "rename one: a name is the identity of its incidents"))
-            warnings.extend(_warnings(document, ("rules", index), item.rule))
-            rules.append(item)
+            reading = _read(document, ("rules", index), source)
+            problems += [*reading.problems, *_second_of_its_name(document, index, reading, names)]
+            if reading.rule and reading.kind and not reading.problems:
+                warnings += _warnings(document, ("rules", index), reading.rule)
+                rules.append(_compile(reading.rule, reading.kind, source))
     if len(rules) > RULES_MAX:
         problems.append(Problem("rules", 0, 0, "", f"{len(rules)} rules, at most {RULES_MAX} are carried"))
     if problems:
@@ -146,7 +151,9 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
 def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, Any]]:
     data = document.data
     if not isinstance(data, dict):
-        problems.append(document.problem((), "expected `rules:` at the top", "write rules: and a list below it"))
+        problems.append(
+            document.problem((), "expected `rules:` or `channels:` at the top", "write rules: and a list below it")
+        )
         return []
     top = cast("dict[str, Any]", data)
     known = f"known fields: {', '.join(_TOP_LEVEL)}"
@@ -158,16 +165,99 @@ def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, A
     return cast("list[Mapping[str, Any]]", rules)
 
 
-def _compile(document: Document, path: tuple[str | int, ...], source: Mapping[str, Any]) -> CompiledRule:
-    try:
-        rule = Rule.model_validate(source)
-    except ValidationError as error:
-        found = problems_of(error, document, path, RULE_FIELDS)
-        raise InvalidRules((*found, *_kind_problems(document, path, source))) from None
-    kind = _kind(document, (*path, "when"), rule.when)
-    problems = [*_value_problems(document, path, rule), *_contradictions(document, path, rule, kind)]
-    if problems:
-        raise InvalidRules(tuple(problems))
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """As much of a written rule as can be read, with every mistake in it; its `wrong` fields are as if not written."""
+
+    rule: Rule | None
+    kind: Kind | None
+    wrong: AbstractSet[str]
+    problems: Sequence[Problem]
+
+
+def _read(document: Document, path: Path, source: Mapping[str, Any]) -> _Reading:
+    """Read a rule and its kind each for itself, so that a mistake in one hides none in the other."""
+    rule, wrong, problems = _read_fields(Rule, source, document, path)
+    kind: Kind | None = None
+    kind_wrong: AbstractSet[str] = frozenset()
+    when: object = source.get("when") if isinstance(source, dict) else None
+    if isinstance(when, dict) and len(cast("dict[str, object]", when)) == 1:
+        ((name, fields),) = cast("dict[str, Any]", when).items()
+        if name not in KINDS:
+            known = f"kinds of this version: {', '.join(sorted(KINDS))}"
+            problems.append(document.problem((*path, "when", name), "unknown kind of rule", known))
+        elif isinstance(fields, dict):
+            written = cast("dict[str, Any]", fields)
+            kind, kind_wrong, found = _read_fields(KINDS[name], written, document, (*path, "when", name))
+            problems += found
+    if rule:
+        problems += _value_problems(document, path, rule)
+    if rule and kind:
+        problems += _contradictions(document, path, rule, kind, wrong=kind_wrong)
+    return _Reading(rule, kind, wrong, problems)
+
+
+def _read_fields(
+    model: type[_M], source: Mapping[str, Any], document: Document, path: Path
+) -> tuple[_M | None, AbstractSet[str], list[Problem]]:
+    """Read what can be read of `source`; return it, the fields that were left out as wrong, and every problem.
+
+    What a model says of its fields together is only said once each of them is right, and one such thing at a time. So
+    wrong fields are left out, and it is asked again until nothing new is said. None where nothing can be read.
+    """
+    wrong: set[str] = set()
+    problems: list[Problem] = []
+    left = source
+    while True:
+        try:
+            return model.model_validate(left), wrong, problems
+        except ValidationError as error:
+            named = _named(error)
+            says_more = not wrong & named.keys()  # what follows from a mistake that is told already is none
+            if says_more:
+                problems += problems_of(error, document, path, _field_names(model))
+            known, wrong = wrong, wrong | {name for name, is_first in named.items() if is_first or not says_more}
+        if wrong == known:
+            return None, wrong, problems
+        stand_ins = {name: _STAND_INS[name] for name in wrong if name in _STAND_INS and _is_required(model, name)}
+        left = {name: value for name, value in source.items() if name not in wrong} | stand_ins
+
+
+def _named(error: ValidationError) -> dict[str, bool]:
+    """Return the fields that the complaints are about; of one about several fields, only the first is the culprit."""
+    named: dict[str, bool] = {}
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        if detail["loc"]:
+            named[str(detail["loc"][0])] = True
+        else:
+            for index, name in enumerate(_NAMED_FIELDS.findall(detail["msg"])):
+                named.setdefault(name, index == 0)
+    return named
+
+
+def _field_names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _is_required(model: type[BaseModel], name: str) -> bool:
+    return name in model.model_fields and model.model_fields[name].is_required()
+
+
+def _second_of_its_name(
+    document: Document, index: int, reading: _Reading, names: dict[tuple[str, str], str]
+) -> Iterator[Problem]:
+    """Find a name that stands before; note in `names` where each stands."""
+    if reading.rule is None or reading.wrong & {"name", "tenant"}:
+        return
+    path = ("rules", index, "name")
+    place = f"{document.file}:{document.place(path)[0]}"
+    first = names.setdefault((reading.rule.tenant, reading.rule.name), place)
+    if first is not place:
+        message = f"a second rule {reading.rule.name!r}, the first is at {first}"
+        yield document.problem(path, message, "rename one: a name is the identity of its incidents")
+
+
+def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
     match = dict(rule.match)
     if kind.default_event_kinds is not None:
         match.setdefault("kind", kind.default_event_kinds)
@@ -195,59 +285,37 @@ def _uid(rule: Rule, match: Mapping[str, tuple[str, ...]], kind: Kind) -> str:
     return digest(msgspec.json.encode(meaning, order="sorted"))
 
 
-def _kind_problems(document: Document, path: tuple[str | int, ...], source: object) -> Iterable[Problem]:
-    """Return what is wrong under `when` of a rule that is wrong elsewhere, so that all is told at once."""
-    when: object = cast("dict[str, object]", source).get("when") if isinstance(source, dict) else None
-    fields = list(cast("dict[str, object]", when).values()) if isinstance(when, dict) else []
-    if len(fields) == 1 and isinstance(fields[0], dict):
-        try:
-            _kind(document, (*path, "when"), cast("dict[str, dict[str, object]]", when))
-        except InvalidRules as error:
-            return error.problems
-    return ()
-
-
-def _kind(document: Document, path: tuple[str | int, ...], when: Mapping[str, Mapping[str, Any]]) -> Kind:
-    ((name, fields),) = when.items()
-    if name not in KINDS:
-        known = f"kinds of this version: {', '.join(sorted(KINDS))}"
-        raise InvalidRules((document.problem((*path, name), "unknown kind of rule", known),))
-    kind = KINDS[name]
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidRules(problems_of(error, document, (*path, name), tuple(kind.model_fields))) from None
-
-
-def _value_problems(document: Document, path: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:
-    """Find patterns that can match nothing there is, and templates that cannot be rendered."""
+def _value_problems(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
+    """Find patterns that can match nothing there is, and a summary that cannot be rendered."""
     for field_name, known in (("kind", EVENT_KINDS), ("state", STATES)):
         for pattern in rule.match.get(field_name, ()):
             test = text_test([pattern.removeprefix("!")])
             if not any(test(value) for value in known):
                 message = f"{pattern!r} matches no {field_name}"
                 yield document.problem((*path, "match", field_name), message, f"known: {', '.join(known)}")
-    complaint = check_template(rule.summary) if rule.summary else None
-    if complaint:
-        yield document.problem((*path, "summary"), complaint, "write {{ name }}, such as {{ value|percent }}")
+    if rule.summary and (complaint := check_template(rule.summary)):
+        yield document.problem((*path, "summary"), complaint)
 
 
-def _contradictions(document: Document, path: tuple[str | int, ...], rule: Rule, kind: Kind) -> Iterator[Problem]:
+def _contradictions(
+    document: Document, path: Path, rule: Rule, kind: Kind, *, wrong: AbstractSet[str]
+) -> Iterator[Problem]:
+    """Find fields of rule and kind that exclude each other, as far as they do not hang on the kind's `wrong` fields."""
     if kind.name == "late" and "state" in rule.match:
         message = "a late rule must see every state of a run: it looks for starts that do not come"
         yield document.problem((*path, "match", "state"), message, "remove `state`")
-    if not kind.window_ms and (rule.for_ or rule.keep_firing_for):
+    if not kind.window_ms and not wrong and (rule.for_ or rule.keep_firing_for):
         place = "for" if rule.for_ else "keep_firing_for"
         message = "each event is an incident of its own here and holds for no time"
         yield document.problem((*path, place), message, f"remove `{place}`, or count with `times` and `within`")
-    if kind.states is not None and "state" in rule.match:
+    if kind.states is not None and "finished" not in wrong and "state" in rule.match:
         test = text_test(rule.match["state"])
         if not any(state is not None and test(state) for state in kind.states):
             message = f"no {kind.name} rule looks at these states: it could never fire"
             yield document.problem((*path, "match", "state"), message, f"it looks at {_words(kind.states)}")
 
 
-def _warnings(document: Document, path: tuple[str | int, ...], rule: Rule) -> Iterator[Problem]:
+def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
     if rule.actions:
         place = (*path, "actions")
         line, column = document.place(place)

@@ -76,7 +76,7 @@ class Publisher:
 
     @property
     def dropped(self) -> int:
-        """How many events were lost because the buffer was full or the publisher closed."""
+        """How many events found the buffer full or the publisher closed, or had no answer when it closed."""
         return self._buffer.dropped
 
     @property
@@ -127,7 +127,8 @@ class Publisher:
     def close(self, timeout_ms: int | None = None) -> None:
         """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted.
 
-        A warning in the log says how many events were lost over all, and why.
+        A warning in the log says how many events are missing over all, and why. A request that had no answer by then
+        may still arrive.
         """
         if self._closed:
             return
@@ -138,10 +139,11 @@ class Publisher:
         before = self.dropped
         self._buffer.close()
         if self.dropped:
-            unsent, why = self.dropped - before, self._said.trouble or "no answer yet"
+            unanswered, why = self.dropped - before, self._said.trouble or "no answer yet"
             self._said.lost(
-                "%d events are lost: %d found the buffer full, %d were not sent within %d ms of closing (%s)",
-                *(self.dropped, before, unsent, timeout_ms, why),
+                "%d events are missing: %d found the buffer full, "
+                "%d are not known to have arrived within %d ms of closing (%s)",
+                *(self.dropped, before, unanswered, timeout_ms, why),
             )
 
     def new_id(self) -> str:

@@ -1,13 +1,12 @@
 """The sender: the one daemon thread of a publisher, from its buffer to `POST /v1/events`.
 
-    accepted or rejected, one by one   200              counted, forgotten
-    halves of it                       413              one event alone: as 400
-    never                              400 415 422      counted as refused, said once, forgotten
-    the same again, the same ids       any other        after a backoff, or when Retry-After says
-                                       or no answer
+    SETTLED       each event counted as sent or refused, and forgotten
+    TOO_LARGE     halves of it, then batches grow again; one event alone: as REFUSED
+    REFUSED       counted, said once, forgotten
+    MISDIRECTED   the same again, the same ids, after a backoff, or when Retry-After says; BUSY and no answer too
 
-So an address or a token that is wrong (3xx, 401, 403, 404) costs no event while somebody mends it. Nothing else forgets
-an event: while they wait the buffer fills up, and its bound drops the newest.
+Read `answer` for these words. So an address or a token that is wrong costs no event while somebody mends it. Nothing
+else forgets an event: while they wait the buffer fills up, and its bound drops the newest.
 """
 
 import gzip
@@ -19,8 +18,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
 from flowgauge.producers.event_buffer import EventBuffer
 
 if TYPE_CHECKING:
@@ -35,10 +33,8 @@ REQUEST_TIMEOUT_S = 10.0
 BACKOFF_FIRST_MS = 200
 BACKOFF_MAX_MS = 30_000
 BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close to each other
-RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
 SAID_MAX = 50  # different troubles that are logged; each is logged once
 DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
-REFUSED_STATUSES: Final = frozenset({400, 413, 415, 422})  # what a gateway says about the events themselves
 THREAD_NAME: Final = "flowgauge-publisher"
 
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
@@ -75,20 +71,6 @@ class Said:
     def lost(self, message: str, *values: object) -> None:
         """Log what was lost in the end."""
         _log.warning(message, *values)
-
-
-class _Error(msgspec.Struct):
-    reason: str = ""
-    detail: str = ""
-
-
-class _Answer(msgspec.Struct):
-    accepted: int
-    rejected: int
-    errors: list[_Error] = []
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 class Sender:
@@ -193,17 +175,18 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # whatever the network does, the thread lives and tries again
             self._said.waiting(type(error).__name__, f"flowgauge does not answer: {error or type(error).__name__}")
             return 0
-        if response.status_code == 413 and len(batch) > 1:
+        status = response.status_code
+        verdict = classify(status)
+        if verdict is Verdict.SETTLED:
+            return self._settle(response.content, batch)
+        if verdict is Verdict.TOO_LARGE and len(batch) > 1:
             self._batch_events = len(batch) // 2
             return None
-        if response.status_code == 200:
-            return self._settle(response.content, batch)
-        if response.status_code in REFUSED_STATUSES:
-            self._refused(response.status_code, response.text[:200], len(batch))
+        if verdict in {Verdict.TOO_LARGE, Verdict.REFUSED}:
+            self._refused(status, response.text[:200], len(batch))
             return None
-        remedy = remedy_for(response.status_code)
-        self._said.waiting(str(response.status_code), f"flowgauge answers {response.status_code}{remedy}")
-        if remedy and self._closing.is_set():
+        self._said.waiting(str(status), f"flowgauge answers {status}{remedy_for(status)}")
+        if verdict is Verdict.MISDIRECTED and self._closing.is_set():
             self._abandoned.set()  # nobody mends an address or a token while a worker ends
         return retry_after_ms(response.headers.get("Retry-After", ""))
 
@@ -211,12 +194,11 @@ class Sender:
         self._said.once(str(status), "flowgauge refuses events with status %d: %s", status, text)
         self._said.trouble = ""
         self.refused += count
-        self._buffer.discard(count)
+        self._forget(count)
 
     def _settle(self, content: bytes, batch: Sequence[bytes]) -> int | None:
-        try:
-            answer = _decode_answer(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        answer = decode_answer(content)
+        if answer is None:
             self._said.waiting("answer", "what answers is no flowgauge gateway: is the address right (FLOWGAUGE_URL)?")
             return 0
         for error in answer.errors:
@@ -224,8 +206,13 @@ class Sender:
         self._said.trouble = ""
         self.sent += answer.accepted
         self.refused += answer.rejected
-        self._buffer.discard(len(batch))
+        self._forget(len(batch))
         return None
+
+    def _forget(self, count: int) -> None:
+        """Forget events that were answered; after batches that were cut in halves, let the next be larger again."""
+        self._buffer.discard(count)
+        self._batch_events = min(2 * self._batch_events, BATCH_EVENTS_MAX)
 
     def _wait(self, delay_ms: int) -> None:
         if not self._closing.is_set():
@@ -236,22 +223,10 @@ class Sender:
             self._abandoned.wait(min(max(delay_ms, 0), BACKOFF_CLOSING_MS) / 1000)
 
 
-def remedy_for(status: int) -> str:
-    """Return what to look at when an answer says that address or token are wrong, "" for other answers."""
-    if status in {401, 403}:
-        return ": is the token right (FLOWGAUGE_TOKEN)?"
-    return ": is the address right (FLOWGAUGE_URL)?" if 300 <= status < 400 or status in {404, 405, 410} else ""
-
-
 def backoff_ms(attempt: int) -> int:
     """Return how long to wait after the try `attempt`, counted from 0: longer each time, and each time another."""
     bound = min(BACKOFF_FIRST_MS << min(attempt, 16), BACKOFF_MAX_MS)
     return bound // 2 + int(_jitter.random() * bound / 2)
-
-
-def retry_after_ms(seconds: str) -> int:
-    """Return the ms in a Retry-After header, 0 when it holds no number of seconds."""
-    return min(int(seconds) * 1000, RETRY_AFTER_MAX_MS) if seconds.isdecimal() and len(seconds) < 7 else 0
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:

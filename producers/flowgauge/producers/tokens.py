@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from flowgauge.schemas.settings import DEFAULT_TENANT
+from flowgauge.schemas.event import DEFAULT_TENANT
 
 AUTHORIZATION_CHARS_MAX = 8_192  # far above any token; longer ones are not even hashed
 

@@ -13,6 +13,7 @@ import msgspec
 
 EVENT_BYTES_MAX = 1_048_576  # 1 MiB: what the log accepts as one record
 EVENT_NAME_MAX = 1_024
+DEFAULT_TENANT = "default"  # whose events they are when no tenant is configured or recorded
 LABELS_MAX = 500
 RELATED_MAX = 100
 NAME_MAX = 1_024  # flow, run, task and tenant: long enough for any orchestrator's names

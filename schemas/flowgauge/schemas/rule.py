@@ -144,6 +144,3 @@ class Rule(Written):
             found = f"got {', '.join(when)}: write a rule for each" if when else "got none, such as failure_rate"
             raise ValueError(f"expected exactly one kind under `when`, {found}")
         return when
-
-
-RULE_FIELDS = tuple("for" if name == "for_" else name for name in Rule.model_fields)

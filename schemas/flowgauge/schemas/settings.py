@@ -39,7 +39,6 @@ RETENTION_DAYS_MAX = 3_650
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
-DEFAULT_TENANT: Final = "default"  # whose events they are when no tenant is configured
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas

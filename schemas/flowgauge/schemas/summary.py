@@ -9,13 +9,15 @@ cut at its cap. A name that is missing is empty; a template that fails gives the
 result is plain text: whoever puts it into HTML escapes it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from inspect import signature
 from itertools import islice
+from math import isfinite
 from typing import Any, cast
 
-from jinja2 import Environment, Template, TemplateError, Undefined, nodes
+from jinja2 import Environment, Template, TemplateError, TemplateSyntaxError, Undefined, nodes
 
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, Transition
@@ -28,6 +30,8 @@ _TEXT_CHARS_MAX = SUMMARY_BYTES_MAX + 1  # of one value: more cannot be shown, a
 _TEMPLATES_KEPT = 256  # compiled ones; there are as many as rules, and a rule's is used again and again
 _DIGITS_MAX = 9  # that `round` keeps
 _ELLIPSIS = "…"
+_TAG = re.compile(r"\{%[-+]?\s*(\w+)")
+_TAGS = ("if", "elif", "else", "endif")
 
 _ALLOWED = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const),
@@ -46,13 +50,13 @@ def render_summary(template: str, values: Mapping[str, object]) -> str:
         return _plain(values)
     try:
         text = _cut(_compile(template).generate(values))
-    except (TemplateError, ArithmeticError, TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001  # whatever it is: an alert must go out
         return _plain(values)
     return text.strip() or _plain(values)
 
 
 def check_template(template: str) -> str | None:
-    """Return what is wrong with `template` in one line, None when it can be rendered."""
+    """Return all that is wrong with `template` in one line with what to write, None when it can be rendered."""
     try:
         _compile(template)
     except (TemplateError, ValueError) as error:
@@ -133,45 +137,66 @@ class _Environment(Environment):
 def _compile(template: str) -> Template:
     if len(template) > TEMPLATE_CHARS_MAX:
         raise TemplateError(f"longer than {TEMPLATE_CHARS_MAX} characters")
-    _refuse_syntax(_ENVIRONMENT.parse(template), depth=0)
+    try:
+        mistakes = dict.fromkeys(_mistakes(_ENVIRONMENT.parse(template), depth=0))
+    except TemplateSyntaxError as error:
+        raise TemplateError(_syntax_mistake(template, str(error))) from None
+    if mistakes:
+        raise TemplateError("; ".join(mistakes))
     return _ENVIRONMENT.from_string(template)
 
 
-def _refuse_syntax(node: nodes.Node, depth: int) -> None:
+def _syntax_mistake(template: str, said: str) -> str:
+    """Say in our words what a block does wrong: Jinja tells of blocks that a summary does not have."""
+    for tag in _TAG.findall(template):
+        if tag not in _TAGS:
+            return _not_available(tag)
+    if "needs to be closed is 'if'" in said:
+        return "`if` is not closed: end it with {% endif %}"
+    return f"{said} (write {{{{ name }}}}, such as {{{{ value|percent }}}})"
+
+
+def _mistakes(node: nodes.Node, depth: int) -> Iterator[str]:
+    """Tell what may not stand in a summary; what is inside of it is not told too."""
     if depth > NESTING_MAX:
-        raise TemplateError(_TOO_DEEP)
+        yield _TOO_DEEP
+        return
     match node:
+        case nodes.Filter() if node.name not in _FILTERS:
+            yield f"no filter is called `{node.name}`: there are {', '.join(_FILTERS)}"
         case nodes.Filter():
-            _refuse_filter(node)
+            yield from _filter_mistakes(node)
         case nodes.Test() if node.name not in _TESTS:
-            raise TemplateError(f"no test is called `{node.name}`: there are {', '.join(_TESTS)}")
+            yield f"no test is called `{node.name}`: there are {', '.join(_TESTS)}"
+        case nodes.Const(value=float() as number) if not isfinite(number):
+            yield "a number is too large: write one below 1e308"
         case nodes.Name(name="self"):
-            raise _not_available("self")
+            yield _not_available("self")
         case nodes.Neg() if not isinstance(node.node, nodes.Const):
-            raise _not_available("-")
+            yield _not_available("-")
+            return
         case _ if not isinstance(node, _ALLOWED):
-            raise _not_available(getattr(node, "operator", type(node).__name__.lower()))
+            yield _not_available(getattr(node, "operator", type(node).__name__.lower()))
+            return
         case _:
             pass
     for child in node.iter_child_nodes():
-        _refuse_syntax(child, depth + 1)
+        yield from _mistakes(child, depth + 1)
 
 
-def _refuse_filter(node: nodes.Filter) -> None:
-    found = _FILTERS.get(node.name)
-    if found is None:
-        raise TemplateError(f"no filter is called `{node.name}`: there are {', '.join(_FILTERS)}")
+def _filter_mistakes(node: nodes.Filter) -> Iterator[str]:
     if node.dyn_args or node.dyn_kwargs:
-        raise _not_available("*")
+        yield _not_available("*")
+        return
     named = {str(keyword.key): keyword.value for keyword in node.kwargs}
     try:
-        signature(found).bind(node.node, *node.args, **named)
+        signature(_FILTERS[str(node.name)]).bind(node.node, *node.args, **named)
     except TypeError as error:
-        raise TemplateError(f"`{node.name}`: {error}") from None
+        yield f"`{node.name}`: {error}"
 
 
-def _not_available(what: str) -> TemplateError:
-    return TemplateError(f"`{what}` is not available in a summary: it has names, filters, comparisons and `if`")
+def _not_available(what: str) -> str:
+    return f"`{what}` is not available in a summary: it has names, filters, comparisons and `if`"
 
 
 def _cut(pieces: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 *Unknown* lives here: when the slowest source clock lags behind the wall clock, detection says so; it never says
 that something was missed because it was itself slow.
 
-What concerns one tenant alone stands in `tenants`: others neither see it nor is it mixed up with theirs.
+What concerns one tenant alone stands in `tenants`: others neither see it nor is it mixed up with theirs. What may name
+others stands in `operator_problems`: in its place a tenant sees the plain line of that part in `problems`, or nothing.
 """
 
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ class Health:
     undelivered_since_ms: int = 0  # transition time of the oldest delivery still owed; 0 when none
     undelivered: int = 0
     problems: dict[str, str] = field(default_factory=dict[str, str])  # part → one clear line, while it lasts
+    operator_problems: dict[str, str] = field(default_factory=dict[str, str])  # the same, in full, for the operator
     tenants: dict[str, TenantHealth] = field(default_factory=dict[str, TenantHealth])
 
     def of(self, tenant: str) -> TenantHealth:
@@ -47,10 +49,9 @@ class Health:
     def seen_by(self, tenant: str, *, is_operator: bool) -> "Health":
         """Return what may be shown to `tenant`: its own and what all share. An operator sees everybody's."""
         own = self.tenants.get(tenant, TenantHealth())
-        problems = {**self.problems, **own.problems}
         if is_operator:
             others = ((name, other) for name, other in self.tenants.items() if name != tenant)
-            problems |= {
+            problems = {**self.problems, **self.operator_problems, **own.problems} | {
                 f"tenant {name}: {part}": line for name, other in others for part, line in other.problems.items()
             }
             return replace(self, problems=problems)
@@ -61,7 +62,8 @@ class Health:
             stored=0,
             undelivered_since_ms=own.undelivered_since_ms,
             undelivered=own.undelivered,
-            problems=problems,
+            problems={**self.problems, **own.problems},
+            operator_problems={},
             tenants={},
         )
 

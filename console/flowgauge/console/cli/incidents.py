@@ -7,6 +7,8 @@ import click
 
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 
+SHOWN = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
+
 
 @click.group()
 def command() -> None:
@@ -30,7 +32,11 @@ def list_incidents(  # one parameter an option
 
     parameters = {"limit": str(limit)} | ({"open": "1"} if only_open else {}) | ({"tenant": tenant} if tenant else {})
     answer = asyncio.run(ask(Place(url, token, data), "/v1/incidents", parameters))
-    click.echo(answer.text if form == "json" else text_table(answer.columns(), answer.rows()))
+    click.echo(
+        answer.text
+        if form == "json"
+        else text_table(SHOWN, [[row[name] for name in SHOWN] for row in answer.body["rows"]])
+    )
 
 
 @command.command()

@@ -1,16 +1,24 @@
 """Options that several commands share, so that they are spelled and explained the same everywhere."""
 
+import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 DATA_DEFAULT = ".flowgauge"
 URL_DEFAULT = "http://127.0.0.1:4280"
 
 
-def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:  # noqa: ARG001  # click's signature
-    """Refuse what no client could ask: once here, with one line, for every command."""
+def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:
+    """Take the address of the server that owns the data folder where none was given; refuse what nobody could ask."""
     import httpx2
+
+    from flowgauge.transport.data_folder import address_of_owner
+
+    if context.get_parameter_source(option.name or "") is ParameterSource.DEFAULT:
+        data = context.params.get("data") or os.environ.get("FLOWGAUGE_DATA") or DATA_DEFAULT
+        return address_of_owner(Path(data)) or url
 
     try:
         parts = httpx2.URL(url)
@@ -35,6 +43,7 @@ data_option = click.option(
     default=DATA_DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
+    is_eager=True,  # who owns it says where to ask
     help="The data folder.",
 )
 # Of commands that read settings: a flag that is not given leaves it to the environment and the file.
@@ -68,5 +77,7 @@ format_option = click.option(
     show_default=True,
     help="For people or for programs.",
 )
-tenant_option = click.option("--tenant", help="Whose data, where no tokens are configured.  [default: default]")
+tenant_option = click.option(
+    "--tenant", help="Whose data: for the operator, or without tokens.  [default: the token's]"
+)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -6,12 +6,14 @@ A bad line is told with its place and costs no other line. The light install is 
 
 import os
 import select
+import shlex
+import stat
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import click
 import msgspec
@@ -19,17 +21,11 @@ import msgspec
 from flowgauge.console.cli.options import token_option, url_option
 from flowgauge.schemas.errors import BadInput, ServerAway
 from flowgauge.schemas.event import EVENT_BYTES_MAX
-from flowgauge.schemas.times import format_duration, parse_duration_ms
-
-if TYPE_CHECKING:
-    import httpx2
+from flowgauge.schemas.times import parse_duration_ms
 
 READ_BYTES = 262_144  # at once; a line that grows past an event's bound is not kept
 LINGER_S = 0.2  # how long lines wait for others while more may come through a pipe
-REQUEST_TIMEOUT_S = 30.0  # a server with a slow disk answers late, and still answers
 WAIT_DEFAULT = "60s"
-SAID_EVERY_S = 5.0  # while no server answers
-PAUSE_S_MAX = 5.0  # between tries: somebody looks on
 TOLD_MAX = 100  # bad lines shown one by one; the rest is counted
 
 _encode = msgspec.json.Encoder().encode
@@ -38,25 +34,11 @@ _STDIN: Final = "standard input"
 
 
 class Line(NamedTuple):
-    """One line of input: where it stands, and its bytes."""
+    """One line of input: where it stands, its bytes, and why it is not sent if it is not."""
 
     place: str
     raw: bytes
-
-
-class _Error(msgspec.Struct):
-    index: int
-    reason: str
-    detail: str = ""
-
-
-class _Answer(msgspec.Struct):
-    accepted: int
-    rejected: int
-    errors: list[_Error] = []
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+    problem: str = ""
 
 
 @click.command()
@@ -65,21 +47,21 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 @token_option
 @click.option("--wait", default=WAIT_DEFAULT, show_default=True, help="How long to try while no server answers.")
 def command(files: Sequence[Path], url: str, token: str | None, wait: str) -> None:
-    """Send events, one JSON object a line of FILES or standard input, to the gateway.
+    """Send events, one JSON object a line of FILES (gzipped or not) or standard input, to the gateway.
 
     `id` and `occurred` are filled in where they are missing. A line that is no event is told, and the others go on.
     """
-    sending = _Sending(url, token, _wait_ms(wait))
+    publishing = _Publishing(url, token, _wait_ms(wait))
     try:
         with ExitStack() as held:
             for file in files or [Path("-")]:
                 is_stdin = str(file) == "-"
-                source = sys.stdin.buffer if is_stdin else held.enter_context(file.open("rb"))
-                sending.take_all(_lines(_STDIN if is_stdin else str(file), source.fileno()))
-            sending.flush()
+                source = cast("BufferedReader", sys.stdin.buffer if is_stdin else held.enter_context(file.open("rb")))
+                publishing.take_all(_STDIN if is_stdin else str(file), source)
+            publishing.flush()
     finally:
-        sending.say_counts()
-    if sending.refused:
+        publishing.say_counts()
+    if publishing.refused:
         raise SystemExit(1)
 
 
@@ -90,146 +72,116 @@ def _wait_ms(wait: str) -> int:
         raise BadInput(f"--wait: {error}") from None
 
 
-def _lines(name: str, descriptor: int) -> Iterator[Line | None]:
-    """Yield each line, and None whenever nothing came for LINGER_S. A line over the bound ends one byte past it."""
-    rest, number, has_more = b"", 0, True
-    while has_more:
-        if not select.select([descriptor], [], [], LINGER_S)[0]:
-            yield None
-            continue
-        data = os.read(descriptor, READ_BYTES)
-        has_more = bool(data)
-        *whole, rest = (rest + data).split(b"\n") if has_more else [rest, b""]
+def _lines(name: str, source: BufferedReader) -> Iterator[bytes | None]:
+    """Yield each line, and None whenever nothing came for LINGER_S through a pipe."""
+    from flowgauge.producers.event_file import is_gzip, lines_of
+
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode) or is_gzip(source):
+        yield from lines_of(source, name)
+        return
+    rest, data = b"", source.read1(READ_BYTES)  # what was looked at already
+    while data:
+        *whole, rest = (rest + data).split(b"\n")
         rest = rest[: EVENT_BYTES_MAX + 1]
-        for raw in whole:
-            number += 1
-            yield Line(f"{name}:{number}", raw.strip())
+        yield from whole
+        while not select.select([source], [], [], LINGER_S)[0]:
+            yield None
+        data = source.read1(READ_BYTES)
+    yield rest
 
 
-class _Sending:
+def _refuse_capture(name: str, first: bytes) -> None:
+    from flowgauge.console.history import is_capture
+
+    if is_capture(first):
+        convert = f"flowgauge prefect convert {'/dev/stdin' if name == _STDIN else shlex.quote(name)}"
+        raise BadInput(
+            f"{name}: a capture of a Prefect server, not event lines: convert it first ({convert} | flowgauge publish)"
+        )
+
+
+class _Publishing:
     """Lines on their way to one server, a batch at a time."""
 
     def __init__(self, url: str, token: str | None, wait_ms: int) -> None:
-        import httpx2
-
+        from flowgauge.producers.blocking_sender import BlockingSender
         from flowgauge.producers.publisher import Publisher
 
         self.refused = 0
         self._sent = 0
         self._lines = 0
         self._told = 0
-        self._url = url
-        self._wait_ms = wait_ms
         self._batch: list[Line] = []
         self._bytes = 0
         self._stamps = Publisher(url, token)  # makes ids and times; what it would send it is never given
-        headers = {"Content-Type": "application/x-ndjson"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._client = httpx2.Client(headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False)
+        self._sender = BlockingSender(url, token, wait_ms=wait_ms, say=lambda text: click.echo(text, err=True))
 
-    def take_all(self, lines: Iterator[Line | None]) -> None:
-        """Send what `lines` yields, in batches; at a pause what there is."""
+    def take_all(self, name: str, source: BufferedReader) -> None:
+        """Send the lines of `source`, in batches; at a pause what there is, and what came before an error in it."""
         from flowgauge.producers.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 
-        for line in lines:
-            if line is None:
-                self.flush()
-            elif line.raw:
-                self._take(line)
-            if len(self._batch) >= BATCH_EVENTS_MAX or self._bytes >= BATCH_BYTES_MAX:
-                self.flush()
+        number = 0
+        try:
+            for line in _lines(name, source):
+                if line is None:
+                    self.flush()
+                    continue
+                number += 1
+                if number == 1:
+                    _refuse_capture(name, line)
+                if raw := line.strip():
+                    self._take(f"{name}:{number}", raw)
+                if len(self._batch) >= BATCH_EVENTS_MAX or self._bytes >= BATCH_BYTES_MAX:
+                    self.flush()
+        except BadInput:
+            self.flush()
+            raise
 
     def flush(self) -> None:
-        """Send the batch; return once the server has answered for all of it."""
+        """Send the batch; return once the server has answered for all of it. Refusals are told in order of lines."""
         batch, self._batch, self._bytes = self._batch, [], 0
-        if batch:
-            self._send(batch)
+        events = [line for line in batch if not line.problem]
+        answers: list[str] = []  # why each was refused, "" for one that was not
+        try:
+            for settled in self._sender.send([line.raw for line in events]):
+                answers += (settled.refused.get(index, "") for index in range(settled.count))
+                self._sent += settled.accepted
+                self.refused += settled.unlisted
+        except (BadInput, ServerAway) as error:
+            raise type(error)(f"{error} Not sent: {events[len(answers)].place} and on") from None
+        finally:
+            answered = iter(answers)
+            for line in batch:
+                if reason := line.problem or next(answered, ""):
+                    self._refuse(line.place, reason)
 
     def say_counts(self) -> None:
-        """Say what became of the lines."""
-        if self._told > TOLD_MAX:
-            click.echo(f"… and {self._told - TOLD_MAX} more", err=True)
-        click.echo(f"{self._lines} events: {self._sent} sent, {self.refused} refused")
+        """Say what became of the lines that were read."""
+        if self.refused > self._told:
+            click.echo(f"… and {self.refused - self._told} more", err=True)
+        unsent = self._lines - self._sent - self.refused
+        events = "1 event" if self._lines == 1 else f"{self._lines} events"
+        click.echo(f"{events}: {self._sent} sent, {self.refused} refused" + (f", {unsent} not sent" if unsent else ""))
 
-    def _take(self, line: Line) -> None:
+    def _take(self, place: str, raw: bytes) -> None:
         self._lines += 1
-        if len(line.raw) > EVENT_BYTES_MAX:
-            self._refuse(line, f"too large: over {EVENT_BYTES_MAX} bytes")
-            return
-        try:
-            event = _decode(line.raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self._refuse(line, f"not a JSON object: {error}")
-            return
-        if event.get("id") is None or event.get("occurred") is None:
-            line = Line(line.place, _encode(self._stamps.completed(event)))
+        line = self._line(place, raw)
         self._batch.append(line)
         self._bytes += len(line.raw)
 
-    def _refuse(self, line: Line, reason: str) -> None:
+    def _line(self, place: str, raw: bytes) -> Line:
+        if len(raw) > EVENT_BYTES_MAX:
+            return Line(place, b"", f"too large: over {EVENT_BYTES_MAX} bytes")
+        try:
+            event = _decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return Line(place, b"", f"not a JSON object: {error}")
+        if event.get("id") is None or event.get("occurred") is None:
+            raw = _encode(self._stamps.completed(event))
+        return Line(place, raw)
+
+    def _refuse(self, place: str, reason: str) -> None:
         self.refused += 1
-        self._told += 1
-        if self._told <= TOLD_MAX:
-            click.echo(f"{line.place}: {reason}", err=True)
-
-    def _send(self, batch: list[Line]) -> None:
-        from flowgauge.producers.sender import REFUSED_STATUSES, remedy_for
-
-        response = self._answered(batch)
-        if response.status_code == 200:
-            self._settle(batch, response.content)
-        elif response.status_code == 413 and len(batch) > 1:
-            self._send(batch[: len(batch) // 2])
-            self._send(batch[len(batch) // 2 :])
-        elif response.status_code in REFUSED_STATUSES:
-            for line in batch:
-                self._refuse(line, f"{self._url} answers {response.status_code}: {response.text[:200]}")
-        else:
-            remedy = remedy_for(response.status_code)
-            raise BadInput(f"{self._url} answers {response.status_code}{remedy} Not sent: {batch[0].place} and on")
-
-    def _settle(self, batch: list[Line], content: bytes) -> None:
-        try:
-            answer = _decode_answer(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise BadInput(f"what answers at {self._url} is no flowgauge gateway: set FLOWGAUGE_URL") from None
-        for error in answer.errors:
-            self._refuse(batch[error.index], f"{error.reason}: {error.detail}")
-        self._sent += answer.accepted
-        unlisted = answer.rejected - len(answer.errors)
-        self.refused += unlisted
-        self._told += unlisted
-
-    def _answered(self, batch: list[Line]) -> "httpx2.Response":
-        """Return an answer that says something of these events, or of address and token; try again until then."""
-        from flowgauge.producers.sender import backoff_ms
-
-        body = b"\n".join(line.raw for line in batch)
-        began_s, said_s, attempt = time.monotonic(), float("-inf"), 0
-        while isinstance(found := self._try(body), str):
-            now_s = time.monotonic()
-            left_s = self._wait_ms / 1000 - (now_s - began_s)
-            if left_s <= 0:
-                raise ServerAway(
-                    f"{found} for {format_duration(self._wait_ms)}: is `flowgauge up` running at {self._url}?"
-                    f" Not sent: {batch[0].place} and on"
-                )
-            if now_s - said_s >= SAID_EVERY_S:
-                said_s = now_s
-                click.echo(f"{found}; trying for {left_s:.0f} s more", err=True)
-            time.sleep(min(backoff_ms(attempt) / 1000, PAUSE_S_MAX, left_s))
-            attempt += 1
-        return found
-
-    def _try(self, body: bytes) -> "httpx2.Response | str":
-        import httpx2
-
-        from flowgauge.producers.sender import REFUSED_STATUSES, remedy_for
-
-        try:
-            response = self._client.post(f"{self._url.rstrip('/')}/v1/events", content=body)
-        except httpx2.HTTPError as error:
-            return f"no answer from {self._url} ({error or type(error).__name__})"
-        status = response.status_code
-        if status == 200 or status in REFUSED_STATUSES or remedy_for(status):
-            return response
-        return f"{self._url} answers {status}"
+        if self._told < TOLD_MAX:
+            self._told += 1
+            click.echo(f"{place}: {reason}", err=True)

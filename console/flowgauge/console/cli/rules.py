@@ -1,6 +1,7 @@
 """`flowgauge rules validate|apply|test`: rules as files under version control."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,26 +23,29 @@ def validate(files: Sequence[Path]) -> None:
     """Check rule and channel FILES (or folders of them), every mistake with its place and remedy.
 
     Exit code 2 when there is a mistake. A rule may notify channels of other files where FILES hold none. A secret
-    that this environment lacks is only told: the server may have it.
+    or an egress.allow that is missing here is only told: the server may have it.
     """
     from flowgauge.console.rule_folder import read_written
+    from flowgauge.console.up import egress_policy
     from flowgauge.console.web.words import count
+    from flowgauge.schemas.settings import load_settings
 
-    written = read_written(list(files))
+    written = read_written(list(files), egress_policy(load_settings(None, os.environ, {})))
     if written.channels.channels:
         written.refuse_unknown_channels()
-    warnings = (*written.ruleset.warnings, *written.unknown_channels, *written.secret_problems)
-    _warn(*warnings)
-    click.echo(f"{written}: fine" + (f", but see the {count(len(warnings), 'warning')}" if warnings else ""))
+    _warn(*written.warnings)
+    click.echo(
+        f"{written}: fine" + (f", but see the {count(len(written.warnings), 'warning')}" if written.warnings else "")
+    )
 
 
 @command.command()
-@click.argument("files", nargs=-1, required=True, type=existing_file)
+@click.argument("files", nargs=-1, required=True, type=rule_path)
 @url_option
 @token_option
 @data_option
 def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> None:
-    """Put the rules and channels of FILES in force, in place of those before.
+    """Put the rules and channels of FILES (or folders of them) in force, in place of those before.
 
     Goes to the running server, or into the data folder when no server owns it.
     """
@@ -81,4 +85,4 @@ def test(files: Sequence[Path]) -> None:
 
 def _warn(*warnings: object) -> None:
     for warning in warnings:
-        click.echo(str(warning), err=True)
+        click.echo(f"warning: {warning}", err=True)

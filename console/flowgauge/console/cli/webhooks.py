@@ -96,6 +96,6 @@ async def _check(hosts: Sequence[str], config: Path | None) -> bool:
     is_refused = False
     for host in hosts:
         verdict = await egress.check_host(host)
-        click.echo(f"{host} allowed" if verdict.allowed else f"{host} refused: {verdict.reason.value}")
+        click.echo(f"{host} allowed" if verdict.allowed else f"{host} refused: {verdict}")
         is_refused |= not verdict.allowed
     return is_refused

@@ -3,6 +3,7 @@
 ClickHouse is the view: what it answers may be some seconds behind the log, and the health banner says how far.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
@@ -30,7 +31,9 @@ RECENT_MAX = 10  # incidents that closed, on the overview
 AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
 LIMIT_DIGITS_MAX = 9
 TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse, which end in 2106
+EPOCH_MS_MIN = 10**12  # 2001: a smaller plain number is a year, seconds, or a duration without its unit
 TIME_CHARS_SHOWN = 40  # of a time that cannot be read
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
@@ -55,11 +58,6 @@ class Answers:
         self.health = health
         self.now_ms = now_ms
 
-    @property
-    def is_open(self) -> bool:
-        """No tokens are configured: everybody on this machine may ask and act."""
-        return self._tokens.open
-
     def is_operator(self, tenant: str) -> bool:
         """Tell whether `tenant` may see what is of all tenants together; without tokens everybody may."""
         return self._tokens.open or tenant == self._operator
@@ -69,22 +67,29 @@ class Answers:
         return self.health.seen_by(tenant, is_operator=self.is_operator(tenant))
 
     def tenant_of(self, request: Request) -> str | None:
-        """Return whose data the request may see: its token's tenant; without tokens, whom it asks for."""
-        tenant = self._tokens.tenant_of(authorization_of(request.headers))
-        if self._tokens.open:
-            return request.query_params.get("tenant", tenant or "")[:NAME_MAX] or tenant
-        return tenant
+        """Return who asks, None for whom no token lets in."""
+        return self._tokens.tenant_of(authorization_of(request.headers))
+
+    def shown_to(self, tenant: str, request: Request) -> str:
+        """Return whose data `tenant` asks for: its own, or of whom `?tenant=` names, if it may see everybody's.
+
+        Raises BadInput where it may not.
+        """
+        asked = request.query_params.get("tenant", "")[:NAME_MAX] or tenant
+        if asked != tenant and not self.is_operator(tenant):
+            raise BadInput(f"tenant: this token is of tenant {tenant} and shows nothing of {asked!r}: leave it out")
+        return asked
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
         return await answer(self._store, name, metric_query(tenant, parameters, self.now_ms()))
 
     async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
-        """Return what of `tenant` could not be read; where everybody may ask, also what no tenant is known of."""
+        """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
         _refuse_unknown(parameters, _DLQ_PARAMETERS)
         return await dead_letters(
             self._store,
-            tenants=[tenant, ""] if self.is_open else [tenant],
+            tenants=[tenant, ""] if self.is_operator(tenant) else [tenant],
             since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
             limit=limit_of(parameters.get("limit", "")),
         )
@@ -144,13 +149,17 @@ def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> Met
 
 
 def moment_ms(name: str, text: str, now_ms: int) -> int:
-    """Return the time that `text` means: a duration ago, or a time. Raises BadInput that names the field."""
+    """Return the time that `text` means: a duration ago, the beginning of a day in UTC, or a time.
+
+    Raises BadInput that names the field, also for a number that can hardly be meant as epoch milliseconds.
+    """
     try:
         at_ms = _moment_ms(text, now_ms)
     except ValueError:
         shown = text[:TIME_CHARS_SHOWN]
         raise BadInput(
-            f"{name}: expected how long ago, such as 90m or 7d, or an RFC 3339 time, got {shown!r}"
+            f"{name}: expected how long ago, such as 90m or 7d, a day such as 2026-11-24 or an RFC 3339 time, "
+            f"got {shown!r}"
         ) from None
     if not 0 <= at_ms < TIME_MS_MAX:
         raise BadInput(
@@ -163,7 +172,10 @@ def _moment_ms(text: str, now_ms: int) -> int:
     try:
         return now_ms - parse_duration_ms(text)
     except ValueError:
-        return parse_time_ms(text)
+        at_ms = parse_time_ms(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    if text.isdecimal() and at_ms < EPOCH_MS_MIN:
+        raise ValueError(text)
+    return at_ms
 
 
 def limit_of(text: str) -> int:

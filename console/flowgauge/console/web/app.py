@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -11,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.console.metrics import health_registry
 from flowgauge.console.web.answers import Answers
-from flowgauge.console.web.api import UNAUTHORIZED, ApplyRules, api_routes
+from flowgauge.console.web.api import UNAUTHORIZED, ApplyRules, api_routes, refused_path
 from flowgauge.console.web.guard import Guard
 from flowgauge.console.web.pages import page_routes
 
@@ -39,5 +40,6 @@ def web_app(
             Route("/metrics", measurements, methods=["GET"]),
             *page_routes(answers),
         ],
+        exception_handlers={HTTPException: refused_path},
         middleware=[Middleware(Guard, only_loopback=only_loopback)],
     )

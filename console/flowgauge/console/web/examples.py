@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flowgauge.schemas.times import parse_time_ms
-from flowgauge.sinks.clickhouse.incidents import Example, IncidentView, RunView
+from flowgauge.sinks.clickhouse.incidents import Example, Incident, IncidentView, RunView
 
 LATE, EVENT = "late", "event"
+SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,13 @@ class Shown:
 def words_of(rule_kind: str) -> ExampleWords:
     """Return what the examples of a rule of this kind are called."""
     return WORDS.get(rule_kind, OTHER_WORDS)
+
+
+def counted(incident: Incident) -> int:
+    """Return how many runs or events made the rule breach: more than the examples that were kept of them."""
+    if incident.rule_kind in SHARE_KINDS:
+        return round((incident.value or 0) * incident.samples)
+    return incident.samples
 
 
 def shown_examples(view: IncidentView, now_ms: int) -> Iterator[Shown]:

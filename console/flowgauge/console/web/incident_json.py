@@ -5,25 +5,29 @@ from typing import Any
 import msgspec
 
 from flowgauge.console.web.banner import banner
-from flowgauge.console.web.examples import Shown, shown_examples
-from flowgauge.console.web.incident_views import title_of
+from flowgauge.console.web.examples import Shown, counted, shown_examples
+from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
+from flowgauge.console.web.words import HAPPENED
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
 
-COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
+INCIDENT_COLUMNS = (
+    *("incident_id", "tenant", "rule", "kind", "key", "state", "open", "severity", "labels", "summary"),
+    *("opened_at", "at", "reason", "value", "threshold", "samples", "late_samples", "window"),
+)
 
 
 def incident_json(incident: Incident) -> dict[str, Any]:
-    """Return an incident as a row of a list."""
+    """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
         "tenant": incident.tenant,
         "rule": incident.rule,
         "kind": incident.rule_kind,
         "key": incident.key,
-        "state": incident.state,
+        "state": HAPPENED if is_point(incident) else incident.state,
         "open": incident.is_open,
         "severity": incident.severity,
         "labels": incident.labels,
@@ -40,11 +44,12 @@ def incident_json(incident: Incident) -> dict[str, Any]:
 
 
 def incident_view_json(view: IncidentView, now_ms: int) -> dict[str, Any]:
-    """Return all of one incident; `runs` are the examples that counted, oldest first."""
+    """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
         **incident_json(view.incident),
         "standing": standing(view.incident, view.ended),
         "transitions": [_step(step) for step in view.transitions],
+        "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
     }

@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass
 
-from flowgauge.console.web.examples import EVENT, LATE, ExampleWords, Shown, shown_examples, words_of
+from flowgauge.console.web.examples import (
+    EVENT,
+    LATE,
+    SHARE_KINDS,
+    ExampleWords,
+    Shown,
+    counted,
+    shown_examples,
+    words_of,
+)
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
+    HAPPENED,
     OUTCOMES,
     SEVERITIES,
     STATES,
@@ -14,6 +24,7 @@ from flowgauge.console.web.words import (
     in_short,
     mark,
     moment,
+    shown_of,
     span,
     value_of,
 )
@@ -25,7 +36,6 @@ from flowgauge.sinks.clickhouse.incidents import Step as StoredStep
 
 METER_WIDTH = 320
 EVENT_ID = "event_id"  # part of a point incident's key; nobody reads it in a list
-SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,7 @@ class IncidentPage:
     timeline: tuple[Step, ...]
     examples: tuple[ExampleRow, ...]
     example_words: ExampleWords
+    example_count: str
     deliveries: tuple[DeliveryRow, ...]
 
 
@@ -150,6 +161,7 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
     """Return an incident's page."""
     incident = view.incident
     steps = sorted(view.transitions, key=lambda step: step.seq, reverse=True)
+    examples = tuple(_example_row(shown, incident.rule_kind, now_ms) for shown in shown_examples(view, now_ms))
     told = sorted(view.deliveries, key=lambda delivery: (delivery.at_ms, delivery.delivery_id), reverse=True)
     return IncidentPage(
         row=incident_row(incident, now_ms),
@@ -159,8 +171,9 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
         meter=_meter(incident),
         facts=_facts(incident, now_ms),
         timeline=tuple(_step(step, incident, now_ms) for step in steps),
-        examples=tuple(_example_row(shown, incident.rule_kind, now_ms) for shown in shown_examples(view, now_ms)),
+        examples=examples,
         example_words=words_of(incident.rule_kind),
+        example_count=shown_of(len(examples), counted(incident)),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
     )
 
@@ -172,11 +185,14 @@ def is_point(incident: Incident) -> bool:
 
 def state_of(incident: Incident) -> Mark:
     """Return the mark of an incident's state; a point incident has only happened."""
-    return STATES["happened"] if is_point(incident) else mark(STATES, incident.state)
+    return STATES[HAPPENED] if is_point(incident) else mark(STATES, incident.state)
 
 
 def title_of(incident: Incident) -> str:
-    """Return the rule's summary with the numbers of the last breach: what the webhook of that firing says."""
+    """Return the rule's summary with the numbers of the last breach: what the webhook of that firing says.
+
+    A point incident without one is called by its rule: it is not firing.
+    """
     return summarize(
         Transition(
             transition_id="",
@@ -200,7 +216,7 @@ def title_of(incident: Incident) -> str:
             examples=[ExampleRun(each.occurred_us, each.event_id, each.run, each.flow) for each in incident.examples],
             severity=incident.severity,
             labels=incident.labels,
-            summary=incident.summary,
+            summary=incident.summary or ("{{ rule }}" if is_point(incident) else ""),
         )
     )
 
@@ -241,7 +257,7 @@ def _step(step: StoredStep, incident: Incident, now_ms: int) -> Step:
         numbers = (
             f"{value_of(step.value, incident.rule_kind)} of {numbers}" if incident.rule_kind in SHARE_KINDS else numbers
         )
-    state = STATES["happened"] if is_point(incident) else mark(STATES, step.to_state)
+    state = STATES[HAPPENED] if is_point(incident) else mark(STATES, step.to_state)
     return Step(state, moment(step.at_ms, now_ms), _sentence(step.reason), numbers)
 
 

@@ -13,7 +13,7 @@ from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.overview import Problem
 from flowgauge.console.web.words import moment
-from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.errors import BadInput, Transient
 
 HERE = Path(__file__).parent
 UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
@@ -51,7 +51,9 @@ class _Pages:
                 problem = Problem("A token is needed", "Log in with any name and your tenant's token as the password.")
                 return self._render(request, "problem.html", problem, status=401, headers=UNAUTHORIZED)
             try:
-                return await page(request, tenant)
+                return await page(request, self._answers.shown_to(tenant, request))
+            except BadInput as error:
+                return self._render(request, "problem.html", Problem("Not yours to see", f"{error}."), status=400)
             except Transient as error:
                 problem = Problem("ClickHouse cannot answer now", f"{error}. Detection and alerts go on without it.")
                 return self._render(request, "problem.html", problem, tenant=tenant, status=503)

@@ -1,12 +1,15 @@
 """Why an open incident is still open, as far as what is stored can tell. Pure.
 
-Detection stores changes of state, not every reading. So this says what holds an incident from its last change and from
-the runs that ended since: a rate without runs, or with fewer than the rule's `min_samples`, changes nothing.
+Detection stores changes of state, not every reading, and neither a rule's `match` nor all its bounds. So this says only
+what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
+from flowgauge.console.web.examples import EVENT, LATE
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
+
+COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none is held
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -20,18 +23,21 @@ def standing(incident: Incident, ended: Ended | None) -> str:
         case "recovering":
             return f"Recovering since {since}: {incident.latest_reason}. It resolves when that lasts."
         case _:
-            return _held(incident, ended) if ended else ""
+            return _firing(incident, ended) or f"No reading since {since} has cleared it."
 
 
-def _held(incident: Incident, ended: Ended) -> str:
+def _firing(incident: Incident, ended: Ended | None) -> str:
     last = format_duration(incident.window_ms)
+    if incident.rule_kind in COUNTED and incident.threshold is not None:
+        least = count(round(incident.threshold), COUNTED[incident.rule_kind])
+        return f"It stays open while the last {last} hold {least} or more."
+    if ended is None:
+        return ""
     flow = incident.key.get("flow", "")
     of = f" of {flow}" if flow else ""
     if not ended.any_kind:
         return f"Held: no run{of} has ended in the last {last}, so there is no reading that could resolve it."
     if set(incident.key) != {"flow"} or not ended.finished:
         return ""  # the key is narrower than what was counted
-    rate = ended.failed / ended.finished
-    said = f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({percent(rate)})"
-    is_above = incident.threshold is not None and rate > incident.threshold
-    return f"{said}." if is_above else f"{said}. A rate of fewer runs than min_samples is held."
+    rate = percent(ended.failed / ended.finished)
+    return f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({rate})."

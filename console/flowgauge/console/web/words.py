@@ -28,6 +28,7 @@ class Moment:
     ago: str
 
 
+HAPPENED = "happened"  # one event, told once: it was never open
 STATES = {
     "pending": Mark("Pending", "clock", "is-pending"),
     "firing": Mark("Firing", "fire", "is-firing"),
@@ -35,7 +36,7 @@ STATES = {
     "resolved": Mark("Resolved", "check", "is-resolved"),
     "no_data": Mark("No data", "gap", "is-unknown"),
     "inactive": Mark("Inactive", "dash", "is-idle"),
-    "happened": Mark("Happened", "bolt", "is-idle"),
+    HAPPENED: Mark("Happened", "bolt", "is-idle"),
 }
 SEVERITIES = {
     "critical": Mark("Critical", "fire", "is-firing"),
@@ -106,6 +107,11 @@ def value_of(value: float | None, rule_kind: str) -> str:
 def percent(share: float) -> str:
     """Return a share in percent, as summaries say it: with a decimal only where there is one."""
     return f"{round(share * 100, 1):g}%"
+
+
+def shown_of(shown: int, of: int) -> str:
+    """Return `5 of 10` where not all are shown, "" where they are."""
+    return f"{shown:,} of {of:,}" if shown < of else ""
 
 
 def count(number: int | float, unit: str, plural: str = "") -> str:

@@ -72,7 +72,7 @@ class Kind(Written):
         """Return the pane end by which a sample of the pane that ends at `end_ms` must be in the window.
 
         A kind that returns a later one promises that the reading is the same until then, so the detector saves
-        evaluations. Samples of a later pane are still added after it.
+        evaluations, and that a window that was forgotten as blank meanwhile would come to the same by it alone.
         """
         return end_ms
 

@@ -33,6 +33,7 @@ from flowgauge.schemas.transition import ExampleRun
 
 SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
 SLOTS_MAX = 20_000  # slots of one key; past it those only remembered go, then new ones are not watched: counted
+STALE_MIN = 1_000  # entries of slots that changed since: up to as many as there are slots, and these, stay in a heap
 DEFERRED_MAX_MS = 60_000  # how long a sample that changes no count may wait for others, to be taken with them
 REMEMBERED_MAX_MS = 24 * 3_600_000  # how long a judged slot waits for the end of its run, which may never be told
 
@@ -133,7 +134,7 @@ class _Slot(msgspec.Struct, array_like=True, gc=False):
     run: str
     deadline_ms: int
     decided_ms: int
-    due_ms: int  # the pane end at which it is judged, or looked at to be forgotten
+    due_ms: int  # the pane end at which it is judged, or once it is, forgotten
     example: ExampleRun | None
     judged: bool = False
     started: bool = False
@@ -143,11 +144,12 @@ class _Slot(msgspec.Struct, array_like=True, gc=False):
 class LateWindow:
     """The slots of one key and the late ones of the last `within`.
 
-    `_open` and `_judged` are heaps of (pane end, slot name): when an open slot is judged, and when a judged one may be
-    forgotten. Time passes pane end by pane end, however rarely it is read.
+    `_open` and `_judged` are heaps of (pane end, slot name): when an open slot is judged, and when a judged one is
+    forgotten; one whose due has changed since stands there again. Time passes pane end by pane end, however rarely it
+    is read.
     """
 
-    __slots__ = ("_by_run", "_judged", "_late", "_open", "_refused", "_remembered", "_rule", "_slots")
+    __slots__ = ("_by_run", "_judged", "_late", "_open", "_refused", "_room_ms", "_rule", "_slots")
 
     def __init__(self, rule: Late, slots: dict[str, _Slot], late: CountedPanes) -> None:
         self._rule = rule
@@ -158,7 +160,7 @@ class LateWindow:
                 self._by_run.setdefault(slot.run, []).append(slot)
         self._open = self._heap(judged=False)
         self._judged = self._heap(judged=True)
-        self._remembered = sum(self._is_only_remembered(slot) for slot in slots.values())
+        self._room_ms = 0  # before this pane end no slot has left the window: to look for one is in vain
         self._late = late
         self._refused = 0
 
@@ -166,22 +168,21 @@ class LateWindow:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
         self._pass_time(end_ms - self._rule.pane_ms)
         for sample in samples:
-            slot = self._slot_of(sample)
+            slot = self._slot_of(sample, end_ms)
             if slot is not None and sample.outcome in _CLOSING:
                 self._close(slot, sample)
         self._pass_time(end_ms)
 
     def _close(self, slot: _Slot, sample: Sample) -> None:
         slot.ended_ms = sample.occurred_us // 1000 if sample.outcome == ENDED else None  # it may be run again
-        if slot.judged or slot.started:
-            return
-        slot.started = True
-        slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
+        if not slot.judged and not slot.started:
+            slot.started = True
+            slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
+            slot.example = None if slot.judged else slot.example
         if slot.judged:
-            slot.example = None
-            self._look_again(slot)
+            self._remember(slot)
 
-    def _slot_of(self, sample: Sample) -> _Slot | None:
+    def _slot_of(self, sample: Sample, end_ms: int) -> _Slot | None:
         if sample.scheduled_ms is not None:
             name = f"{sample.flow}@{sample.scheduled_ms}"
             slot = self._slots.get(name)
@@ -193,10 +194,10 @@ class LateWindow:
             return slot
         if sample.outcome in _NO_START and sample.occurred_us > self._rule.deadline_ms(sample) * 1000:
             return None  # its slot was judged long ago: what goes on or ends is no late start
-        return self._new_slot(name, sample)
+        return self._new_slot(name, sample, end_ms)
 
-    def _new_slot(self, name: str, sample: Sample) -> _Slot | None:
-        if len(self._slots) >= SLOTS_MAX and not self._make_room():
+    def _new_slot(self, name: str, sample: Sample, end_ms: int) -> _Slot | None:
+        if len(self._slots) >= SLOTS_MAX and not self._make_room(end_ms):
             self._refused += 1
             return None
         deadline_ms = self._rule.deadline_ms(sample)
@@ -206,6 +207,7 @@ class LateWindow:
         self._slots[name] = slot
         if sample.run:
             self._by_run.setdefault(sample.run, []).append(slot)
+        self._room_ms = min(self._room_ms, due_ms + self._rule.within)
         heapq.heappush(self._open, (due_ms, name))
         return slot
 
@@ -217,42 +219,42 @@ class LateWindow:
                 slot.judged = True
                 self._late.add(due_ms, 1, counted=1, examples=[slot.example] if slot.example else [])
                 slot.example = None
-                self._look_again(slot)
+                self._remember(slot)
         while self._judged and self._judged[0][0] <= end_ms:
-            _, name = heapq.heappop(self._judged)
-            slot = self._slots[name]
-            if self._is_over(slot):
-                self._forget(slot)
-            else:
-                self._look_again(slot)
+            due_ms, name = heapq.heappop(self._judged)
+            remembered = self._slots.get(name)
+            if remembered is not None and remembered.due_ms == due_ms:
+                self._forget(remembered)
 
-    def _look_again(self, slot: _Slot) -> None:
-        """Keep a judged slot for one `within` more."""
-        was_remembered = self._is_only_remembered(slot)
-        slot.due_ms += self._rule.within
-        self._remembered += self._is_only_remembered(slot) - was_remembered
-        heapq.heappush(self._judged, (slot.due_ms, slot.name))
+    def _remember(self, slot: _Slot) -> None:
+        """Keep a judged slot one window past its run's end, while that is not told for as long as is remembered."""
+        pane_ms, ended_ms = self._rule.pane_ms, slot.ended_ms
+        if ended_ms is None:
+            due_ms = pane_end(slot.decided_ms + max(REMEMBERED_MAX_MS, self._rule.within), pane_ms)
+        else:
+            due_ms = pane_end(max(slot.decided_ms, ended_ms), pane_ms) + self._rule.within
+        if due_ms != slot.due_ms:
+            slot.due_ms = due_ms
+            heapq.heappush(self._judged, (due_ms, slot.name))
+            if len(self._judged) > 2 * len(self._slots) + STALE_MIN:
+                self._judged = self._heap(judged=True)
 
-    def _is_over(self, slot: _Slot) -> bool:
-        """Tell whether nothing more is to be heard of a judged slot that is due."""
-        if slot.ended_ms is not None and slot.ended_ms + self._rule.within <= slot.due_ms:
-            return True
-        return slot.due_ms - slot.decided_ms >= REMEMBERED_MAX_MS
-
-    def _is_only_remembered(self, slot: _Slot) -> bool:
-        """Tell whether a slot has left the window, and is kept for what its run may still tell."""
-        return slot.due_ms > pane_end(slot.decided_ms, self._rule.pane_ms) + self._rule.within
-
-    def _make_room(self) -> bool:
-        """Forget the slots that are only remembered, all at once: rare, and it costs a look at each slot."""
-        if not self._remembered:
+    def _make_room(self, end_ms: int) -> bool:
+        """Forget judged slots that have left the window, all at once: rare, and it costs a look at each slot."""
+        if end_ms < self._room_ms:
             return False
-        gone = [slot for slot in self._slots.values() if self._is_only_remembered(slot)]
+        gone: list[_Slot] = []
+        self._room_ms = end_ms + self._rule.within
+        for slot in self._slots.values():
+            leaves_ms = pane_end(slot.decided_ms, self._rule.pane_ms) + self._rule.within
+            if slot.judged and leaves_ms <= end_ms:
+                gone.append(slot)
+            else:
+                self._room_ms = min(self._room_ms, max(leaves_ms, end_ms + 1))
         for slot in gone:
             self._forget(slot)
-        self._judged = self._heap(judged=True)
         self._refused += len(gone)
-        return True
+        return bool(gone)
 
     def _heap(self, *, judged: bool) -> list[tuple[int, str]]:
         found = [(slot.due_ms, slot.name) for slot in self._slots.values() if slot.judged == judged]
@@ -261,7 +263,6 @@ class LateWindow:
 
     def _forget(self, slot: _Slot) -> None:
         del self._slots[slot.name]
-        self._remembered -= self._is_only_remembered(slot)
         same_run = self._by_run.get(slot.run, [])
         if slot in same_run:
             same_run.remove(slot)
@@ -294,9 +295,14 @@ class LateWindow:
         expiry_ms = self._late.next_expiry_ms()
         if due_ms is not None and expiry_ms is not None:
             return min(due_ms, expiry_ms)
-        if due_ms is None and expiry_ms is None and self._judged:
-            return self._judged[0][0] + self._rule.within
+        if due_ms is None and expiry_ms is None and self._slots:
+            return self._next_forgotten_ms() + self._rule.within
         return due_ms if expiry_ms is None else expiry_ms
+
+    def _next_forgotten_ms(self) -> int:
+        while (slot := self._slots.get(self._judged[0][1])) is None or slot.due_ms != self._judged[0][0]:
+            heapq.heappop(self._judged)  # it was heard of again, or forgotten
+        return self._judged[0][0]
 
     def take_refused(self) -> int:
         """Return how many slots were not watched, or forgotten early, for want of room since this was asked last."""

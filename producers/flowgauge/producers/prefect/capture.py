@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
+from flowgauge.producers.event_file import LINE_BYTES_MAX
 from flowgauge.producers.prefect.flow_cache import FlowCache
 from flowgauge.producers.prefect.mapping import (
     EventJson,
@@ -29,9 +30,6 @@ from flowgauge.producers.prefect.mapping import (
     seen_in,
     utc_time,
 )
-
-# Prefect refuses events over 1.5 MB; a longer line is no capture line.
-LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 # Logs that wait for the next event's received time. Past it they take their own time: memory stays bounded.
 LOGS_WAITING_MAX: Final = 10_000

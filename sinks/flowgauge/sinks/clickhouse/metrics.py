@@ -12,6 +12,7 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import rfc3339
 from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
@@ -92,7 +93,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "overview",
             "What happens now, and what became of runs",
-            ("events_5m", "events_per_second", "finished", "failed", "failure_rate"),
+            ("events_5m", "events_per_second_5m", "finished_since", "failed_since", "failure_rate_since"),
         ),
     )
 }
@@ -167,7 +168,7 @@ def _refuse_unbounded(query: MetricQuery) -> None:
     if not query.tenant:
         raise InvalidQuestion("tenant: expected a name, got none")
     if query.since_ms >= query.until_ms:
-        raise InvalidQuestion(f"since ({query.since_ms} ms) is expected before until ({query.until_ms} ms)")
+        raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")
     if not 1 <= query.limit <= ROWS_MAX:
         raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
     if len(query.text) > TEXT_MAX:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from flowgauge.schemas.settings import SETTINGS_FILE
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -69,10 +71,19 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a connection may be made, and why."""
+    """Whether a connection may be made, and why; `remedy` names the setting that would open it, if one should."""
 
     allowed: bool
     reason: Reason
+    remedy: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """Return the reason, with the remedy in parentheses."""
+        return self.reason.value + (f" ({self.remedy})" if self.remedy else "")
+
+
+# What people run on purpose. Nobody is led to open a cloud's metadata service or an address that is no receiver's.
+_WORTH_OPENING = frozenset({Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED, Reason.PLAIN_HTTP, Reason.PORT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +123,11 @@ class EgressPolicy:
             return Verdict(allowed=False, reason=fault)
         if any(opening.opens(host, port, ip) for opening in self._openings):
             return Verdict(allowed=True, reason=Reason.EXCEPTION)
-        closed = closed_because(ip) or _unusual(scheme, port)
-        return Verdict(allowed=closed is None, reason=closed or Reason.PUBLIC)
+        if closed := closed_because(ip) or _unusual(scheme, port):
+            return Verdict(
+                allowed=False, reason=closed, remedy=_opening(host, port) if closed in _WORTH_OPENING else ""
+            )
+        return Verdict(allowed=True, reason=Reason.PUBLIC)
 
 
 def closed_because(ip: Address) -> Reason | None:
@@ -236,6 +250,12 @@ def _never(port: int, ip: Address, own_ports: AbstractSet[int]) -> Reason | None
     if isinstance(ip, IPv6Address) and ip.scope_id is not None:
         return Reason.ZONE
     return Reason.OWN if port in own_ports and _is_this_machine(ip) else None
+
+
+def _opening(host: str, port: int) -> str:
+    """Say how the operator opens one receiver, and nothing beside it."""
+    entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f'allow it by egress.allow = ["{entry}"] in {SETTINGS_FILE}'
 
 
 def _unusual(scheme: str, port: int) -> Reason | None:

@@ -39,7 +39,7 @@ class Sender:
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
         except AddressRefused as refused:
-            verdict = Verdict("failed", f"address refused: {refused.reason.value}")  # tried again: it can be opened
+            verdict = Verdict("failed", f"address refused: {refused}")  # tried again: it can be opened
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:

@@ -144,7 +144,9 @@ def _sources(document: Document, problems: list[Problem]) -> list[object]:
     if data is None:
         return []
     if not isinstance(data, dict):
-        problems.append(document.problem((), "expected `channels:` at the top", "write channels: and a list below it"))
+        problems.append(
+            document.problem((), "expected `rules:` or `channels:` at the top", "write rules: and a list below it")
+        )
         return []
     top = cast("dict[str, Any]", data)
     known = f"known fields: {', '.join(_TOP_LEVEL)}"

@@ -6,7 +6,7 @@ the name. There is no redirect, proxy, cookie, decompression or connection reuse
 on httpcore2, which has none. What may be reached is decided in addresses.py.
 
     EgressError
-      AddressRefused   the policy says no; trying again cannot help
+      AddressRefused   the policy says no, until the settings or the URL change
       EgressFailed     the network or the receiver did; `retryable` says whether trying again can help
 Neither carries a URL, a body or a receiver's words: they end in logs and on pages.
 """
@@ -40,6 +40,7 @@ ADDRESSES_TRIED_MAX = 4  # Of the checked ones, in the resolver's order.
 RESOLVE_MS_MAX = 5_000  # For `check_host`; a post has its own deadline.
 USER_AGENT = "flowgauge"
 
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 # The caller's headers may not change where the message goes or how it is framed.
 _OWN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade", "te"}
@@ -63,11 +64,12 @@ class EgressError(Exception):
 
 
 class AddressRefused(EgressError):
-    """The address may not be reached."""
+    """The address may not be reached; `verdict` says why, and what would open it."""
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(str(verdict))
+        self.verdict = verdict
+        self.reason = verdict.reason
 
 
 class EgressFailed(EgressError):
@@ -147,7 +149,7 @@ class Egress:
             async with asyncio.timeout(RESOLVE_MS_MAX / 1000):
                 verdicts = self._verdicts(target, await self._addresses(target))
         except AddressRefused as refused:
-            return Verdict(allowed=False, reason=refused.reason)
+            return refused.verdict
         except (EgressFailed, TimeoutError):
             return Verdict(allowed=False, reason=Reason.UNRESOLVED)
         return next((verdict for verdict in verdicts if not verdict.allowed), verdicts[0])
@@ -159,7 +161,7 @@ class Egress:
         addresses = await self._addresses(target)
         for verdict in self._verdicts(target, addresses):
             if not verdict.allowed:
-                raise AddressRefused(verdict.reason)
+                raise AddressRefused(verdict)
         return addresses
 
     async def _addresses(self, target: Target) -> list[Address]:
@@ -200,6 +202,19 @@ class Egress:
             finally:
                 await connection.aclose()
                 await dialer.aclose()
+
+
+def refused_unasked(url: str, policy: EgressPolicy) -> Verdict | None:
+    """Return why a webhook may never go to `url`, as far as that shows without asking for a name; else None."""
+    try:
+        target, _ = _read_url(url)
+    except AddressRefused as refused:
+        return refused.verdict
+    address = literal_of("127.0.0.1" if target.host in _LOOPBACK_NAMES else target.host)
+    if address is None:
+        return None
+    verdict = policy.verdict(target.host, target.port, address, scheme=target.scheme)
+    return None if verdict.allowed else verdict
 
 
 class _CheckedDialer(httpcore2.AsyncNetworkBackend):
@@ -249,21 +264,25 @@ class _CheckedDialer(httpcore2.AsyncNetworkBackend):
         ours = cast("tuple[object, ...]", stream.get_extra_info("client_addr"))
         theirs = cast("tuple[object, ...]", stream.get_extra_info("server_addr"))
         if ours[0] == theirs[0]:
-            raise AddressRefused(Reason.OWN)
+            raise AddressRefused(_refusal(Reason.OWN))
 
 
 def _read_url(url: str) -> tuple[Target, bytes]:
     """Parse once; the parts that are checked are the parts that are used. Raises AddressRefused."""
     if fault := text_fault(url):
-        raise AddressRefused(fault)
+        raise AddressRefused(_refusal(fault))
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
-        raise AddressRefused(Reason.BAD_URL) from None
+        raise AddressRefused(_refusal(Reason.BAD_URL)) from None
     target = target_of(parsed.scheme, parsed.userinfo, parsed.raw_host.decode("ascii"), parsed.port)
     if isinstance(target, Reason):
-        raise AddressRefused(target)
+        raise AddressRefused(_refusal(target))
     return target, parsed.raw_path
+
+
+def _refusal(reason: Reason) -> Verdict:
+    return Verdict(allowed=False, reason=reason)
 
 
 def _as_url(text: str) -> str:

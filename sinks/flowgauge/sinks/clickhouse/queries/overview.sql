@@ -20,7 +20,7 @@ WITH
     ) AS ended
 SELECT
     toUInt64(recent) AS events_5m,
-    round(recent / 300, 3) AS events_per_second,
-    ended.1 AS finished,
-    ended.2 AS failed,
-    if(finished = 0, NULL, round(failed / finished, 6)) AS failure_rate
+    round(recent / 300, 3) AS events_per_second_5m,
+    ended.1 AS finished_since,
+    ended.2 AS failed_since,
+    if(finished_since = 0, NULL, round(failed_since / finished_since, 6)) AS failure_rate_since

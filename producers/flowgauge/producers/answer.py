@@ -1,0 +1,75 @@
+"""What an answer of `POST /v1/events` says of the events that were sent. Pure.
+
+SETTLED       200                       each event has its answer
+TOO_LARGE     413                       halves may pass; one event alone is refused
+REFUSED       400 415 422               all of them, for ever
+MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them
+BUSY          any other                 nothing: the same again later
+"""
+
+from enum import Enum
+
+import msgspec
+
+RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
+
+
+class Verdict(Enum):
+    """What to do next with the events; the table above."""
+
+    SETTLED = "settled"
+    TOO_LARGE = "too large"
+    REFUSED = "refused"
+    MISDIRECTED = "misdirected"
+    BUSY = "busy"
+
+
+class EventError(msgspec.Struct):
+    """Why the event at `index` of the batch was refused."""
+
+    index: int = -1
+    reason: str = ""
+    detail: str = ""
+
+
+class Answer(msgspec.Struct):
+    """The body of a 200. `errors` lists the first of those `rejected`."""
+
+    accepted: int
+    rejected: int
+    errors: list[EventError] = []
+
+
+_decode = msgspec.json.Decoder(Answer).decode
+
+
+def classify(status: int) -> Verdict:
+    """Return what an HTTP status says of the events."""
+    if status == 200:
+        return Verdict.SETTLED
+    if status == 413:
+        return Verdict.TOO_LARGE
+    if status in {400, 415, 422}:
+        return Verdict.REFUSED
+    return Verdict.MISDIRECTED if 300 <= status < 400 or status in {401, 403, 404, 405, 410} else Verdict.BUSY
+
+
+def decode_answer(content: bytes) -> Answer | None:
+    """Return the body of a 200, None when no gateway wrote it."""
+    try:
+        return _decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def remedy_for(status: int) -> str:
+    """Return what to look at after a MISDIRECTED answer, "" after others."""
+    if classify(status) is not Verdict.MISDIRECTED:
+        return ""
+    what = "token right (FLOWGAUGE_TOKEN)" if status in {401, 403} else "address right (FLOWGAUGE_URL)"
+    return f": is the {what}?"
+
+
+def retry_after_ms(seconds: str) -> int:
+    """Return the ms in a Retry-After header, 0 when it holds no number of seconds."""
+    return min(int(seconds) * 1000, RETRY_AFTER_MAX_MS) if seconds.isdecimal() and len(seconds) < 7 else 0
