@@ -1,6 +1,8 @@
 """A stand-in for a ClickHouse server: its HTTP interface, as far as clickhouse-connect speaks it, over chDB.
 
-    python clickhouse_front.py FOLDER PORT USER PASSWORD     prints its port; ends when standard input does
+    python clickhouse_front.py FOLDER PORT USER PASSWORD [PEM]     prints its port; ends when standard input does
+
+PEM holds certificate and key: with it, it speaks TLS.
 
 `Front` starts it in a process of its own (chDB: one process a path) on a free loopback port. Its `faults` break
 requests, each fault one: the next whose statement begins with `of`.
@@ -21,6 +23,7 @@ import base64
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -213,8 +216,9 @@ class Front:
     user = "sink"
     password = "p@ss wörd"
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, pem: Path | None = None) -> None:
         arguments = [sys.executable, __file__, str(folder), str(port), self.user, self.password]
+        arguments += [str(pem)] if pem else []
         # Far from UTC: no answer may depend on where the server stands.
         environ = {**os.environ, "TZ": "Asia/Kolkata"}
         self._process = subprocess.Popen(
@@ -222,7 +226,7 @@ class Front:
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if pem else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "Front":
         return self
@@ -263,8 +267,13 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def main(folder: str, port: str, user: str, password: str) -> None:
+def main(folder: str, port: str, *who: str) -> None:
+    user, password, *pem = who
     server = Server(Engine(folder), int(port), user, password)
+    if pem:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(pem[0])
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     sys.stdin.read()  # until whoever started us ends, in whatever way

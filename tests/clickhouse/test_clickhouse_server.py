@@ -4,9 +4,14 @@ import asyncio
 import random
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.clickhouse.running_sink import Tenant, new_log, running_sink, stored, until
 from tests.clickhouse_front import Front
 
@@ -230,3 +235,39 @@ def test_plain_http_behind_an_https_address_is_told(front: Front) -> None:
 def test_a_certificate_file_that_is_not_there_is_told(front: Front, tmp_path: Path) -> None:
     with pytest.raises(BadEnvironment, match=r"clickhouse\.ca: there is no file .*no\.pem"):
         ClickHouseStore.connect(server(front, ca=tmp_path / "no.pem"))
+
+
+def certificate(folder: Path) -> Path:
+    """Return a PEM file of a certificate for 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "clickhouse")])
+    began = datetime(2020, 1, 1, tzinfo=UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(began)
+        .not_valid_after(began + timedelta(days=36_500))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "clickhouse.pem"
+    pem.write_bytes(
+        built.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pem
+
+
+def test_a_server_is_trusted_whose_certificate_is_signed_by_the_one_named(tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    with Front(tmp_path / "front", pem=pem) as behind_tls:
+        connected = ClickHouseStore.connect(server(behind_tls, ca=pem))
+        assert len(connected.missing_schema()) == len(schema_files())
+        connected.close()
+
+        with pytest.raises(BadEnvironment, match=r"no TLS: .*CERTIFICATE_VERIFY_FAILED.*clickhouse\.ca"):
+            ClickHouseStore.connect(server(behind_tls))

@@ -65,3 +65,4 @@ def test_a_start_without_the_clickhouse_server_says_so_in_one_line(tmp_path: Pat
             " (start it there, or correct clickhouse.url)\n"
         ),
     )
+    assert [path.name for path in (tmp_path / ".flowgauge").iterdir() if path.name not in {"lock", "rules"}] == []
