@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.clickhouse.running_sink import Tenant, new_log, running_sink, stored, until
+from tests.clickhouse.running_sink import NOW_MS, Tenant, new_log, running_sink, stored, until
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import BadEnvironment, Transient
@@ -173,7 +173,8 @@ async def test_a_database_of_another_name_has_all_that_flowgauge_has(front: Fron
     assert await asyncio.to_thread(other.missing_schema) == names
     assert await asyncio.to_thread(other.apply_schema) == names
     assert await asyncio.to_thread(other.missing_schema) == []
-    await other.insert("flowgauge.clocks", b'{"log_id":"staging","topic":"t","partition":0}', "t")
+    clock = b'{"log_id":"staging","topic":"t","partition":0,"clock_ms":%d}' % NOW_MS
+    await other.insert("flowgauge.clocks", clock, "t")
 
     count = "SELECT count() FROM flowgauge.clocks WHERE log_id = 'staging'"
     assert (await other.query(count)).rows == [(1,)]
