@@ -47,13 +47,13 @@ SHELLS = {
     )),
     *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store",
+        "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
+        "clickhouse/sink_app", "clickhouse/store",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
-        "applying", "ask", "demo/workers", "demo_run", "listening", "loading", "log_lines", "rule_files", "rule_folder",
-        "up", "web/answers", "web/api", "web/app", "web/guard", "web/pages",
+        "applying", "ask", "clickhouse", "demo/workers", "demo_run", "listening", "loading", "log_lines", "rule_files",
+        "rule_folder", "up", "web/answers", "web/api", "web/app", "web/guard", "web/pages",
     )),
 }  # fmt: skip
 SHELL_FOLDERS = ("console/cli/",)  # commands: they start what they name

@@ -9,6 +9,10 @@
     [egress]
     allow = ["alerts.internal:8080"]
 
+    [clickhouse]
+    url = "https://clickhouse.internal:8443"
+    password = { env = "CLICKHOUSE_PASSWORD" }
+
 A name that nobody knows is an error with the nearest known name as remedy. A secret never stands in the file, only
 where it is found. `load_settings` reads the one file; all else here is pure.
 """
@@ -38,6 +42,10 @@ CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
+_ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
+_SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
+_TABLES = ("egress", "clickhouse")
+_SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 
 
 def _duration(text: str) -> str:
@@ -54,6 +62,22 @@ def _public_url(text: str) -> str:
         is_url = False
     if text and not is_url:
         raise ValueError(f"expected the console's address, such as https://flowgauge.example.com, got {text!r}")
+    return text
+
+
+def _server_url(text: str) -> str:
+    if "@" in text:  # never repeated: it may hold a password
+        raise ValueError("expected no user in the address, got one (write clickhouse.user and clickhouse.password)")
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_url = is_address and text.isprintable() and " " not in text and not (parts.path.strip("/") or parts.query)
+    except ValueError:
+        is_url = False
+    if text and not is_url:
+        raise ValueError(
+            f"expected the address of ClickHouse over HTTP, such as https://ch.internal:8443, got {text!r}"
+        )
     return text
 
 
@@ -91,6 +115,16 @@ class EgressSettings(_Part):
     allow: tuple[str, ...] = Field(default=(), strict=False)
 
 
+class ClickHouseSettings(_Part):
+    """Which ClickHouse server keeps the rows; without `url`, the one within flowgauge (chDB), in the data folder."""
+
+    url: Annotated[str, AfterValidator(_server_url)] = Field(default="", max_length=2_000)
+    user: str = Field(default="default", min_length=1)
+    password: SecretRef | None = None
+    database: str = Field(default="flowgauge", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+    ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
+
+
 class Settings(_Part):
     """What one flowgauge process runs with."""
 
@@ -108,6 +142,7 @@ class Settings(_Part):
     tenants: dict[str, Tenant] = {}
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
     _file: str = PrivateAttr(default="")
 
     @property
@@ -208,6 +243,17 @@ def resolve_tokens(
     return entries
 
 
+def resolve_password(settings: Settings, environ: Mapping[str, str], read_text: Callable[[str], str]) -> str:
+    """Return the password of the ClickHouse server, "" when none is named. Raises InvalidSettings, never with it."""
+    ref = settings.clickhouse.password
+    if ref is None:
+        return ""
+    try:
+        return resolve_secret(ref, environ, read_text)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{settings.file or SETTINGS_FILE}: clickhouse.password: {error}") from None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches a server that listens at `host`."""
     if host == "localhost":
@@ -252,6 +298,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
     for variable in sorted(environ):
         if variable in known:
             found[known[variable]] = _from_text(known[variable], environ[variable])
+        elif environ[variable].startswith(_SERVICE_LINKS):
+            continue
         elif near := _mistyped(variable, [*known, *CLIENT_VARIABLES]):
             raise InvalidSettings(f"environment: {variable}: unknown setting (did you mean {near}?)")
     return found
@@ -264,6 +312,8 @@ def _mistyped(variable: str, known: list[str]) -> str | None:
 
 
 def _from_text(name: str, text: str) -> object:
+    if name in _ENV_SECRETS:
+        return {"env": _variable(name)}
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
     if Settings.model_fields.get(name) and Settings.model_fields[name].annotation is int:
@@ -303,11 +353,15 @@ def _validated(written: dict[str, Any], place: str, places: Mapping[str, str]) -
         where = places.get("operator", f"{place}: operator")
         name = settings.operator[:64]
         raise InvalidSettings(f"{where}: no tenant is called {name!r} (name one of those under [tenants])")
+    if not settings.clickhouse.url and settings.clickhouse.model_fields_set - {"url"}:
+        name = f"clickhouse.{min(settings.clickhouse.model_fields_set - {'url'})}"
+        where = places.get(name, f"{place}: {name}")
+        raise InvalidSettings(f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)")
     return settings
 
 
 def _plain_secrets(written: Mapping[str, Any]) -> list[str]:
-    """Return a message for each token that stands in the file itself, without telling it."""
+    """Return a message for each secret that stands in the file itself, without telling it."""
     messages: list[str] = []
     tenants: object = written.get("tenants")
     for name, tenant in cast("dict[str, Any]", tenants if isinstance(tenants, dict) else {}).items():
@@ -318,6 +372,9 @@ def _plain_secrets(written: Mapping[str, Any]) -> list[str]:
                 f"tenants.{name}.tokens: a secret does not stand in the file"
                 ' (write [{ env = "VARIABLE" }] or [{ file = "PATH" }])'
             )
+    clickhouse: object = written.get("clickhouse")
+    if isinstance(clickhouse, dict) and isinstance(cast("dict[str, Any]", clickhouse).get("password"), str):
+        messages.append(f"clickhouse.password: a secret does not stand in the file (write {_SECRET_FORMS})")
     return messages
 
 
@@ -325,12 +382,14 @@ def _problem(detail: ErrorDetails, place: str, places: Mapping[str, str]) -> str
     parts = [str(part) for part in detail["loc"]]
     if "tokens" in parts:
         name = ".".join(parts[: parts.index("tokens") + 1])
-        return f'{place}: {name}: expected a list of {{ env = "VARIABLE" }} or {{ file = "PATH" }}'
+        return f"{place}: {name}: expected a list of {_SECRET_FORMS}"
+    if parts[:2] == ["clickhouse", "password"]:
+        return f"{place}: clickhouse.password: expected {_SECRET_FORMS}"
     name = ".".join(parts)
     where = next((p for n, p in places.items() if f"{name}.".startswith(f"{n}.")), f"{place}: {name}")
     if detail["type"] == "extra_forbidden":
         known = _names_beside(parts)
-        tables = ["egress"] if len(parts) == 1 else []  # a mistyped table is no name of a setting in it
+        tables = _TABLES if len(parts) == 1 else ()  # a mistyped table is no name of a setting in it
         near = get_close_matches(name, [*known, *tables], n=1) or [each for each in known if each.endswith(f".{name}")]
         remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
         return f"{where}: unknown setting ({remedy})"
@@ -351,6 +410,7 @@ def _expected(detail: ErrorDetails) -> str:
         "string_type": "expected text in quotes",
         "path_type": "expected a path in quotes",
         "string_too_short": "expected a text that is not empty",
+        "string_pattern_mismatch": "expected letters, digits and _, such as flowgauge",
     }
     message = forms.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     return message if "got " in message else f"{message}, got {detail['input']!r}"
