@@ -1,6 +1,6 @@
 """Contract of the `Log` port: what may be dropped, and when."""
 
-from tests.contract.contract_log import NOTHING_MS, OpenLog, events, see
+from tests.contract.contract_log import NOTHING_MS, OpenLog, events, see, take_assigned
 
 from flowgauge.schemas.topics import EVENTS, RULES
 from flowgauge.transport.log import Committed, Log, Outgoing
@@ -90,6 +90,7 @@ async def test_a_reader_before_everything_dropped_waits_for_what_comes(log: Log)
     await log.append(EVENTS, events(b"a", append_ms=1_000))
     await log.trim(EVENTS, before_ms=FUTURE_MS)
     reader = await log.open_reader(EVENTS, "late")
+    await take_assigned(reader)
 
     assert await reader.poll(records_max=10, timeout_ms=NOTHING_MS) == []
     await log.append(EVENTS, events(b"b"))
