@@ -55,7 +55,7 @@ def running_broker() -> Generator[str]:
     elif _docker_answers():
         yield from _container()
     elif LIB.is_dir() and shutil.which("java"):
-        with _java_broker() as bootstrap:
+        with java_broker() as bootstrap:
             yield bootstrap
     elif os.environ.get("CI") == "true":
         pytest.fail(REMEDY)
@@ -76,11 +76,17 @@ def _container() -> Generator[str]:
 
 
 @contextlib.contextmanager
-def _java_broker() -> Generator[str]:
+def java_broker(more: str = "") -> Generator[str]:
+    """Yield the bootstrap address of a broker under local Java; skip where there is none.
+
+    `more` are properties that win over the usual ones; {client} and {controller} in them are the ports.
+    """
+    if not LIB.is_dir() or not shutil.which("java"):
+        pytest.skip(REMEDY)
     said = ""
     for _ in range(STARTS_MAX):
         folder = Path(tempfile.mkdtemp(prefix="flowgauge-kafka-"))
-        bootstrap, process = _start(folder)
+        bootstrap, process = _start(folder, more)
         try:
             if _answers(bootstrap, process):
                 yield bootstrap
@@ -91,12 +97,14 @@ def _java_broker() -> Generator[str]:
     pytest.fail(f"the test broker did not start:\n{said}")
 
 
-def _start(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
     client, controller = _free_ports()
     (folder / "data").mkdir()
     # What `kafka-storage format` would write; a second JVM for it would double the time to start.
     (folder / "data" / "meta.properties").write_text(f"version=1\ncluster.id={uuid.uuid4().hex[:22]}\nnode.id=1\n")
-    (folder / "server.properties").write_text(_properties(folder / "data", client, controller))
+    (folder / "server.properties").write_text(
+        _properties(folder / "data", client, controller) + more.format(client=client, controller=controller)
+    )
     with (folder / "broker.log").open("wb") as said:
         process = subprocess.Popen(
             [

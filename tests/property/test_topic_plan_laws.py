@@ -86,13 +86,13 @@ def applied(found: Mapping[str, Topic], plan: Plan) -> dict[str, Topic]:
     return after
 
 
-@given(clusters(), sizes, st.booleans())
+@given(clusters(), sizes, st.booleans(), st.booleans())
 def test_after_the_steps_of_a_plan_only_its_refusals_are_left(
-    found: dict[str, Topic], wanted: Sizes, allowed: bool
+    found: dict[str, Topic], wanted: Sizes, in_use: bool, allowed: bool
 ) -> None:
-    plan = plan_topics(NAMES, wanted, found, allow_shorter_retention=allowed)
+    plan = plan_topics(NAMES, wanted, found, is_in_use=in_use, allow_shorter_retention=allowed)
 
-    again = plan_topics(NAMES, wanted, applied(found, plan), allow_shorter_retention=allowed)
+    again = plan_topics(NAMES, wanted, applied(found, plan), is_in_use=in_use, allow_shorter_retention=allowed)
 
     assert again == Plan((), plan.refusals)
 
@@ -110,14 +110,14 @@ def test_no_step_loses_a_record_that_a_reader_needs(found: dict[str, Topic], wan
         before = after
 
 
-@given(clusters(), sizes, st.booleans())
+@given(clusters(), sizes, st.booleans(), st.booleans())
 def test_no_step_moves_state_away_from_its_input_nor_the_clock(
-    found: dict[str, Topic], wanted: Sizes, allowed: bool
+    found: dict[str, Topic], wanted: Sizes, in_use: bool, allowed: bool
 ) -> None:
-    for step in plan_topics(NAMES, wanted, found, allow_shorter_retention=allowed).steps:
+    for step in plan_topics(NAMES, wanted, found, is_in_use=in_use, allow_shorter_retention=allowed).steps:
         match step:
             case AddPartitions(topic):
-                assert topic == topics.EVENTS
+                assert (topic, in_use) == (topics.EVENTS, False)
             case ChangeSetting(_, setting):
                 assert setting != "message.timestamp.type"
             case Create(topic):
@@ -130,9 +130,7 @@ def test_what_is_not_ours_stays_as_it_is(found: dict[str, Topic], wanted: Sizes)
     after = applied(found, plan_topics(NAMES, wanted, found))
 
     assert after["theirs"] == found["theirs"]
-    assert all(
-        topic.settings.get("flush.ms") == after[name].settings.get("flush.ms") for name, topic in found.items()
-    )
+    assert all(topic.settings.get("flush.ms") == after[name].settings.get("flush.ms") for name, topic in found.items())
 
 
 @given(sizes)

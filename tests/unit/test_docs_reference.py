@@ -14,7 +14,7 @@ from flowgauge.processors.kinds import KINDS
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import STATES
 from flowgauge.schemas.rule import Rule
-from flowgauge.schemas.settings import ENV_PREFIX, EgressSettings, Settings, parse_settings
+from flowgauge.schemas.settings import ENV_PREFIX, EgressSettings, KafkaSettings, Settings, parse_settings
 from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition
@@ -113,8 +113,11 @@ def test_the_names_and_filters_of_a_summary_are_all_told() -> None:
 def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -> None:
     rows = {cells[0]: cells[1:3] for cells in table(SETTINGS, "# Settings")}
 
-    fields = {name: field for name, field in Settings.model_fields.items() if name not in {"egress", "tenants"}}
-    fields |= {f"egress.{name}": field for name, field in EgressSettings.model_fields.items()}
+    fields = {
+        name: field for name, field in Settings.model_fields.items() if name not in {"egress", "kafka", "tenants"}
+    }
+    for part_name, part in (("egress", EgressSettings), ("kafka", KafkaSettings)):
+        fields |= {f"{part_name}.{name}": field for name, field in part.model_fields.items()}
     expected = {
         name: [default_of(name, field), ENV_PREFIX + name.replace(".", "_").upper()] for name, field in fields.items()
     }

@@ -40,7 +40,7 @@ PORTS = {
 SHELLS = {
     *(f"transport/{name}.py" for name in (
         "data_folder", "local", "local_file", "local_groups", "local_reading", "local_tail", "local_transaction",
-        "local_writer", "patience", "wall_clock",
+        "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
         "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",

@@ -32,6 +32,7 @@ SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other f
 SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is another file
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
 RETENTION_DAYS_MAX = 3_650
+REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
@@ -92,6 +93,14 @@ class EgressSettings(_Part):
     allow: tuple[str, ...] = Field(default=(), strict=False)
 
 
+class KafkaSettings(_Part):
+    """Which brokers hold the log, and what its topics are like."""
+
+    bootstrap: str = ""  # host:port, or several separated by commas; "" keeps the log in the data folder
+    prefix: str = Field(default="flowgauge", min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
+    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)
+
+
 class Settings(_Part):
     """What one flowgauge process runs with."""
 
@@ -109,6 +118,7 @@ class Settings(_Part):
     tenants: dict[str, Tenant] = {}
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
+    kafka: KafkaSettings = KafkaSettings()
     _file: str = PrivateAttr(default="")
 
     @property
@@ -267,7 +277,7 @@ def _mistyped(variable: str, known: list[str]) -> str | None:
 def _from_text(name: str, text: str) -> object:
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
-    if Settings.model_fields.get(name) and Settings.model_fields[name].annotation is int:
+    if _is_number(name):
         try:
             return int(text)
         except ValueError:
@@ -277,6 +287,12 @@ def _from_text(name: str, text: str) -> object:
                 f"environment: {_variable(name)}: expected a whole number, got {text!r} (correct or unset it{hint})"
             ) from None
     return text
+
+
+def _is_number(name: str) -> bool:
+    table, _, last = name.rpartition(".")
+    part = Settings.model_fields[table].annotation if table else Settings
+    return isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields[last].annotation is int
 
 
 def _put(written: dict[str, Any], name: str, value: object) -> None:
@@ -331,7 +347,7 @@ def _problem(detail: ErrorDetails, place: str, places: Mapping[str, str]) -> str
     where = next((p for n, p in places.items() if f"{name}.".startswith(f"{n}.")), f"{place}: {name}")
     if detail["type"] == "extra_forbidden":
         known = _names_beside(parts)
-        tables = ["egress"] if len(parts) == 1 else []  # a mistyped table is no name of a setting in it
+        tables = ["egress", "kafka"] if len(parts) == 1 else []  # a mistyped table is no name of a setting in it
         near = get_close_matches(name, [*known, *tables], n=1) or [each for each in known if each.endswith(f".{name}")]
         remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
         return f"{where}: unknown setting ({remedy})"
@@ -352,6 +368,7 @@ def _expected(detail: ErrorDetails) -> str:
         "string_type": "expected text in quotes",
         "path_type": "expected a path in quotes",
         "string_too_short": "expected a text that is not empty",
+        "string_pattern_mismatch": "expected letters, digits, dots, dashes and underscores",
     }
     message = forms.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     return message if "got " in message else f"{message}, got {detail['input']!r}"

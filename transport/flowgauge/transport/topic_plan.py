@@ -4,12 +4,13 @@
                           ├─► plan_topics ─► Plan(steps, refusals)
     what the cluster has ─┘
 
-A step is one of: create a topic, change one of its settings, add partitions to events. All else that differs is
-refused with its remedy, for one of these reasons:
+A step is one of: create a topic, change one of its settings, add partitions to events while nothing has been detected
+in them. All else that differs is refused with its remedy, for one of these reasons:
 
 1. Records would be lost: fewer partitions, compact → delete, a shorter retention (which alone can be allowed).
 2. State would no longer meet its input: the partitions of samples and state, of transitions and outbox, of the
-   topics that are read as a whole.
+   topics that are read as a whole; and those of events once the log is in use, because every pane waits for the
+   sources that detection began with, and a new partition would be without the marker of its rule set.
 3. The clock of detection would be other than the broker's: message.timestamp.type. Records that stand there already
    keep the time of their producer, so no change mends it.
 4. We cannot do it: more replicas is a move of data that the cluster's operator plans.
@@ -140,10 +141,16 @@ def wanted_topics(names: Names, sizes: Sizes) -> tuple[Topic, ...]:
 
 
 def plan_topics(
-    names: Names, sizes: Sizes, found: Mapping[str, Topic], *, allow_shorter_retention: bool = False
+    names: Names,
+    sizes: Sizes,
+    found: Mapping[str, Topic],
+    *,
+    is_in_use: bool = False,
+    allow_shorter_retention: bool = False,
 ) -> Plan:
     """Return what makes `found` (name → topic; a missing one is not in it) what `sizes` asks for.
 
+    `is_in_use` says that the log has had rules or detection, so that its events cannot grow.
     `allow_shorter_retention` lets records go that are older than the wanted retention; nothing else loses any.
     """
     steps: list[Step] = []
@@ -154,7 +161,7 @@ def plan_topics(
         if has is None:
             steps.append(Create(wanted))
             continue
-        differences = [_partitions(logical, has, wanted), _replicas(has, wanted)]
+        differences = [_partitions(logical, has, wanted, is_in_use=is_in_use), _replicas(has, wanted)]
         differences += [
             _setting(has, wanted, setting, allow_shorter_retention=allow_shorter_retention)
             for setting in wanted.settings
@@ -218,19 +225,22 @@ def _settings(logical: str, sizes: Sizes) -> dict[str, str]:
     return settings | {RETENTION: str(sizes.retention_ms), "retention.bytes": str(FOREVER)}
 
 
-def _partitions(logical: str, has: Topic, wanted: Topic) -> Step | Refusal | None:
+def _partitions(logical: str, has: Topic, wanted: Topic, *, is_in_use: bool) -> Step | Refusal | None:
     if has.partitions == wanted.partitions:
         return None
-    if logical == topics.EVENTS and has.partitions < wanted.partitions:
-        return AddPartitions(has.name, has.partitions, wanted.partitions)
-    if logical == topics.EVENTS:
+    if logical == topics.EVENTS and has.partitions > wanted.partitions:
         reason = "Kafka takes no partitions away"
+    elif logical == topics.EVENTS and is_in_use:
+        reason = "detection has begun with these"
+    elif logical == topics.EVENTS:
+        return AddPartitions(has.name, has.partitions, wanted.partitions)
     elif logical in (topics.SAMPLES, topics.STATE):
         reason = "detection keeps its state by partition"
     else:
         reason = "its records are found by partition"
-    sized_by = _SIZED_BY.get(logical)
-    remedy = f"set {sized_by} = {has.partitions}" if sized_by else "delete it if it is empty, or set another kafka.prefix"
+    remedy = "delete it if it is empty, or set another kafka.prefix"
+    if sized_by := _SIZED_BY.get(logical):
+        remedy = f"set {sized_by} = {has.partitions}, or move to a new log: docs/kafka.md"
     return Refusal(has.name, PARTITIONS, str(has.partitions), str(wanted.partitions), reason, remedy)
 
 
