@@ -238,6 +238,7 @@ async def test_metadata_may_be_as_long_as_the_port_says_and_no_longer(log: Log) 
 
 async def test_opening_a_group_again_fences_the_reader_that_had_its_partitions(open_log: OpenLog) -> None:
     here, elsewhere = await open_log(), await open_log()
+    await here.append(DLQ, events(*[b""] * 7))
     for later in (here, elsewhere):
         former = await here.open_reader(DLQ, "sink")
         newer = await later.open_reader(DLQ, "sink")

@@ -72,9 +72,7 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
 class KafkaLog:
     """A partitioned, durable, append-only log that is the topics of one prefix."""
 
-    def __init__(
-        self, connection: Connection, admin: Admin, producer: Producer, partitions: Mapping[str, int]
-    ) -> None:
+    def __init__(self, connection: Connection, admin: Admin, producer: Producer, partitions: Mapping[str, int]) -> None:
         self._connection = connection
         self._admin = admin
         self._producer = producer

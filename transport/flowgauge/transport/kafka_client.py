@@ -191,6 +191,18 @@ def was_evicted(consumer: Consumer) -> bool:
     return cast("Any", consumer)._coordinator.generation < 0  # noqa: SLF001  # it tells nowhere else
 
 
+async def end_transactions(producer: Producer, patience_ms: int) -> None:
+    """Stop a transactional producer, whatever state it is in; what it left open is settled by its successor."""
+    try:
+        async with asyncio.timeout(patience_ms / 1000):
+            await producer.stop()
+    except (TimeoutError, kafka_errors.KafkaError, AssertionError):
+        await cast("Any", producer).client.close()
+    waiter: asyncio.Future[None] | None = cast("Any", producer)._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()  # aiokafka sets it beside the error it raises; unread, the loop would complain
+
+
 @asynccontextmanager
 async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
     """Let what fails inside be told as one of our errors: `doing` and the remedy."""

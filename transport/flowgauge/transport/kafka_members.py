@@ -177,9 +177,7 @@ class Membership(ConsumerRebalanceListener):
         except TimeoutError:
             self._stale = set(self._told)
 
-    async def _wait_for_records(
-        self, records_max: int, timeout_ms: int
-    ) -> Mapping[TopicPartition, Sequence[Fetched]]:
+    async def _wait_for_records(self, records_max: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Fetched]]:
         getting = asyncio.ensure_future(self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max))
         changing = asyncio.ensure_future(self._changed.wait())
         try:

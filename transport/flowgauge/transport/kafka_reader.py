@@ -17,22 +17,27 @@ class KafkaReader:
         self._reading = reading
         self._group = group
         self._topic = topic
+        self._untold: list[Assigned | Revoked] = []
         self.membership = membership
         self.on_close: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
         """Join, and let the group be known on each of our partitions: what it has not passed is not trimmed."""
         await self.membership.join()
-        await register(self._reading, self.membership, self._group, self._topic)
+        await self._take_changes()
 
     async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:
         """Return changes of what is owned, else records, else wait up to `timeout_ms` for either.
 
         Raises Fenced when another process joined under our instance id, or the group put us out.
         """
-        if changes := await self._changes():
-            return changes
-        return await self.membership.fetch(records_max, timeout_ms) or await self._changes()
+        await self._take_changes()
+        if not self._untold:
+            if batches := await self.membership.fetch(records_max, timeout_ms):
+                return batches
+            await self._take_changes()
+        untold, self._untold = self._untold, []
+        return untold
 
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
         """Note where each partition goes on, durably."""
@@ -58,10 +63,11 @@ class KafkaReader:
         self.on_close()
         await self.membership.leave()
 
-    async def _changes(self) -> list[Assigned | Revoked]:
+    async def _take_changes(self) -> None:
+        """Go to where the group stands on what is new."""
         changes = self.membership.changes()
         if changes is None:
-            return []
+            return
         told: list[Assigned | Revoked] = [Revoked(partition) for partition in changes.revoked]
         if changes.assigned:
             found = await register(self._reading, self.membership, self._group, self._topic)
@@ -70,7 +76,7 @@ class KafkaReader:
                 self.membership.seek(partition, at.next_offset)
                 told.append(Assigned(partition, at.next_offset, metadata=at.metadata))
         self.membership.note_told(changes)
-        return told
+        self._untold += told
 
 
 async def register(reading: KafkaReading, membership: Membership, group: str, topic: str) -> dict[int, Committed]:

@@ -12,7 +12,6 @@ from flowgauge.transport.kafka_client import (
     Connection,
     Consumer,
     TopicPartition,
-    new_admin,
     new_consumer,
     told,
 )
@@ -35,6 +34,7 @@ class KafkaReading:
         self._committed: Consumer | None = None
         self._uncommitted: Consumer | None = None
         self._lock = asyncio.Lock()  # one read at a time
+        self._starting = asyncio.Lock()
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> list[Record]:
         """Return records from `offset` on, up to `records_max`, READ_BYTES_MAX, or what is committed by now."""
@@ -77,8 +77,8 @@ class KafkaReading:
         """Return the offset after everything in a partition, open transactions included."""
         at = self._at(topic, partition)
         async with told(self._connection, f"ask for the end of {topic} partition {partition}"):
-            if self._uncommitted is None:
-                self._uncommitted = await self._start("read_uncommitted")
+            async with self._starting:
+                self._uncommitted = self._uncommitted or await self._start("read_uncommitted")
             return (await self._uncommitted.end_offsets([at]))[at]
 
     async def committed(self, group: str, topic: str) -> dict[int, Committed]:
@@ -110,8 +110,8 @@ class KafkaReading:
         return {at.partition: Committed(o.offset, o.metadata or "") for at, o in found.items() if o.offset >= 0}
 
     async def _consumer(self) -> Consumer:
-        if self._committed is None:
-            self._committed = await self._start("read_committed")
+        async with self._starting:
+            self._committed = self._committed or await self._start("read_committed")
         return self._committed
 
     async def _start(self, isolation: str) -> Consumer:
