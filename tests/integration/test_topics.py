@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, cast
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
 
 from flowgauge.processors.ruleset import RuleSet
@@ -21,9 +23,11 @@ from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.topics import EVENTS, STATE
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection, Security
+from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.topic_admin import apply_plan, read_plan, require_topics
-from flowgauge.transport.topic_plan import ALL, Sizes
+from flowgauge.transport.topic_plan import ALL, Sizes, wanted_topics
 
+GUIDE = ROOT / "docs" / "kafka.md"
 GOLDEN = Path(__file__).parents[1] / "golden" / "topics"
 FLOWGAUGE = Path(sys.executable).parent / "flowgauge"
 ONE = Sizes(partitions=4, samples_partitions=2, replication=1)
@@ -262,6 +266,41 @@ def test_settings_without_brokers_say_where_to_name_them(tmp_path: Path) -> None
         2,
         "flowgauge: kafka.bootstrap is not set (use --bootstrap HOST:PORT, or set it in flowgauge.toml)\n",
     )
+
+
+def test_the_commands_of_the_guide_run_in_their_order(connection: Connection, tmp_path: Path) -> None:
+    (settings,) = blocks(GUIDE, "toml")
+    (tmp_path / "flowgauge.toml").write_text(settings.text, encoding="utf-8")
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")},
+        "FLOWGAUGE_KAFKA_BOOTSTRAP": connection.bootstrap,
+        "FLOWGAUGE_KAFKA_PREFIX": connection.prefix,
+        "FLOWGAUGE_KAFKA_REPLICATION": "1",  # there is one broker
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    codes: list[tuple[str, int]] = []
+
+    for command in [command for block in blocks(GUIDE, "sh") for command in commands(block)]:
+        arguments = command.replace("flowgauge-2", f"{connection.prefix}-2").split()
+        done = subprocess.run([FLOWGAUGE, *arguments[1:]], cwd=tmp_path, env=env, capture_output=True, check=False)
+        codes.append((command, done.returncode))
+
+    expected = [(command, 1 if command == "flowgauge topics plan" else 0) for command, _ in codes]
+    assert codes == expected
+    assert len(codes) == 6
+
+
+def test_the_guide_names_every_topic_and_setting() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    wanted = wanted_topics(Names("flowgauge"), Sizes())
+
+    for topic in wanted:
+        assert re.search(
+            rf"^\| `{re.escape(topic.name)}` \| \S+ \| {topic.settings['cleanup.policy']} \|", text, re.MULTILINE
+        )
+    settings = {setting for topic in wanted for setting in topic.settings} - {"cleanup.policy"}
+    rows = text.split("| setting | value | why |", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"^\| `([a-z.]+)` ", rows, re.MULTILINE)) == settings
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 
 from aiokafka import errors as kafka_errors
@@ -55,9 +56,9 @@ _REMEDIES: Mapping[type[Exception], str] = {
 }
 
 
-class _Alteration(Response):
-    API_KEY = 44
-    API_VERSION = 0
+class _Alteration(Response):  # type: ignore[misc]  # aiokafka publishes no types; these are made as its own are
+    API_KEY = 44  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # as above
+    API_VERSION = 0  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # as above
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
         (
@@ -72,7 +73,7 @@ class _Alteration(Response):
     )
 
 
-class _AlterationStruct(RequestStruct):
+class _AlterationStruct(RequestStruct):  # type: ignore[misc]  # as above
     API_KEY = 44
     API_VERSION = 0
     RESPONSE_TYPE = _Alteration
@@ -89,7 +90,7 @@ class _AlterationStruct(RequestStruct):
     )
 
 
-class _Alter(Request[_AlterationStruct]):
+class _Alter(Request[_AlterationStruct]):  # type: ignore[misc]  # as above
     """IncrementalAlterConfigs for topics: name → setting → value."""
 
     API_KEY = 44
@@ -133,8 +134,7 @@ async def apply_plan(
                 case ChangeSetting():
                     pass  # below: those of one topic are one request
         if changes := _changes(plan.steps):
-            answer = await admin._send_request(_Alter(changes))  # noqa: SLF001  # see the file's docstring
-            for code, message, _, name in answer.resources:
+            for code, message, _, name in (await _ask(admin, _Alter(changes))).resources:
                 _check(code, message, f"change {name}")
         await _settled(admin, connection, sizes, allow_shorter_retention=allow_shorter_retention)
         await _ensure_log_id(connection, cast("Any", admin), sizes)
@@ -155,7 +155,6 @@ class _Admin(Protocol):
 
     async def start(self) -> None: ...
     async def close(self) -> None: ...
-    async def _send_request(self, request: object) -> Any: ...
     async def create_topics(self, new_topics: Sequence[object]) -> Any: ...
     async def create_partitions(self, topic_partitions: Mapping[str, object]) -> Any: ...
     async def describe_configs(self, config_resources: Sequence[object]) -> Sequence[Any]: ...
@@ -170,6 +169,10 @@ async def _administering(connection: Connection) -> AsyncGenerator[_Admin]:
             yield admin
     finally:
         await admin.close()
+
+
+async def _ask(admin: _Admin, request: object) -> Any:
+    return await cast("Any", admin)._send_request(request)  # noqa: SLF001  # see the file's docstring
 
 
 async def _start(admin: _Admin) -> None:
@@ -199,10 +202,10 @@ class _Heard(logging.Handler):
 async def _plan(admin: _Admin, connection: Connection, sizes: Sizes, *, allow_shorter_retention: bool) -> Plan:
     wanted = [topic.name for topic in wanted_topics(connection.names, sizes)]
     found = await _found(admin, wanted)
-    is_in_use = await _is_in_use(admin, connection, found)
-    return plan_topics(
-        connection.names, sizes, found, is_in_use=is_in_use, allow_shorter_retention=allow_shorter_retention
-    )
+    plan = partial(plan_topics, connection.names, sizes, found, allow_shorter_retention=allow_shorter_retention)
+    if not any(isinstance(step, AddPartitions) for step in plan().steps):
+        return plan()  # and nobody needs to read records for it
+    return plan(is_in_use=await _is_in_use(admin, connection, found))
 
 
 async def _is_in_use(admin: _Admin, connection: Connection, found: Mapping[str, Topic]) -> bool:
@@ -225,7 +228,7 @@ async def _is_in_use(admin: _Admin, connection: Connection, found: Mapping[str, 
 async def _found(admin: _Admin, names: Sequence[str]) -> dict[str, Topic]:
     """Return those of `names` that there are."""
     request = MetadataRequest(list(names), allow_auto_topic_creation=False)
-    described = (await admin._send_request(request)).to_object()  # noqa: SLF001  # see the file's docstring
+    described = (await _ask(admin, request)).to_object()
     replicas: dict[str, list[int]] = {}
     for topic in described["topics"]:
         if topic["error_code"] != _UNKNOWN_TOPIC:
@@ -257,7 +260,7 @@ async def _grow(admin: _Admin, name: str, wanted: int) -> None:
     try:
         await admin.create_partitions({name: NewPartitions(wanted)})
     except kafka_errors.KafkaError as error:
-        _check(error.errno, str(error), f"add partitions to {name}")
+        _check(cast("Any", error).errno, str(error), f"add partitions to {name}")
         raise
 
 
