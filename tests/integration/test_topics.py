@@ -17,10 +17,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
 
+from flowgauge.console.main import main
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.topics import EVENTS, STATE
+from flowgauge.transport import kafka_client
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection, Security
 from flowgauge.transport.kafka_names import Names
@@ -257,6 +259,17 @@ def test_no_broker_at_all_is_one_line_with_the_remedy() -> None:
         f"flowgauge: Kafka at {nowhere.bootstrap}: cannot see to its topics: no broker answers"
         " (start it, or correct kafka.bootstrap and kafka.tls)\n"
     )
+
+
+def test_a_broker_that_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kafka_client, "ANSWER_MS_MAX", 300)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(SystemExit) as ended:
+        main(["topics", "check", "--bootstrap", f"127.0.0.1:{mute.getsockname()[1]}"])
+
+    assert ended.value.code == 3
+    assert capsys.readouterr().err.endswith(": cannot see to its topics: no answer within 0 s\n")
 
 
 def test_settings_without_brokers_say_where_to_name_them(tmp_path: Path) -> None:

@@ -125,14 +125,10 @@ async def apply_plan(
     brokers refuse a step, with the remedy, and Transient when they do not show it in time.
     """
     async with _administering(connection) as admin:
+        await _create(admin, [step.topic for step in plan.steps if isinstance(step, Create)])
         for step in plan.steps:
-            match step:
-                case Create(topic):
-                    await _create(admin, topic)
-                case AddPartitions(name, _, wanted):
-                    await _grow(admin, name, wanted)
-                case ChangeSetting():
-                    pass  # below: those of one topic are one request
+            if isinstance(step, AddPartitions):
+                await _grow(admin, step.topic, step.wanted)
         if changes := _changes(plan.steps):
             for code, message, _, name in (await _ask(admin, _Alter(changes))).resources:
                 _check(code, message, f"change {name}")
@@ -248,10 +244,12 @@ async def _settings(admin: _Admin, names: Iterable[str]) -> dict[str, dict[str, 
     return found
 
 
-async def _create(admin: _Admin, topic: Topic) -> None:
-    """Create `topic`; one that another process has just created is looked at afterwards."""
-    new = NewTopic(topic.name, topic.partitions, topic.replicas, topic_configs=dict(topic.settings))
-    for name, code, message in (await admin.create_topics([new])).topic_errors:
+async def _create(admin: _Admin, wanted: Sequence[Topic]) -> None:
+    """Create all of `wanted`; one that another process has just created is looked at afterwards."""
+    new = [
+        NewTopic(topic.name, topic.partitions, topic.replicas, topic_configs=dict(topic.settings)) for topic in wanted
+    ]
+    for name, code, message in (await admin.create_topics(new)).topic_errors if new else ():
         if code != kafka_errors.TopicAlreadyExistsError.errno:
             _check(code, message, f"create {name}")
 

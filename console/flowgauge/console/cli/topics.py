@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +14,8 @@ from flowgauge.console.cli.options import existing_file
 if TYPE_CHECKING:
     from flowgauge.transport.kafka_client import Connection
     from flowgauge.transport.topic_plan import Plan, Sizes
+
+T = TypeVar("T")
 
 NOTHING_TO_DO = "the topics are as wanted"
 SIZE = "partitions × replicas"
@@ -132,13 +134,23 @@ class _Cluster:
         """Ask the brokers."""
         from flowgauge.transport.topic_admin import read_plan
 
-        return asyncio.run(read_plan(self.connection, self.sizes, allow_shorter_retention=allow_shorter_retention))
+        return _run(read_plan(self.connection, self.sizes, allow_shorter_retention=allow_shorter_retention))
 
     def apply(self, plan: "Plan", *, allow_shorter_retention: bool) -> None:
         """Do the steps."""
         from flowgauge.transport.topic_admin import apply_plan
 
-        asyncio.run(apply_plan(self.connection, plan, self.sizes, allow_shorter_retention=allow_shorter_retention))
+        _run(apply_plan(self.connection, plan, self.sizes, allow_shorter_retention=allow_shorter_retention))
+
+
+def _run(asking: Coroutine[None, None, T]) -> T:
+    """Ask once: what a role would try again ends a command."""
+    from flowgauge.schemas.errors import BadEnvironment, Transient
+
+    try:
+        return asyncio.run(asking)
+    except Transient as error:
+        raise BadEnvironment(str(error).removesuffix("; trying again")) from error
 
 
 def _table(plan: "Plan") -> str:
