@@ -55,11 +55,6 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
         async with told(connection, "connect"):
             await admin.start()
             partitions = await existing_topics(connection, admin)
-            if STATE not in partitions:
-                raise BadEnvironment(
-                    f"Kafka at {connection.bootstrap} has no topic {connection.names.topic(STATE)}: "
-                    "create the topics first (flowgauge topics apply), or correct kafka.prefix"
-                )
             await producer.start()
         log = KafkaLog(connection, admin, producer, partitions)
         await log.find_log_id()
@@ -90,7 +85,12 @@ class KafkaLog:
         return self._log_id
 
     async def find_log_id(self) -> None:
-        """Read the identity that was made with the topics."""
+        """Read the identity that was made with the topics. Raises BadEnvironment where they were not."""
+        if STATE not in self._partitions:
+            raise BadEnvironment(
+                f"Kafka at {self._connection.bootstrap} has no topic {self._connection.names.topic(STATE)}: "
+                "create the topics first (flowgauge topics apply), or correct kafka.prefix"
+            )
         self._log_id = log_id_of(await self._reading.read(STATE, 0, 0, LOG_ID_RECORDS_MAX))
         if not self._log_id:
             raise BadEnvironment(
@@ -170,7 +170,7 @@ class KafkaLog:
             end = min(passed.get(partition, ends[partition]), ends[partition])
             first = stamped[partition]
             cut = end if first is None else min(first, end)
-            cut = await self._past_recorded(topic, partition, max(cut, begin), end, before_ms)
+            cut = await self._past_recorded(topic, partition, range(max(cut, begin), end), before_ms)
             if cut > begin:
                 cuts[partition] = cut
         await self._delete_before(topic, cuts)
@@ -214,8 +214,9 @@ class KafkaLog:
         opening.on_close = lambda: self._open.discard(opening)
         return opening
 
-    async def _past_recorded(self, topic: str, partition: int, offset: int, end: int, before_ms: int) -> int:
-        """Return the first offset to keep from `offset` on: history that was loaded is older than its stamp."""
+    async def _past_recorded(self, topic: str, partition: int, offsets: range, before_ms: int) -> int:
+        """Return the first of `offsets` to keep, else their end: history that was loaded is older than its stamp."""
+        offset, end = offsets.start, offsets.stop
         while offset < end:
             records = await self._reading.read(topic, partition, offset, TRIM_RECORDS_MAX)
             for record in records:

@@ -2,10 +2,11 @@
 
 aiokafka has no types: this is the one file that names its classes. What fails is told by `explain`, in one line.
 """
+# ruff: noqa: D102  # the protocols name aiokafka's methods: its documentation says what they do
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
@@ -20,7 +21,7 @@ from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, Inv
 from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_records import Fetched, Header
 
-__all__ = ["Admin", "Connection", "Consumer", "ConsumerRebalanceListener", "Producer", "TopicPartition", "told"]
+__all__ = ["Admin", "Connection", "Consumer", "Producer", "TopicPartition", "told"]
 
 REQUEST_BYTES_MAX = 4 * 1_048_576  # one record with its key, headers and room for what a codec adds
 BATCH_BYTES_MAX = 1_048_576  # many records are compressed and sent as one; waits in memory for each partition
@@ -88,12 +89,19 @@ class OffsetNoted(Protocol):
     metadata: str
 
 
+class Listener(Protocol):
+    """Who is told of rebalances, in aiokafka's coordination task."""
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None: ...
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None: ...
+
+
 class Consumer(Protocol):
     """What we use of AIOKafkaConsumer."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-    def subscribe(self, topics: Sequence[str], *, listener: ConsumerRebalanceListener) -> None: ...
+    def subscribe(self, topics: Sequence[str], *, listener: Listener) -> None: ...
     def assign(self, partitions: Sequence[TopicPartition]) -> None: ...
     def seek(self, partition: TopicPartition, offset: int) -> None: ...
     def pause(self, *partitions: TopicPartition) -> None: ...
@@ -183,12 +191,18 @@ def new_consumer(
     return cast("Consumer", made)
 
 
+def subscribe(consumer: Consumer, topic: str, listener: Listener) -> None:
+    """Take part in the consumer's group on `topic`; `listener` is told of its share."""
+    cast("Any", ConsumerRebalanceListener).register(type(listener))  # its methods are said to await nothing
+    consumer.subscribe([topic], listener=listener)
+
+
 def was_evicted(consumer: Consumer) -> bool:
     """Tell whether the group no longer knows this member: its session ended, or another took its instance id.
 
     aiokafka would join again under the same instance id and take the partitions back from whoever has them now.
     """
-    return cast("Any", consumer)._coordinator.generation < 0  # noqa: SLF001  # it tells nowhere else
+    return bool(cast("Any", consumer)._coordinator.generation < 0)  # noqa: SLF001  # it tells nowhere else
 
 
 async def end_transactions(producer: Producer, patience_ms: int) -> None:
@@ -215,40 +229,47 @@ async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
 
 def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeError:
     """Return what `error` means and what to do about it."""
-    failed = f"Kafka at {connection.bootstrap}: cannot {doing}"
+    kind: type[FlowgaugeError] = BadEnvironment
     match error:
         case kafka_errors.KafkaConnectionError():
-            return BadEnvironment(f"{failed}: no broker answers (start it, or correct kafka.bootstrap and kafka.tls)")
+            meaning = "no broker answers (start it, or correct kafka.bootstrap and kafka.tls)"
         case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
-            return BadEnvironment(f"{failed}: it does not believe us ({error}): correct kafka.sasl and its secrets")
+            meaning = f"it does not believe us ({error}): correct kafka.sasl and its secrets"
         case (
             kafka_errors.TopicAuthorizationFailedError()
             | kafka_errors.GroupAuthorizationFailedError()
             | kafka_errors.TransactionalIdAuthorizationFailed()
         ):
-            return BadEnvironment(f"{failed}: not allowed ({error}): grant it for the prefix {connection.prefix!r}")
+            meaning = f"not allowed ({error}): grant it for the prefix {connection.prefix!r}"
         case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
-            return Fenced(
-                f"{failed}: another process has taken over ({type(error).__name__}); this one ends (if both are to "
-                f"run, give each its own kafka.instance: this one is {connection.instance!r})"
+            kind, meaning = (
+                Fenced,
+                (
+                    f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
+                    f"each its own kafka.instance: this one is {connection.instance!r})"
+                ),
             )
         case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordTooLargeError():
-            return InvariantBroken(f"{failed}: the record is too large ({error}): raise the topic's max.message.bytes")
+            kind, meaning = InvariantBroken, f"the record is too large ({error}): raise the topic's max.message.bytes"
         case TimeoutError():
-            return Transient(f"{failed}: no answer within {ANSWER_MS_MAX // 1000} s; trying again")
+            kind, meaning = Transient, f"no answer within {ANSWER_MS_MAX // 1000} s; trying again"
         case kafka_errors.KafkaError(retriable=True) | OSError():
-            return Transient(f"{failed} now: {error!r}; trying again")
+            kind, meaning = Transient, f"{error!r}; trying again"
         case _:
-            return InvariantBroken(f"{failed}: {error!r}")
+            kind, meaning = InvariantBroken, repr(error)
+    return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
 
 
-class _Token(AbstractTokenProvider):
+class _Token:
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
     async def token(self) -> str:
         """Return the token as it is now: it may have been renewed."""
         return await asyncio.to_thread(self._read)
+
+
+cast("Any", AbstractTokenProvider).register(_Token)  # whose method is said to return nothing
 
 
 def _common(connection: Connection) -> dict[str, Any]:

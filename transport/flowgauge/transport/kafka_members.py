@@ -18,9 +18,9 @@ from flowgauge.transport.kafka_client import (
     REBALANCE_MS_MAX,
     Connection,
     Consumer,
-    ConsumerRebalanceListener,
     TopicPartition,
     new_consumer,
+    subscribe,
     told,
     was_evicted,
 )
@@ -39,7 +39,7 @@ class Changes:
     assigned: Sequence[int]
 
 
-class Membership(ConsumerRebalanceListener):
+class Membership:
     """A member of `group` on `topic`. `join` first; used by one task at a time."""
 
     def __init__(self, connection: Connection, group: str, topic: str) -> None:
@@ -69,7 +69,7 @@ class Membership(ConsumerRebalanceListener):
         try:
             async with told(self._connection, f"join group {self._group}"):
                 await self._consumer.start()
-            self._consumer.subscribe([self._topic], listener=self)
+            subscribe(self._consumer, self._topic, self)
             async with asyncio.timeout(JOIN_MS_MAX / 1000):
                 await self._joined.wait()
         except BaseException as error:

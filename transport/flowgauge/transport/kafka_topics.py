@@ -57,7 +57,7 @@ async def create_topics(
             for name, code, *message in answer.topic_errors:
                 if code not in (0, TOPIC_ALREADY_EXISTS):
                     raise BadEnvironment(f"Kafka does not create the topic {name}: {message[0] or code}")
-            while not wanted.keys() <= (await existing_topics(connection, admin)).keys():
+            while not wanted.keys() <= (await existing_topics(connection, admin)).keys():  # noqa: ASYNC110  # theirs
                 await asyncio.sleep(VISIBLE_PAUSE_MS / 1000)
     finally:
         await admin.close()
