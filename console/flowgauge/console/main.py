@@ -31,6 +31,7 @@ COMMANDS = {
     "webhooks": "Receive, sign and check webhooks.",
     "prefect": "Turn a capture of a Prefect server into event lines.",
     "schema": "Create, update or check the ClickHouse tables.",
+    "topics": "Plan, make and check the topics of a Kafka cluster.",
 }
 
 

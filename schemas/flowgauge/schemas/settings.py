@@ -36,6 +36,7 @@ SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other f
 SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is another file
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
 RETENTION_DAYS_MAX = 3_650
+REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
@@ -44,7 +45,13 @@ ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
-_TABLES = ("egress", "clickhouse")
+_TABLES = ("egress", "clickhouse", "kafka")
+_DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_TOPIC_PREFIX = r"^[A-Za-z0-9._-]+$"
+_PATTERNS = {
+    _DATABASE_NAME: "expected letters, digits and _, such as flowgauge",
+    _TOPIC_PREFIX: "expected letters, digits, dots, dashes and underscores",
+}
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 
 
@@ -121,8 +128,16 @@ class ClickHouseSettings(_Part):
     url: Annotated[str, AfterValidator(_server_url)] = Field(default="", max_length=2_000)
     user: str = Field(default="default", min_length=1)
     password: SecretRef | None = None
-    database: str = Field(default="flowgauge", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+    database: str = Field(default="flowgauge", pattern=_DATABASE_NAME)
     ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
+
+
+class KafkaSettings(_Part):
+    """Which brokers hold the log, and what its topics are like."""
+
+    bootstrap: str = ""  # host:port, or several separated by commas; "" keeps the log in the data folder
+    prefix: str = Field(default="flowgauge", min_length=1, max_length=200, pattern=_TOPIC_PREFIX)
+    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)
 
 
 class Settings(_Part):
@@ -143,6 +158,7 @@ class Settings(_Part):
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
+    kafka: KafkaSettings = KafkaSettings()
     _file: str = PrivateAttr(default="")
 
     @property
@@ -316,7 +332,7 @@ def _from_text(name: str, text: str) -> object:
         return {"env": _variable(name)}
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
-    if Settings.model_fields.get(name) and Settings.model_fields[name].annotation is int:
+    if _is_number(name):
         try:
             return int(text)
         except ValueError:
@@ -326,6 +342,12 @@ def _from_text(name: str, text: str) -> object:
                 f"environment: {_variable(name)}: expected a whole number, got {text!r} (correct or unset it{hint})"
             ) from None
     return text
+
+
+def _is_number(name: str) -> bool:
+    table, _, last = name.rpartition(".")
+    part = Settings.model_fields[table].annotation if table else Settings
+    return isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields[last].annotation is int
 
 
 def _put(written: dict[str, Any], name: str, value: object) -> None:
@@ -410,7 +432,7 @@ def _expected(detail: ErrorDetails) -> str:
         "string_type": "expected text in quotes",
         "path_type": "expected a path in quotes",
         "string_too_short": "expected a text that is not empty",
-        "string_pattern_mismatch": "expected letters, digits and _, such as flowgauge",
+        "string_pattern_mismatch": _PATTERNS.get(detail.get("ctx", {}).get("pattern", ""), ""),
     }
     message = forms.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     return message if "got " in message else f"{message}, got {detail['input']!r}"
