@@ -277,7 +277,7 @@ def test_settings_without_brokers_say_where_to_name_them(tmp_path: Path) -> None
 
     assert (done.returncode, done.stderr) == (
         2,
-        "flowgauge: kafka.bootstrap is not set (use --bootstrap HOST:PORT, or set it in flowgauge.toml)\n",
+        'flowgauge: kafka.bootstrap is not set (write [kafka] bootstrap = "HOST:PORT")\n',
     )
 
 
@@ -340,6 +340,30 @@ async def test_wrong_credentials_are_told_as_such_without_telling_them(secured: 
 async def test_a_user_without_grants_is_told_which_to_ask_for(secured: str) -> None:
     with pytest.raises(BadEnvironment, match="grant this user Describe"):
         await read_plan(as_user(secured, "bob", "right"), ONE)
+
+
+def test_the_credentials_of_the_settings_are_used(secured: str, tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(
+        f'[kafka]\nbootstrap = "{secured}"\nsasl = "PLAIN"\nusername = "ann"\npassword = {{ env = "ANN" }}\n',
+        encoding="utf-8",
+    )
+    said: list[tuple[int, str]] = []
+
+    for password in ("right", "wrong"):
+        done = subprocess.run(
+            [FLOWGAUGE, "topics", "plan", "--prefix", "new", "--config", "flowgauge.toml"],
+            cwd=tmp_path,
+            env={**os.environ, "ANN": password, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said.append((done.returncode, done.stderr))
+
+    assert said[0] == (1, "")  # there are no topics yet
+    assert (said[1][0], said[1][1].count("\n")) == (3, 1)
+    assert "correct kafka.sasl and its secrets" in said[1][1]
 
 
 async def test_a_user_that_may_is_let_in(secured: str) -> None:

@@ -30,6 +30,7 @@ from flowgauge.sinks.webhooks.channels import Channel, Webhook
 DOCS = Path(__file__).parents[2] / "docs"
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
 DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
 TRANSITION = Transition(
     transition_id="t",
@@ -131,6 +132,7 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
     expected = {
         name: [default_of(name, field), ENV_PREFIX + name.replace(".", "_").upper()] for name, field in fields.items()
     }
+    expected |= {name: [default_of(name, fields[name]), "only in the file"] for name in FILE_ONLY}
     assert rows == expected | {"tenants": ["none", "only in the file"]}
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -42,17 +42,18 @@ ENV_PREFIX: Final = "FLOWGAUGE_"
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
+KafkaClientSetting: TypeAlias = Literal[
+    "request_timeout_ms", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"
+]
+
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
 _TABLES = ("egress", "clickhouse", "kafka")
 _DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
-_TOPIC_PREFIX = r"^[A-Za-z0-9._-]+$"
-_PATTERNS = {
-    _DATABASE_NAME: "expected letters, digits and _, such as flowgauge",
-    _TOPIC_PREFIX: "expected letters, digits, dots, dashes and underscores",
-}
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
+_FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
+_KAFKA_SECRETS = ("password", "token")
 
 
 def _duration(text: str) -> str:
@@ -133,11 +134,39 @@ class ClickHouseSettings(_Part):
 
 
 class KafkaSettings(_Part):
-    """Which brokers hold the log, and what its topics are like."""
+    """Which brokers carry the log in production, and how they and we know each other."""
 
-    bootstrap: str = ""  # host:port, or several separated by commas; "" keeps the log in the data folder
-    prefix: str = Field(default="flowgauge", min_length=1, max_length=200, pattern=_TOPIC_PREFIX)
-    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)
+    bootstrap: str = ""  # host:port, or several separated by commas; empty: the log is a file
+    prefix: str = Field(default="flowgauge", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)  # brokers that hold each record
+    instance: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,200}$")  # empty: the name of the host
+    session: Duration = "6s"  # a process that was silent for so long is dead to its group
+    heartbeat: Duration = "2s"
+    transaction_timeout: Duration = "15s"  # an open transaction of a dead process holds readers back no longer
+    tls: bool = False
+    ca: str = ""  # the certificates to believe; empty: those of the system
+    certificate: str = ""  # our own, for brokers that ask for one
+    key: str = ""
+    sasl: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
+    username: str = ""
+    password: SecretRef | None = None
+    token: SecretRef | None = None  # read again at each connection: it may be renewed meanwhile
+    client: dict[KafkaClientSetting, int] = {}
+
+    @property
+    def problem(self) -> tuple[str, str]:
+        """The first setting that contradicts the others, and how; empty when none does."""
+        if 3 * parse_duration_ms(self.heartbeat) > parse_duration_ms(self.session):
+            return "heartbeat", "expected at most a third of kafka.session (one may be lost without harm)"
+        if (self.ca or self.certificate or self.key) and not self.tls:
+            return "tls", "certificates are named but tls is off (write tls = true)"
+        if self.sasl == "OAUTHBEARER" and self.token is None:
+            return "token", 'OAUTHBEARER needs one (write token = { file = "PATH" })'
+        if self.sasl not in ("", "OAUTHBEARER") and not (self.username and self.password):
+            return "password", f'{self.sasl} needs a username and password = {{ env = "VARIABLE" }}'
+        if not self.sasl and (self.username or self.password or self.token):
+            return "sasl", 'a username or secret is named but no mechanism (write sasl = "SCRAM-SHA-512")'
+        return "", ""
 
 
 class Settings(_Part):
@@ -309,7 +338,7 @@ def _variable(name: str) -> str:
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
     """Return the settings in `environ`. Other names with our prefix may be anybody's, unless they look mistyped."""
-    known = {_variable(name): name for name in _known_names() if name != "tenants"}
+    known = {_variable(name): name for name in _known_names() if name not in _FILE_ONLY}
     found: dict[str, object] = {}
     for variable in sorted(environ):
         if variable in known:
@@ -332,6 +361,8 @@ def _from_text(name: str, text: str) -> object:
         return {"env": _variable(name)}
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
+    if name == "kafka.tls" and text in ("true", "false"):
+        return text == "true"
     if _is_number(name):
         try:
             return int(text)
@@ -379,6 +410,9 @@ def _validated(written: dict[str, Any], place: str, places: Mapping[str, str]) -
         name = f"clickhouse.{min(settings.clickhouse.model_fields_set - {'url'})}"
         where = places.get(name, f"{place}: {name}")
         raise InvalidSettings(f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)")
+    if problem := settings.kafka.problem[1]:
+        name = f"kafka.{settings.kafka.problem[0]}"
+        raise InvalidSettings(f"{places.get(name, f'{place}: {name}')}: {problem}")
     return settings
 
 
@@ -397,6 +431,12 @@ def _plain_secrets(written: Mapping[str, Any]) -> list[str]:
     clickhouse: object = written.get("clickhouse")
     if isinstance(clickhouse, dict) and isinstance(cast("dict[str, Any]", clickhouse).get("password"), str):
         messages.append(f"clickhouse.password: a secret does not stand in the file (write {_SECRET_FORMS})")
+    kafka: object = written.get("kafka")
+    messages += [
+        f"kafka.{name}: a secret does not stand in the file (write {_SECRET_FORMS})"
+        for name in _KAFKA_SECRETS
+        if isinstance(kafka, dict) and isinstance(cast("dict[str, Any]", kafka).get(name), str)
+    ]
     return messages
 
 
@@ -407,6 +447,12 @@ def _problem(detail: ErrorDetails, place: str, places: Mapping[str, str]) -> str
         return f"{place}: {name}: expected a list of {_SECRET_FORMS}"
     if parts[:2] == ["clickhouse", "password"]:
         return f"{place}: clickhouse.password: expected {_SECRET_FORMS}"
+    if parts[0] == "kafka" and len(parts) > 1 and parts[1] in _KAFKA_SECRETS:
+        return f"{place}: kafka.{parts[1]}: expected {_SECRET_FORMS}"
+    if parts[:2] == ["kafka", "client"] and parts[-1] == "[key]":
+        return (
+            f"{place}: kafka.client.{parts[2]}: unknown setting (known are: {', '.join(get_args(KafkaClientSetting))})"
+        )
     name = ".".join(parts)
     where = next((p for n, p in places.items() if f"{name}.".startswith(f"{n}.")), f"{place}: {name}")
     if detail["type"] == "extra_forbidden":
@@ -425,6 +471,10 @@ def _expected(detail: ErrorDetails) -> str:
         "greater_than_equal": f"expected at least {bounds.get('ge')}",
         "less_than_equal": f"expected at most {bounds.get('le')}",
         "literal_error": f"expected {bounds.get('expected')}",
+        "bool_type": "expected true or false without quotes",
+        "string_pattern_mismatch": "expected letters, digits, dots, dashes and underscores"
+        if detail.get("ctx", {}).get("pattern") != _DATABASE_NAME
+        else "expected letters, digits and _, such as flowgauge",
         "model_type": "expected a table, such as [egress]",
         "model_attributes_type": "expected a table, such as [egress]",
         "dict_type": "expected tables, such as [tenants.acme]",
@@ -432,7 +482,6 @@ def _expected(detail: ErrorDetails) -> str:
         "string_type": "expected text in quotes",
         "path_type": "expected a path in quotes",
         "string_too_short": "expected a text that is not empty",
-        "string_pattern_mismatch": _PATTERNS.get(detail.get("ctx", {}).get("pattern", ""), ""),
     }
     message = forms.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     return message if "got " in message else f"{message}, got {detail['input']!r}"

@@ -116,6 +116,8 @@ class KafkaSteps:
                     await self._transact(owned.producer, partition, next_offset, records)
             except BaseException as error:
                 self._ended = _ending(error, self._place.connection, where)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
                 raise self._ended from error
 
     async def close(self) -> None:

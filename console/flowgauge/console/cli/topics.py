@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NOTHING_TO_DO = "the topics are as wanted"
+CLIENT = "topics"  # who brokers' logs say was there, where no instance is set
 SIZE = "partitions × replicas"
 
 
@@ -109,9 +111,8 @@ class _Cluster:
     @classmethod
     def of(cls, flags: dict[str, Any]) -> "_Cluster":
         """Read the settings, overridden by flags."""
-        from flowgauge.schemas.errors import InvalidSettings
         from flowgauge.schemas.settings import load_settings
-        from flowgauge.transport.kafka_client import Connection
+        from flowgauge.transport.kafka_settings import connection_of
         from flowgauge.transport.topic_plan import Sizes
 
         logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what went wrong is told once, by us
@@ -119,16 +120,13 @@ class _Cluster:
         for name in ("bootstrap", "prefix", "replication"):
             flags[f"kafka.{name}"] = flags.pop(name)
         settings = load_settings(config, os.environ, flags)
-        kafka = settings.kafka
-        if not kafka.bootstrap:
-            raise InvalidSettings("kafka.bootstrap is not set (use --bootstrap HOST:PORT, or set it in flowgauge.toml)")
         sizes = Sizes(
             partitions=settings.partitions,
             samples_partitions=settings.samples_partitions,
             retention_ms=settings.retention_ms,
-            replication=kafka.replication,
+            replication=settings.kafka.replication,
         )
-        return cls(Connection(bootstrap=kafka.bootstrap, prefix=kafka.prefix, instance="topics"), sizes)
+        return cls(connection_of(settings.kafka, os.environ, _read_text, host=CLIENT), sizes)
 
     def plan(self, *, allow_shorter_retention: bool = False) -> "Plan":
         """Ask the brokers."""
@@ -141,6 +139,10 @@ class _Cluster:
         from flowgauge.transport.topic_admin import apply_plan
 
         _run(apply_plan(self.connection, plan, self.sizes, allow_shorter_retention=allow_shorter_retention))
+
+
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _run(asking: Coroutine[None, None, T]) -> T:
