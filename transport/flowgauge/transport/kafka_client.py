@@ -28,6 +28,7 @@ BATCH_BYTES_MAX = 1_048_576  # many records are compressed and sent as one; wait
 FETCH_BYTES_MAX = 16 * 1_048_576  # of one broker at a time
 PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
 REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
+TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
 ANSWER_MS_MAX = 30_000  # a broker that says nothing for so long is away
 
 
@@ -154,15 +155,17 @@ def new_admin(connection: Connection) -> Admin:
 
 def new_producer(connection: Connection, transaction: str | None = None) -> Producer:
     """Return an idempotent producer, not started: acks of all replicas, lz4. `transaction` makes it transactional."""
-    more = {"transactional_id": transaction, "transaction_timeout_ms": connection.transaction_ms} if transaction else {}
+    more: dict[str, Any] = {}
+    if transaction:
+        more = {"transactional_id": transaction, "transaction_timeout_ms": connection.transaction_ms}
+        more["retry_backoff_ms"] = TRANSACTION_BACKOFF_MS
     made = cast("Any", AIOKafkaProducer)(
         enable_idempotence=True,
         acks="all",
         compression_type="lz4",
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=REQUEST_BYTES_MAX,
-        **more,
-        **_common(connection),
+        **(_common(connection) | more),
     )
     return cast("Producer", made)
 

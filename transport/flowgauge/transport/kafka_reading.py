@@ -1,7 +1,7 @@
 """Asking Kafka without being in a group: records, ends, and where groups stand.
 
 One consumer holds all partitions, each paused but while it is read, so that a read costs one fetch and nothing is
-fetched in vain. It reads what is committed only; a second one, made when steps are restored, knows the high watermark.
+fetched in vain. It reads what is committed only; a second one knows where the uncommitted ends.
 """
 
 import asyncio
@@ -37,13 +37,17 @@ class KafkaReading:
         self._starting = asyncio.Lock()
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> list[Record]:
-        """Return records from `offset` on, up to `records_max`, READ_BYTES_MAX, or what is committed by now."""
+        """Return records from `offset` on, up to `records_max`, READ_BYTES_MAX, or what stands there now.
+
+        Every step that was committed before is among them: a broker says that a transaction is committed before
+        readers see it, so this waits for those that are open now, at most for their timeout.
+        """
         if records_max < 1:
             return []
         where = f"{topic} partition {partition}"
         async with self._lock, told(self._connection, f"read {where}"):
             consumer, at = await self._consumer(), self._at(topic, partition)
-            end = (await consumer.end_offsets([at]))[at]
+            end = await self.high_watermark(topic, partition)
             if offset >= end:
                 return []
             consumer.seek(at, offset)
