@@ -58,7 +58,10 @@ async def test_steps_hold_what_they_have_not_passed(log: Log) -> None:
 
     await steps.commit(0, next_offset=offsets[1], state={}, outputs=[])
 
-    assert await log.trim(EVENTS, before_ms=FUTURE_MS) == 1
+    dropped = 0
+    while not dropped:  # a broker may show the offset of a step a moment after it was committed, never before
+        dropped = await log.trim(EVENTS, before_ms=FUTURE_MS)
+    assert dropped == 1
     assert await values_of(log) == [b"b"]
 
 
