@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.clickhouse_front import Front
 
-ROUNDS = int(os.environ.get("FLOWGAUGE_KILLS", "10"))
+ROUNDS = int(os.environ.get("FLOWGAUGE_KILLS", "5"))
 SCRIPT = Path(__file__).with_name("killed_sink.py")
 
 
