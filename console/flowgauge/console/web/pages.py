@@ -10,13 +10,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.api import UNAUTHORIZED
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.overview import Problem
 from flowgauge.console.web.words import moment
 from flowgauge.schemas.errors import BadInput, Transient
 
 HERE = Path(__file__).parent
-UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
 
 Page = Callable[[Request, str], Awaitable[Response]]
 
