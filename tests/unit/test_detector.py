@@ -175,9 +175,9 @@ def test_state_of_another_log_or_source_set_is_refused() -> None:
 def test_state_of_another_format_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     feeder = Feeder(ruleset(FAILING + "}"))
     feeder.see(1_000)
-    monkeypatch.setattr(detector_module, "STATE_FORMAT", 2)
+    monkeypatch.setattr(detector_module, "STATE_FORMAT", 3)
 
-    with pytest.raises(LogMismatch, match="has format 1, this version reads 2: run the version that wrote it"):
+    with pytest.raises(LogMismatch, match="has format 2, this version reads 3: run the version that wrote it"):
         feeder.restored()
 
 

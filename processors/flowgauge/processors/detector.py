@@ -19,6 +19,7 @@ from flowgauge.processors.alert_state import Change, close
 from flowgauge.processors.detector_state import (
     POSITION,
     STATE_FORMAT,
+    Kept,
     PositionRecord,
     SourcePosition,
     encode,
@@ -147,17 +148,21 @@ class Detector:
             self._out.counts.resent += len(message.samples)
             return
         self._rules.note(message.source, position, message.rules_version, message.switched_ms)
-        rules = self._rules.ruleset(message.rules_version).rules
-        clock_ms = position.clock_ms
-        for sample in message.samples:
-            if sample.offset < position.next_offset:
-                self._out.counts.resent += 1
-            else:
-                if sample.append_ms < clock_ms:  # the matcher began anew without this source's clock
-                    sample = msgspec.structs.replace(sample, append_ms=clock_ms)
-                self._take_sample(sample, rules[sample.rule], message.source, message.rules_version)
+        samples = self._new_samples(message, position)
+        if samples:
+            self._take_samples(Kept(message.source, message.rules_version, samples))
         position.next_offset = message.end
-        position.clock_ms = max(clock_ms, message.clock_ms)
+        position.clock_ms = max(position.clock_ms, message.clock_ms)
+
+    def _new_samples(self, message: SampleMessage, position: SourcePosition) -> Sequence[Sample]:
+        """Return the samples that were not taken yet; none of them lies before this source's clock."""
+        samples, clock_ms = message.samples, position.clock_ms
+        if message.start < position.next_offset:
+            samples = [sample for sample in samples if sample.offset >= position.next_offset]
+            self._out.counts.resent += len(message.samples) - len(samples)
+        if samples and samples[0].append_ms < clock_ms:  # the matcher began anew without this source's clock
+            return [msgspec.structs.replace(sample, append_ms=max(sample.append_ms, clock_ms)) for sample in samples]
+        return samples
 
     def _known_source(self, message: SampleMessage) -> int:
         if message.log_id != self._position.log_id:
@@ -172,32 +177,49 @@ class Detector:
             )
         return message.source
 
-    def _take_sample(self, sample: Sample, rule: CompiledRule, source: int, version: int) -> None:
-        if version != self._rules.active.version and not self._rules.holds(rule.uid, sample.key[0], version):
-            self._aside.setdefault(version, []).append((source, sample))
-            if self._store is not None:
-                self._store.keep(sample.append_ms, source, version, sample)
-            return
-        counts = self._out.counts
-        counts.samples += 1
+    def _take_samples(self, kept: Kept) -> None:
+        """Put samples where they wait, and store them if any does. The hot path: it stays flat."""
+        source, version = kept.source, kept.rules_version
+        rules, keys = self._rules.ruleset(version).rules, self._keys
+        is_in_force = version == self._rules.active.version
+        first_ms = last_ms = -1
+        taken = 0
+        for sample in kept.samples:
+            rule, key, append_ms = rules[sample.rule], sample.key, sample.append_ms
+            if not is_in_force and not self._rules.holds(rule.uid, key[0], version):
+                self._aside.setdefault(version, []).append((source, sample))
+                final_ms = append_ms
+            else:
+                taken += 1
+                late_by_ms = append_ms - sample.occurred_us // 1000
+                if not rule.window_ms or not -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+                    self._take_unheld(sample, rule, version, late_by_ms)
+                    continue
+                state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
+                if state is None:
+                    continue
+                needed_ms = state.wait(sample, source)
+                if state.wake_ms is None or needed_ms < state.wake_ms:
+                    self._wake_ups.add(state, needed_ms)
+                final_ms = needed_ms + rule.lateness_ms
+            if final_ms > last_ms:
+                last_ms = final_ms
+            if final_ms < first_ms or first_ms < 0:
+                first_ms = final_ms
+        self._out.counts.samples += taken
+        if self._store is not None and last_ms >= 0:
+            self._store.keep(first_ms, last_ms, kept)
+
+    def _take_unheld(self, sample: Sample, rule: CompiledRule, version: int, late_by_ms: int) -> None:
+        """Take a sample that waits for no pane: of a rule that is told at once, skewed, or late."""
         if not rule.window_ms:
             self._tell_at_once(sample, rule, version)
-            return
-        late_by_ms = sample.append_ms - sample.occurred_us // 1000
-        if late_by_ms < -AHEAD_MAX_MS:
-            counts.skewed += 1
-            return
-        state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
-        if state is None:
-            counts.keys_refused += 1
-        elif late_by_ms > rule.lateness_ms:
-            self._count_late(state, sample)
+        elif late_by_ms < -AHEAD_MAX_MS:
+            self._out.counts.skewed += 1
         else:
-            needed_ms = state.wait(sample, source)
-            if self._store is not None:
-                self._store.keep(needed_ms + rule.lateness_ms, source, version, sample)
-            if state.wake_ms is None or needed_ms < state.wake_ms:
-                self._wake_ups.add(state, needed_ms)
+            state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
+            if state is not None:
+                self._count_late(state, sample)
 
     def _count_late(self, state: KeyState, sample: Sample) -> None:
         self._out.counts.late += 1
@@ -208,6 +230,7 @@ class Detector:
 
     def _new_key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
         if len(self._keys) >= KEYS_MAX:
+            self._out.counts.keys_refused += 1
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
         rule = self._rules.active.by_uid.get(rule.uid, rule)
@@ -332,10 +355,10 @@ class Detector:
             self._retire((uid, key), at_ms)
         aside, self._aside = self._aside, {}
         for later in sorted(aside):  # those of sets to come stand aside again, unless their rule holds from now on
+            rules = self._rules.ruleset(later).rules
             for source, sample in aside[later]:
-                rule = self._rules.ruleset(later).rules[sample.rule]
-                if self._rules.holds(rule.uid, sample.key[0], later):
-                    self._take_sample(sample, rule, source, later)
+                if self._rules.holds(rules[sample.rule].uid, sample.key[0], later):
+                    self._take_samples(Kept(source, later, [sample]))
                 else:  # it is stored already: once more, and a restored late sample would count twice
                     self._aside.setdefault(later, []).append((source, sample))
         if self._store is not None:
@@ -389,13 +412,14 @@ class Detector:
         chunks = dict(read_chunks(state))
         if self._store is not None:
             finals = {
-                number: [self._final_ms(version, sample) for _, version, sample in chunk.samples]
+                number: [self._final_ms(kept.rules_version, sample) for kept in chunk for sample in kept.samples]
                 for number, chunk in chunks.items()
             }
             self._store.restore(parts, finals)
         for chunk in chunks.values():
-            for source, version, sample in chunk.samples:
-                self._restore_waiting(source, version, sample)
+            for kept in chunk:
+                for sample in kept.samples:
+                    self._restore_waiting(kept.source, kept.rules_version, sample)
         for place, key_state in sorted(self._keys.items(), key=lambda item: item[1].evaluated_ms):
             self._wake(key_state)
             if self._store is not None and key_state.is_blank:

@@ -20,8 +20,6 @@ CHUNK_SAMPLES_MAX = 512  # at up to ~450 bytes each a chunk stays under the limi
 
 POSITION = "position"
 
-Kept = tuple[int, tuple[int, int, Sample]]  # (clock at which it is applied, (source, rules version, sample))
-
 
 class SourcePosition(msgspec.Struct, array_like=True, gc=False):
     """How far one source was read."""
@@ -31,7 +29,7 @@ class SourcePosition(msgspec.Struct, array_like=True, gc=False):
     rules_version: int = 0
 
 
-STATE_FORMAT = 1  # of every record here and in the kinds' windows: another one is not read as if it were this
+STATE_FORMAT = 2  # of every record here and in the kinds' windows: another one is not read as if it were this
 
 
 class PositionRecord(msgspec.Struct, array_like=True):
@@ -44,16 +42,21 @@ class PositionRecord(msgspec.Struct, array_like=True):
     state_format: int = 0
 
 
-class Chunk(msgspec.Struct, array_like=True):
-    """Samples of one step, with their source and the rule set that their rule index means."""
+class Kept(msgspec.Struct, array_like=True):
+    """Samples of one message, with their source and the rule set that their rule index means."""
 
-    samples: list[tuple[int, int, Sample]]  # (source, rules version, sample)
+    source: int
+    rules_version: int
+    samples: Sequence[Sample]
+
+
+KeptFrom = tuple[int, int, Kept]  # first and last clock at which one of its samples is applied
 
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
 _decode_key = msgspec.msgpack.Decoder(KeyRecord).decode
-_decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
+_decode_chunk = msgspec.msgpack.Decoder(list[Kept]).decode
 _decode_ids = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
@@ -98,7 +101,7 @@ def read_keys(state: Mapping[str, bytes]) -> Iterator[tuple[KeyRecord, int]]:
         yield _decode_key(b"".join(found[number] for number in range(len(found)))), len(found)
 
 
-def read_chunks(state: Mapping[str, bytes]) -> Iterator[tuple[int, Chunk]]:
+def read_chunks(state: Mapping[str, bytes]) -> Iterator[tuple[int, list[Kept]]]:
     """Yield the stored chunks by number, in the order they were written."""
     names = sorted(int(name.removeprefix("w/")) for name in state if name.startswith("w/"))
     for number in names:
@@ -110,18 +113,34 @@ def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
     return {name: _decode_ids(value) for name, value in state.items() if name.startswith("i/")}
 
 
-def chunks_of(kept: Sequence[Kept]) -> Iterator[tuple[bytes, int, int]]:
+def chunks_of(kept: Sequence[KeptFrom]) -> Iterator[tuple[bytes, int, int]]:
     """Yield `kept` as chunks that each fit a record, with the first and last clock at which their samples apply."""
-    for start in range(0, len(kept), CHUNK_SAMPLES_MAX):
-        yield from _fitting(kept[start : start + CHUNK_SAMPLES_MAX])
+    gathered: list[KeptFrom] = []
+    count = 0
+    for item in kept:
+        for part in _split(item, CHUNK_SAMPLES_MAX):
+            if count + len(part[2].samples) > CHUNK_SAMPLES_MAX:
+                yield from _fitting(gathered)
+                gathered, count = [], 0
+            gathered.append(part)
+            count += len(part[2].samples)
+    if gathered:
+        yield from _fitting(gathered)
 
 
-def _fitting(kept: Sequence[Kept]) -> Iterator[tuple[bytes, int, int]]:
-    chunk = encode(Chunk([sample for _, sample in kept]))
-    if len(kept) == 1 or len(chunk) <= PART_BYTES_MAX:
-        finals = [final_ms for final_ms, _ in kept]
-        yield chunk, min(finals), max(finals)
+def _split(item: KeptFrom, size: int) -> Iterator[KeptFrom]:
+    first_ms, last_ms, kept = item
+    for start in range(0, len(kept.samples), size):
+        yield first_ms, last_ms, Kept(kept.source, kept.rules_version, kept.samples[start : start + size])
+
+
+def _fitting(kept: Sequence[KeptFrom]) -> Iterator[tuple[bytes, int, int]]:
+    chunk = encode([item for _, _, item in kept])
+    if len(chunk) <= PART_BYTES_MAX:
+        yield chunk, min(first_ms for first_ms, _, _ in kept), max(last_ms for _, last_ms, _ in kept)
         return
-    middle = len(kept) // 2  # long names and keys: halve until it fits
+    if len(kept) == 1:  # long names and keys: halve until it fits
+        kept = list(_split(kept[0], (len(kept[0][2].samples) + 1) // 2))
+    middle = len(kept) // 2
     yield from _fitting(kept[:middle])
     yield from _fitting(kept[middle:])

@@ -1,5 +1,6 @@
 """What the detector holds for one (rule, key): its window, its alert, samples that wait for their pane."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.sample import Sample
 
 Key = tuple[str, ...]
-Waiting = tuple[int, str, int, int, Sample]  # (occurred µs, event id, source, offset): the order of application
+# (occurred µs, event id, source, offset: the order of application; pane end by which it is needed; the sample)
+Waiting = tuple[int, str, int, int, int, Sample]
 
 
 class KeyRecord(msgspec.Struct, array_like=True, gc=False):
@@ -32,14 +34,17 @@ class KeyRecord(msgspec.Struct, array_like=True, gc=False):
 
 @dataclass(slots=True, eq=False)
 class KeyState:
-    """One (rule, key). `waiting` is by pane end; `wake_ms` is the pane end at which it is evaluated next, if any."""
+    """One (rule, key). `needed_ms` is the pane end by which some sample that waits must be in the window, if any.
+
+    `wake_ms` is the pane end at which it is evaluated next, if any.
+    """
 
     rule: CompiledRule
     key: Key
     window: Window
     alert: Alert = field(default_factory=Alert)
-    waiting: dict[int, list[Waiting]] = field(default_factory=dict[int, list[Waiting]])
-    needed: dict[int, int] = field(default_factory=dict[int, int])  # pane end → pane end by which it must be added
+    waiting: list[Waiting] = field(default_factory=list[Waiting])
+    needed_ms: int | None = None
     late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
     evaluated_ms: int = 0
     since_ms: int = 0  # when the alert was inherited: panes that end by then fill the window and move nothing
@@ -56,17 +61,11 @@ class KeyState:
     def wait(self, sample: Sample, source: int) -> int:
         """Keep `sample` until its pane is final; return the pane end by which it must be evaluated."""
         occurred_us, rule = sample.occurred_us, self.rule
-        end_ms = pane_end(occurred_us // 1000, rule.pane_ms)
-        needed_ms = rule.kind.needed_by(sample, end_ms)
-        place = (occurred_us, sample.event_id, source, sample.offset, sample)
-        waiting = self.waiting.get(end_ms)
-        if waiting is None:
-            self.waiting[end_ms] = [place]
-            self.needed[end_ms] = needed_ms
-        else:
-            waiting.append(place)
-            if needed_ms < self.needed[end_ms]:
-                self.needed[end_ms] = needed_ms
+        pane_ms = rule.pane_ms
+        needed_ms = rule.kind.needed_by(sample, (occurred_us // 1000 // pane_ms + 1) * pane_ms)
+        self.waiting.append((occurred_us, sample.event_id, source, sample.offset, needed_ms, sample))
+        if self.needed_ms is None or needed_ms < self.needed_ms:
+            self.needed_ms = needed_ms
         return needed_ms
 
     def count_late(self, append_ms: int) -> int:
@@ -89,9 +88,8 @@ class KeyState:
         """
         if not self._is_due(end_ms):
             return None
-        for pane in sorted(pane for pane in self.waiting if pane <= end_ms):
-            del self.needed[pane]
-            self.window.add(pane, distinct(self.waiting.pop(pane)))
+        if self.waiting:
+            self._add_final(end_ms)
         reading = self.window.read(end_ms)
         self.evaluated_ms = end_ms
         if end_ms <= self.since_ms:
@@ -104,10 +102,27 @@ class KeyState:
                 verdict = Verdict.HELD
         return reading, step(self.alert, verdict, end_ms, self.rule.policy)
 
+    def _add_final(self, end_ms: int) -> None:
+        """Add the panes up to `end_ms` to the window, in their order."""
+        waiting = self.waiting
+        waiting.sort()
+        final = bisect_left(waiting, (end_ms * 1000,))
+        self.waiting = waiting[final:]
+        self.needed_ms = min([place[4] for place in self.waiting]) if self.waiting else None
+        are_distinct = len({place[1] for place in waiting[:final]}) == final
+        start = 0
+        while start < final:
+            pane_ms = pane_end(waiting[start][0] // 1000, self.rule.pane_ms)
+            stop, pane_us = start + 1, pane_ms * 1000
+            while stop < final and waiting[stop][0] < pane_us:
+                stop += 1
+            samples = [place[5] for place in waiting[start:stop]]
+            self.window.add(pane_ms, samples if are_distinct else _distinct(samples))
+            start = stop
+
     def _is_due(self, end_ms: int) -> bool:
-        for needed_ms in self.needed.values():
-            if needed_ms <= end_ms:
-                return True
+        if self.needed_ms is not None and self.needed_ms <= end_ms:
+            return True
         moment_ms = self._next_moment_ms()
         return moment_ms is not None and moment_ms <= end_ms
 
@@ -115,9 +130,8 @@ class KeyState:
         """Return the next pane end at which something can change without new samples."""
         moment_ms = self._next_moment_ms()
         next_ms = None if moment_ms is None else pane_end_at_or_after(moment_ms, self.rule.pane_ms)
-        if self.needed:
-            first_ms = min(self.needed.values())
-            return first_ms if next_ms is None or first_ms < next_ms else next_ms
+        if self.needed_ms is not None:
+            return self.needed_ms if next_ms is None or self.needed_ms < next_ms else next_ms
         if next_ms is None and self.late:
             return max(self.late) + self.rule.window_ms  # then there is nothing left to show
         return next_ms
@@ -168,14 +182,9 @@ def restored(record: KeyRecord, rule: CompiledRule) -> KeyState:
     )
 
 
-def distinct(waiting: list[Waiting]) -> Sequence[Sample]:
-    """Return a final pane's samples in (occurred, id, source, offset) order; of equal ids the first counts."""
-    if len(waiting) == 1:  # most panes of most keys
-        return [waiting[0][4]]
-    waiting.sort()  # no two are equal in their first four, so samples are never compared
-    if len({item[1] for item in waiting}) == len(waiting):
-        return [item[4] for item in waiting]
+def _distinct(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples of a pane, in their order; of equal ids the first counts."""
     found: dict[str, Sample] = {}
-    for _, event_id, _, _, sample in waiting:
-        found.setdefault(event_id, sample)
+    for sample in samples:
+        found.setdefault(sample.event_id, sample)
     return list(found.values())

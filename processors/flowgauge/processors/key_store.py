@@ -13,9 +13,8 @@ sample of it: else those few would make another window after a restart.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from flowgauge.processors.detector_state import Kept, chunk_name, chunks_of, key_name, parts_of
+from flowgauge.processors.detector_state import Kept, KeptFrom, chunk_name, chunks_of, key_name, parts_of
 from flowgauge.processors.key_state import Key, KeyState
-from flowgauge.schemas.sample import Sample
 
 CHECKPOINT_MS = 300_000  # of the detector's clock: what a restart evaluates again, 1 s of CPU at 200 M events a day
 
@@ -32,13 +31,13 @@ class KeyStore:
         self._since: dict[Place, int] = {}  # not stored → when it was first evaluated since; oldest first
         self._now: set[Place] = set()  # to be written in this step
         self._blank: dict[Place, int] = {}  # written blank → when it was last evaluated; oldest first
-        self._kept: list[Kept] = []  # samples of this step
+        self._kept: list[KeptFrom] = []  # samples of this step
         self._chunks: dict[int, tuple[int, int]] = {}  # number → first and last clock at which its samples are applied
         self._next_chunk = 0
 
-    def keep(self, final_ms: int, source: int, version: int, sample: Sample) -> None:
-        """Store a sample that waits for its pane, which is final at `final_ms`."""
-        self._kept.append((final_ms, (source, version, sample)))
+    def keep(self, first_ms: int, last_ms: int, kept: Kept) -> None:
+        """Store samples of which some wait for their panes, the first and the last of which are final then."""
+        self._kept.append((first_ms, last_ms, kept))
 
     def evaluated(self, place: Place, final_ms: int, *, has_changed: bool, is_blank: bool) -> None:
         """Note that a key was evaluated for a pane final at `final_ms`. Calls come in the order of that time."""

@@ -96,15 +96,17 @@ class Late(Kind):
 
     def needed_by(self, sample: Sample, end_ms: int) -> int:
         """Return when the slot is due that a sample may open; what only closes one changes no count by itself."""
-        outcome = sample.outcome
-        if outcome in _NO_START or (outcome == STARTED and sample.scheduled_ms is None):
-            return end_ms + self.deferred_ms
-        deadline_ms = self.deadline_ms(sample)
+        outcome, scheduled_ms = sample.outcome, sample.scheduled_ms
+        deferred_end_ms = end_ms + self.deferred_ms
+        if outcome in _NO_START or (scheduled_ms is None and outcome == STARTED):
+            return deferred_end_ms
+        deadline_ms = self.deadline_ms(sample) if scheduled_ms is None else scheduled_ms + self.after
         if sample.occurred_us > deadline_ms * 1000:
             return end_ms
         if outcome == STARTED:
-            return end_ms + self.deferred_ms
-        return min(pane_end(deadline_ms, self.pane_ms), end_ms + self.deferred_ms)
+            return deferred_end_ms
+        due_ms = pane_end(deadline_ms, self.pane_ms)
+        return min(deferred_end_ms, due_ms)
 
     def deadline_ms(self, sample: Sample) -> int:
         """Return by when the run that `sample` tells of has to start."""
@@ -167,36 +169,40 @@ class LateWindow:
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
         self._pass_time(end_ms - self._rule.pane_ms)
+        slots, by_run = self._slots, self._by_run
         for sample in samples:
-            slot = self._slot_of(sample, end_ms)
+            if sample.scheduled_ms is not None:
+                name = f"{sample.flow}@{sample.scheduled_ms}"
+                slot = slots.get(name)
+            else:
+                name = sample.run
+                slot = by_run[name][-1] if name in by_run else None
+            if slot is None:
+                slot = self._new_slot(name, sample, end_ms)
             if slot is not None and sample.outcome in _CLOSING:
                 self._close(slot, sample)
         self._pass_time(end_ms)
 
     def _close(self, slot: _Slot, sample: Sample) -> None:
-        slot.ended_ms = sample.occurred_us // 1000 if sample.outcome == ENDED else None  # it may be run again
-        if not slot.judged and not slot.started:
-            slot.started = True
-            slot.judged = sample.occurred_us <= slot.deadline_ms * 1000
-            slot.example = None if slot.judged else slot.example
+        ended_ms = sample.occurred_us // 1000 if sample.outcome == ENDED else None  # it may be run again
         if slot.judged:
-            self._remember(slot)
-
-    def _slot_of(self, sample: Sample, end_ms: int) -> _Slot | None:
-        if sample.scheduled_ms is not None:
-            name = f"{sample.flow}@{sample.scheduled_ms}"
-            slot = self._slots.get(name)
-        else:
-            name = sample.run
-            slots = self._by_run.get(name)
-            slot = slots[-1] if slots else None
-        if slot is not None or (sample.scheduled_ms is None and sample.outcome != LATE):
-            return slot
-        if sample.outcome in _NO_START and sample.occurred_us > self._rule.deadline_ms(sample) * 1000:
-            return None  # its slot was judged long ago: what goes on or ends is no late start
-        return self._new_slot(name, sample, end_ms)
+            if ended_ms != slot.ended_ms:
+                slot.ended_ms = ended_ms
+                self._remember(slot)
+            return
+        slot.ended_ms = ended_ms
+        if not slot.started:
+            slot.started = True
+            if sample.occurred_us <= slot.deadline_ms * 1000:
+                slot.judged, slot.example = True, None
+                self._remember(slot)
 
     def _new_slot(self, name: str, sample: Sample, end_ms: int) -> _Slot | None:
+        """Open the slot of a run that is heard of for the first time, if the sample tells of a start to come."""
+        if sample.scheduled_ms is None and sample.outcome != LATE:
+            return None
+        if sample.outcome in _NO_START and sample.occurred_us > self._rule.deadline_ms(sample) * 1000:
+            return None  # its slot was judged long ago: what goes on or ends is no late start
         if len(self._slots) >= SLOTS_MAX and not self._make_room(end_ms):
             self._refused += 1
             return None
@@ -212,16 +218,18 @@ class LateWindow:
         return slot
 
     def _pass_time(self, end_ms: int) -> None:
-        while self._open and self._open[0][0] <= end_ms:
-            due_ms, name = heapq.heappop(self._open)
+        opened = self._open
+        while opened and opened[0][0] <= end_ms:
+            due_ms, name = heapq.heappop(opened)
             slot = self._slots[name]
             if not slot.judged:
                 slot.judged = True
                 self._late.add(due_ms, 1, counted=1, examples=[slot.example] if slot.example else [])
                 slot.example = None
                 self._remember(slot)
-        while self._judged and self._judged[0][0] <= end_ms:
-            due_ms, name = heapq.heappop(self._judged)
+        judged = self._judged  # to remember one may have made it anew
+        while judged and judged[0][0] <= end_ms:
+            due_ms, name = heapq.heappop(judged)
             remembered = self._slots.get(name)
             if remembered is not None and remembered.due_ms == due_ms:
                 self._forget(remembered)
