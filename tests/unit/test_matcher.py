@@ -11,7 +11,7 @@ from flowgauge.processors.ruleset import RuleSet, parse_rules
 from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.control_records import Pulse, RulesMarker, encode_record
 from flowgauge.schemas.errors import LogMismatch
-from flowgauge.schemas.event import Event, encode_event
+from flowgauge.schemas.event import Event, Glance, encode_event
 from flowgauge.schemas.times import EPOCH
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.transport.log import Record
@@ -144,7 +144,7 @@ def test_the_memory_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(matcher_module, "MEMO_MAX", 3)
     index = matcher_module.RuleIndex(ruleset(EACH))
 
-    found = [index.candidates((f"run.{number}", "t", "other", None)) for number in range(10)]
+    found = [index.candidates(Glance(f"run.{number}", "t")) for number in range(10)]
 
     assert all(len(each) == 1 for each in found)
     assert len(index.memo) <= 3

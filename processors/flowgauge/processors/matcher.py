@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
 from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
 from flowgauge.schemas.errors import InvalidEvent, LogMismatch
-from flowgauge.schemas.event import Event, decode_glance
+from flowgauge.schemas.event import Event, Glance, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.times import micros, millis
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.transport.log import Record
 
-MEMO_MAX = 100_000  # distinct (event, tenant, kind, state): bounded names of a healthy system stay far below
+MEMO_MAX = 100_000  # distinct glances: bounded names of a healthy system stay far below
 
 _PULSE, _RULES = RecordKind.PULSE, RecordKind.RULES  # at hand: looking up a member costs more than comparing it
 
 Candidates = tuple[tuple[int, CompiledRule], ...]
-Seen = tuple[str, str, str, str | None]  # (event, tenant, kind, state): a glance as the index looks it up
 _text = msgspec.to_builtins  # of a UUID: what `str` returns, in a fifth of the time
 _Moment = tuple[int, int, int, str, int | None]  # what all samples of an event share: offset, append, occurred, id, due
 
@@ -60,25 +60,32 @@ class Matched:
 
 
 class RuleIndex:
-    """Finds the rules that a glance could match; remembers the answer."""
+    """Finds the rules that a glance could match; remembers the answer, and that of all tenants together."""
 
     def __init__(self, ruleset: RuleSet) -> None:
         self._ruleset = ruleset
-        self.memo: dict[Seen, Candidates] = {}
+        self._view = RuleView(ruleset)
+        self._of_any_tenant: dict[tuple[str, str, str | None], Candidates] = {}
+        self.memo: dict[Glance, Candidates] = {}
 
-    def candidates(self, seen: Seen) -> Candidates:
+    def candidates(self, glance: Glance) -> Candidates:
         """Return the rules that an event which looks so could match, usually none."""
-        found = self.memo.get(seen)
+        found = self.memo.get(glance)
         if found is None:
-            event, tenant, kind, state = seen
-            found = tuple(
-                (index, rule)
-                for index, rule in self._ruleset.for_tenant(tenant)
-                if rule.could_match(event, kind, state)
-            )
             if len(self.memo) >= MEMO_MAX:
                 self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
-            self.memo[seen] = found
+                self._of_any_tenant.clear()
+            sees, tenant = self._view.sees, glance.tenant
+            found = tuple(item for item in self._could_match(glance) if sees(item[1].uid, tenant))
+            self.memo[glance] = found
+        return found
+
+    def _could_match(self, glance: Glance) -> Candidates:
+        look = (glance.event, glance.kind, glance.state)
+        found = self._of_any_tenant.get(look)
+        if found is None:
+            rules = enumerate(self._ruleset.rules)
+            found = self._of_any_tenant[look] = tuple(item for item in rules if item[1].could_match(*look))
         return found
 
 
@@ -174,10 +181,9 @@ class Matcher:
                 glance = decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue  # no event: the sink tells of it
-            seen = (glance.event, glance.tenant, glance.kind, glance.state)
-            candidates = memo.get(seen)
+            candidates = memo.get(glance)
             if candidates is None:
-                candidates = self._index.candidates(seen)
+                candidates = self._index.candidates(glance)
             if candidates:
                 append_ms = self._clock.see_record(newest_ms)
                 self._match_event(Record(offset, append_ms, kind, "", value), candidates, found, counts)

@@ -21,7 +21,8 @@ from flowgauge.processors.matcher import Matcher, MatcherState, RuleIndex
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.canonical import cut_times, with_tenant
 from flowgauge.schemas.errors import BadInput, InvalidEvent
-from flowgauge.schemas.recorded import append_ms_of, tenant_of
+from flowgauge.schemas.event import DEFAULT_TENANT, Glance
+from flowgauge.schemas.recorded import APPEND_MS_MAX, append_ms_of, tenant_of
 from flowgauge.schemas.times import millis, rfc3339
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.schemas.transition import Transition
@@ -61,6 +62,7 @@ class _Line(_Times, gc=False):
 _decode_partition = msgspec.json.Decoder(_Partition).decode
 _decode_times = msgspec.json.Decoder(_Times).decode
 _decode_line = msgspec.json.Decoder(_Line).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -142,10 +144,14 @@ class Replay:
         last_lines: dict[int, int] = {}
         for number, line in enumerate(self._read_lines(), 1):
             self._lines = number
-            try:
-                partition = _decode_partition(line.strip()).partition
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue  # told when its turn comes
+            partition = 0
+            if b"_partition" in line or b"\\" in line:  # which may write the same name in escapes
+                try:
+                    partition = _decode_partition(line).partition
+                except _UNREADABLE:
+                    continue  # told when its turn comes
+            elif line.isspace():
+                continue
             if 0 <= partition < PARTITIONS_MAX:
                 last_lines[partition] = number
         return {partition: _Source(self._matcher(partition), last) for partition, last in sorted(last_lines.items())}
@@ -155,36 +161,51 @@ class Replay:
         return Matcher(log_id=LOG_ID, source=source, samples_partitions=1, rulesets=self._rulesets, state=state)
 
     def _take_lines(self, lines: Sequence[tuple[int, bytes]]) -> None:
-        until_ms, candidates = self._until_ms, self._index.candidates
+        """Take what moves a clock, and what a rule could match. The hot path: it stays flat."""
+        until_ms, sources, memo = self._until_ms, self._sources, self._index.memo
+        self.counts.lines += len(lines)
         for number, line in lines:
-            value = line.strip()
-            if not value:
-                continue
-            self.counts.lines += 1
-            try:
-                seen = _read(value)
-                append_ms = _time_of(seen, value, self._append_ms)
-                source = self._source(seen.partition)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput, InvalidEvent) as error:
-                self.counts.skipped += 1
-                self._report(number, str(error))
-                continue
+            read = _plain_line(line, self._append_ms)
+            if read is None or read[0].partition not in sources:
+                read = self._look_closely(number, line)
+                if read is None:
+                    continue
+            seen, append_ms = read
             if until_ms is not None and append_ms > until_ms:
                 continue
             if append_ms > self._append_ms:
                 self._append_ms = append_ms
+            source = sources[seen.partition]
             if append_ms > source.newest_ms:
                 source.newest_ms = append_ms
-            if candidates((seen.event, tenant_of(seen.tenant or None), seen.kind, seen.state)):
-                self._take(source, seen, value)
+            glance = Glance(seen.event, seen.tenant or DEFAULT_TENANT, seen.kind, seen.state)
+            candidates = memo.get(glance)
+            if candidates is None:
+                candidates = self._index.candidates(glance)
+            if candidates:
+                self._take(source, seen, line.strip())
 
-    def _source(self, partition: int) -> _Source:
-        source = self._sources.get(partition)
-        if source is None:
+    def _look_closely(self, number: int, line: bytes) -> tuple[_Line, int] | None:
+        """Return what a line says and its append time; None where it says neither, which is told."""
+        value = line.strip()
+        if not value:
+            self.counts.lines -= 1
+            return None
+        try:
+            seen = _read(value)
+            append_ms = _time_of(seen, value, self._append_ms)
+            self._check_source(seen.partition)
+        except (*_UNREADABLE, BadInput, InvalidEvent) as error:
+            self.counts.skipped += 1
+            self._report(number, str(error))
+            return None
+        return seen, append_ms
+
+    def _check_source(self, partition: int) -> None:
+        if partition not in self._sources:
             raise BadInput(
                 f"`_partition` {partition} was not there at the first look: the file changes while it is read"
             )
-        return source
 
     def _take(self, source: _Source, seen: _Line, value: bytes) -> None:
         """Take a line that a rule could match, as the gateway would have put it into the log."""
@@ -225,6 +246,21 @@ def _read(value: bytes) -> _Line:
         # No event perhaps, but its time may be good: then it moves the clock, as it does live.
         times = _decode_times(value)
         return _Line(times.tenant, times.occurred, times.append, times.partition)
+
+
+def _plain_line(line: bytes, newest_ms: int) -> tuple[_Line, int] | None:
+    """Return what most lines say plainly, and the append time after lines up to `newest_ms`; None: look closely."""
+    try:
+        seen = _decode_line(line)
+    except _UNREADABLE:
+        return None
+    append, occurred = seen.append, seen.occurred
+    if append is None:
+        if occurred is None or not occurred.microsecond % 1000 or occurred.tzinfo is None:
+            return None
+        append_ms = millis(occurred)
+        return seen, (max(newest_ms, append_ms))
+    return (seen, append) if isinstance(append, int) and 0 <= append <= APPEND_MS_MAX else None
 
 
 def _time_of(seen: _Times, value: bytes, newest_ms: int) -> int:

@@ -101,13 +101,6 @@ class RuleSet:
         """Return an id of what the rules say, whatever their version."""
         return digest([msgspec.to_builtins(rule.source) for rule in self.rules])
 
-    def for_tenant(self, tenant: str) -> Iterator[tuple[int, CompiledRule]]:
-        """Yield the rules that see `tenant`'s events: its own, and those of every tenant it does not hide."""
-        own = {item.rule.name for item in self.rules if item.rule.tenant == tenant}
-        for index, item in enumerate(self.rules):
-            if item.rule.tenant == tenant or (item.rule.tenant == "*" and item.rule.name not in own):
-                yield index, item
-
 
 def load_rules(paths: Iterable[FilePath]) -> RuleSet:
     """Return the rules of YAML files, or of the *.yaml and *.yml files in folders, sorted by name.
