@@ -8,7 +8,7 @@ from benchmarks.batches import outgoing
 from benchmarks.measure import Line, Steps
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.local import LocalLog, open_local_log
-from flowgauge.transport.log import Committed
+from flowgauge.transport.log import Batch, Committed
 
 APPEND_RECORDS = 1_000
 POLL_RECORDS = 5_000
@@ -38,7 +38,8 @@ async def _read(log: LocalLog, events: int) -> None:
     reader = await log.open_reader(EVENTS, "benchmark")
     seen = 0
     while seen < events:
-        batches = await reader.poll(records_max=POLL_RECORDS, timeout_ms=250)
+        polled = await reader.poll(records_max=POLL_RECORDS, timeout_ms=250)
+        batches = [item for item in polled if isinstance(item, Batch)]
         seen += sum(len(batch.records) for batch in batches)
         await reader.commit({batch.partition: Committed(batch.next_offset) for batch in batches})
     await reader.close()

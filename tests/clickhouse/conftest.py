@@ -1,15 +1,40 @@
-"""One engine for the test process (chDB allows one path a process); each test takes a tenant or log of its own."""
+"""Two ways to the same store: chDB in the test process, and the HTTP interface of a front in a process of its own.
+
+chDB allows one path a process, so there is one of each; each test takes a tenant or log of its own.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+from tests.clickhouse_front import Front
 
+from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
     opened = ClickHouseStore.open(tmp_path_factory.mktemp("clickhouse"))
     opened.apply_schema()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with Front(tmp_path_factory.mktemp("front")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served(front: Front) -> Iterator[ClickHouseStore]:
+    connected = ClickHouseStore.connect(Server(front.url, front.user, front.password))
+    connected.apply_schema()
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", "served"])
+def store(request: pytest.FixtureRequest) -> ClickHouseStore:
+    opened: ClickHouseStore = request.getfixturevalue(request.param)
+    return opened

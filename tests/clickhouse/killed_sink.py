@@ -1,7 +1,9 @@
 """A process to kill: appends events and stores them, all in one data folder; or finishes and prints the counts.
 
-python killed_sink.py FOLDER load      until it is killed; prints "ready" when the sink stores rows
-python killed_sink.py FOLDER finish    until all is stored; prints the audit as JSON
+python killed_sink.py FOLDER load [URL]      until it is killed; prints "ready" when the sink stores rows
+python killed_sink.py FOLDER finish [URL]    until all is stored; prints the audit as JSON
+
+URL is that of a front; without it ClickHouse runs in this process.
 """
 
 import asyncio
@@ -11,10 +13,12 @@ import uuid
 from pathlib import Path
 
 import msgspec
+from tests.clickhouse_front import Front
 
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
 from flowgauge.sinks.clickhouse.batch import Limits
+from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.transport.health import Health
@@ -26,12 +30,12 @@ PARTITIONS = {EVENTS: 2, TRANSITIONS: 1, DELIVERIES: 1, DLQ: 1}
 STATES = ("running", "completed", "failed")
 
 
-async def main(folder: Path, what: str) -> None:
+async def main(folder: Path, what: str, url: str = "") -> None:
     log = await open_local_log(folder / "log", partitions=PARTITIONS)
-    store = await asyncio.to_thread(ClickHouseStore.open, folder / "clickhouse")
+    store = await asyncio.to_thread(open_store, folder, url)
     await asyncio.to_thread(store.apply_schema)
     stop, health = asyncio.Event(), Health(sink_behind=-1)
-    limits = Limits(rows_max=2_000, age_max_ms=0)
+    limits = Limits(rows_max=2_000, age_max_ms=0, backoff_max_ms=200)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_sink(log, store, stop=stop, health=health, limits=limits))
         if what == "load":
@@ -44,6 +48,12 @@ async def main(folder: Path, what: str) -> None:
         stop.set()
     print(json.dumps(await audit(log, store)), flush=True)
     await log.close()
+
+
+def open_store(folder: Path, url: str) -> ClickHouseStore:
+    if url:
+        return ClickHouseStore.connect(Server(url, Front.user, Front.password))
+    return ClickHouseStore.open(folder / "clickhouse")
 
 
 async def append(log: LocalLog) -> None:
@@ -105,4 +115,4 @@ async def audit(log: LocalLog, store: ClickHouseStore) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
-from flowgauge.transport.log import METADATA_BYTES_MAX, Batch, Committed, Outgoing, Record, Steps
+from flowgauge.transport.log import METADATA_BYTES_MAX, Assigned, Batch, Committed, Outgoing, Record, Revoked, Steps
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class MemoryLog:
         default_factory=dict[tuple[str, str], dict[int, Committed]]
     )
     now_ms: int = 1_795_000_000_000
+    readers: "list[MemoryReader]" = field(default_factory=list["MemoryReader"])
 
     def partitions(self, topic: str) -> int:
         return self.counts.get(topic, 1)
@@ -79,7 +80,9 @@ class MemoryLog:
 
     async def open_reader(self, topic: str, group: str) -> "MemoryReader":
         noted = self.offsets.setdefault((topic, group), {})
-        return MemoryReader(self, topic, noted)
+        moves = [("assign", partition) for partition in range(self.partitions(topic))]
+        self.readers.append(MemoryReader(self, topic, noted, moves))
+        return self.readers[-1]
 
     async def open_steps(self, topic: str, group: str) -> Steps:
         raise NotImplementedError
@@ -100,26 +103,41 @@ class MemoryLog:
 
 @dataclass
 class MemoryReader:
-    """Reads from what its group committed."""
+    """Reads from what its group committed. `moves` are told, and take effect, at the next poll."""
 
     log: MemoryLog
     topic: str
     noted: dict[int, Committed]
+    moves: list[tuple[str, int]]  # "assign" or "revoke", and the partition
     at: dict[int, int] = field(default_factory=dict[int, int])
 
-    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Batch]:  # noqa: ARG002  # never waits
+    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:  # noqa: ARG002  # never waits
         await asyncio.sleep(0)
+        if self.moves:
+            moves, self.moves = self.moves, []
+            return [
+                self._assign(partition) if move == "assign" else self._revoke(partition) for move, partition in moves
+            ]
         found: list[Batch] = []
-        for partition in range(self.log.partitions(self.topic)):
-            start = self.at.get(partition, self.noted.get(partition, Committed(0)).next_offset)
+        for partition, start in self.at.items():
             records = await self.log.read(self.topic, partition, start, records_max)
             if records:
                 found.append(Batch(partition, records))
                 self.at[partition] = records[-1].offset + 1
         return found
 
+    def _assign(self, partition: int) -> Assigned:
+        noted = self.noted.get(partition, Committed(0))
+        self.at[partition] = noted.next_offset
+        return Assigned(partition, noted.next_offset, metadata=noted.metadata)
+
+    def _revoke(self, partition: int) -> Revoked:
+        del self.at[partition]
+        return Revoked(partition)
+
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
         assert all(len(committed.metadata) <= METADATA_BYTES_MAX for committed in offsets.values())
+        assert set(offsets) <= set(self.at), "a commit for a partition that was revoked"
         self.log.faults.around("commit", lambda: self.noted.update(offsets))
 
     async def committed(self) -> Mapping[int, Committed]:

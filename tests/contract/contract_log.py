@@ -63,17 +63,17 @@ def output(topic: str, value: bytes, partition: int = 0) -> Output:
 
 
 async def see(polled: Reader | Steps, count: int, *, records_max: int = 1_000) -> Seen:
-    """Poll until `count` records came (and, of steps, the assignments)."""
+    """Poll until `count` records came, and the assignments."""
     seen = Seen()
     while seen.count() < count:
         seen.note(await polled.poll(records_max=records_max, timeout_ms=SOON_MS))
     return seen
 
 
-async def take_assigned(steps: Steps) -> dict[int, Assigned]:
+async def take_assigned(polled: Reader | Steps) -> dict[int, Assigned]:
     """Poll until assignments came; nothing else may come before them."""
     seen = Seen()
     while not seen.assigned:
-        seen.note(await steps.poll(records_max=1, timeout_ms=SOON_MS))
+        seen.note(await polled.poll(records_max=1, timeout_ms=SOON_MS))
     assert not seen.records
     return seen.assigned

@@ -3,11 +3,25 @@
 import asyncio
 
 import pytest
-from tests.contract.contract_log import NOTHING_MS, SOON_MS, OpenLog, Seen, events, see
+from tests.contract.contract_log import NOTHING_MS, SOON_MS, OpenLog, Seen, events, see, take_assigned
 
 from flowgauge.schemas.errors import Fenced, InvariantBroken
 from flowgauge.schemas.topics import DLQ, EVENTS, RULES
-from flowgauge.transport.log import METADATA_BYTES_MAX, Committed, Log, Outgoing
+from flowgauge.transport.log import METADATA_BYTES_MAX, Assigned, Committed, Log, Outgoing
+
+
+async def test_the_first_thing_told_is_each_partition_with_where_its_group_stands(log: Log) -> None:
+    await log.append(EVENTS, [*events(b"a", b"b"), *events(b"c", partition=1)])
+    former = await log.open_reader(EVENTS, "sink")
+    await former.commit({0: Committed(1, "clock 12")})
+    await former.close()
+
+    reader = await log.open_reader(EVENTS, "sink")
+    assigned = await take_assigned(reader)
+    seen = await see(reader, 2)
+
+    assert assigned == {0: Assigned(0, 1, metadata="clock 12"), 1: Assigned(1, 0)}
+    assert (seen.values(0), seen.values(1), seen.assigned) == ([b"b"], [b"c"], {})
 
 
 async def test_a_new_group_reads_every_partition_from_the_beginning(log: Log) -> None:
@@ -45,17 +59,21 @@ async def test_a_full_partition_does_not_starve_the_others(log: Log) -> None:
 
 async def test_an_append_ends_the_wait_of_a_poll(log: Log) -> None:
     reader = await log.open_reader(EVENTS, "sink")
+    await take_assigned(reader)
 
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(reader.poll(records_max=10, timeout_ms=600_000))  # no test lasts so long
         await asyncio.sleep(0)
         await log.append(EVENTS, events(b"late", partition=1))
 
-    assert [(b.partition, [r.value for r in b.records]) for b in waiting.result()] == [(1, [b"late"])]
+    seen = Seen()
+    seen.note(waiting.result())
+    assert (seen.values(1), seen.count()) == ([b"late"], 1)
 
 
 async def test_a_poll_without_anything_to_read_ends_at_its_timeout(log: Log) -> None:
     reader = await log.open_reader(EVENTS, "sink")
+    await take_assigned(reader)
 
     assert await reader.poll(records_max=10, timeout_ms=NOTHING_MS) == []
     assert await reader.poll(records_max=10, timeout_ms=0) == []
@@ -63,6 +81,7 @@ async def test_a_poll_without_anything_to_read_ends_at_its_timeout(log: Log) -> 
 
 async def test_a_poll_that_is_cancelled_loses_nothing(log: Log) -> None:
     reader = await log.open_reader(EVENTS, "sink")
+    await take_assigned(reader)
     waiting = asyncio.ensure_future(reader.poll(records_max=10, timeout_ms=SOON_MS))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -76,6 +95,7 @@ async def test_a_poll_that_is_cancelled_loses_nothing(log: Log) -> None:
 async def test_a_poll_that_asks_for_no_records_loses_none(log: Log) -> None:
     await log.append(EVENTS, events(b"a", b"b"))
     reader = await log.open_reader(EVENTS, "sink")
+    await take_assigned(reader)
     seen = Seen()
 
     seen.note(await reader.poll(records_max=0, timeout_ms=NOTHING_MS))
@@ -92,11 +112,10 @@ async def test_an_append_made_in_another_process_is_seen(open_log: OpenLog) -> N
 
     await elsewhere.append(EVENTS, events(b"from elsewhere"))
 
-    seen = None
-    while seen is None:
-        for batch in await reader.poll(records_max=10, timeout_ms=NOTHING_MS):
-            seen = batch.records[0].value
-    assert seen == b"from elsewhere"
+    seen = Seen()
+    while not seen.count():
+        seen.note(await reader.poll(records_max=10, timeout_ms=NOTHING_MS))
+    assert seen.values() == [b"from elsewhere"]
 
 
 async def test_two_processes_appending_to_one_log_share_its_offsets(open_log: OpenLog) -> None:
@@ -198,10 +217,10 @@ async def test_a_reader_passes_the_gaps_that_compaction_leaves(log: Log) -> None
     for number in range(20):
         await log.append(RULES, [Outgoing(0, "current", b"%d" % number), Outgoing(0, f"v{number}", b"")])
 
-    seen: dict[str, bytes | None] = {}
-    while seen.get("current") != b"19" or len(seen) < 21:
-        for batch in await reader.poll(records_max=3, timeout_ms=SOON_MS):
-            seen |= {record.key: record.value for record in batch.records}
+    seen, newest = Seen(), dict[str, bytes | None]()
+    while newest.get("current") != b"19" or len(newest) < 21:
+        seen.note(await reader.poll(records_max=3, timeout_ms=SOON_MS))
+        newest = {record.key: record.value for record in seen.records.get(0, [])}
 
     assert await reader.poll(records_max=3, timeout_ms=NOTHING_MS) == []
 
@@ -219,6 +238,7 @@ async def test_metadata_may_be_as_long_as_the_port_says_and_no_longer(log: Log) 
 
 async def test_opening_a_group_again_fences_the_reader_that_had_its_partitions(open_log: OpenLog) -> None:
     here, elsewhere = await open_log(), await open_log()
+    await here.append(DLQ, events(*[b""] * 7))
     for later in (here, elsewhere):
         former = await here.open_reader(DLQ, "sink")
         newer = await later.open_reader(DLQ, "sink")

@@ -51,10 +51,11 @@ async def read(log: Log) -> None:
     """Commit what was read, with metadata that says the same."""
     reader = await log.open_reader(SAMPLES, "sink")
     while True:
-        for batch in await reader.poll(records_max=50, timeout_ms=1_000):
-            at = batch.next_offset
-            await reader.commit({0: Committed(at, f"at {at}")})
-            print("read", at, flush=True)
+        for item in await reader.poll(records_max=50, timeout_ms=1_000):
+            if isinstance(item, Batch):
+                at = item.next_offset
+                await reader.commit({0: Committed(at, f"at {at}")})
+                print("read", at, flush=True)
 
 
 async def main(folder: Path) -> None:

@@ -25,7 +25,7 @@ from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.sinks.webhooks.signing import verify
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
-from flowgauge.transport.log import Outgoing, Reader
+from flowgauge.transport.log import Batch, Outgoing, Reader
 
 pytestmark = pytest.mark.integration
 
@@ -151,8 +151,9 @@ class Running:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Read deliveries, which also lets time pass, until the condition holds."""
         while not condition():
-            for batch in await self.reader.poll(records_max=1_000, timeout_ms=50):
-                self.deliveries += [decode_delivery(record.value or b"") for record in batch.records]
+            for item in await self.reader.poll(records_max=1_000, timeout_ms=50):
+                if isinstance(item, Batch):
+                    self.deliveries += [decode_delivery(record.value or b"") for record in item.records]
 
 
 @contextlib.asynccontextmanager

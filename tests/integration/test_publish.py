@@ -18,6 +18,7 @@ from flowgauge.console.cli.publish import TOLD_MAX
 from flowgauge.schemas.event import EVENT_BYTES_MAX
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport import wall_clock
+from flowgauge.transport.log import Assigned
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -180,6 +181,7 @@ async def test_lines_of_a_pipe_that_stays_open_are_sent_meanwhile(gateway: Runni
     process.stdin.write(GOOD + b"\n")
 
     reader = await gateway.log.open_reader(EVENTS, "test")
+    assert await reader.poll(records_max=10, timeout_ms=0) == [Assigned(0, 0)]
     assert await reader.poll(records_max=10, timeout_ms=30_000)
 
     process.stdin.close()

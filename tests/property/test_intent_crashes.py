@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 
 import anyio
 import msgspec
@@ -65,6 +66,43 @@ def test_every_event_is_one_row_wherever_the_sink_is_killed(
     anyio.run(scenario)
 
 
+@pytest.mark.timeout(120)
+@given(
+    made=st.lists(records, max_size=40),
+    moves=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 3)), max_size=12),
+    rows_max=st.integers(1, 6),
+    troubles=st.lists(st.sampled_from(["before", "after", ""]), max_size=4),
+)
+def test_every_event_is_one_row_while_partitions_come_and_go(
+    made: list[tuple[str, int, int]], moves: list[tuple[int, int, int]], rows_max: int, troubles: list[str]
+) -> None:
+    async def move(log: MemoryLog) -> None:
+        for partition, turns, away in moves:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            (reader,) = log.readers
+            reader.moves.append(("revoke", partition))
+            for _ in range(away):
+                await asyncio.sleep(0)
+            reader.moves.append(("assign", partition))
+
+    async def scenario() -> None:
+        log, tables = MemoryLog({EVENTS: 3}, stride=2), MemoryTables(troubles=list(troubles))
+        limits = Limits(rows_max, skips_max=2, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0)
+        for serial, (kind, partition, step_ms) in enumerate(made):
+            log.now_ms += step_ms
+            log.put(EVENTS, [record(kind, partition, log.now_ms, serial)])
+        await run_until_stored(log, tables, limits, Faults(), meanwhile=lambda: move(log))
+        await run_until_stored(log, tables, limits, Faults())
+
+        expected, refused = expected_rows(log)
+        stored = sorted((r["_partition"], r["_offset"], r["_append"]) for r in tables.rows("flowgauge.events"))
+        assert stored == expected
+        assert {letter_place(r.value) for r in log.of(DLQ, 0)} == refused
+
+    anyio.run(scenario)
+
+
 def record(kind: str, partition: int, now_ms: int, serial: int) -> Outgoing:
     """One record of the events topic: what `kind` says."""
     if kind == "pulse":
@@ -85,14 +123,30 @@ def record(kind: str, partition: int, now_ms: int, serial: int) -> Outgoing:
     return Outgoing(partition, "r", msgspec.json.encode(event))
 
 
-async def run_until_stored(log: MemoryLog, tables: MemoryTables, limits: Limits, faults: Faults) -> None:
+async def nothing() -> None:
+    """Happen."""
+
+
+async def run_until_stored(
+    log: MemoryLog,
+    tables: MemoryTables,
+    limits: Limits,
+    faults: Faults,
+    *,
+    meanwhile: Callable[[], Awaitable[None]] = nothing,
+) -> None:
     """Run the sink until nothing is behind or it is killed."""
     log.faults = tables.faults = faults
+    log.readers.clear()
     stop, health = asyncio.Event(), Health(sink_behind=-1)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_sink(log, tables, stop=stop, health=health, specs=EVENTS_SPEC, limits=limits))
-            while health.sink_behind:  # noqa: ASYNC110  # health is a plain record, written by the sink
+            while not log.readers:  # noqa: ASYNC110  # opened by the sink
+                await asyncio.sleep(0)
+            await meanwhile()
+            health.sink_behind = -1
+            while health.sink_behind or any(reader.moves for reader in log.readers):  # noqa: ASYNC110  # health is a plain record, written by the sink
                 await asyncio.sleep(0)
             stop.set()
     except* Killed:

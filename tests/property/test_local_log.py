@@ -20,7 +20,7 @@ from flowgauge.transport.local_blocks import (
     pack_request,
     stamp,
 )
-from flowgauge.transport.log import Committed, Outgoing, Record
+from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Record
 
 LOGS = 30  # examples of the laws that make a log each: some 20 ms of disk
 
@@ -124,10 +124,14 @@ async def test_any_history_of_appends_trims_and_restarts_reads_as_a_list(
             log = await open_local_log(folder, partitions={EVENTS: 1})
             reader = await log.open_reader(EVENTS, "sink")
     polled: list[Record] = []
+    reader = await log.open_reader(EVENTS, "sink")
+    assert await reader.poll(records_max=records_max, timeout_ms=0) == [Assigned(0, passed)]
     await reader.seek(0, 0)
-    while batches := await reader.poll(records_max=records_max, timeout_ms=0):
-        assert len(batches[0].records) <= records_max
-        polled += batches[0].records
+    while items := await reader.poll(records_max=records_max, timeout_ms=0):
+        (batch,) = items
+        assert isinstance(batch, Batch)
+        assert len(batch.records) <= records_max
+        polled += batch.records
 
     assert [(r.offset, r.append_ms) for r in polled] == model
     assert [r.value for r in polled] == [b"%d" % offset for offset, _ in model]

@@ -18,6 +18,11 @@ CONSTRAINT = (
     ("message", "index", "detail"),
     [
         (BAD_UUID, 1, "Cannot parse UUID from String: invalid format, expected 32 hexadecimal digits"),
+        (
+            f"Received ClickHouse exception, code: 376, server response: {BAD_UUID}",
+            1,
+            "Cannot parse UUID from String: invalid format, expected 32 hexadecimal digits",
+        ),
         (CONSTRAINT, 42, CONSTRAINT.removeprefix("Code: 469. DB::Exception: ")),
     ],
 )

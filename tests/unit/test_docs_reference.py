@@ -14,7 +14,14 @@ from flowgauge.processors.kinds import KINDS
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import STATES
 from flowgauge.schemas.rule import Rule
-from flowgauge.schemas.settings import ENV_PREFIX, EgressSettings, Settings, parse_settings
+from flowgauge.schemas.settings import (
+    ENV_PREFIX,
+    ClickHouseSettings,
+    EgressSettings,
+    KafkaSettings,
+    Settings,
+    parse_settings,
+)
 from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition
@@ -23,6 +30,7 @@ from flowgauge.sinks.webhooks.channels import Channel, Webhook
 DOCS = Path(__file__).parents[2] / "docs"
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
 DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
 TRANSITION = Transition(
     transition_id="t",
@@ -113,11 +121,18 @@ def test_the_names_and_filters_of_a_summary_are_all_told() -> None:
 def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -> None:
     rows = {cells[0]: cells[1:3] for cells in table(SETTINGS, "# Settings")}
 
-    fields = {name: field for name, field in Settings.model_fields.items() if name not in {"egress", "tenants"}}
-    fields |= {f"egress.{name}": field for name, field in EgressSettings.model_fields.items()}
+    tables: Mapping[str, type[BaseModel]] = {
+        "egress": EgressSettings,
+        "clickhouse": ClickHouseSettings,
+        "kafka": KafkaSettings,
+    }
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in {*tables, "tenants"}}
+    for table_name, part in tables.items():
+        fields |= {f"{table_name}.{name}": field for name, field in part.model_fields.items()}
     expected = {
         name: [default_of(name, field), ENV_PREFIX + name.replace(".", "_").upper()] for name, field in fields.items()
     }
+    expected |= {name: [default_of(name, fields[name]), "only in the file"] for name in FILE_ONLY}
     assert rows == expected | {"tenants": ["none", "only in the file"]}
 
 

@@ -186,6 +186,7 @@ async def test_a_log_that_was_never_finished_being_made_is_made(tmp_path: Path) 
 async def test_a_closed_log_refuses_use_and_closing_again_is_fine(tmp_path: Path) -> None:
     log = await open_local_log(tmp_path, partitions=PARTITIONS)
     reader = await log.open_reader(EVENTS, "sink")
+    await reader.poll(records_max=1, timeout_ms=0)  # the assignments
     waiting = asyncio.ensure_future(reader.poll(records_max=1, timeout_ms=60_000))
     await asyncio.sleep(0)
     await log.close()

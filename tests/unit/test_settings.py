@@ -13,6 +13,7 @@ from flowgauge.schemas.settings import (
     is_loopback,
     load_settings,
     parse_settings,
+    resolve_password,
     resolve_secret,
     resolve_tokens,
 )
@@ -192,3 +193,46 @@ def test_a_loopback_host_needs_none(host: str) -> None:
     parse("", {}, host=host).refuse_open_host()
 
     assert is_loopback(host)
+
+
+CLICKHOUSE = '[clickhouse]\nurl = "https://ch.test:8443"\npassword = { file = "ch.secret" }'
+
+
+def test_a_clickhouse_server_needs_no_file() -> None:
+    environ = {
+        "FLOWGAUGE_CLICKHOUSE_URL": "http://ch.test:8123",
+        "FLOWGAUGE_CLICKHOUSE_PASSWORD": "hunter2",
+        "FLOWGAUGE_CLICKHOUSE_CA": "/etc/ca.pem",
+    }
+
+    settings = parse("", environ)
+
+    assert (settings.clickhouse.url, settings.clickhouse.ca) == ("http://ch.test:8123", Path("/etc/ca.pem"))
+    assert resolve_password(settings, environ, str) == "hunter2"
+    assert "hunter2" not in str(settings)
+
+
+def test_the_password_of_clickhouse_is_found_where_the_settings_say() -> None:
+    assert resolve_password(parse(CLICKHOUSE), {}, {"ch.secret": "hunter2\n"}.__getitem__) == "hunter2"
+    assert resolve_password(parse(), {}, str) == ""
+
+
+def test_a_service_of_kubernetes_is_no_mistyped_setting() -> None:
+    assert parse("", {"FLOWGAUGE_CLICKHOUSE_PORT": "tcp://10.0.0.1:8123"}) == Settings()
+
+
+def test_a_variable_of_that_name_may_hold_what_the_file_points_to() -> None:
+    text = CLICKHOUSE.replace('file = "ch.secret"', 'env = "FLOWGAUGE_CLICKHOUSE_PASSWORD"')
+    environ = {"FLOWGAUGE_CLICKHOUSE_PASSWORD": "hunter2"}
+
+    assert resolve_password(parse(text, environ), environ, str) == "hunter2"
+
+
+def test_a_password_of_clickhouse_that_is_not_there_is_told_with_its_place() -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        resolve_password(parse(CLICKHOUSE.replace("file", "env")), {}, str)
+
+    assert str(refused.value) == (
+        "flowgauge.toml: clickhouse.password: environment variable ch.secret is not set or empty"
+        " (set it where flowgauge is started)"
+    )

@@ -30,7 +30,8 @@ COMMANDS = {
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",
     "prefect": "Turn a capture of a Prefect server into event lines.",
-    "schema": "Create or update the ClickHouse tables.",
+    "schema": "Create, update or check the ClickHouse tables.",
+    "topics": "Plan, make and check the topics of a Kafka cluster.",
 }
 
 

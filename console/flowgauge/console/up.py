@@ -1,6 +1,6 @@
 """`flowgauge up`: the wiring of all parts in one process. The one place that knows them all.
 
-    start      lock the data folder → bind the port → rules → open log and ClickHouse → history, if asked → run
+    start      lock the data folder → bind the port → rules → open ClickHouse and log → history, if asked → run
     run        web (gateway, API, console) ─ pulse ─ matcher ─ detector ─ sink ─ notifier ─ rules watcher ─ retention
     stop       1. intake: the web server ends its requests, the pulse stops
                2. the parts finish and commit the step they are in
@@ -25,6 +25,7 @@ from typing import cast
 import structlog
 from starlette.types import ASGIApp
 
+from flowgauge.console.clickhouse import open_store
 from flowgauge.console.listening import address_of, bind, server_of
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
@@ -162,14 +163,14 @@ def partitions_of(settings: Settings) -> dict[str, int]:
 
 
 async def _open(settings: Settings) -> tuple[Log, ClickHouseStore]:
-    log = await open_local_log(settings.data, partitions=partitions_of(settings))
+    """Open ClickHouse, then the log: a server that is away leaves nothing behind."""
+    store = await asyncio.to_thread(open_store, settings)
     try:
-        store = await asyncio.to_thread(ClickHouseStore.open, settings.data / "clickhouse")
         await asyncio.to_thread(store.apply_schema)
+        return await open_local_log(settings.data, partitions=partitions_of(settings)), store
     except BaseException:
-        await log.close()
+        await asyncio.to_thread(store.close)
         raise
-    return log, store
 
 
 async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: asyncio.Event) -> int:

@@ -16,7 +16,7 @@ from flowgauge.processors.ruletopic import RuleBook, announced_versions
 from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
-from flowgauge.transport.log import Batch, Committed, Log, Outgoing
+from flowgauge.transport.log import Assigned, Batch, Committed, Log, Outgoing, Revoked
 from flowgauge.transport.patience import patiently
 
 GROUP = "matcher"
@@ -44,10 +44,16 @@ class _MatcherShell:
     async def run(self) -> None:
         reader = await self._log.open_reader(EVENTS, GROUP)
         try:
-            for partition, committed in (await reader.committed()).items():
-                await self._begin(partition, committed)
             while not self._stop.is_set():
-                batches = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
+                batches: list[Batch] = []
+                for item in await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS):
+                    match item:
+                        case Assigned():
+                            await self._begin(item)
+                        case Revoked():
+                            self._matchers.pop(item.partition, None)
+                        case Batch():
+                            batches.append(item)
                 if batches:
                     await self._send([record for batch in batches for record in await self._match(batch)])
                     done = {batch.partition: self._committed(batch) for batch in batches}
@@ -55,12 +61,12 @@ class _MatcherShell:
         finally:
             await reader.close()
 
-    async def _begin(self, partition: int, committed: Committed) -> None:
-        state = _decode_state(committed.metadata) if committed.metadata else MatcherState()
+    async def _begin(self, assigned: Assigned) -> None:
+        state = _decode_state(assigned.metadata) if assigned.metadata else MatcherState()
         await self._book.know([state.rules_version])
-        self._matchers[partition] = Matcher(
+        self._matchers[assigned.partition] = Matcher(
             log_id=self._log.log_id,
-            source=partition,
+            source=assigned.partition,
             samples_partitions=self._log.partitions(SAMPLES),
             rulesets=self._book.rulesets,
             state=state,

@@ -9,6 +9,10 @@
     [egress]
     allow = ["alerts.internal:8080"]
 
+    [clickhouse]
+    url = "https://clickhouse.internal:8443"
+    password = { env = "CLICKHOUSE_PASSWORD" }
+
 A name that nobody knows is an error with the nearest known name as remedy. A secret never stands in the file, only
 where it is found. `load_settings` reads the one file; all else here is pure.
 """
@@ -18,7 +22,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -32,12 +36,24 @@ SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other f
 SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is another file
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
 RETENTION_DAYS_MAX = 3_650
+REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
+KafkaClientSetting: TypeAlias = Literal[
+    "request_timeout_ms", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"
+]
+
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
+_ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
+_SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
+_TABLES = ("egress", "clickhouse", "kafka")
+_DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
+_FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
+_KAFKA_SECRETS = ("password", "token")
 
 
 def _duration(text: str) -> str:
@@ -54,6 +70,22 @@ def _public_url(text: str) -> str:
         is_url = False
     if text and not is_url:
         raise ValueError(f"expected the console's address, such as https://flowgauge.example.com, got {text!r}")
+    return text
+
+
+def _server_url(text: str) -> str:
+    if "@" in text:  # never repeated: it may hold a password
+        raise ValueError("expected no user in the address, got one (write clickhouse.user and clickhouse.password)")
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_url = is_address and text.isprintable() and " " not in text and not (parts.path.strip("/") or parts.query)
+    except ValueError:
+        is_url = False
+    if text and not is_url:
+        raise ValueError(
+            f"expected the address of ClickHouse over HTTP, such as https://ch.internal:8443, got {text!r}"
+        )
     return text
 
 
@@ -91,6 +123,52 @@ class EgressSettings(_Part):
     allow: tuple[str, ...] = Field(default=(), strict=False)
 
 
+class ClickHouseSettings(_Part):
+    """Which ClickHouse server keeps the rows; without `url`, the one within flowgauge (chDB), in the data folder."""
+
+    url: Annotated[str, AfterValidator(_server_url)] = Field(default="", max_length=2_000)
+    user: str = Field(default="default", min_length=1)
+    password: SecretRef | None = None
+    database: str = Field(default="flowgauge", pattern=_DATABASE_NAME)
+    ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
+
+
+class KafkaSettings(_Part):
+    """Which brokers carry the log in production, and how they and we know each other."""
+
+    bootstrap: str = ""  # host:port, or several separated by commas; empty: the log is a file
+    prefix: str = Field(default="flowgauge", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)  # brokers that hold each record
+    instance: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,200}$")  # empty: the name of the host
+    session: Duration = "6s"  # a process that was silent for so long is dead to its group
+    heartbeat: Duration = "2s"
+    transaction_timeout: Duration = "15s"  # an open transaction of a dead process holds readers back no longer
+    tls: bool = False
+    ca: str = ""  # the certificates to believe; empty: those of the system
+    certificate: str = ""  # our own, for brokers that ask for one
+    key: str = ""
+    sasl: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
+    username: str = ""
+    password: SecretRef | None = None
+    token: SecretRef | None = None  # read again at each connection: it may be renewed meanwhile
+    client: dict[KafkaClientSetting, int] = {}
+
+    @property
+    def problem(self) -> tuple[str, str]:
+        """The first setting that contradicts the others, and how; empty when none does."""
+        if 3 * parse_duration_ms(self.heartbeat) > parse_duration_ms(self.session):
+            return "heartbeat", "expected at most a third of kafka.session (one may be lost without harm)"
+        if (self.ca or self.certificate or self.key) and not self.tls:
+            return "tls", "certificates are named but tls is off (write tls = true)"
+        if self.sasl == "OAUTHBEARER" and self.token is None:
+            return "token", 'OAUTHBEARER needs one (write token = { file = "PATH" })'
+        if self.sasl not in ("", "OAUTHBEARER") and not (self.username and self.password):
+            return "password", f'{self.sasl} needs a username and password = {{ env = "VARIABLE" }}'
+        if not self.sasl and (self.username or self.password or self.token):
+            return "sasl", 'a username or secret is named but no mechanism (write sasl = "SCRAM-SHA-512")'
+        return "", ""
+
+
 class Settings(_Part):
     """What one flowgauge process runs with."""
 
@@ -108,6 +186,8 @@ class Settings(_Part):
     tenants: dict[str, Tenant] = {}
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    kafka: KafkaSettings = KafkaSettings()
     _file: str = PrivateAttr(default="")
 
     @property
@@ -208,6 +288,17 @@ def resolve_tokens(
     return entries
 
 
+def resolve_password(settings: Settings, environ: Mapping[str, str], read_text: Callable[[str], str]) -> str:
+    """Return the password of the ClickHouse server, "" when none is named. Raises InvalidSettings, never with it."""
+    ref = settings.clickhouse.password
+    if ref is None:
+        return ""
+    try:
+        return resolve_secret(ref, environ, read_text)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{settings.file or SETTINGS_FILE}: clickhouse.password: {error}") from None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches a server that listens at `host`."""
     if host == "localhost":
@@ -247,11 +338,13 @@ def _variable(name: str) -> str:
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
     """Return the settings in `environ`. Other names with our prefix may be anybody's, unless they look mistyped."""
-    known = {_variable(name): name for name in _known_names() if name != "tenants"}
+    known = {_variable(name): name for name in _known_names() if name not in _FILE_ONLY}
     found: dict[str, object] = {}
     for variable in sorted(environ):
         if variable in known:
             found[known[variable]] = _from_text(known[variable], environ[variable])
+        elif environ[variable].startswith(_SERVICE_LINKS):
+            continue
         elif near := _mistyped(variable, [*known, *CLIENT_VARIABLES]):
             raise InvalidSettings(f"environment: {variable}: unknown setting (did you mean {near}?)")
     return found
@@ -264,9 +357,13 @@ def _mistyped(variable: str, known: list[str]) -> str | None:
 
 
 def _from_text(name: str, text: str) -> object:
+    if name in _ENV_SECRETS:
+        return {"env": _variable(name)}
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
-    if Settings.model_fields.get(name) and Settings.model_fields[name].annotation is int:
+    if name == "kafka.tls" and text in ("true", "false"):
+        return text == "true"
+    if _is_number(name):
         try:
             return int(text)
         except ValueError:
@@ -276,6 +373,12 @@ def _from_text(name: str, text: str) -> object:
                 f"environment: {_variable(name)}: expected a whole number, got {text!r} (correct or unset it{hint})"
             ) from None
     return text
+
+
+def _is_number(name: str) -> bool:
+    table, _, last = name.rpartition(".")
+    part = Settings.model_fields[table].annotation if table else Settings
+    return isinstance(part, type) and issubclass(part, BaseModel) and part.model_fields[last].annotation is int
 
 
 def _put(written: dict[str, Any], name: str, value: object) -> None:
@@ -303,11 +406,18 @@ def _validated(written: dict[str, Any], place: str, places: Mapping[str, str]) -
         where = places.get("operator", f"{place}: operator")
         name = settings.operator[:64]
         raise InvalidSettings(f"{where}: no tenant is called {name!r} (name one of those under [tenants])")
+    if not settings.clickhouse.url and settings.clickhouse.model_fields_set - {"url"}:
+        name = f"clickhouse.{min(settings.clickhouse.model_fields_set - {'url'})}"
+        where = places.get(name, f"{place}: {name}")
+        raise InvalidSettings(f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)")
+    if problem := settings.kafka.problem[1]:
+        name = f"kafka.{settings.kafka.problem[0]}"
+        raise InvalidSettings(f"{places.get(name, f'{place}: {name}')}: {problem}")
     return settings
 
 
 def _plain_secrets(written: Mapping[str, Any]) -> list[str]:
-    """Return a message for each token that stands in the file itself, without telling it."""
+    """Return a message for each secret that stands in the file itself, without telling it."""
     messages: list[str] = []
     tenants: object = written.get("tenants")
     for name, tenant in cast("dict[str, Any]", tenants if isinstance(tenants, dict) else {}).items():
@@ -318,6 +428,15 @@ def _plain_secrets(written: Mapping[str, Any]) -> list[str]:
                 f"tenants.{name}.tokens: a secret does not stand in the file"
                 ' (write [{ env = "VARIABLE" }] or [{ file = "PATH" }])'
             )
+    clickhouse: object = written.get("clickhouse")
+    if isinstance(clickhouse, dict) and isinstance(cast("dict[str, Any]", clickhouse).get("password"), str):
+        messages.append(f"clickhouse.password: a secret does not stand in the file (write {_SECRET_FORMS})")
+    kafka: object = written.get("kafka")
+    messages += [
+        f"kafka.{name}: a secret does not stand in the file (write {_SECRET_FORMS})"
+        for name in _KAFKA_SECRETS
+        if isinstance(kafka, dict) and isinstance(cast("dict[str, Any]", kafka).get(name), str)
+    ]
     return messages
 
 
@@ -325,12 +444,20 @@ def _problem(detail: ErrorDetails, place: str, places: Mapping[str, str]) -> str
     parts = [str(part) for part in detail["loc"]]
     if "tokens" in parts:
         name = ".".join(parts[: parts.index("tokens") + 1])
-        return f'{place}: {name}: expected a list of {{ env = "VARIABLE" }} or {{ file = "PATH" }}'
+        return f"{place}: {name}: expected a list of {_SECRET_FORMS}"
+    if parts[:2] == ["clickhouse", "password"]:
+        return f"{place}: clickhouse.password: expected {_SECRET_FORMS}"
+    if parts[0] == "kafka" and len(parts) > 1 and parts[1] in _KAFKA_SECRETS:
+        return f"{place}: kafka.{parts[1]}: expected {_SECRET_FORMS}"
+    if parts[:2] == ["kafka", "client"] and parts[-1] == "[key]":
+        return (
+            f"{place}: kafka.client.{parts[2]}: unknown setting (known are: {', '.join(get_args(KafkaClientSetting))})"
+        )
     name = ".".join(parts)
     where = next((p for n, p in places.items() if f"{name}.".startswith(f"{n}.")), f"{place}: {name}")
     if detail["type"] == "extra_forbidden":
         known = _names_beside(parts)
-        tables = ["egress"] if len(parts) == 1 else []  # a mistyped table is no name of a setting in it
+        tables = _TABLES if len(parts) == 1 else ()  # a mistyped table is no name of a setting in it
         near = get_close_matches(name, [*known, *tables], n=1) or [each for each in known if each.endswith(f".{name}")]
         remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
         return f"{where}: unknown setting ({remedy})"
@@ -344,6 +471,10 @@ def _expected(detail: ErrorDetails) -> str:
         "greater_than_equal": f"expected at least {bounds.get('ge')}",
         "less_than_equal": f"expected at most {bounds.get('le')}",
         "literal_error": f"expected {bounds.get('expected')}",
+        "bool_type": "expected true or false without quotes",
+        "string_pattern_mismatch": "expected letters, digits, dots, dashes and underscores"
+        if detail.get("ctx", {}).get("pattern") != _DATABASE_NAME
+        else "expected letters, digits and _, such as flowgauge",
         "model_type": "expected a table, such as [egress]",
         "model_attributes_type": "expected a table, such as [egress]",
         "dict_type": "expected tables, such as [tenants.acme]",

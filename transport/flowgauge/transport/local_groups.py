@@ -93,13 +93,20 @@ class LocalReader:
     def __init__(self, shared: _Shared, owner: GroupTopic, committed: Mapping[int, Committed]) -> None:
         self._shared = shared
         self._owner = owner
+        self._assigned = [  # until the first poll has told them
+            Assigned(partition, at.next_offset, metadata=at.metadata) for partition, at in committed.items()
+        ]
         self._cursor = _Cursor(shared, owner, {p: at.next_offset for p, at in committed.items()})
 
-    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Batch]:
-        """Return what can be read now, `records_max` records at most, else wait up to `timeout_ms`.
+    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:
+        """Return the assignments at the first poll, at most `records_max` records at each later one.
 
-        Raises Fenced when the group was opened again.
+        Never Revoked: when the group was opened again this raises Fenced.
         """
+        if self._assigned:
+            self._cursor.check_open()
+            assigned, self._assigned = self._assigned, []
+            return assigned
         return await self._cursor.poll(records_max, timeout_ms)
 
     async def commit(self, offsets: Mapping[int, Committed]) -> None:

@@ -9,6 +9,8 @@ Contract, which every adapter passes in tests/contract/:
 * The log stamps `append_ms` at append, unless history is loaded with its recorded times.
 * A `Reader` sees each partition in offset order from its committed offset (0 at first), and may see a record
   again after a restart, never skip one.
+* Both are told which partitions are theirs (Assigned) before any record of them, and when one no longer is
+  (Revoked). After Revoked nothing more is committed for that partition: whoever has it next goes on from what was.
 * A `Steps` commit makes state changes, outputs and the next offset visible together or not at all. Opening a
   group again fences whoever had it: their next commit raises Fenced and changes nothing.
 * Nothing is trimmed before every group that was ever opened on the topic has passed it.
@@ -16,7 +18,7 @@ Contract, which every adapter passes in tests/contract/:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from flowgauge.schemas.topics import RecordKind
@@ -78,7 +80,13 @@ class Assigned:
 
     partition: int
     next_offset: int
-    state: Mapping[str, bytes]
+    state: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # of Steps
+    metadata: str = ""  # of a Reader
+
+    @property
+    def committed(self) -> Committed:
+        """Where a Reader goes on, with what it noted there."""
+        return Committed(self.next_offset, self.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +99,18 @@ class Revoked:
 class Reader(Protocol):
     """At-least-once reading with committed offsets."""
 
-    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Batch]:
-        """Return what can be read now, at most about `records_max` records, else wait up to `timeout_ms`."""
+    async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:
+        """Return changes of what is owned, else what can be read now, else wait up to `timeout_ms` for either.
+
+        Batches hold at most about `records_max` records together. A poll that tells changes brings no records.
+        """
         ...
 
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
-        """Note where each partition goes on, durably. Metadata is at most METADATA_BYTES_MAX bytes."""
+        """Note where each partition goes on, durably. Metadata is at most METADATA_BYTES_MAX bytes.
+
+        Raises Fenced when one of them is no longer owned.
+        """
         ...
 
     async def committed(self) -> Mapping[int, Committed]:
@@ -116,7 +130,7 @@ class Steps(Protocol):
     """Exactly-once stages: state, outputs and offsets change as one."""
 
     async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:
-        """Return assignments first (each with its restored state), then batches of owned partitions."""
+        """Return as a Reader does; each assignment comes with its restored state."""
         ...
 
     async def commit(

@@ -46,6 +46,15 @@ data_option = click.option(
     is_eager=True,  # who owns it says where to ask
     help="The data folder.",
 )
+# Of commands that read settings: a flag that is not given leaves it to the environment and the file.
+data_setting_option = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="The data folder.  [default: ./.flowgauge]"
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings; flags and FLOWGAUGE_* win.  [default: flowgauge.toml, if there]",
+)
 url_option = click.option(
     "--url",
     envvar="FLOWGAUGE_URL",

@@ -1,35 +1,75 @@
-"""`flowgauge schema apply`: the ClickHouse tables."""
+"""`flowgauge schema apply | check`: the ClickHouse tables."""
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from flowgauge.console.cli.options import data_option
+from flowgauge.console.cli.options import config_option, data_setting_option
+
+if TYPE_CHECKING:
+    from flowgauge.schemas.settings import Settings
+    from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+UP_TO_DATE = "the tables are up to date"
 
 
 @click.group()
 def command() -> None:
-    """Create or update the ClickHouse tables."""
+    """Create, update or check the ClickHouse tables."""
 
 
 @command.command()
-@data_option
-def apply(data: Path) -> None:
-    """Apply what the tables in the data folder lack; twice changes nothing.
+@data_setting_option
+@config_option
+def apply(data: Path | None, config: Path | None) -> None:
+    """Apply what the tables lack; twice changes nothing.
 
-    `flowgauge up` does the same at its start.
+    They are those of the ClickHouse server in the settings, else those in the data folder. `flowgauge up` does the
+    same at its start.
     """
-    for line in _apply(data):
-        click.echo(line)
+    with _store(_settings(data, config)) as store:
+        lines = [f"applied {name}" for name in store.apply_schema()] or [UP_TO_DATE]
+    click.echo("\n".join(lines))
 
 
-def _apply(data: Path) -> list[str]:
-    from flowgauge.sinks.clickhouse.store import ClickHouseStore
+@command.command()
+@data_setting_option
+@config_option
+def check(data: Path | None, config: Path | None) -> int:
+    """Tell what `apply` would do, and change nothing; ends with 1 where something is missing."""
+    missing = _missing(_settings(data, config))
+    click.echo("\n".join(f"missing {name}" for name in missing) or UP_TO_DATE)
+    return 1 if missing else 0
+
+
+def _missing(settings: "Settings") -> list[str]:
+    from flowgauge.sinks.clickhouse.schema import schema_files
+
+    if not settings.clickhouse.url and not (settings.data / "clickhouse").is_dir():
+        return [file.name for file in schema_files()]
+    with _store(settings) as store:
+        return store.missing_schema()
+
+
+def _settings(data: Path | None, config: Path | None) -> "Settings":
+    from flowgauge.schemas.settings import load_settings
+
+    return load_settings(config, os.environ, {"data": data})
+
+
+@contextmanager
+def _store(settings: "Settings") -> Generator["ClickHouseStore"]:
+    """Open the store; the data folder is locked where the tables lie in it."""
+    from contextlib import ExitStack, closing
+
+    from flowgauge.console.clickhouse import open_store
     from flowgauge.transport.data_folder import lock_data_folder
 
-    with lock_data_folder(data):
-        store = ClickHouseStore.open(data / "clickhouse")
-        try:
-            return [f"applied {name}" for name in store.apply_schema()] or ["the tables are up to date"]
-        finally:
-            store.close()
+    with ExitStack() as held:
+        if not settings.clickhouse.url:
+            held.enter_context(lock_data_folder(settings.data))
+        yield held.enter_context(closing(open_store(settings)))

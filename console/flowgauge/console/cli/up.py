@@ -8,13 +8,11 @@ from pathlib import Path
 
 import click
 
-from flowgauge.console.cli.options import existing_file
+from flowgauge.console.cli.options import config_option, data_setting_option, existing_file
 
 
 @click.command()
-@click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="The data folder.  [default: ./.flowgauge]"
-)
+@data_setting_option
 @click.option("--host", help="Where to listen; other than loopback needs tokens.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 4280]")
 @click.option(
@@ -28,9 +26,7 @@ from flowgauge.console.cli.options import existing_file
 )
 @click.option("--load", type=existing_file, help="History for an empty log: event lines, or a Prefect capture.")
 @click.option("--shift-to-now", is_flag=True, help="Move the history's times so that it ends now.")
-@click.option(
-    "--config", type=existing_file, help="Settings; flags and FLOWGAUGE_* win.  [default: flowgauge.toml, if there]"
-)
+@config_option
 def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **flags: object) -> None:
     """Run gateway, detection, ClickHouse, webhooks and console in one process, on one port.
 

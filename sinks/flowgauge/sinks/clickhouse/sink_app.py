@@ -6,7 +6,8 @@
 
 Order on shutdown: stop reading, insert and commit what was read, close the readers. A batch that cannot be stored
 when `stop` is set stays a pending intent; the next start replays it. Trouble with ClickHouse never drops a batch: it
-is kept, shown in `health.problems`, and tried again; reading pauses when the next batch is full.
+is kept, shown in `health.problems`, and tried again; reading pauses when the next batch is full. A partition that is
+revoked is forgotten with all that was read of it: its intent stands, and whoever has it next replays that.
 """
 
 import asyncio
@@ -31,8 +32,9 @@ from flowgauge.sinks.clickhouse.intent import (
 )
 from flowgauge.sinks.clickhouse.rows import SPECS, TableSpec
 from flowgauge.sinks.metrics import BEHIND, DEAD_LETTERS, FLUSH_SECONDS, REPLAYS, RETRIES, ROW_BYTES, ROWS
+from flowgauge.transport import log
 from flowgauge.transport.health import Health
-from flowgauge.transport.log import Committed, Log, Outgoing, Reader, Record
+from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
 
 GROUP = "clickhouse"
 CLOCKS_TABLE = "flowgauge.clocks"
@@ -83,15 +85,17 @@ class TopicSink:
         self._part = f"sink {spec.table}"
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
+        self._replays: dict[int, Sealed] = {}  # what a former owner left pending
+        self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
         self._in_backlog = False  # the last poll brought so much that more is waiting
         self._noted_ms = 0  # when the pending intents were last known to be ours
         self._lines = log_lines.bind(table=spec.table)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Replay what is pending, then read, insert, commit until `stop`."""
+        """Read, insert, commit until `stop`; of each partition first what was left pending."""
         reader = await self._log.open_reader(self._spec.topic, GROUP)
         try:
-            pending = await self._recover(reader)
+            pending: list[Sealed] = []
             while pending or not stop.is_set():
                 stored = await self._store_and_read_ahead(reader, pending, stop)
                 if stored is None:
@@ -99,28 +103,36 @@ class TopicSink:
                 await self._go_back_to_cuts(reader, stored)
                 if not stored:
                     await self._fill(reader, POLL_MS, stop)
-                pending = self._seal_due(everything=stop.is_set())
+                pending = [*self._take_replays(), *self._seal_due(everything=stop.is_set())]
                 await self._commit(reader, stored, pending)
         finally:
             await reader.close()
 
-    async def _recover(self, reader: Reader) -> list[Sealed]:
-        """Begin each partition where the last commit left it; return the batches that are pending."""
-        pending: list[Sealed] = []
-        for partition, committed in (await reader.committed()).items():
-            position = read_position(committed)
-            if position.intent is None:
-                self._begin(partition, position.offset, position.clock)
-                continue
-            batch = await self._replayed(partition, position.intent)
-            start, end = batch.intent.start, batch.intent.end
-            self._lines.warning("pending insert repeated", partition=partition, start=start, end=end)
-            REPLAYS.labels(self._spec.table).inc()
-            pending.append(batch)
-            await reader.seek(partition, end)
-            self._begin(partition, end, batch.clock_end)
+    async def _recover(self, reader: Reader, assigned: Assigned) -> None:
+        """Begin a partition where the last commit left it, after the batch that is pending."""
         self._noted_ms = _steady_ms()
-        return pending
+        position = read_position(assigned.committed)
+        if position.intent is None:
+            self._begin(assigned.partition, position.offset, position.clock)
+            return
+        batch = await self._replayed(assigned.partition, position.intent)
+        start, end = batch.intent.start, batch.intent.end
+        self._lines.warning("pending insert repeated", partition=assigned.partition, start=start, end=end)
+        REPLAYS.labels(self._spec.table).inc()
+        self._replays[assigned.partition] = batch
+        await reader.seek(assigned.partition, end)
+        self._begin(assigned.partition, end, batch.clock_end)
+
+    def _take_replays(self) -> Sequence[Sealed]:
+        replays, self._replays = self._replays, {}
+        return list(replays.values())
+
+    def _forget(self, partition: int) -> None:
+        """Drop everything of a partition that is no longer ours."""
+        self._lost.add(partition)
+        self._batches.pop(partition, None)
+        self._leftovers.pop(partition, None)
+        self._replays.pop(partition, None)
 
     async def _replayed(self, partition: int, intent: Intent) -> Sealed:
         """Make the batch of `intent` again from the log."""
@@ -155,13 +167,19 @@ class TopicSink:
             self._report(str(error))
             await _wait(stop, self._limits.backoff_ms)
             return
-        self._in_backlog = sum(len(batch.records) for batch in found) >= POLL_RECORDS_MAX // 2
-        for batch in found:
-            self._add(batch.partition, batch.records)
+        count = 0
+        for item in found:
+            match item:
+                case Assigned():
+                    await self._recover(reader, item)
+                case Revoked():
+                    self._forget(item.partition)
+                case log.Batch():
+                    self._add(item.partition, item.records)
+                    count += len(item.records)
+        self._in_backlog = count >= POLL_RECORDS_MAX // 2
 
     def _add(self, partition: int, records: Sequence[Record]) -> None:
-        if partition not in self._batches:  # the topic has grown
-            self._begin(partition, 0, ClockState())
         taken = self._batches[partition].add(records, _steady_ms())
         if taken < len(records):
             self._leftovers[partition] = records[taken:]
@@ -191,7 +209,11 @@ class TopicSink:
     async def _store_and_read_ahead(
         self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event
     ) -> list[Sealed] | None:
-        """Store `pending` while reading on; None when `stop` came before ClickHouse took it all."""
+        """Store `pending` while reading on; None when `stop` came before ClickHouse took it all.
+
+        What was revoked meanwhile is not among what is returned: nothing more is committed for it.
+        """
+        self._lost.clear()
         if not pending:
             return []
         async with asyncio.TaskGroup() as tasks:
@@ -201,7 +223,8 @@ class TopicSink:
                     await asyncio.wait([storing])
                 else:
                     await self._fill(reader, READ_AHEAD_POLL_MS, stop)
-        return storing.result()
+        stored = storing.result()
+        return None if stored is None else [batch for batch in stored if batch.partition not in self._lost]
 
     async def _store_all(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
         stored: list[Sealed] = []
@@ -215,12 +238,11 @@ class TopicSink:
     async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
         backoff_ms, letters_sent, began_ms = self._limits.backoff_ms, 0, _steady_ms()
-        while True:
+        while batch.partition not in self._lost:
             try:
                 await self._send_letters(batch.letters[letters_sent:])
                 letters_sent = len(batch.letters)
                 await self._insert(batch)
-                break
             except RowRefused as refused:
                 batch = await self._without_refused(reader, batch, refused)
                 letters_sent = min(letters_sent, len(batch.letters))
@@ -230,8 +252,11 @@ class TopicSink:
                     return None
                 await _wait(stop, backoff_ms)
                 backoff_ms = min(2 * backoff_ms, self._limits.backoff_max_ms)
-                await self._confirm_ours(reader, batch)
-        self._count_stored(batch, _steady_ms() - began_ms)
+                if batch.partition not in self._lost:
+                    await self._confirm_ours(reader, batch)
+            else:
+                self._count_stored(batch, _steady_ms() - began_ms)
+                break
         return batch
 
     async def _insert(self, batch: Sealed) -> None:
@@ -322,11 +347,11 @@ class TopicSink:
         self._health.problems[self._part] = problem
 
     async def _measure_behind(self, pending: Sequence[Sealed]) -> None:
-        """Count the records that are not in ClickHouse yet, offsets without a row between them included."""
+        """Count the records of our partitions that are not in ClickHouse, offsets without a row included."""
         stored_to = {partition: batch.behind_from for partition, batch in self._batches.items()}
         stored_to.update({batch.partition: batch.intent.start for batch in pending if not batch.is_empty})
         ends = await self._log.ends(self._spec.topic)
-        behind = sum(max(0, end - stored_to.get(partition, 0)) for partition, end in ends.items())
+        behind = sum(max(0, ends[partition] - stored) for partition, stored in stored_to.items())
         BEHIND.labels(self._spec.table).set(behind)
         if self._spec.keeps_clock:
             self._health.sink_behind = behind

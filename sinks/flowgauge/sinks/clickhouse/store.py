@@ -1,23 +1,33 @@
-"""The store: ClickHouse in this process (chDB), behind one thread.
+"""The store: ClickHouse in this process (chDB) or on a server, asked from threads of its own.
 
-chDB is one process a path and one path a process, so there is one store, and every call goes through its one worker
-thread: the event loop never waits for the engine, and calls never overlap. Open takes 0.6 to 2 s. A killed process
-leaves acknowledged rows in place; what was in flight is completed by repeating its insert (see `intent`).
+The event loop never waits for the engine. chDB is one process a path and one path a process, and its calls never
+overlap: one thread. A server takes CONNECTIONS_MAX calls at a time, from any number of processes. Open takes 0.6 to
+2 s. A killed process leaves acknowledged rows in place; what was in flight is completed by repeating its insert (see
+`intent`), and so is an insert whose answer a server's connection lost.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import TypeVar
 from uuid import UUID
 
-import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
-from flowgauge.schemas.errors import LogMismatch
-from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in, trouble
+from flowgauge.schemas.errors import BadEnvironment
+from flowgauge.sinks.clickhouse.client import (
+    CONNECTIONS_MAX,
+    DATABASE,
+    ERRORS,
+    Client,
+    Server,
+    connect,
+    open_engine,
+    trouble_of,
+)
+from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in
 from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.wall_clock import now_ms
@@ -54,35 +64,29 @@ QUERY_SETTINGS: Mapping[str, object] = {
 }
 
 _T = TypeVar("_T")
+_DATABASE = re.compile(rf"\b{DATABASE}(?=\.| ENGINE)")
 
 
-class _Result(Protocol):
-    @property
-    def column_names(self) -> Sequence[str]: ...
-    @property
-    def result_rows(self) -> Sequence[Sequence[object]]: ...
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long we wait for a server's answer, in seconds; its own limits end a call before."""
+
+    question_s: int = QUERY_S_MAX + 5
+    insert_s: int = INSERT_S_MAX + 10
 
 
-class _Client(Protocol):
-    """What we use of clickhouse-connect's client, whose own types are partly unknown."""
-
-    def query(
-        self,
-        query: str,
-        parameters: dict[str, object] | None = None,
-        settings: dict[str, object] | None = None,
-    ) -> _Result: ...
-    def command(self, cmd: str, parameters: dict[str, object] | None = None) -> object: ...
-    def raw_insert(self, table: str, *, insert_block: bytes, settings: dict[str, object], fmt: str) -> object: ...
-    def close(self) -> None: ...
+DEADLINES = Deadlines()
 
 
 class ClickHouseStore:
-    """One embedded ClickHouse. Made by `open`; `close` waits for the call that is running."""
+    """One ClickHouse. Made by `open` or `connect`; `close` waits for the calls that are running."""
 
-    def __init__(self, client: _Client, thread: ThreadPoolExecutor) -> None:
-        self._client = client
-        self._thread = thread
+    def __init__(self, asks: Client, inserts: Client, threads: ThreadPoolExecutor, server: Server | None) -> None:
+        self._asks = asks
+        self._inserts = inserts
+        self._threads = threads
+        self._server = server
+        self._database = server.database if server else DATABASE
 
     @classmethod
     def open(cls, path: Path) -> "ClickHouseStore":
@@ -90,17 +94,43 @@ class ClickHouseStore:
 
         Raises LogMismatch when this process already has an engine over another path.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
+        return cls._started(1, lambda: (open_engine(path),) * 2, None)
+
+    @classmethod
+    def connect(cls, server: Server, deadlines: Deadlines = DEADLINES) -> "ClickHouseStore":
+        """Connect to `server`. Blocks for up to CONNECT_S_MAX and the time of its first answers.
+
+        Raises BadEnvironment with the remedy when it does not answer, refuses the user, or is too old.
+        """
+
+        def clients() -> tuple[Client, Client]:
+            asks = connect(server, answer_s_max=deadlines.question_s)
+            return asks, connect(server, answer_s_max=deadlines.insert_s)
+
+        return cls._started(CONNECTIONS_MAX, clients, server)
+
+    @classmethod
+    def _started(
+        cls, threads_max: int, clients: Callable[[], Sequence[Client]], server: Server | None
+    ) -> "ClickHouseStore":
+        threads = ThreadPoolExecutor(threads_max, thread_name_prefix="clickhouse")
         try:
-            return cls(thread.submit(_connect, path).result(), thread)
+            asks, inserts = threads.submit(clients).result()
         except BaseException:
-            thread.shutdown(wait=False)
+            threads.shutdown(wait=False)
             raise
+        return cls(asks, inserts, threads, server)
 
     def apply_schema(self) -> list[str]:
-        """Apply the schema files that are missing; return their names. Blocks."""
-        return self._thread.submit(self._apply_schema).result()
+        """Apply the schema files that are missing; return their names. Blocks.
+
+        Raises LogMismatch when other files made the tables, BadEnvironment when ClickHouse cannot.
+        """
+        return self._threads.submit(self._apply_schema).result()
+
+    def missing_schema(self) -> list[str]:
+        """Return the names of the schema files that `apply_schema` would apply, changing nothing. Blocks."""
+        return [file.name for file in self._threads.submit(self._missing_schema).result()]
 
     async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
         """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`; no rows come without columns.
@@ -118,65 +148,87 @@ class ClickHouseStore:
         await self._call(lambda: self._insert(table, body, token))
 
     def close(self) -> None:
-        """Close the engine. Blocks until running calls are done."""
-        self._thread.submit(self._client.close).result()
-        self._thread.shutdown(wait=True)
+        """Close the engine or the connections. Blocks until running calls are done."""
+        for client in {id(client): client for client in (self._asks, self._inserts)}.values():
+            self._threads.submit(client.close_connections).result()
+            self._threads.submit(client.close).result()
+        self._threads.shutdown(wait=True)
 
     async def _call(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _query(self, sql: str, parameters: Mapping[str, object]) -> Table:
         try:
-            result = self._client.query(sql, parameters=dict(parameters), settings=dict(QUERY_SETTINGS))
-        except ClickHouseError as error:
-            raise _trouble(error) from error
+            result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(QUERY_SETTINGS))
+        except ERRORS as error:
+            raise trouble_of(error) from error
         rows = [tuple(map(_plain, row)) for row in result.result_rows]
         return Table(list(result.column_names), rows)
 
     def _insert(self, table: str, body: bytes, token: str) -> None:
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+        # A server refuses a query id that is running: an insert that was given up for lost is not passed by its repeat.
+        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token, "query_id": token}
         try:
-            self._client.raw_insert(table, insert_block=body, fmt="JSONEachRow", settings=settings)
-        except ClickHouseError as error:
+            done = self._inserts.raw_insert(self._named(table), insert_block=body, fmt="JSONEachRow", settings=settings)
+        except ERRORS as error:
             refusal = refusal_in(str(error))
             if refusal is not None:
                 raise RowRefused(refusal.index, refusal.detail) from error
-            raise _trouble(error) from error
-        except OSError as error:  # the body passes through a temporary file
+            raise trouble_of(error) from error
+        except OSError as error:  # chDB: the body passes through a temporary file
             raise EngineTrouble(f"ClickHouse: cannot write a temporary file: {error.strerror}", "known") from error
+        if self._server is not None and done.summary.get("query_id") != token:
+            raise EngineTrouble(
+                "ClickHouse: somebody else answered the insert (does a proxy stand between?)", "unknown"
+            )
 
     def _apply_schema(self) -> list[str]:
-        wanted = schema_files()
-        for file in wanted[:BOOTSTRAP]:
-            self._client.command(file.sql)
-        found = self._client.query("SELECT version, digest FROM flowgauge.schema_versions FINAL").result_rows
-        todo = missing(wanted, {int(str(version)): str(digest) for version, digest in found})
-        for file in todo:
-            self._client.command(file.sql)
-            self._note_version(file)
+        try:
+            for file in schema_files()[:BOOTSTRAP]:
+                self._inserts.command(self._named(file.sql))
+            todo = self._missing_schema()
+            for file in todo:
+                self._inserts.command(self._named(file.sql))
+                self._note_version(file)
+        except ERRORS as error:
+            raise _no_tables(error) from error
         return [file.name for file in todo]
 
+    def _missing_schema(self) -> list[SchemaFile]:
+        try:
+            return missing(schema_files(), self._applied())
+        except ERRORS as error:
+            raise _no_tables(error) from error
+
+    def _applied(self) -> dict[int, str]:
+        """Return the digest of each applied version; none where there are no tables yet."""
+        tables = self._asks.query(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'schema_versions'",
+            parameters={"database": self._database},
+        )
+        if not tables.result_rows:
+            return {}
+        found = self._asks.query(self._named("SELECT version, digest FROM flowgauge.schema_versions FINAL"))
+        return {int(str(version)): str(digest) for version, digest in found.result_rows}
+
     def _note_version(self, file: SchemaFile) -> None:
-        self._client.command(
-            "INSERT INTO flowgauge.schema_versions SELECT {version:UInt32}, {name:String}, {digest:String}, "
-            "fromUnixTimestamp64Milli({ms:Int64}, 'UTC')",
+        self._inserts.command(
+            self._named(
+                "INSERT INTO flowgauge.schema_versions SELECT {version:UInt32}, {name:String}, {digest:String}, "
+                "fromUnixTimestamp64Milli({ms:Int64}, 'UTC')"
+            ),
             parameters={"version": file.version, "name": file.name, "digest": file.digest, "ms": now_ms()},
         )
 
-
-def _connect(path: Path) -> _Client:
-    try:
-        return cast("_Client", cast("Any", clickhouse_connect).get_client(interface="chdb", path=str(path)))
-    except ClickHouseError as error:
-        raise LogMismatch(
-            f"cannot open ClickHouse over {path}: {str(error).splitlines()[0]} "
-            "(one process holds one folder, and one folder belongs to one process)"
-        ) from error
+    def _named(self, sql: str) -> str:
+        """Return our own `sql` with the name of this server's database; what people ask for is bound, never in it."""
+        return sql if self._database == DATABASE else _DATABASE.sub(self._database, sql)
 
 
-def _trouble(error: ClickHouseError) -> EngineTrouble:
-    code: object = getattr(error, "code", None)
-    return trouble(code if isinstance(code, int) else None, str(error))
+def _no_tables(error: Exception) -> BadEnvironment:
+    return BadEnvironment(
+        f"the tables cannot be looked at or made: {trouble_of(error)} (let the user CREATE, INSERT and SELECT there)"
+    )
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,203 @@
+"""The Kafka adapter beyond the contract: several processes in a group, and what it refuses with a remedy."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
+
+from flowgauge.schemas.errors import BadEnvironment, LogMismatch
+from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, STATE, TRANSITIONS
+from flowgauge.transport.kafka import KafkaLog, open_kafka_log
+from flowgauge.transport.kafka_client import Connection, new_producer
+from flowgauge.transport.kafka_reader import KafkaReader
+from flowgauge.transport.kafka_steps import KafkaSteps
+from flowgauge.transport.kafka_topics import create_topics
+from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Reader, Revoked, Steps
+
+PARTITIONS = {EVENTS: 2, SAMPLES: 2, TRANSITIONS: 1, RULES: 1}
+OpenKafka = Callable[..., Awaitable[KafkaLog]]
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def connection(kafka: str) -> Connection:
+    return Connection(bootstrap=kafka, prefix=uuid.uuid4().hex, instance="one", heartbeat_ms=200)
+
+
+@pytest.fixture
+async def open_log(connection: Connection) -> AsyncIterator[OpenKafka]:
+    opened: list[KafkaLog] = []
+    await create_topics(connection, PARTITIONS)
+
+    async def open_as(instance: str = "one") -> KafkaLog:
+        opened.append(await open_kafka_log(_as(connection, instance)))
+        return opened[-1]
+
+    yield open_as
+    for log in opened:
+        await log.close()
+
+
+def _as(connection: Connection, instance: str) -> Connection:
+    return Connection(bootstrap=connection.bootstrap, prefix=connection.prefix, instance=instance, heartbeat_ms=200)
+
+
+class Member:
+    """A process that commits what it reads, and what it says about that."""
+
+    def __init__(self, polled: Reader | Steps) -> None:
+        self.polled = polled
+        self.owned: set[int] = set()
+        self.values: list[bytes] = []
+
+    async def poll(self) -> None:
+        for item in await self.polled.poll(records_max=3, timeout_ms=NOTHING_MS):
+            match item:
+                case Assigned():
+                    self.owned.add(item.partition)
+                case Revoked():
+                    self.owned.remove(item.partition)
+                case Batch():
+                    assert item.partition in self.owned
+                    self.values += [record.value or b"" for record in item.records]
+                    await self.commit(item)
+
+    async def commit(self, batch: Batch) -> None:
+        if isinstance(self.polled, KafkaSteps):
+            told = [output(TRANSITIONS, record.value or b"") for record in batch.records]
+            await self.polled.commit(batch.partition, next_offset=batch.next_offset, state={}, outputs=told)
+        elif isinstance(self.polled, KafkaReader):
+            await self.polled.commit({batch.partition: Committed(batch.next_offset)})
+
+
+async def run_until(members: list[Member], condition: Callable[[], bool]) -> None:
+    async def run(member: Member) -> None:
+        while not condition():
+            await member.poll()
+
+    async with asyncio.TaskGroup() as tasks:
+        for member in members:
+            tasks.create_task(run(member))
+
+
+@pytest.mark.parametrize("kind", ["reader", "steps"])
+async def test_a_second_process_takes_its_share_and_nothing_is_lost_or_done_twice(
+    open_log: OpenKafka, kind: str
+) -> None:
+    here, elsewhere = await open_log("one"), await open_log("two")
+
+    async def join(log: KafkaLog) -> Member:
+        opening = log.open_reader(SAMPLES, "g") if kind == "reader" else log.open_steps(SAMPLES, "g")
+        return Member(await opening)
+
+    first = await join(here)
+    await here.append(SAMPLES, [r for p in (0, 1) for r in events(*(b"%d-%d" % (p, n) for n in range(9)), partition=p)])
+    await run_until([first], lambda: len(first.values) > 3)
+    assert first.owned == {0, 1}
+
+    joining = asyncio.ensure_future(join(elsewhere))
+    await run_until([first], joining.done)
+    second = joining.result()
+    await here.append(SAMPLES, [r for p in (0, 1) for r in events(b"%d-more" % p, partition=p)])
+    await run_until([first, second], lambda: len(first.values) + len(second.values) >= 20)
+
+    assert (len(first.owned), len(second.owned), first.owned | second.owned) == (1, 1, {0, 1})
+    expected = sorted(b"%d-%s" % (p, n) for p in (0, 1) for n in [*(b"%d" % n for n in range(9)), b"more"])
+    assert sorted(first.values + second.values) == expected
+    if kind == "steps":
+        assert sorted(r.value or b"" for r in await here.read(TRANSITIONS, 0, 0, 100)) == expected
+
+
+async def test_a_transaction_that_a_dead_process_left_open_is_settled_by_the_next_owner(
+    open_log: OpenKafka, connection: Connection
+) -> None:
+    log = await open_log()
+    former = await log.open_steps(SAMPLES, "detector")
+    await former.commit(0, next_offset=None, state={"sum": b"1"}, outputs=[output(TRANSITIONS, b"told")])
+    dying = new_producer(connection, connection.names.transaction("detector", SAMPLES, 0))
+    await dying.start()
+    await dying.begin_transaction()
+    lost = await dying.send(connection.names.topic(STATE), b"2", b"detector/samples/0:sum", partition=0, headers=[])
+    await lost
+
+    assigned = await take_assigned(await log.open_steps(SAMPLES, "detector"))
+
+    assert dict(assigned[0].state) == {"sum": b"1"}
+    with contextlib.suppress(Exception):  # it was fenced
+        await dying.stop()
+
+
+async def test_ends_leave_out_the_markers_of_transactions_so_that_a_reader_can_reach_them(open_log: OpenKafka) -> None:
+    log = await open_log()
+    steps = await log.open_steps(SAMPLES, "detector")
+    reader = await log.open_reader(TRANSITIONS, "notifier")
+    await steps.commit(0, next_offset=None, state={}, outputs=[output(TRANSITIONS, b"told")])
+    seen = await see(reader, 1)
+
+    while await log.ends(TRANSITIONS) != {0: seen.records[0][-1].offset + 1}:
+        await reader.poll(records_max=10, timeout_ms=50)  # passes the marker
+
+
+async def test_topics_that_are_made_twice_at_once_are_one_log(connection: Connection) -> None:
+    await asyncio.gather(*(create_topics(connection, PARTITIONS) for _ in range(3)))
+
+    logs = [await open_kafka_log(connection) for _ in range(2)]
+
+    assert logs[0].log_id == logs[1].log_id != ""
+    for log in logs:
+        await log.close()
+
+
+async def test_a_group_beyond_the_end_is_refused_with_the_remedy(open_log: OpenKafka) -> None:
+    log = await open_log()
+    reader = await log.open_reader(EVENTS, "sink")
+    await reader.commit({0: Committed(7)})
+    await reader.close()
+
+    with pytest.raises(LogMismatch, match=r"sink stands at offset 7 of .*events partition 0, which ends at 0.*Restore"):
+        await log.open_reader(EVENTS, "sink")
+
+
+async def test_records_deleted_before_they_were_read_are_refused_with_the_remedy(open_log: OpenKafka) -> None:
+    log = await open_log()
+    await log.append(EVENTS, events(*[b"x"] * 5))
+    reader = await log.open_reader(EVENTS, "sink")
+    await reader.commit({0: Committed(5), 1: Committed(0)})
+    await log.trim(EVENTS, before_ms=1 << 46)
+    await reader.commit({0: Committed(2)})
+    await reader.close()
+
+    with pytest.raises(LogMismatch, match=r"stands at offset 2 of .*which begins at 5.*--to-earliest"):
+        await log.open_reader(EVENTS, "sink")
+
+
+async def test_state_of_another_log_is_refused_with_the_remedy(open_log: OpenKafka, connection: Connection) -> None:
+    log = await open_log()
+    producer = new_producer(connection)
+    await producer.start()
+    foreign = b'{"next_offset":0,"log_id":"another"}'
+    await (await producer.send(connection.names.topic(STATE), foreign, b"detector/samples/1", partition=1, headers=[]))
+    await producer.stop()
+
+    with pytest.raises(LogMismatch, match=r"detector/samples/1 is of log another.*Restore all from one backup"):
+        await log.open_steps(SAMPLES, "detector")
+
+
+async def test_an_address_where_no_broker_is_and_topics_that_are_missing_are_told_in_one_line(kafka: str) -> None:
+    with pytest.raises(BadEnvironment, match=r"Kafka at 127\.0\.0\.1:1: cannot connect: no broker answers \(start it"):
+        await open_kafka_log(Connection(bootstrap="127.0.0.1:1"))
+    with pytest.raises(BadEnvironment, match=r"has no topic nobody\.state: create the topics first"):
+        await open_kafka_log(Connection(bootstrap=kafka, prefix="nobody"))
+
+
+async def test_a_record_that_is_too_large_is_told_with_the_remedy(open_log: OpenKafka) -> None:
+    log = await open_log()
+
+    with pytest.raises(Exception, match=r"too large .*max\.message\.bytes"):
+        await log.append(EVENTS, [Outgoing(0, "run", b"x" * 5_000_000)])
+
+    assert len(await log.append(EVENTS, events(b"next"))) == 1

@@ -1,0 +1,179 @@
+"""A real Kafka broker for tests, started once a pytest process and only when a test asks for it.
+
+Looked for in this order:
+
+1. FLOWGAUGE_TEST_KAFKA, the bootstrap address of a broker that runs already.
+2. testcontainers, where that package is installed and a Docker engine answers.
+3. The jars in .cache/kafka/lib (`.ci/kafka` prepares them) under local Java: one KRaft node on loopback.
+
+Elsewhere the tests are skipped and say what to run; with CI=true that is an error. Tests take topics of their own by
+a prefix of their own, so one broker serves all of them.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LIB = Path(__file__).parents[1] / ".cache" / "kafka" / "lib"
+REMEDY = "no Kafka for tests: run .ci/kafka (needs Java 17 and Maven), or set FLOWGAUGE_TEST_KAFKA=HOST:PORT"
+IMAGE = "confluentinc/cp-kafka:8.1.0"  # Kafka 4.1, in the layout that testcontainers starts
+START_S_MAX = 60.0  # takes 2 s on an idle machine
+POLL_S = 0.05
+STARTS_MAX = 3  # somebody else may take a port between its choice and its use
+# Small, quick to start, and quiet but for what is wrong.
+JAVA = [
+    "java",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+]
+# The broker ends when the pipe to its standard input closes, so also when pytest itself is killed.
+UNTIL_STDIN_CLOSES = (
+    '"$@" </dev/null & broker=$!; cat >/dev/null; kill -9 $broker; wait $broker 2>/dev/null; rm -rf "$0"'
+)
+
+
+@contextlib.contextmanager
+def running_broker() -> Generator[str]:
+    """Yield the bootstrap address of a broker; skip without one, fail where CI must have it."""
+    if given := os.environ.get("FLOWGAUGE_TEST_KAFKA"):
+        yield given
+    elif _docker_answers():
+        yield from _container()
+    elif LIB.is_dir() and shutil.which("java"):
+        with java_broker() as bootstrap:
+            yield bootstrap
+    elif os.environ.get("CI") == "true":
+        pytest.fail(REMEDY)
+    else:
+        pytest.skip(REMEDY)
+
+
+def _docker_answers() -> bool:
+    if importlib.util.find_spec("testcontainers") is None or shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+def _container() -> Generator[str]:
+    kafka: Any = importlib.import_module("testcontainers.kafka")
+    with kafka.KafkaContainer(IMAGE).with_kraft() as container:
+        yield container.get_bootstrap_server()
+
+
+@contextlib.contextmanager
+def java_broker(more: str = "") -> Generator[str]:
+    """Yield the bootstrap address of a broker under local Java; skip where there is none.
+
+    `more` are properties that win over the usual ones; {client} and {controller} in them are the ports.
+    """
+    if not LIB.is_dir() or not shutil.which("java"):
+        pytest.skip(REMEDY)
+    said = ""
+    for _ in range(STARTS_MAX):
+        folder = Path(tempfile.mkdtemp(prefix="flowgauge-kafka-"))
+        bootstrap, process = _start(folder, more)
+        try:
+            if _answers(bootstrap, process):
+                yield bootstrap
+                return
+            said = (folder / "broker.log").read_text(encoding="utf-8")
+        finally:
+            process.communicate()  # closes its standard input
+    pytest.fail(f"the test broker did not start:\n{said}")
+
+
+def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
+    client, controller = _free_ports()
+    (folder / "data").mkdir()
+    # What `kafka-storage format` would write; a second JVM for it would double the time to start.
+    (folder / "data" / "meta.properties").write_text(f"version=1\ncluster.id={uuid.uuid4().hex[:22]}\nnode.id=1\n")
+    (folder / "server.properties").write_text(
+        _properties(folder / "data", client, controller) + more.format(client=client, controller=controller)
+    )
+    with (folder / "broker.log").open("wb") as said:
+        process = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                UNTIL_STDIN_CLOSES,
+                str(folder),
+                *JAVA,
+                "-cp",
+                f"{LIB}/*",
+                "kafka.Kafka",
+                str(folder / "server.properties"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+        )
+    return f"127.0.0.1:{client}", process
+
+
+def _properties(data: Path, client: int, controller: int) -> str:
+    return f"""
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+"""
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the broker answers; False when it does not."""
+    deadline = time.monotonic() + START_S_MAX
+    while time.monotonic() < deadline and process.poll() is None:
+        if _listens(bootstrap) and asyncio.run(_tells_metadata(bootstrap)):
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _listens(bootstrap: str) -> bool:
+    host, _, port = bootstrap.partition(":")
+    with socket.socket() as connection:
+        return connection.connect_ex((host, int(port))) == 0
+
+
+async def _tells_metadata(bootstrap: str) -> bool:
+    admin: Any = importlib.import_module("aiokafka.admin").AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except importlib.import_module("aiokafka.errors").KafkaError:
+        return False
+    finally:
+        await admin.close()

@@ -1,0 +1,305 @@
+"""aiokafka's clients behind the few methods that we use, made with the settings that the log's promises need.
+
+aiokafka has no types: this is the one file that names its classes. What fails is told by `explain`, in one line.
+"""
+# ruff: noqa: D102  # the protocols name aiokafka's methods: its documentation says what they do
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+from aiokafka.abc import AbstractTokenProvider, ConsumerRebalanceListener
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken, Transient
+from flowgauge.transport.kafka_names import Names
+from flowgauge.transport.kafka_records import Fetched, Header
+
+__all__ = ["Admin", "Connection", "Consumer", "Producer", "TopicPartition", "told"]
+
+REQUEST_BYTES_MAX = 4 * 1_048_576  # one record with its key, headers and room for what a codec adds
+BATCH_BYTES_MAX = 1_048_576  # many records are compressed and sent as one; waits in memory for each partition
+FETCH_BYTES_MAX = 16 * 1_048_576  # of one broker at a time
+PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
+REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
+TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
+ANSWER_MS_MAX = 30_000  # a broker that says nothing for so long is away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """How brokers are believed, and we by them. The default is a plain connection."""
+
+    tls: bool = False
+    ca: str = ""  # path of the certificates to believe; "" those of the system
+    certificate: str = ""  # path of our own, for brokers that ask for one
+    key: str = ""
+    mechanism: str = ""  # PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: Callable[[], str] | None = field(default=None, repr=False)  # asked at each connection, for OAUTHBEARER
+
+    @property
+    def protocol(self) -> str:
+        """What Kafka calls it."""
+        return f"{'SASL_' if self.mechanism else ''}{'SSL' if self.tls else 'PLAINTEXT'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where the brokers are, and who we are to them."""
+
+    bootstrap: str  # host:port, or several separated by commas
+    prefix: str = "flowgauge"
+    instance: str = ""  # unique among the processes of a role; who joins under a name in use takes its place
+    session_ms: int = 6_000  # a member that was silent for so long is dead
+    heartbeat_ms: int = 2_000
+    transaction_ms: int = 15_000  # an open transaction of a dead process holds readers back no longer
+    security: Security = Security()
+    client: Mapping[str, int] = field(default_factory=dict[str, int])  # more of what every aiokafka client takes
+
+    @property
+    def names(self) -> Names:
+        """What topics, groups and transactions are called."""
+        return Names(self.prefix)
+
+
+class RecordMetadata(Protocol):
+    """Where a record went."""
+
+    offset: int
+
+
+class OffsetAt(NamedTuple):
+    """The first record at or after a time."""
+
+    offset: int
+    timestamp: int
+
+
+class OffsetNoted(Protocol):
+    """What a group committed."""
+
+    offset: int  # -1 for nothing
+    metadata: str
+
+
+class Listener(Protocol):
+    """Who is told of rebalances, in aiokafka's coordination task."""
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None: ...
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None: ...
+
+
+class Consumer(Protocol):
+    """What we use of AIOKafkaConsumer."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def subscribe(self, topics: Sequence[str], *, listener: Listener) -> None: ...
+    def assign(self, partitions: Sequence[TopicPartition]) -> None: ...
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+    def pause(self, *partitions: TopicPartition) -> None: ...
+    def resume(self, *partitions: TopicPartition) -> None: ...
+    async def position(self, partition: TopicPartition) -> int: ...
+    async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None: ...
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> Mapping[TopicPartition, Sequence[Fetched]]: ...
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+    async def offsets_for_times(
+        self, timestamps: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, OffsetAt | None]: ...
+
+
+class Producer(Protocol):
+    """What we use of AIOKafkaProducer."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def send(
+        self, topic: str, value: bytes | None, key: bytes, *, partition: int, headers: Sequence[Header]
+    ) -> "asyncio.Future[RecordMetadata]": ...
+    async def begin_transaction(self) -> None: ...
+    async def send_offsets_to_transaction(
+        self, offsets: Mapping[TopicPartition, tuple[int, str]], group: str
+    ) -> None: ...
+    async def commit_transaction(self) -> None: ...
+
+
+class Admin(Protocol):
+    """What we use of AIOKafkaAdminClient."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def describe_topics(self) -> Sequence[Mapping[str, Any]]: ...
+    async def create_topics(self, new_topics: Sequence[object]) -> Any: ...
+    async def list_consumer_groups(self) -> Sequence[tuple[str, str]]: ...
+    async def list_consumer_group_offsets(
+        self, group_id: str, *, partitions: Sequence[TopicPartition] | None = None
+    ) -> Mapping[TopicPartition, OffsetNoted]: ...
+    async def delete_records(self, records: Mapping[TopicPartition, object]) -> Any: ...
+
+
+def new_admin(connection: Connection) -> Admin:
+    """Return a client for topics and groups, not started."""
+    return cast("Admin", cast("Any", AIOKafkaAdminClient)(**_common(connection)))
+
+
+def new_producer(connection: Connection, transaction: str | None = None) -> Producer:
+    """Return an idempotent producer, not started: acks of all replicas, lz4. `transaction` makes it transactional."""
+    more: dict[str, Any] = {}
+    if transaction:
+        more = {"transactional_id": transaction, "transaction_timeout_ms": connection.transaction_ms}
+        more["retry_backoff_ms"] = TRANSACTION_BACKOFF_MS
+    made = cast("Any", AIOKafkaProducer)(
+        enable_idempotence=True,
+        acks="all",
+        compression_type="lz4",
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=REQUEST_BYTES_MAX,
+        **(_common(connection) | more),
+    )
+    return cast("Producer", made)
+
+
+def new_consumer(
+    connection: Connection, group: str | None = None, *, isolation: str = "read_committed", wait_ms: int = 500
+) -> Consumer:
+    """Return a consumer, not started, that commits only what it is told to. `wait_ms` bounds a fetch of nothing."""
+    member = {
+        "group_id": group,
+        "group_instance_id": connection.instance or None,
+        "session_timeout_ms": connection.session_ms,
+        "heartbeat_interval_ms": connection.heartbeat_ms,
+        "rebalance_timeout_ms": REBALANCE_MS_MAX,
+    }
+    made = cast("Any", AIOKafkaConsumer)(
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # at "latest", a seek right after assign read nothing in 9 of 10 tries
+        isolation_level=isolation,
+        fetch_max_wait_ms=wait_ms,
+        fetch_max_bytes=FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+        **(member if group else {}),
+        **_common(connection),
+    )
+    return cast("Consumer", made)
+
+
+def subscribe(consumer: Consumer, topic: str, listener: Listener) -> None:
+    """Take part in the consumer's group on `topic`; `listener` is told of its share."""
+    cast("Any", ConsumerRebalanceListener).register(type(listener))  # its methods are said to await nothing
+    consumer.subscribe([topic], listener=listener)
+
+
+def was_evicted(consumer: Consumer) -> bool:
+    """Tell whether the group no longer knows this member: its session ended, or another took its instance id.
+
+    aiokafka would join again under the same instance id and take the partitions back from whoever has them now.
+    """
+    return bool(cast("Any", consumer)._coordinator.generation < 0)  # noqa: SLF001  # it tells nowhere else
+
+
+async def end_transactions(producer: Producer, patience_ms: int) -> None:
+    """Stop a transactional producer, whatever state it is in; what it left open is settled by its successor."""
+    try:
+        async with asyncio.timeout(patience_ms / 1000):
+            await producer.stop()
+    except (TimeoutError, kafka_errors.KafkaError, AssertionError):
+        await cast("Any", producer).client.close()
+    waiter: asyncio.Future[None] | None = cast("Any", producer)._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()  # aiokafka sets it beside the error it raises; unread, the loop would complain
+
+
+@asynccontextmanager
+async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
+    """Let what fails inside be told as one of our errors: `doing` and the remedy."""
+    try:
+        async with asyncio.timeout(ANSWER_MS_MAX / 1000):
+            yield
+    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        raise explain(error, connection, doing) from error
+
+
+def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeError:
+    """Return what `error` means and what to do about it."""
+    kind: type[FlowgaugeError] = BadEnvironment
+    match error:
+        case kafka_errors.KafkaConnectionError():
+            meaning = "no broker answers (start it, or correct kafka.bootstrap and kafka.tls)"
+        case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
+            meaning = f"it does not believe us ({error}): correct kafka.sasl and its secrets"
+        case (
+            kafka_errors.TopicAuthorizationFailedError()
+            | kafka_errors.GroupAuthorizationFailedError()
+            | kafka_errors.TransactionalIdAuthorizationFailed()
+        ):
+            meaning = f"not allowed ({error}): grant it for the prefix {connection.prefix!r}"
+        case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
+            kind, meaning = (
+                Fenced,
+                (
+                    f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
+                    f"each its own kafka.instance: this one is {connection.instance!r})"
+                ),
+            )
+        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordTooLargeError():
+            kind, meaning = InvariantBroken, f"the record is too large ({error}): raise the topic's max.message.bytes"
+        case TimeoutError():
+            kind, meaning = Transient, f"no answer within {ANSWER_MS_MAX // 1000} s; trying again"
+        case kafka_errors.KafkaError(retriable=True) | OSError():
+            kind, meaning = Transient, f"{error!r}; trying again"
+        case _:
+            kind, meaning = InvariantBroken, repr(error)
+    return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
+
+
+class _Token:
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+
+    async def token(self) -> str:
+        """Return the token as it is now: it may have been renewed."""
+        return await asyncio.to_thread(self._read)
+
+
+cast("Any", AbstractTokenProvider).register(_Token)  # whose method is said to return nothing
+
+
+def _common(connection: Connection) -> dict[str, Any]:
+    security = connection.security
+    options: dict[str, Any] = {
+        "bootstrap_servers": connection.bootstrap,
+        "client_id": f"{connection.prefix}-{connection.instance or 'client'}",
+        "security_protocol": security.protocol,
+        **connection.client,
+    }
+    if security.tls:
+        options["ssl_context"] = _tls(security)
+    if security.mechanism:
+        options["sasl_mechanism"] = security.mechanism
+    if security.token is not None:
+        options["sasl_oauth_token_provider"] = _Token(security.token)
+    elif security.mechanism:
+        options |= {"sasl_plain_username": security.username, "sasl_plain_password": security.password}
+    return options
+
+
+def _tls(security: Security) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=security.ca or None)
+        if security.certificate:
+            context.load_cert_chain(security.certificate, security.key or None)
+    except (OSError, ssl.SSLError) as error:
+        paths = ", ".join(path for path in (security.ca, security.certificate, security.key) if path)
+        raise BadEnvironment(f"kafka.tls: {paths}: {error}: name readable PEM files") from error
+    return context

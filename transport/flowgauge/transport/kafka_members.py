@@ -1,0 +1,223 @@
+"""One process's part in a Kafka group on one topic: which partitions are ours, and their records.
+
+    broker: rebalance ──► on_partitions_revoked   waits until the shell has polled, so that it commits nothing after
+                      ──► on_partitions_assigned  the next poll tells it
+
+No lock spans the listener and a fetch: that deadlocks (aiokafka #335). The listener only notes what is to be told
+and a waiting fetch ends at once. A shell that does not poll for REVOKE_WAIT_MS loses its partitions: its next
+commit raises Fenced. So does that of a member which the group has put out, for good: it never joins again, because
+aiokafka would take the partitions back from the process that has them now.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
+from flowgauge.transport.kafka_client import (
+    REBALANCE_MS_MAX,
+    Connection,
+    Consumer,
+    TopicPartition,
+    new_consumer,
+    subscribe,
+    told,
+    was_evicted,
+)
+from flowgauge.transport.kafka_records import Fetched, from_kafka
+from flowgauge.transport.log import Batch, Committed
+
+REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
+JOIN_MS_MAX = 2 * REBALANCE_MS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the shell is to be told: first what is gone, then what is new."""
+
+    revoked: Sequence[int]
+    assigned: Sequence[int]
+
+
+class Membership:
+    """A member of `group` on `topic`. `join` first; used by one task at a time."""
+
+    def __init__(self, connection: Connection, group: str, topic: str) -> None:
+        self._connection = connection
+        self.topic = topic
+        self._topic = connection.names.topic(topic)
+        self._group = connection.names.group(group, topic)
+        self._consumer: Consumer = new_consumer(connection, self._group)
+        self._held: set[int] = set()  # ours, by the group
+        self._told: set[int] = set()  # ours, as far as the shell knows
+        self._stale: set[int] = set()  # taken away without waiting for the shell
+        self._next: dict[int, int] = {}  # partition → offset after what was given to the shell
+        self._pending: Changes | None = None
+        self._changed = asyncio.Event()  # something is pending
+        self._acknowledged = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._ended = ""  # why nothing more is possible
+        self._turn = 0
+
+    @property
+    def group(self) -> str:
+        """The name of the group in Kafka."""
+        return self._group
+
+    async def join(self) -> None:
+        """Return when the group has assigned us our share, which may be nothing."""
+        try:
+            async with told(self._connection, f"join group {self._group}"):
+                await self._consumer.start()
+            subscribe(self._consumer, self._topic, self)
+            async with asyncio.timeout(JOIN_MS_MAX / 1000):
+                await self._joined.wait()
+        except BaseException as error:
+            await self.leave()
+            if isinstance(error, TimeoutError):
+                raise Transient(f"group {self._group} did not let us in within {JOIN_MS_MAX // 1000} s") from error
+            raise
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # eager: all
+        """Wait until the shell knows; aiokafka joins again when this returns."""
+        if self._joined.is_set() and was_evicted(self._consumer):
+            self._ended = (
+                f"group {self._group} goes on without us: another process took over, or this one was silent for "
+                f"{self._connection.session_ms} ms; it ends (if two are to run, give each its own kafka.instance: "
+                f"this one is {self._connection.instance!r})"
+            )
+            self._changed.set()
+            raise asyncio.CancelledError  # ends aiokafka's coordination: an Exception would be logged and ignored
+        self._pending = Changes(sorted(self._told), ())
+        if self._told:
+            self._acknowledged.clear()
+            self._changed.set()
+            await self._wait_for_shell()
+        self._held.clear()
+        if self._ended:
+            raise asyncio.CancelledError
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Note what is ours now."""
+        self._held = {at.partition for at in assigned}
+        self._pending = Changes(self._pending.revoked if self._pending else (), sorted(self._held))
+        self._joined.set()
+        self._changed.set()
+
+    def changes(self) -> Changes | None:
+        """Return what the shell is to be told; call `note_told` once it can be. Raises Fenced when put out."""
+        self._check()
+        return self._pending
+
+    def note_told(self, changes: Changes) -> None:
+        """Go on: the shell commits nothing more for what was revoked."""
+        self._told = (self._told - set(changes.revoked)) | set(changes.assigned)
+        self._stale.clear()
+        if self._pending is changes:
+            self._pending = None
+            self._changed.clear()
+        self._acknowledged.set()
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on at `offset`; what was fetched before is dropped."""
+        self._next[partition] = offset
+        self._consumer.seek(self._at(partition), offset)
+
+    async def fetch(self, records_max: int, timeout_ms: int) -> list[Batch]:
+        """Return records, beginning with another partition each time; nothing after `timeout_ms` or at a change."""
+        self._check()
+        left = max(records_max, 1)
+        batches: list[Batch] = []
+        async with told(self._connection, f"read {self._topic}"):
+            for partition in self._in_turn():
+                if self._changed.is_set() or not left:  # a getmany within a rebalance would wait for its end
+                    break
+                batches += self._batches(
+                    await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
+                )
+                left -= len(batches[-1].records) if batches and batches[-1].partition == partition else 0
+        if batches or self._changed.is_set():
+            return batches
+        return self._batches(await self._wait_for_records(left, timeout_ms))
+
+    async def commit(self, offsets: Mapping[int, Committed]) -> None:
+        """Commit for partitions that are ours. Raises Fenced for one that is not, Transient when no broker answers."""
+        self._check()
+        for partition in offsets:
+            if partition not in self._held or partition in self._stale:
+                raise Fenced(f"{self._topic} partition {partition} is no longer ours in group {self._group}")
+        noted = {self._at(partition): (at.next_offset, at.metadata) for partition, at in offsets.items()}
+        async with told(self._connection, f"commit in group {self._group}"):
+            await self._consumer.commit(noted)
+
+    async def readable_ends(self, ends: Mapping[int, int]) -> Mapping[int, int]:
+        """Return `ends` without the transaction markers that stand after the last record we were given."""
+        found = dict(ends)
+        for partition in self._held & set(self._next):
+            if await self._consumer.position(self._at(partition)) >= found[partition]:
+                found[partition] = min(found[partition], self._next[partition])
+        return found
+
+    def held(self) -> set[int]:
+        """Return the partitions that the group says are ours."""
+        self._check()
+        return set(self._held)
+
+    async def leave(self) -> None:
+        """Let go. The group keeps our place for a while, so that a quick restart moves nothing."""
+        self._ended = self._ended or f"this reader of group {self._group} is closed"
+        self._changed.set()
+        self._acknowledged.set()
+        await self._consumer.stop()
+
+    async def _wait_for_shell(self) -> None:
+        try:
+            async with asyncio.timeout(REVOKE_WAIT_MS / 1000):
+                await self._acknowledged.wait()
+        except TimeoutError:
+            self._stale = set(self._told)
+
+    async def _wait_for_records(self, records_max: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Fetched]]:
+        getting = asyncio.ensure_future(self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max))
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({getting, changing}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if getting.done() and not getting.cancelled():  # what it took goes back, or it would be lost
+                for at, fetched in getting.result().items():
+                    self._consumer.seek(at, fetched[0].offset)
+            raise
+        finally:
+            getting.cancel()
+            changing.cancel()
+            await asyncio.gather(getting, changing, return_exceptions=True)
+        self._check()
+        if getting.cancelled():
+            return {}
+        async with told(self._connection, f"read {self._topic}"):
+            return getting.result()
+
+    def _batches(self, found: Mapping[TopicPartition, Sequence[Fetched]]) -> list[Batch]:
+        batches: list[Batch] = []
+        for at, fetched in found.items():
+            begin = self._next.get(at.partition, 0)
+            if fetched and fetched[0].offset < begin:  # fetched before a seek
+                fetched = [each for each in fetched if each.offset >= begin]
+            if fetched:
+                batches.append(Batch(at.partition, from_kafka(fetched, f"{at.topic} partition {at.partition}")))
+                self._next[at.partition] = batches[-1].next_offset
+        return batches
+
+    def _in_turn(self) -> list[int]:
+        order = sorted(self._told)
+        self._turn = (self._turn + 1) % max(len(order), 1)
+        return order[self._turn :] + order[: self._turn]
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+    def _check(self) -> None:
+        if "closed" in self._ended:
+            raise InvariantBroken(self._ended)
+        if self._ended:
+            raise Fenced(self._ended)
