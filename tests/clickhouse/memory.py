@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from flowgauge.sinks.clickhouse.claims import Place, Span
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.transport.log import METADATA_BYTES_MAX, Assigned, Batch, Committed, Outgoing, Record, Revoked, Steps
 
@@ -155,12 +156,17 @@ class MemoryTables:
     """An engine that drops a token it has seen, part by part, as ClickHouse does; a part is a day of `occurred`.
 
     A token that comes again with other rows fails the test: the real engine would lose or double rows there.
-    Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting.
+    Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting. Killed "amid" an
+    insert it has the first part of it; where `claims`, the view and the next part know the token and have no rows.
     """
 
     faults: Faults = field(default_factory=Faults)
     parts: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
     troubles: list[str] = field(default_factory=list[str])
+    claims: bool = False
+    claimed: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
+    unfolded: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])  # the same of the view
+    views: set[bytes] = field(default_factory=set[bytes])  # the rows that were folded into the view
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
         rows = body.split(b"\n")
@@ -172,24 +178,57 @@ class MemoryTables:
         if trouble == "before":
             raise EngineTrouble("the disk is full", "known")
         parts = _parts(rows)
-        first = dict(list(parts.items())[:1])
         self.faults.around(
             f"insert {table}",
             lambda: self._write(table, token, parts),
-            amid=lambda: self._write(table, token, first),
+            amid=lambda: self._write_first(table, token, parts),
         )
         await asyncio.sleep(0)
         if trouble == "after":
             raise EngineTrouble("no answer came", "unknown")
 
+    async def held(self, table: str, span: Span) -> set[Place]:
+        return self.faults.around(f"look {table}", lambda: {_place(row) for row in self._in(table, span)})
+
+    async def fold_again(self, table: str, span: Span) -> None:
+        self.faults.around(f"fold {table}", lambda: self.views.update(self._in(table, span)))
+
+    def _in(self, table: str, span: Span) -> list[bytes]:
+        return [
+            row
+            for (name, _, _), rows in self.parts.items()
+            for row in rows
+            if name == table and msgspec.json.decode(row)["_partition"] == span.partition
+            if span.start <= _place(row)[0] < span.end and span.first_ms <= _place(row)[1] <= span.last_ms
+        ]
+
+    def _write_first(self, table: str, token: str, parts: Mapping[str, list[bytes]]) -> None:
+        (day, rows), *others = parts.items()
+        if not self.claims:
+            self._write(table, token, {day: rows})
+        elif others:
+            self.unfolded.add((table, token, day))
+            self._write(table, token, {day: rows})
+            self.claimed[table, token, others[0][0]] = others[0][1]
+        else:
+            self.claimed[table, token, day] = rows
+
     def _write(self, table: str, token: str, parts: Mapping[str, list[bytes]]) -> None:
         for day, rows in parts.items():
-            known = self.parts.setdefault((table, token, day), rows)
+            part = (table, token, day)
+            known = self.claimed.get(part) or self.parts.setdefault(part, rows)
             assert known == rows, f"token {token} came with other rows"
+            if part not in self.claimed and part not in self.unfolded:
+                self.views.update(rows)
 
     def rows(self, table: str) -> list[dict[str, object]]:
         found = [row for (name, _, _), rows in self.parts.items() if name == table for row in rows]
         return [msgspec.json.decode(row, type=dict[str, object]) for row in found]
+
+
+def _place(row: bytes) -> Place:
+    told = msgspec.json.decode(row)
+    return told["_offset"], round(float(told["_append"]) * 1000)
 
 
 def _parts(rows: Sequence[bytes]) -> dict[str, list[bytes]]:

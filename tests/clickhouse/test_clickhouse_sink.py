@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from flowgauge.schemas.delivery import decode_dead_letter
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.batch import Limits
+from flowgauge.sinks.clickhouse.claims import Place, Span
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import read_position
 from flowgauge.sinks.clickhouse.sink_app import GROUP
@@ -40,6 +41,12 @@ class Faulty:
             await self.troubles.pop(0)(act)
         else:
             await act()
+
+    async def held(self, table: str, span: Span) -> Set[Place]:
+        return await self.store.held(table, span)
+
+    async def fold_again(self, table: str, span: Span) -> None:
+        await self.store.fold_again(table, span)
 
 
 async def lose_the_answer(act: Callable[[], Awaitable[None]]) -> None:
@@ -178,12 +185,12 @@ async def test_a_frozen_sink_that_wakes_inserts_nothing_twice(store: ClickHouseS
         await tenant.publish(200)
         kept: list[tuple[str, bytes, str]] = []
 
-        class Recording:
+        class Recording(Faulty):
             async def insert(self, table: str, body: bytes, token: str) -> None:
                 kept.append((table, body, token))
-                await store.insert(table, body, token)
+                await super().insert(table, body, token)
 
-        async with running_sink(log, Recording()) as health:
+        async with running_sink(log, Recording(store, [])) as health:
             await until(lambda: health.sink_behind == 0)
         for table, body, token in kept:
             await store.insert(table, body, token)

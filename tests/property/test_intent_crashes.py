@@ -38,16 +38,25 @@ kills = st.tuples(st.integers(0, 14), st.sampled_from(["before", "after", "amid"
     rows_max=st.integers(1, 6),
     skips_max=st.integers(1, 3),
     troubles=st.lists(st.sampled_from(["before", "after", ""]), max_size=2),
+    claims=st.booleans(),
 )
-@example(rounds=[([("poison", 0, 1)] * 9 + [("event", 0, 1)] * 3, (-1, ""))], rows_max=6, skips_max=1, troubles=[])
-def test_every_event_is_one_row_wherever_the_sink_is_killed(
+@example(
+    rounds=[([("poison", 0, 1)] * 9 + [("event", 0, 1)] * 3, (-1, ""))],
+    rows_max=6,
+    skips_max=1,
+    troubles=[],
+    claims=False,
+)
+@example(rounds=[([("event", 0, 1)], (1, "amid"))], rows_max=1, skips_max=1, troubles=[], claims=True)
+def test_every_event_is_one_row_wherever_the_sink_is_killed(  # noqa: PLR0917  # drawn by name
     rounds: list[tuple[list[tuple[str, int, int]], tuple[int, str]]],
     rows_max: int,
     skips_max: int,
     troubles: list[str],
+    claims: bool,
 ) -> None:
     async def scenario() -> None:
-        log, tables = MemoryLog({EVENTS: 3}, stride=2), MemoryTables(troubles=list(troubles))
+        log, tables = MemoryLog({EVENTS: 3}, stride=2), MemoryTables(troubles=list(troubles), claims=claims)
         limits = Limits(rows_max, skips_max=skips_max, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0)
         serial = 0
         for made, (kill_at, when) in rounds:
@@ -60,6 +69,9 @@ def test_every_event_is_one_row_wherever_the_sink_is_killed(
         expected, refused = expected_rows(log)
         stored = sorted((r["_partition"], r["_offset"], r["_append"]) for r in tables.rows("flowgauge.events"))
         assert stored == expected
+        assert tables.views >= {
+            line for (table, _, _), lines in tables.parts.items() for line in lines if table == "flowgauge.events"
+        }
         letters = {letter_place(r.value) for r in log.of(DLQ, 0)}
         assert letters == refused
 

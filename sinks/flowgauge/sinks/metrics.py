@@ -10,6 +10,11 @@ DEAD_LETTERS = Counter(
 REPLAYS = Counter(
     "flowgauge_sinks_replays_total", "Pending inserts that a start found and repeated under their token.", ["table"]
 )
+CLAIMED = Counter(
+    "flowgauge_sinks_claimed_rows_total",
+    "Rows that ClickHouse said it had after a crash amid their insert, and had not; they were inserted again.",
+    ["table"],
+)
 RETRIES = Counter(
     "flowgauge_sinks_retries_total",
     "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",

@@ -50,15 +50,12 @@ class Sealed:
     clock_end: ClockState
     rows: tuple[Row, ...]
     letters: tuple[DeadLetter, ...] = ()
+    is_repeat: bool = False  # its insert may have been tried before
 
     @property
     def is_empty(self) -> bool:
         """Whether it only moves the position, over pulses."""
         return not self.rows and not self.letters
-
-    def body(self) -> bytes:
-        """Return the rows as JSONEachRow."""
-        return b"\n".join([row.line for row in self.rows])
 
     def without_row(self, index: int, detail: str) -> "Sealed":
         """Return the batch that sends row `index`, which ClickHouse refuses, to the dlq. The range is the same."""
@@ -191,7 +188,12 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
             f"{spec.topic}-{partition}: the pending insert of [{intent.start}, {intent.end}) skips "
             f"{len(skipped)} records, the log holds {len(letters)} of them"
         )
-    return Sealed(partition, intent, clock.state(), tuple(rows), tuple(letters))
+    return Sealed(partition, intent, clock.state(), tuple(rows), tuple(letters), is_repeat=True)
+
+
+def body_of(rows: Sequence[Row]) -> bytes:
+    """Return rows as JSONEachRow."""
+    return b"\n".join([row.line for row in rows])
 
 
 def see(clock: PartitionClock, record: Record) -> int:

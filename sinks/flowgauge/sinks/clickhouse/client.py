@@ -81,7 +81,12 @@ class Client(Protocol):
         """Answer a question."""
         ...
 
-    def command(self, cmd: str, parameters: dict[str, object] | None = None) -> object:
+    def command(
+        self,
+        cmd: str,
+        parameters: dict[str, object] | None = None,
+        settings: dict[str, object] | None = None,
+    ) -> object:
         """Run a statement."""
         ...
 

@@ -12,7 +12,8 @@ revoked is forgotten with all that was read of it: its intent stands, and whoeve
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -22,7 +23,8 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
-from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, replayed
+from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, body_of, replayed
+from flowgauge.sinks.clickhouse.claims import TRIES_MAX, Place, Span, missing_rows, span_of, token_of_missing
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.intent import (
     Intent,
@@ -31,10 +33,11 @@ from flowgauge.sinks.clickhouse.intent import (
     read_position,
 )
 from flowgauge.sinks.clickhouse.rows import SPECS, TableSpec
-from flowgauge.sinks.metrics import BEHIND, DEAD_LETTERS, FLUSH_SECONDS, REPLAYS, RETRIES, ROW_BYTES, ROWS
+from flowgauge.sinks.metrics import BEHIND, CLAIMED, DEAD_LETTERS, FLUSH_SECONDS, REPLAYS, RETRIES, ROW_BYTES, ROWS
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
+from flowgauge.transport.wall_clock import now_ms
 
 GROUP = "clickhouse"
 CLOCKS_TABLE = "flowgauge.clocks"
@@ -51,6 +54,14 @@ class Writer(Protocol):
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
         """Insert once per token; raise RowRefused or EngineTrouble."""
+        ...
+
+    async def held(self, table: str, span: Span) -> Set[Place]:
+        """Return the places in `span` whose rows the table has; raise EngineTrouble."""
+        ...
+
+    async def fold_again(self, table: str, span: Span) -> None:
+        """Fold the rows that the table has in `span` into its views once more; raise EngineTrouble."""
         ...
 
 
@@ -247,6 +258,7 @@ class TopicSink:
                 batch = await self._without_refused(reader, batch, refused)
                 letters_sent = min(letters_sent, len(batch.letters))
             except Transient as error:
+                batch = replace(batch, is_repeat=True)
                 self._report_trouble(error, batch)
                 if stop.is_set():
                     return None
@@ -262,9 +274,27 @@ class TopicSink:
     async def _insert(self, batch: Sealed) -> None:
         token = batch.intent.token(self._log.log_id, self._spec.topic, batch.partition)
         if batch.rows:
-            await self._writer.insert(self._spec.table, batch.body(), token)
+            await self._writer.insert(self._spec.table, body_of(batch.rows), token)
+            if batch.is_repeat:
+                await self._make_good(batch, token)
         if self._spec.keeps_clock:
-            await self._writer.insert(CLOCKS_TABLE, self._clock_row(batch), f"{token}-clock")
+            # The table keeps one row a position, so a repeat needs no token that may be a mere claim.
+            repeat = f"-{now_ms()}" if batch.is_repeat else ""
+            await self._writer.insert(CLOCKS_TABLE, self._clock_row(batch), f"{token}-clock{repeat}")
+
+    async def _make_good(self, batch: Sealed, token: str) -> None:
+        """Insert what ClickHouse claims to have of `batch` and has not (see `claims`)."""
+        table, span = self._spec.table, span_of(batch.partition, batch.rows)
+        for number in range(TRIES_MAX):
+            missing = missing_rows(batch.rows, await self._writer.held(table, span))
+            if not missing:
+                break
+            self._lines.warning("rows were claimed and not there", partition=batch.partition, rows=len(missing))
+            CLAIMED.labels(table).inc(len(missing))
+            await self._writer.insert(table, body_of(missing), token_of_missing(token, missing, number))
+        else:  # acknowledged so often, they were taken in and do not stay: history beyond the table's TTL
+            self._lines.warning("rows do not stay", partition=batch.partition, start=span.start, end=span.end)
+        await self._writer.fold_again(table, span)
 
     def _clock_row(self, batch: Sealed) -> bytes:
         return msgspec.json.encode(

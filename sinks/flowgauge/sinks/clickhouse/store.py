@@ -8,15 +8,16 @@ overlap: one thread. A server takes CONNECTIONS_MAX calls at a time, from any nu
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from flowgauge.schemas.errors import BadEnvironment
+from flowgauge.sinks.clickhouse.claims import Place, Span
 from flowgauge.sinks.clickhouse.client import (
     CONNECTIONS_MAX,
     DATABASE,
@@ -62,6 +63,25 @@ QUERY_SETTINGS: Mapping[str, object] = {
     "max_result_rows": ROWS_MAX,
     "result_overflow_mode": "throw",
 }
+# After a crash, over rows that were just written: they may take long, and belong to no question of people.
+LOOK_SETTINGS: Mapping[str, object] = {"max_execution_time": INSERT_S_MAX, "max_memory_usage": MEMORY_MAX}
+FOLD_SETTINGS: Mapping[str, object] = {
+    **LOOK_SETTINGS,
+    "deduplicate_insert": "disable",  # what is folded twice counts once
+    "deduplicate_insert_select": "disable",
+    "max_partitions_per_insert_block": 0,
+}
+HELD = """
+SELECT groupArray((_offset, toUnixTimestamp64Milli(_append))) FROM {table}
+WHERE _partition = {{partition:UInt16}} AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
+  AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
+"""
+VIEWS = """
+SELECT name, as_select FROM system.tables
+WHERE database = {database:String} AND engine = 'MaterializedView' AND name IN (
+    SELECT arrayJoin(dependencies_table) FROM system.tables WHERE database = {database:String} AND name = {table:String}
+)
+"""
 
 _T = TypeVar("_T")
 _DATABASE = re.compile(rf"\b{DATABASE}(?=\.| ENGINE)")
@@ -147,6 +167,15 @@ class ClickHouseStore:
         """
         await self._call(lambda: self._insert(table, body, token))
 
+    async def held(self, table: str, span: Span) -> Set[Place]:
+        """Return the places in `span` whose rows `table` has. Raises EngineTrouble."""
+        found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span), LOOK_SETTINGS))
+        return {(int(offset), int(append_ms)) for offset, append_ms in cast("Sequence[Place]", found.rows[0][0])}
+
+    async def fold_again(self, table: str, span: Span) -> None:
+        """Fold the rows that `table` has in `span` into its views once more. Raises EngineTrouble."""
+        await self._call(lambda: self._fold_again(table, span))
+
     def close(self) -> None:
         """Close the engine or the connections. Blocks until running calls are done."""
         for client in {id(client): client for client in (self._asks, self._inserts)}.values():
@@ -157,9 +186,11 @@ class ClickHouseStore:
     async def _call(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _query(self, sql: str, parameters: Mapping[str, object]) -> Table:
+    def _query(
+        self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = QUERY_SETTINGS
+    ) -> Table:
         try:
-            result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(QUERY_SETTINGS))
+            result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(settings))
         except ERRORS as error:
             raise trouble_of(error) from error
         rows = [tuple(map(_plain, row)) for row in result.result_rows]
@@ -181,6 +212,22 @@ class ClickHouseStore:
             raise EngineTrouble(
                 "ClickHouse: somebody else answered the insert (does a proxy stand between?)", "unknown"
             )
+
+    def _fold_again(self, table: str, span: Span) -> None:
+        name = table.removeprefix(f"{DATABASE}.")
+        views = self._query(VIEWS, {"database": self._database, "table": name}).rows
+        only = f"_partition = {span.partition} AND _offset >= {span.start} AND _offset < {span.end}"
+        only += f" AND _append >= fromUnixTimestamp64Milli({span.first_ms})"
+        only += f" AND _append <= fromUnixTimestamp64Milli({span.last_ms})"
+        settings: dict[str, object] = {
+            **FOLD_SETTINGS,
+            "additional_table_filters": f"{{'{self._database}.{name}': '{only}'}}",
+        }
+        try:
+            for view, select in views:
+                self._inserts.command(f"INSERT INTO {self._database}.{view} {select}", settings=settings)
+        except ERRORS as error:
+            raise trouble_of(error) from error
 
     def _apply_schema(self) -> list[str]:
         try:

@@ -1,0 +1,48 @@
+"""Claims: what the engine says it has, and what is there. Pure.
+
+    insert, killed      token noted ──x   part in place        the token is known, the rows are not there
+    same insert again   "known, dropped"                       lost, if that were believed
+    look, then          insert the missing rows under a token of their own, fold what is there into the views again
+
+ClickHouse writes the token of an insert to its deduplication log and renames the part into place after that (seen in
+the system calls of 26.9). Killed between the two it drops the same insert for good, in the table itself or in one that
+a view fills. So an insert that may have been tried before is looked at once it was acknowledged. That costs nothing
+while all is well: it is only done after a restart or trouble. Folding rows into the views twice changes nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from flowgauge.sinks.clickhouse.rows import Row
+
+TRIES_MAX = 5  # inserts of missing rows under new tokens: each may be a claim too, but that took a kill amid it
+
+Place = tuple[int, int]  # offset and append time of a row
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the rows of one batch stand: offsets [start, end) of a partition, appended first_ms to last_ms."""
+
+    partition: int
+    start: int
+    end: int
+    first_ms: int
+    last_ms: int
+
+
+def span_of(partition: int, rows: Sequence[Row]) -> Span:
+    """Return the span of `rows`, which are in offset order and at least one."""
+    return Span(partition, rows[0].offset, rows[-1].offset + 1, rows[0].append_ms, rows[-1].append_ms)
+
+
+def missing_rows(rows: Sequence[Row], held: Set[Place]) -> Sequence[Row]:
+    """Return the rows that are not held."""
+    return [row for row in rows if (row.offset, row.append_ms) not in held]
+
+
+def token_of_missing(token: str, rows: Sequence[Row], number: int) -> str:
+    """Return the token of the `number`th insert of just these rows of the batch of `token`."""
+    offsets = ",".join(str(row.offset) for row in rows)
+    return f"{token}-{hashlib.sha256(offsets.encode()).hexdigest()[:16]}-{number}"

@@ -1,0 +1,61 @@
+"""A real engine killed between noting a token and having the rows: it claims what it has not, and nothing is lost.
+
+The engine is killed where no test can aim. What such a kill leaves on disk is made instead: an insert that was
+acknowledged, whose part is not there any more.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.clickhouse.running_sink import Tenant, new_log, running_sink, stored, until
+from tests.clickhouse.test_clickhouse_sink import Faulty, end_after
+from tests.clickhouse_front import Front
+
+from flowgauge.sinks.clickhouse.client import Server
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+EVENTS_COUNT = 200
+FLOWS_RUNS = "SELECT count() FROM flowgauge.runs_final WHERE tenant = {tenant:String}"
+
+
+@pytest.mark.parametrize("table", ["events", "run_ends_hourly", "runs"])
+async def test_what_a_killed_engine_only_claims_to_have_is_inserted(tmp_path: Path, table: str) -> None:
+    front = Front(tmp_path / "front")
+    async with new_log(tmp_path / "log") as log:
+        tenant = Tenant(log)
+        await tenant.publish(EVENTS_COUNT)
+        store = _connected(front)
+        with pytest.RaisesGroup(KeyError, flatten_subgroups=True):
+            async with running_sink(log, Faulty(store, [end_after])) as health:
+                await until(lambda: health.sink_behind == 0)
+        parts = await _parts(store, table)
+        store.close()
+        front.kill()
+        for part in parts:
+            shutil.rmtree(part)
+
+        with Front(tmp_path / "front") as front:
+            store = _connected(front)
+            async with running_sink(log, store) as health:
+                await until(lambda: health.sink_behind == 0)
+
+            assert parts
+            assert await stored(store, tenant.name) == (EVENTS_COUNT,) * 4
+            assert (await store.query(FLOWS_RUNS, {"tenant": tenant.name})).rows == [(EVENTS_COUNT,)]
+            store.close()
+
+
+def _connected(front: Front) -> ClickHouseStore:
+    store = ClickHouseStore.connect(Server(front.url, front.user, front.password))
+    store.apply_schema()
+    return store
+
+
+async def _parts(store: ClickHouseStore, table: str) -> list[str]:
+    """Return the folders of the parts that `table` has."""
+    found = await store.query(
+        "SELECT path FROM system.parts WHERE database = 'flowgauge' AND table = {table:String} AND active",
+        {"table": table},
+    )
+    return [str(row[0]) for row in found.rows]
