@@ -156,7 +156,8 @@ class MemoryTables:
     """An engine that drops a token it has seen, part by part, as ClickHouse does; a part is a day of `occurred`.
 
     A token that comes again with other rows fails the test: the real engine would lose or double rows there.
-    Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting. Killed "amid" an
+    Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting, or
+    when the server was killed and only claims to have acted. Killed "amid" an
     insert it has the first part of it; where `claims`, the view and the next part know the token and have no rows.
     """
 
@@ -178,6 +179,9 @@ class MemoryTables:
         if trouble == "before":
             raise EngineTrouble("the disk is full", "known")
         parts = _parts(rows)
+        if trouble == "claimed":
+            self.claimed |= {(table, token, day): part for day, part in parts.items()}
+            raise EngineTrouble("the server was killed", "unknown")
         self.faults.around(
             f"insert {table}",
             lambda: self._write(table, token, parts),

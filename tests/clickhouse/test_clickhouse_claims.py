@@ -5,14 +5,16 @@ acknowledged, whose part is not there any more.
 """
 
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
-from tests.clickhouse.running_sink import Tenant, new_log, running_sink, stored, until
+from tests.clickhouse.running_sink import NOW_MS, Tenant, new_log, running_sink, stored, until
 from tests.clickhouse.test_clickhouse_sink import Faulty, end_after
 from tests.clickhouse_front import Front
 
 from flowgauge.sinks.clickhouse.client import Server
+from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 EVENTS_COUNT = 200
@@ -44,6 +46,30 @@ async def test_what_a_killed_engine_only_claims_to_have_is_inserted(tmp_path: Pa
             assert await stored(store, tenant.name) == (EVENTS_COUNT,) * 4
             assert (await store.query(FLOWS_RUNS, {"tenant": tenant.name})).rows == [(EVENTS_COUNT,)]
             store.close()
+
+
+async def test_a_token_counts_part_by_part(store: ClickHouseStore) -> None:
+    """What is missing of a batch goes under one token, also where another try has inserted a part of it."""
+    tenant, token = uuid.uuid4().hex, uuid.uuid4().hex
+
+    async def insert(*days: int) -> None:
+        await store.insert("flowgauge.events", b"\n".join(_row(tenant, day) for day in days), token)
+
+    await insert(1, 2)
+    await insert(2)
+    await insert(2, 3)
+
+    found = await store.query(
+        "SELECT toDayOfMonth(occurred) FROM flowgauge.events WHERE tenant = {tenant:String} ORDER BY occurred",
+        {"tenant": tenant},
+    )
+    assert found.column("toDayOfMonth(occurred)") == [1, 2, 3]
+
+
+def _row(tenant: str, day: int) -> bytes:
+    value = b'{"id":"%s","tenant":"%s","occurred":"2026-11-%02dT00:00:00Z","event":"x","resource":{"id":"x"}}'
+    filled = value % (str(uuid.uuid4()).encode(), tenant.encode(), day)
+    return row(filled, partition=0, offset=day, append_ms=NOW_MS).line
 
 
 def _connected(front: Front) -> ClickHouseStore:

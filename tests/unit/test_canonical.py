@@ -80,6 +80,19 @@ def test_times_are_in_utc_and_cut_to_microseconds(field: str, written: str, time
     assert kept(sent(**{field: written}))[field] == time
 
 
+def test_a_zone_written_in_escapes_is_a_zone() -> None:
+    escaped = sent().replace(b"59.5Z", b"59.9999999\\u005a")
+
+    assert kept(escaped)["occurred"] == "2026-11-23T09:59:59.999999Z"
+
+
+def test_a_time_that_has_no_year_in_utc_is_refused() -> None:
+    raw = sent(occurred="9999-12-31T23:59:59-01:00")
+
+    with pytest.raises(InvalidEvent, match="not within the years 1 to 9999"):
+        canonical(raw, tenant="acme", append_ms=parse_time_ms("9999-12-31T23:00:00Z"))
+
+
 def test_a_fraction_in_the_payload_is_left_alone() -> None:
     payload = {"at": "2026-11-23T09:59:59.123456789Z", "share": 0.123456789012}
 

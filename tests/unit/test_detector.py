@@ -393,3 +393,28 @@ def test_of_more_ids_than_the_bound_the_oldest_is_forgotten(monkeypatch: pytest.
 
     assert feeder.states() == [("firing", 1), ("firing", 2), ("firing", 3), ("firing", 1)]
     assert feeder.told[0].transition_id == feeder.told[3].transition_id
+
+
+@pytest.mark.parametrize("restarts_before", range(1, 5))
+def test_a_key_that_found_no_room_finds_none_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch, restarts_before: int
+) -> None:
+    monkeypatch.setattr(detector_module, "KEYS_MAX", 2)
+    resolving = FAILING + ", no_data: resolve}"
+    steps = [
+        (1_000, [sample(500, key=("t", "x"))]),
+        (9_000, [sample(8_000, key=("t", "y")), sample(8_500, key=("t", "z"))]),
+        (40_000, []),
+        (60_000, []),
+        (700_000, []),
+    ]
+    whole, restarted = Feeder(ruleset(resolving)), Feeder(ruleset(resolving))
+
+    for number, (clock, samples) in enumerate(steps):
+        whole.see(clock, *samples)
+        if number == restarts_before:
+            restarted.detector = restarted.restored()
+        restarted.see(clock, *samples)
+
+    assert [(item.key, item.to_state) for item in restarted.told] == [(item.key, item.to_state) for item in whole.told]
+    assert {item.key["flow"] for item in whole.told} == {"x", "y"}

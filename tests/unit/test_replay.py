@@ -137,6 +137,17 @@ def test_what_a_file_says_only_after_the_first_look_is_told_or_left_for_the_next
     assert replay.counts.lines == 2
 
 
+def test_a_time_far_beyond_ours_moves_no_clock() -> None:
+    run = Run(line(1, 0, occurred="9999-12-31T23:59:59.000001Z"), line(2, 0), text=EACH)
+
+    assert [number for number, _ in run.problems] == [1]
+    assert run.counts.clock_ms == START_MS
+
+
+def test_space_of_any_kind_before_a_line_does_not_matter() -> None:
+    assert Run(b"\x0c" + line(1, 0, _partition=3), text=EACH).problems == []
+
+
 def test_blank_lines_and_space_around_lines_do_not_matter() -> None:
     run = Run(b"\n", b"  " + line(1, 0) + b" \r\n", b"   ", text=EACH)
 
@@ -190,6 +201,20 @@ def test_a_partition_whose_lines_are_over_holds_the_clock_no_more() -> None:
     found = Run(*lines)
 
     assert found.states() == [("firing", 1_000)]
+
+
+def test_a_line_that_was_cut_off_holds_no_clock() -> None:
+    lines = [*(line(number, 1_000 * number, _partition=1) for number in range(2_000)), b'{"id":"cut of']
+    read = 0
+
+    def read_lines() -> Iterator[bytes]:
+        nonlocal read
+        for read, each in enumerate(lines):  # noqa: B007  # read by the test
+            yield each
+
+    next(Replay(read_lines, rules(FAILING)).transitions())
+
+    assert read < len(lines) // 2
 
 
 def test_a_partition_number_that_no_line_has_holds_nothing() -> None:

@@ -23,7 +23,6 @@ from flowgauge.schemas.check import names_a_key_twice
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import EVENT_BYTES_MAX, partition_key
 from flowgauge.schemas.recorded import Moment, append_ms_of, tenant_of
-from flowgauge.schemas.times import millis
 
 LINE_BYTES_MAX = EVENT_BYTES_MAX + 4_096  # an event, with room for `_append` and `_partition`
 _SHIFTED = ("occurred", "scheduled_for")
@@ -123,7 +122,7 @@ def _append_ms(fields: dict[str, Any]) -> int | None:
     if append is not None:
         return append_ms_of(append)
     occurred = _moment(fields.get("occurred"))
-    return millis(occurred) if occurred else None
+    return append_ms_of(occurred, "occurred") if occurred else None
 
 
 def _tenant(fields: dict[str, Any]) -> str:

@@ -184,6 +184,7 @@ class Detector:
         is_in_force = version == self._rules.active.version
         first_ms = last_ms = -1
         taken = 0
+        refused: set[int] = set()
         for sample in kept.samples:
             rule, key, append_ms = rules[sample.rule], sample.key, sample.append_ms
             if not is_in_force and not self._rules.holds(rule.uid, key[0], version):
@@ -197,6 +198,7 @@ class Detector:
                     continue
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
                 if state is None:
+                    refused.add(id(sample))
                     continue
                 needed_ms = state.wait(sample, source)
                 if state.wake_ms is None or needed_ms < state.wake_ms:
@@ -207,6 +209,8 @@ class Detector:
             if final_ms < first_ms or first_ms < 0:
                 first_ms = final_ms
         self._out.counts.samples += taken
+        if refused:  # what found no room finds none after a restart
+            kept = Kept(source, version, [sample for sample in kept.samples if id(sample) not in refused])
         if self._store is not None and last_ms >= 0:
             self._store.keep(first_ms, last_ms, kept)
 

@@ -30,7 +30,7 @@ from flowgauge.transport.log import Record
 
 LINES_PER_STEP = 256  # few enough that transitions come in about the order of their time
 PARTITIONS_MAX = 1_024
-DEFAULT_TENANT_MEMBER = b'{"tenant":"default",'
+DEFAULT_TENANT_MEMBER = b'{"tenant":"%s",' % DEFAULT_TENANT.encode()
 LOG_ID = "replay"
 _TIMES_CUT = ("_append", "occurred")
 EVENT = RecordKind.EVENT
@@ -147,10 +147,10 @@ class Replay:
             partition = 0
             if b"_partition" in line or b"\\" in line:  # which may write the same name in escapes
                 try:
-                    partition = _decode_partition(line).partition
+                    partition = _decode_partition(line.strip()).partition
                 except _UNREADABLE:
                     continue  # told when its turn comes
-            elif line.isspace():
+            elif not line.rstrip().endswith(b"}"):  # blank or cut off: it must not hold partition 0's clock
                 continue
             if 0 <= partition < PARTITIONS_MAX:
                 last_lines[partition] = number
@@ -259,7 +259,7 @@ def _plain_line(line: bytes, newest_ms: int) -> tuple[_Line, int] | None:
         if occurred is None or not occurred.microsecond % 1000 or occurred.tzinfo is None:
             return None
         append_ms = millis(occurred)
-        return seen, (max(newest_ms, append_ms))
+        return (seen, max(newest_ms, append_ms)) if 0 <= append_ms <= APPEND_MS_MAX else None
     return (seen, append) if isinstance(append, int) and 0 <= append <= APPEND_MS_MAX else None
 
 
@@ -275,7 +275,7 @@ def _time_of(seen: _Times, value: bytes, newest_ms: int) -> int:
     if not moment.microsecond % 1000:  # perhaps rounded up to this ms: the decoder rounds where the gateway cuts
         seen = _decode_times(cut_times(value, _TIMES_CUT))
         moment = cast("datetime", seen.occurred if seen.append is None else seen.append)
-    return max(millis(moment), newest_ms) if seen.append is None else append_ms_of(moment)
+    return max(append_ms_of(moment, "occurred"), newest_ms) if seen.append is None else append_ms_of(moment)
 
 
 def transition_row(transition: Transition) -> dict[str, object]:

@@ -25,7 +25,8 @@ from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import EVENT_BYTES_MAX, EVENT_FIELDS, Event, encode_event
 
 _TIME_FIELDS = ("occurred", "scheduled_for")
-_PAST_MICROSECONDS = re.compile(rb'\.\d{7,}(?:[Zz]|[+-]\d\d:?\d\d)"')  # a time with more digits than µs
+# A time with more digits than µs; its zone may be written in escapes.
+_PAST_MICROSECONDS = re.compile(rb'\.\d{7,}(?:[Zz]"|[+-]\d\d:?\d\d"|[^"]{0,32}\\u)')
 _EXCESS_DIGITS = re.compile(r"(\.\d{6})\d+")
 _ID = b'{"id":"'
 _AFTER_ID = len(_ID) + 36 + len(b'",')  # where the tenant stands in a record whose UUID is written as we write it
@@ -81,10 +82,13 @@ def _as_it_is(raw: bytes, tenant: str, append_ms: int) -> tuple[bytes, Event] | 
 
 
 def _encoded(event: Event) -> tuple[bytes, Event]:
-    if event.occurred.tzinfo is not UTC:
-        event = msgspec.structs.replace(event, occurred=event.occurred.astimezone(UTC))
-    if event.scheduled_for is not None and event.scheduled_for.tzinfo is not UTC:
-        event = msgspec.structs.replace(event, scheduled_for=event.scheduled_for.astimezone(UTC))
+    try:
+        if event.occurred.tzinfo is not UTC:
+            event = msgspec.structs.replace(event, occurred=event.occurred.astimezone(UTC))
+        if event.scheduled_for is not None and event.scheduled_for.tzinfo is not UTC:
+            event = msgspec.structs.replace(event, scheduled_for=event.scheduled_for.astimezone(UTC))
+    except OverflowError:
+        raise InvalidEvent("wrong field", "a time that is not within the years 1 to 9999 in UTC") from None
     encoded = encode_event(event)
     if len(encoded) > EVENT_BYTES_MAX:
         raise InvalidEvent("too large", f"{len(encoded)} bytes as it is kept, at most {EVENT_BYTES_MAX} are accepted")

@@ -14,13 +14,16 @@ APPEND_MS_MAX = 7_258_118_400_000  # the year 2200: what ClickHouse keeps, and w
 Moment = datetime | int  # as JSON holds it: an RFC 3339 time, or ms since 1970; digits in quotes are neither
 
 
-def append_ms_of(append: Moment) -> int:
-    """Return the ms of `_append`. Raises InvalidEvent for a time without a zone, or out of bounds."""
+def append_ms_of(append: Moment, name: str = "_append") -> int:
+    """Return the ms of `_append`, or of what stands in for it.
+
+    Raises InvalidEvent for a time without a zone, or out of bounds.
+    """
     if isinstance(append, datetime) and append.tzinfo is None:
-        raise InvalidEvent("wrong field", "`_append` has no zone")
+        raise InvalidEvent("wrong field", f"`{name}` has no zone")
     append_ms = append if isinstance(append, int) else millis(append)
     if not 0 <= append_ms <= APPEND_MS_MAX:
-        raise InvalidEvent("wrong field", f"`_append` {append_ms} is no time in ms since 1970")
+        raise InvalidEvent("wrong field", f"`{name}` {append_ms} is no time in ms since 1970")
     return append_ms
 
 

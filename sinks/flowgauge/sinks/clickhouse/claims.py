@@ -6,16 +6,17 @@
 
 ClickHouse writes the token of an insert to its deduplication log and renames the part into place after that (seen in
 the system calls of 26.9). Killed between the two it drops the same insert for good, in the table itself or in one that
-a view fills. So an insert that may have been tried before is looked at once it was acknowledged. That costs nothing
-while all is well: it is only done after a restart or trouble. Folding rows into the views twice changes nothing.
+a view fills. So an insert that may have been tried before is looked at once it was acknowledged; that costs nothing
+while all is well. A token counts part by part, so what is missing may be a part of what another try inserted. Folding
+rows into our views twice changes nothing.
 """
 
-import hashlib
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from flowgauge.sinks.clickhouse.rows import Row
 
+KEPT_MS = 399 * 86_400_000  # what was appended earlier may have been let go by the tables' TTL of 400 days
 TRIES_MAX = 5  # inserts of missing rows under new tokens: each may be a claim too, but that took a kill amid it
 
 Place = tuple[int, int]  # offset and append time of a row
@@ -40,9 +41,3 @@ def span_of(partition: int, rows: Sequence[Row]) -> Span:
 def missing_rows(rows: Sequence[Row], held: Set[Place]) -> Sequence[Row]:
     """Return the rows that are not held."""
     return [row for row in rows if (row.offset, row.append_ms) not in held]
-
-
-def token_of_missing(token: str, rows: Sequence[Row], number: int) -> str:
-    """Return the token of the `number`th insert of just these rows of the batch of `token`."""
-    offsets = ",".join(str(row.offset) for row in rows)
-    return f"{token}-{hashlib.sha256(offsets.encode()).hexdigest()[:16]}-{number}"

@@ -12,6 +12,7 @@ from importlib.resources import files
 from flowgauge.schemas.errors import LogMismatch
 
 BOOTSTRAP = 2  # the first files make the database and the table of versions
+VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events")}  # by the table that they read
 
 
 @dataclass(frozen=True, slots=True)

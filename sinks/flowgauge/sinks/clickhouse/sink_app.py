@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -24,7 +25,7 @@ from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
 from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, body_of, replayed
-from flowgauge.sinks.clickhouse.claims import TRIES_MAX, Place, Span, missing_rows, span_of, token_of_missing
+from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Place, Span, missing_rows, span_of
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.intent import (
     Intent,
@@ -37,6 +38,7 @@ from flowgauge.sinks.metrics import BEHIND, CLAIMED, DEAD_LETTERS, FLUSH_SECONDS
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
+from flowgauge.transport.patience import patiently
 from flowgauge.transport.wall_clock import now_ms
 
 GROUP = "clickhouse"
@@ -99,11 +101,13 @@ class TopicSink:
         self._replays: dict[int, Sealed] = {}  # what a former owner left pending
         self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
         self._in_backlog = False  # the last poll brought so much that more is waiting
-        self._noted_ms = 0  # when the pending intents were last known to be ours
+        self._noted_ms: dict[int, int] = {}  # when the intent of a partition was last known to be ours
+        self._stop = asyncio.Event()
         self._lines = log_lines.bind(table=spec.table)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, insert, commit until `stop`; of each partition first what was left pending."""
+        self._stop = stop
         reader = await self._log.open_reader(self._spec.topic, GROUP)
         try:
             pending: list[Sealed] = []
@@ -114,14 +118,15 @@ class TopicSink:
                 await self._go_back_to_cuts(reader, stored)
                 if not stored:
                     await self._fill(reader, POLL_MS, stop)
-                pending = [*self._take_replays(), *self._seal_due(everything=stop.is_set())]
+                replays = self._take_replays()
+                pending = [*replays, *self._seal_due(everything=stop.is_set(), replayed={*map(_partition, replays)})]
                 await self._commit(reader, stored, pending)
         finally:
             await reader.close()
 
     async def _recover(self, reader: Reader, assigned: Assigned) -> None:
         """Begin a partition where the last commit left it, after the batch that is pending."""
-        self._noted_ms = _steady_ms()
+        self._noted_ms[assigned.partition] = _steady_ms()
         position = read_position(assigned.committed)
         if position.intent is None:
             self._begin(assigned.partition, position.offset, position.clock)
@@ -150,7 +155,8 @@ class TopicSink:
         records: list[Record] = []
         offset = intent.start
         while offset < intent.end:
-            found = await self._log.read(self._spec.topic, partition, offset, POLL_RECORDS_MAX)
+            read = partial(self._log.read, self._spec.topic, partition, offset, POLL_RECORDS_MAX)
+            found = await patiently(read, part=self._part, health=self._health, stop=self._stop)
             if not found:
                 raise InvariantBroken(
                     f"{self._spec.topic}-{partition}: an insert of the offsets [{intent.start}, {intent.end}) is "
@@ -195,11 +201,16 @@ class TopicSink:
         if taken < len(records):
             self._leftovers[partition] = records[taken:]
 
-    def _seal_due(self, *, everything: bool) -> list[Sealed]:
-        """Close the batches that are due, or all that hold anything, and begin the next ones."""
+    def _seal_due(self, *, everything: bool, replayed: Set[int]) -> list[Sealed]:
+        """Close the batches that are due, or all that hold anything, and begin the next ones.
+
+        Not those of partitions with a batch to repeat: a partition has one intent at a time.
+        """
         now = _steady_ms()
         due: list[Sealed] = []
         for partition, batch in list(self._batches.items()):
+            if partition in replayed:
+                continue
             if batch.is_due(now, in_backlog=self._in_backlog) or (everything and batch.next_offset > batch.start):
                 sealed = batch.seal()
                 due.append(sealed)
@@ -214,7 +225,7 @@ class TopicSink:
         offsets.update({batch.partition: commit_intent(batch.intent) for batch in due})
         if offsets:
             await reader.commit(offsets)
-            self._noted_ms = _steady_ms()
+            self._noted_ms.update(dict.fromkeys(offsets, _steady_ms()))
         await self._measure_behind(due)
 
     async def _store_and_read_ahead(
@@ -250,11 +261,14 @@ class TopicSink:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
         backoff_ms, letters_sent, began_ms = self._limits.backoff_ms, 0, _steady_ms()
         while batch.partition not in self._lost:
+            await self._confirm_ours(reader, batch)
             try:
                 await self._send_letters(batch.letters[letters_sent:])
                 letters_sent = len(batch.letters)
                 await self._insert(batch)
             except RowRefused as refused:
+                if batch.partition in self._lost:
+                    break
                 batch = await self._without_refused(reader, batch, refused)
                 letters_sent = min(letters_sent, len(batch.letters))
             except Transient as error:
@@ -264,8 +278,6 @@ class TopicSink:
                     return None
                 await _wait(stop, backoff_ms)
                 backoff_ms = min(2 * backoff_ms, self._limits.backoff_max_ms)
-                if batch.partition not in self._lost:
-                    await self._confirm_ours(reader, batch)
             else:
                 self._count_stored(batch, _steady_ms() - began_ms)
                 break
@@ -291,9 +303,11 @@ class TopicSink:
                 break
             self._lines.warning("rows were claimed and not there", partition=batch.partition, rows=len(missing))
             CLAIMED.labels(table).inc(len(missing))
-            await self._writer.insert(table, body_of(missing), token_of_missing(token, missing, number))
-        else:  # acknowledged so often, they were taken in and do not stay: history beyond the table's TTL
-            self._lines.warning("rows do not stay", partition=batch.partition, start=span.start, end=span.end)
+            await self._writer.insert(table, body_of(missing), f"{token}-again-{number}")
+        else:
+            if span.last_ms > now_ms() - KEPT_MS:
+                raise EngineTrouble(f"ClickHouse: rows of {table} are not there after {TRIES_MAX} inserts", "unknown")
+            self._lines.warning("rows are too old to stay", partition=batch.partition, start=span.start, end=span.end)
         await self._writer.fold_again(table, span)
 
     def _clock_row(self, batch: Sealed) -> bytes:
@@ -332,7 +346,7 @@ class TopicSink:
         else:
             batch = await self._replayed(batch.partition, batch.intent.cut_before(offset))
         await reader.commit({batch.partition: commit_intent(batch.intent)})
-        self._noted_ms = _steady_ms()
+        self._noted_ms[batch.partition] = _steady_ms()
         return batch
 
     async def _go_back_to_cuts(self, reader: Reader, stored: Sequence[Sealed]) -> None:
@@ -346,7 +360,7 @@ class TopicSink:
 
     async def _confirm_ours(self, reader: Reader, batch: Sealed) -> None:
         """After a long stall, insert only what the log still says is ours to insert."""
-        if _steady_ms() - self._noted_ms <= INTENT_AGE_MAX_MS:
+        if _steady_ms() - self._noted_ms[batch.partition] <= INTENT_AGE_MAX_MS:
             return
         found = (await reader.committed()).get(batch.partition)
         if found != commit_intent(batch.intent):
@@ -354,7 +368,7 @@ class TopicSink:
                 f"{self._spec.topic}-{batch.partition}: the insert of [{batch.intent.start}, {batch.intent.end}) "
                 f"stalled and another process took over; the log now says {found}"
             )
-        self._noted_ms = _steady_ms()
+        self._noted_ms[batch.partition] = _steady_ms()
 
     def _count_stored(self, batch: Sealed, took_ms: int) -> None:
         table = self._spec.table
@@ -385,6 +399,10 @@ class TopicSink:
         BEHIND.labels(self._spec.table).set(behind)
         if self._spec.keeps_clock:
             self._health.sink_behind = behind
+
+
+def _partition(batch: Sealed) -> int:
+    return batch.partition
 
 
 async def _wait(stop: asyncio.Event, wait_ms: int) -> None:

@@ -29,7 +29,7 @@ from flowgauge.sinks.clickhouse.client import (
     trouble_of,
 )
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in
-from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, SchemaFile, missing, schema_files
+from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, VIEWS_OF, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.wall_clock import now_ms
 
@@ -76,12 +76,7 @@ SELECT groupArray((_offset, toUnixTimestamp64Milli(_append))) FROM {table}
 WHERE _partition = {{partition:UInt16}} AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
   AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
 """
-VIEWS = """
-SELECT name, as_select FROM system.tables
-WHERE database = {database:String} AND engine = 'MaterializedView' AND name IN (
-    SELECT arrayJoin(dependencies_table) FROM system.tables WHERE database = {database:String} AND name = {table:String}
-)
-"""
+SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
 
 _T = TypeVar("_T")
 _DATABASE = re.compile(rf"\b{DATABASE}(?=\.| ENGINE)")
@@ -214,20 +209,18 @@ class ClickHouseStore:
             )
 
     def _fold_again(self, table: str, span: Span) -> None:
-        name = table.removeprefix(f"{DATABASE}.")
-        views = self._query(VIEWS, {"database": self._database, "table": name}).rows
-        only = f"_partition = {span.partition} AND _offset >= {span.start} AND _offset < {span.end}"
-        only += f" AND _append >= fromUnixTimestamp64Milli({span.first_ms})"
-        only += f" AND _append <= fromUnixTimestamp64Milli({span.last_ms})"
-        settings: dict[str, object] = {
-            **FOLD_SETTINGS,
-            "additional_table_filters": f"{{'{self._database}.{name}': '{only}'}}",
-        }
-        try:
-            for view, select in views:
+        only = (
+            f"_partition = {span.partition} AND _offset >= {span.start} AND _offset < {span.end} "
+            f"AND _append >= fromUnixTimestamp64Milli({span.first_ms}) "
+            f"AND _append <= fromUnixTimestamp64Milli({span.last_ms})"
+        )
+        settings = {**FOLD_SETTINGS, "additional_table_filters": f"{{'{self._named(table)}': '{only}'}}"}
+        for view in VIEWS_OF.get(table, ()):
+            select = self._query(SELECT_OF_VIEW, {"database": self._database, "view": view}).rows[0][0]
+            try:
                 self._inserts.command(f"INSERT INTO {self._database}.{view} {select}", settings=settings)
-        except ERRORS as error:
-            raise trouble_of(error) from error
+            except ERRORS as error:
+                raise trouble_of(error) from error
 
     def _apply_schema(self) -> list[str]:
         try:

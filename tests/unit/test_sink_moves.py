@@ -1,0 +1,120 @@
+"""Partitions that come and go while the sink stores: one intent a partition at a time, and only where it owns it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.clickhouse.memory import MemoryLog, MemoryReader, MemoryTables
+from tests.property.test_intent_crashes import EVENTS_SPEC, record, run_until_stored
+
+from flowgauge.schemas.clock import ClockState
+from flowgauge.schemas.topics import EVENTS
+from flowgauge.sinks.clickhouse.batch import Limits
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
+from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
+from flowgauge.sinks.clickhouse.sink_app import GROUP, run_sink
+from flowgauge.transport.health import Health
+
+LIMITS = Limits(2, skips_max=2, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0, backoff_max_ms=1)
+
+
+class Gated(MemoryTables):
+    """Inserts of partition 0 wait for `gate`; where `refuses`, those of partition 1 fail."""
+
+    gate: asyncio.Event
+    refuses = False
+
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        if table == "flowgauge.events" and b'"_partition":0' in body:
+            await self.gate.wait()
+        elif table == "flowgauge.events" and self.refuses:
+            raise EngineTrouble("away", "known")
+        await super().insert(table, body, token)
+
+
+@asynccontextmanager
+async def sink(log: MemoryLog, tables: Gated) -> AsyncGenerator[MemoryReader]:
+    """Run a sink that owns partition 0 and waits for its insert; let it stop at the end of the block."""
+    stop, health = asyncio.Event(), Health(sink_behind=-1)
+    tables.gate = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_sink(log, tables, stop=stop, health=health, specs=EVENTS_SPEC, limits=LIMITS))
+        while not log.readers:  # noqa: ASYNC110  # opened by the sink
+            await asyncio.sleep(0)
+        (reader,) = log.readers
+        reader.moves = [("assign", 0)]
+        await turns(30)
+        yield reader
+        stop.set()
+
+
+async def turns(count: int) -> None:
+    """Let the sink go on; nothing here waits for time."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def put(log: MemoryLog, partition: int, kinds: Sequence[str]) -> None:
+    for number, kind in enumerate(kinds):
+        log.put(EVENTS, [record(kind, partition, log.now_ms, 100 * partition + number)])
+
+
+def places(tables: MemoryTables) -> list[tuple[object, object]]:
+    return sorted((row["_partition"], row["_offset"]) for row in tables.rows("flowgauge.events"))
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    made = MemoryLog({EVENTS: 2})
+    put(made, 0, ["event", "event"])
+    return made
+
+
+async def test_a_batch_to_repeat_is_stored_before_the_next_one_of_its_partition_is_begun(log: MemoryLog) -> None:
+    tables = Gated()
+    put(log, 1, ["event"] * 6)
+    log.offsets[EVENTS, GROUP] = {1: commit_intent(Intent(0, 2, ClockState()))}
+
+    async with sink(log, tables) as reader:
+        reader.moves.append(("assign", 1))
+        await turns(200)
+        tables.refuses = True
+        tables.gate.set()
+        await turns(300)
+    tables.refuses = False
+    await run_until_stored(log, tables, LIMITS, log.faults)
+
+    assert places(tables) == [(0, 0), (0, 1), *((1, offset) for offset in range(6))]
+
+
+async def test_a_batch_to_repeat_that_is_cut_leaves_no_gap(log: MemoryLog) -> None:
+    tables = Gated()
+    kinds = ["event", "poison", "poison", "poison", "poison", "event", "event", "event"]
+    put(log, 1, kinds)
+    log.offsets[EVENTS, GROUP] = {1: commit_intent(Intent(0, 6, ClockState()))}
+
+    async with sink(log, tables) as reader:
+        reader.moves.append(("assign", 1))
+        await turns(200)
+        tables.gate.set()
+        await turns(500)
+    await run_until_stored(log, tables, LIMITS, log.faults)
+
+    good = [(1, offset) for offset, kind in enumerate(kinds) if kind == "event"]
+    assert places(tables) == [(0, 0), (0, 1), *good]
+
+
+async def test_a_row_that_is_refused_after_its_partition_went_commits_nothing() -> None:
+    log, tables = MemoryLog({EVENTS: 1}), Gated()
+    put(log, 0, ["poison", "event"])
+
+    async with sink(log, tables) as reader:
+        noted = dict(reader.noted)
+        reader.moves.append(("revoke", 0))
+        await turns(30)
+        tables.gate.set()
+        await turns(100)
+
+        assert noted == {0: commit_intent(Intent(0, 2, ClockState()))}
+        assert reader.noted == noted
