@@ -37,6 +37,7 @@ ELSEWHERE = {
 PROGRAMS = {"flowgauge", "curl", "export"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
 KAFKA = ROOT / "docs" / "kafka.md"  # test_topics.py runs its commands: they need brokers
+FAUST = ROOT / "docs" / "faust.md"  # test_faust.py runs its agent: it needs brokers too
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -109,7 +110,9 @@ def variables(folder: Path, url: str) -> dict[str, str]:
     )
 
 
-@pytest.mark.parametrize("block", [block for block in of_language("sh") if block.document != KAFKA], ids=str)
+@pytest.mark.parametrize(
+    "block", [block for block in of_language("sh") if block.document not in (KAFKA, FAUST)], ids=str
+)
 def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -> None:
     exported: list[str] = []
     for command in commands(block):
@@ -162,7 +165,7 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
     assert (status, code) == (200, 0), (folder / "server.err").read_text()
 
 
-@pytest.mark.parametrize("block", of_language("python"), ids=str)
+@pytest.mark.parametrize("block", [block for block in of_language("python") if block.document != FAUST], ids=str)
 def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:
     (folder / "block.py").write_text(BEFORE_PYTHON + block.text + AFTER_PYTHON, encoding="utf-8")
 

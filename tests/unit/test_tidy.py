@@ -26,8 +26,8 @@ FILE_LINES_MAX = 500
 
 # Modules that read clocks, files, networks, chance or other threads.
 IMPURE = {
-    "aiokafka", "anyio", "asyncio", "chdb", "clickhouse_connect", "contextvars", "ftplib", "httpcore2", "httpx2",
-    "multiprocessing", "os", "random", "secrets", "select", "signal", "smtplib", "socket", "sqlite3", "ssl",
+    "aiokafka", "anyio", "asyncio", "chdb", "clickhouse_connect", "contextvars", "faust", "ftplib", "httpcore2",
+    "httpx2", "multiprocessing", "os", "random", "secrets", "select", "signal", "smtplib", "socket", "sqlite3", "ssl",
     "starlette", "structlog", "subprocess", "tempfile", "threading", "time", "urllib.request", "uvicorn", "watchfiles",
 }  # fmt: skip
 
@@ -39,7 +39,8 @@ PORTS = {
 # What touches the world: the log's file, sockets, threads, clocks, and whatever awaits them.
 SHELLS = {
     *(f"transport/{name}.py" for name in (
-        "data_folder", "kafka", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps",
+        "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka", "kafka_client",
+        "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps",
         "kafka_topics", "local", "local_file", "local_groups", "local_reading", "local_tail", "local_transaction",
         "local_writer", "patience", "topic_admin", "wall_clock",
     )),

@@ -263,7 +263,9 @@ def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeEr
     return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
 
 
-class _Token:
+class TokenProvider:
+    """Where aiokafka asks for the token at each connection."""
+
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
@@ -272,7 +274,7 @@ class _Token:
         return await asyncio.to_thread(self._read)
 
 
-cast("Any", AbstractTokenProvider).register(_Token)  # whose method is said to return nothing
+cast("Any", AbstractTokenProvider).register(TokenProvider)  # whose method is said to return nothing
 
 
 def _common(connection: Connection) -> dict[str, Any]:
@@ -284,17 +286,18 @@ def _common(connection: Connection) -> dict[str, Any]:
         **connection.client,
     }
     if security.tls:
-        options["ssl_context"] = _tls(security)
+        options["ssl_context"] = tls_context(security)
     if security.mechanism:
         options["sasl_mechanism"] = security.mechanism
     if security.token is not None:
-        options["sasl_oauth_token_provider"] = _Token(security.token)
+        options["sasl_oauth_token_provider"] = TokenProvider(security.token)
     elif security.mechanism:
         options |= {"sasl_plain_username": security.username, "sasl_plain_password": security.password}
     return options
 
 
-def _tls(security: Security) -> ssl.SSLContext:
+def tls_context(security: Security) -> ssl.SSLContext:
+    """Return how brokers' certificates are checked and ours shown. Raises BadEnvironment for unreadable files."""
     try:
         context = ssl.create_default_context(cafile=security.ca or None)
         if security.certificate:
