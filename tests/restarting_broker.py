@@ -1,6 +1,7 @@
 """A real Kafka broker that can be killed and started again on its port, with what it had on disk."""
 
 import contextlib
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -18,14 +19,13 @@ class RestartingBroker:
     """One broker under local Java. It is started by `start`, and each `kill` is a kill -9."""
 
     def __init__(self, folder: Path) -> None:
-        client, controller = kafka_broker._free_ports()
+        client, controller = kafka_broker.free_ports()
         self.bootstrap = f"127.0.0.1:{client}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir()
         (folder / "data" / "meta.properties").write_text(f"version=1\ncluster.id={uuid.uuid4().hex[:22]}\nnode.id=1\n")
-        properties = kafka_broker._properties(folder / "data", client, controller)
-        (folder / "server.properties").write_text(properties)
+        (folder / "server.properties").write_text(kafka_broker.properties(folder / "data", client, controller))
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -33,7 +33,7 @@ class RestartingBroker:
         command += ["kafka.Kafka", str(self._folder / "server.properties")]
         with (self._folder / "broker.log").open("ab") as said:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
-        if not kafka_broker._answers(self.bootstrap, self._process):
+        if not kafka_broker.answers(self.bootstrap, self._process):
             pytest.fail(f"the test broker did not start:\n{(self._folder / 'broker.log').read_text()}")
 
     def kill(self) -> None:
@@ -46,7 +46,7 @@ class RestartingBroker:
 @contextlib.contextmanager
 def restarting_broker() -> Generator[RestartingBroker]:
     """Yield a broker that runs; skip where there are no jars or no Java."""
-    if not kafka_broker.LIB.is_dir() or not kafka_broker.shutil.which("java"):
+    if not kafka_broker.LIB.is_dir() or not shutil.which("java"):
         pytest.skip(kafka_broker.REMEDY)
     with tempfile.TemporaryDirectory(prefix="flowgauge-kafka-") as folder:
         broker = RestartingBroker(Path(folder))

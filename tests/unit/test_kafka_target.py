@@ -52,8 +52,7 @@ def test_without_brokers_no_target_is_meant() -> None:
 def test_brokers_and_a_tenant_are_enough() -> None:
     found = target_from({"FLOWGAUGE_KAFKA_BOOTSTRAP": "k:9092", "FLOWGAUGE_KAFKA_TENANT": "acme"})
 
-    assert found == PLAIN
-    assert found.problem == ""
+    assert (found, PLAIN.problem) == (PLAIN, "")
 
 
 def test_secrets_are_not_shown() -> None:
