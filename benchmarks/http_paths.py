@@ -33,19 +33,23 @@ def bench_gateway(events: int) -> Line:
 
 def bench_publisher(events: int) -> Line:
     """`emit` is what the caller's thread spends; the rest is the publisher's own thread: gzip, HTTP, answers."""
-    said = [_without_stamp(value) for _, value in live_events(events)]
     with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder, gateway_process(Path(folder)) as url:
-        publisher = Publisher(url)
-        whole, emits = Steps(), Steps(time.thread_time)
-        with whole.step("whole"):
-            for start in range(0, events, EMIT_AT_ONCE):
-                with emits.step("emit"):
-                    _emit(publisher, said[start : start + EMIT_AT_ONCE])
-                assert publisher.flush(FLUSH_MS)
-        publisher.close()
+        return publish_all("publisher", Publisher(url), events)
+
+
+def publish_all(name: str, publisher: Publisher, events: int) -> Line:
+    """Emit `events` in parts that the buffer holds, each flushed; close the publisher; return both shares."""
+    said = [_without_stamp(value) for _, value in live_events(events)]
+    whole, emits = Steps(), Steps(time.thread_time)
+    with whole.step("whole"):
+        for start in range(0, events, EMIT_AT_ONCE):
+            with emits.step("emit"):
+                _emit(publisher, said[start : start + EMIT_AT_ONCE])
+            assert publisher.flush(FLUSH_MS)
+    publisher.close()
     assert publisher.sent == events, f"{publisher.sent} of {events} events sent, {publisher.refused} refused"
     cpu_seconds, emit = whole.spent["whole"], emits.spent["emit"]
-    return line_of("publisher", events, cpu_seconds, {"emit": emit, "send": cpu_seconds - emit})
+    return line_of(name, events, cpu_seconds, {"emit": emit, "send": cpu_seconds - emit})
 
 
 def _emit(publisher: Publisher, said: Sequence[dict[str, object]]) -> None:

@@ -88,7 +88,7 @@ def java_broker(more: str = "") -> Generator[str]:
         folder = Path(tempfile.mkdtemp(prefix="flowgauge-kafka-"))
         bootstrap, process = _start(folder, more)
         try:
-            if _answers(bootstrap, process):
+            if answers(bootstrap, process):
                 yield bootstrap
                 return
             said = (folder / "broker.log").read_text(encoding="utf-8")
@@ -98,12 +98,12 @@ def java_broker(more: str = "") -> Generator[str]:
 
 
 def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
-    client, controller = _free_ports()
+    client, controller = free_ports()
     (folder / "data").mkdir()
     # What `kafka-storage format` would write; a second JVM for it would double the time to start.
     (folder / "data" / "meta.properties").write_text(f"version=1\ncluster.id={uuid.uuid4().hex[:22]}\nnode.id=1\n")
     (folder / "server.properties").write_text(
-        _properties(folder / "data", client, controller) + more.format(client=client, controller=controller)
+        properties(folder / "data", client, controller) + more.format(client=client, controller=controller)
     )
     with (folder / "broker.log").open("wb") as said:
         process = subprocess.Popen(
@@ -125,7 +125,8 @@ def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
     return f"127.0.0.1:{client}", process
 
 
-def _properties(data: Path, client: int, controller: int) -> str:
+def properties(data: Path, client: int, controller: int) -> str:
+    """Return what a broker of one node on loopback needs, listening on two ports, its data in a folder."""
     return f"""
 process.roles=broker,controller
 node.id=1
@@ -145,14 +146,15 @@ auto.create.topics.enable=false
 """
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
+    """Return two ports that nobody has now."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def _answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:
+def answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:
     """Wait until the broker answers; False when it does not."""
     deadline = time.monotonic() + START_S_MAX
     while time.monotonic() < deadline and process.poll() is None:

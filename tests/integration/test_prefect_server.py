@@ -1,4 +1,4 @@
-"""A real Prefect server with the broker plugin, and `flowgauge up`: what flows do arrives, whole, and is alerted on."""
+"""A real Prefect server with the broker plugin: what flows do arrives, whole, at `flowgauge up` or in Kafka."""
 
 import asyncio
 import json
@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Generator, Sequence
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,9 @@ from flowgauge.console.up import partitions_of
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.transport.kafka import open_kafka_log
+from flowgauge.transport.kafka_client import Connection
+from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 
@@ -61,10 +65,15 @@ pytestmark = [pytest.mark.prefect, pytest.mark.integration]
 
 
 class PrefectServer:
-    """A Prefect server in its own environment, set up as docs/connect-prefect.md says, pointed at a flowgauge."""
+    """A Prefect server in its own environment, set up as docs/connect-prefect.md says: over HTTP, or to Kafka.
 
-    def __init__(self, home: Path, flowgauge_url: str) -> None:
-        (documented,) = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
+    `where` has the variables that say where flowgauge is.
+    """
+
+    def __init__(self, home: Path, where: Mapping[str, str]) -> None:
+        over_http, to_kafka = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
+        documented = exports(to_kafka if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else over_http)
+        assert where.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
@@ -76,9 +85,8 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            **exports(documented),
-            "FLOWGAUGE_URL": flowgauge_url,
-            "FLOWGAUGE_TOKEN": TOKEN,
+            **documented,
+            **where,
         }
 
     @property
@@ -143,6 +151,10 @@ class PrefectServer:
         pytest.fail(f"Prefect's server did not answer within {START_S_MAX} s:\n{self.log}")
 
 
+def over_http(url: str) -> dict[str, str]:
+    return {"FLOWGAUGE_URL": url, "FLOWGAUGE_TOKEN": TOKEN}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -199,7 +211,7 @@ def test_flows_on_a_real_prefect_server_arrive_whole_and_their_failure_is_an_inc
         gate.open()
 
     with Gate(up.url).serving() as gate:
-        with PrefectServer(tmp_path, gate.url).serving(after_sigterm=open_late) as prefect:
+        with PrefectServer(tmp_path, over_http(gate.url)).serving(after_sigterm=open_late) as prefect:
             runs = prefect.run_flows()
             wait_for(lambda: ended_runs(up) == ENDED, "the runs")
             assert_logs_name_their_flow(up)
@@ -230,11 +242,51 @@ def test_flows_on_a_real_prefect_server_arrive_whole_and_their_failure_is_an_inc
 
 @pytest.mark.timeout(240)
 def test_a_flowgauge_that_is_away_changes_nothing_for_prefect(tmp_path: Path, prefect_environment: None) -> None:
-    with PrefectServer(tmp_path, f"http://127.0.0.1:{free_port()}").serving() as prefect:
+    with PrefectServer(tmp_path, over_http(f"http://127.0.0.1:{free_port()}")).serving() as prefect:
         runs = prefect.run_flows()
 
         assert set(runs) == {"nightly-etl", "orders-sync", "stubborn-report"}
         assert prefect.stored_ids() != set()
+
+
+@pytest.mark.timeout(240)
+def test_with_kafka_all_that_the_server_published_arrives_without_a_gateway(
+    tmp_path: Path, kafka: str, prefect_environment: None
+) -> None:
+    connection = Connection(bootstrap=kafka, prefix=f"t{uuid.uuid4().hex[:8]}")
+    asyncio.run(create_topics(connection, {EVENTS: 3}))
+    where = {
+        "FLOWGAUGE_KAFKA_BOOTSTRAP": kafka,
+        "FLOWGAUGE_KAFKA_PREFIX": connection.prefix,
+        "FLOWGAUGE_KAFKA_TENANT": "data-team",
+    }
+
+    with PrefectServer(tmp_path, where).serving() as prefect:
+        runs = prefect.run_flows()
+        wait_for(lambda: has_ended(asyncio.run(read_topic(connection)), runs), "the runs")
+        prefect.write_logs(50)
+        stored = prefect.stored_ids()
+
+    events = asyncio.run(read_topic(connection))
+    assert stored - {event["id"] for event in events} == set()
+    assert sum(event.get("payload", {}).get("message") == "last words" for event in events) == 50
+    assert {event["tenant"] for event in events} == {"data-team"}
+    assert "not told to flowgauge" not in prefect.log
+
+
+def has_ended(events: Sequence[Json], runs: Mapping[str, str]) -> bool:
+    told = {(flow, state) for flow, run in runs.items() for state in states(events, "flow-run", run)}
+    return told >= ENDED
+
+
+async def read_topic(connection: Connection) -> list[Json]:
+    """Return every event in Kafka."""
+    log = await open_kafka_log(connection)
+    try:
+        records = [await log.read(EVENTS, partition, 0, READ_MAX) for partition in range(log.partitions(EVENTS))]
+    finally:
+        await log.close()
+    return [json.loads(record.value or b"") for each in records for record in each]
 
 
 def ended_runs(up: Up) -> set[tuple[str, str]]:

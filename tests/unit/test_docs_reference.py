@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flowgauge.processors.kinds import KINDS
+from flowgauge.producers.kafka_target import KafkaTarget, variable_of
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import STATES
 from flowgauge.schemas.rule import Rule
@@ -29,6 +31,7 @@ from flowgauge.sinks.webhooks.channels import Channel, Webhook
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
+PUBLISH = (DOCS / "publish.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
 FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
 DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
@@ -134,6 +137,18 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
     }
     expected |= {name: [default_of(name, fields[name]), "only in the file"] for name in FILE_ONLY}
     assert rows == expected | {"tenants": ["none", "only in the file"]}
+
+
+def test_every_field_of_a_publishers_kafka_target_stands_in_the_reference_with_its_variable() -> None:
+    rows = {cells[0]: cells[1:3] for cells in table(PUBLISH, "## To Kafka, without a gateway")}
+
+    assert rows == {
+        each.name: [
+            "required" if each.default is MISSING else str(each.default) or "none",
+            variable_of(each.name),
+        ]
+        for each in fields(KafkaTarget)
+    }
 
 
 def test_every_example_of_a_setting_is_read_as_that_setting() -> None:

@@ -45,7 +45,8 @@ SHELLS = {
         "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
+        "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
+        "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (

@@ -28,13 +28,11 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.producers import metrics
 from flowgauge.producers.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip, split_events
+from flowgauge.producers.event_record import event_record
 from flowgauge.producers.pulse import pulses_if_due
 from flowgauge.producers.tokens import TokenTable
-from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import InvalidEvent, Transient
-from flowgauge.schemas.event import partition_key
-from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.topics import DLQ, EVENTS
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
@@ -206,15 +204,14 @@ class _Gateway:
                 await asyncio.sleep(0)
             try:
                 if len(raw) > HERE_BYTES_MAX:
-                    heavy = partial(canonical, raw, tenant=tenant, append_ms=now_ms)
-                    record, event = await self._heavy(len(raw), heavy)
+                    heavy = partial(event_record, raw, tenant=tenant, append_ms=now_ms, partitions=partitions)
+                    record = await self._heavy(len(raw), heavy)
                 else:
-                    record, event = canonical(raw, tenant=tenant, append_ms=now_ms)
+                    record = event_record(raw, tenant=tenant, append_ms=now_ms, partitions=partitions)
             except InvalidEvent as invalid:
                 self._sort_out(sorted_, tenant, raw, invalid, now_ms=now_ms)
             else:
-                key = partition_key(event)
-                sorted_.accepted.append(Outgoing(events_partition(key, partitions), key, record))
+                sorted_.accepted.append(record)
         return sorted_
 
     async def _heavy(self, size: int, work: Callable[[], _T]) -> _T:

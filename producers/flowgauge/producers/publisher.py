@@ -1,7 +1,8 @@
 """The publisher: what a worker's code calls to say what happens. Light: the standard library, msgspec and httpx2.
 
-    emit ──► EventBuffer ──► Sender, one daemon thread ──► POST /v1/events (NDJSON, gzip)
-     µs       bounded         batches, retries with the same ids
+    emit ──► EventBuffer ─┬► Sender, one daemon thread ──► POST /v1/events (NDJSON, gzip)
+     µs       bounded     └► KafkaSender, likewise ──────► the events topic (flowgauge[kafka])
+                              batches, retries with the same ids
 
 Promises to the work it runs in: `emit` does no I/O, never waits for the server and never raises. What cannot be kept
 is counted (`dropped`: the buffer was full; `refused`: the event or the server's answer) and said in the log: each
@@ -18,16 +19,20 @@ import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.kafka_target import KafkaTarget, target_from
 from flowgauge.producers.run_scope import RunScope
 from flowgauge.producers.sender import LINGER_MS, Said, Sender, preparing
 from flowgauge.schemas.event import EVENT_BYTES_MAX
 from flowgauge.schemas.times import EPOCH
 from flowgauge.transport import wall_clock
+
+if TYPE_CHECKING:
+    from flowgauge.producers.kafka_sender import KafkaSender
 
 URL_DEFAULT: Final = "http://127.0.0.1:4280"
 EVENTS_BUFFERED_MAX = 50_000  # half a minute of a busy worker; beyond it the server is really away
@@ -40,10 +45,11 @@ _publishers: "weakref.WeakSet[Publisher]" = weakref.WeakSet()
 
 
 class Publisher:
-    """Publishes events of this process to a flowgauge server, in the background.
+    """Publishes events of this process to a flowgauge server or to Kafka, in the background.
 
-    `url` and `token` default to FLOWGAUGE_URL and FLOWGAUGE_TOKEN. Threads may share one. Used as a context manager
-    it closes at the end; otherwise it does so when the process ends.
+    `url` and `token` default to FLOWGAUGE_URL and FLOWGAUGE_TOKEN. It writes to Kafka when `kafka` is given, or when no
+    `url` is and FLOWGAUGE_KAFKA_BOOTSTRAP is set; see KafkaTarget. Threads may share one. Used as a context manager it
+    closes at the end; otherwise it does so when the process ends.
     """
 
     _closed: bool
@@ -53,6 +59,7 @@ class Publisher:
         url: str | None = None,
         token: str | None = None,
         *,
+        kafka: KafkaTarget | None = None,
         events_max: int = EVENTS_BUFFERED_MAX,
         bytes_max: int = BYTES_BUFFERED_MAX,
         linger_ms: int = LINGER_MS,
@@ -60,6 +67,7 @@ class Publisher:
     ) -> None:
         self._url = url or os.environ.get("FLOWGAUGE_URL") or URL_DEFAULT
         self._token = token or os.environ.get("FLOWGAUGE_TOKEN") or None
+        self._kafka = kafka if kafka is not None or url else target_from(os.environ)
         self._events_max = events_max
         self._bytes_max = bytes_max
         self._linger_ms = linger_ms
@@ -71,7 +79,7 @@ class Publisher:
 
     @property
     def sent(self) -> int:
-        """How many events the server has accepted."""
+        """How many events the server has accepted, or all replicas in Kafka have."""
         return self._sender.sent
 
     @property
@@ -164,9 +172,7 @@ class Publisher:
         """Start from nothing: at construction, and in the child after a fork. Nobody else calls it."""
         self._said = Said()
         self._buffer = EventBuffer(events_max=self._events_max, bytes_max=self._bytes_max)
-        self._sender = Sender(
-            self._buffer, url=self._url, token=self._token, said=self._said, linger_ms=self._linger_ms
-        )
+        self._sender = self._new_sender()
         self._refused = 0
         self._started = False
         self._closed = False
@@ -181,6 +187,13 @@ class Publisher:
             at_ms, same_ms = self._tick()
             fields["occurred"] = EPOCH + timedelta(milliseconds=at_ms, microseconds=min(same_ms, 999))
         return fields
+
+    def _new_sender(self) -> "Sender | KafkaSender":
+        if self._kafka is None:
+            return Sender(self._buffer, url=self._url, token=self._token, said=self._said, linger_ms=self._linger_ms)
+        with preparing:
+            from flowgauge.producers.kafka_sender import KafkaSender  # noqa: PLC0415  # brings asyncio: only if chosen
+        return KafkaSender(self._buffer, target=self._kafka, said=self._said, linger_ms=self._linger_ms)
 
     def _tick(self) -> tuple[int, int]:
         """Return now in ms and a count within it, so that what is said in one ms keeps its order."""

@@ -39,7 +39,9 @@ RETENTION_DAYS_MAX = 3_650
 REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
-CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN")  # where clients publish to and ask; no settings
+_PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # that write to Kafka themselves
+# Where clients publish to and ask; no settings.
+CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN", *(f"FLOWGAUGE_KAFKA_{name}" for name in _PUBLISHERS))
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
 KafkaClientSetting: TypeAlias = Literal[

@@ -31,6 +31,12 @@ REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
 TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
 ANSWER_MS_MAX = 30_000  # a broker that says nothing for so long is away
 
+# How aiokafka says that a broker does not believe us.
+DISBELIEF: tuple[type[Exception], ...] = (
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.SaslAuthenticationFailed,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
@@ -119,6 +125,12 @@ class Consumer(Protocol):
     ) -> Mapping[TopicPartition, OffsetAt | None]: ...
 
 
+class BatchBuilder(Protocol):
+    """Records of one partition that travel as one."""
+
+    def append(self, *, timestamp: int | None, key: bytes, value: bytes | None) -> object | None: ...
+
+
 class Producer(Protocol):
     """What we use of AIOKafkaProducer."""
 
@@ -126,6 +138,10 @@ class Producer(Protocol):
     async def stop(self) -> None: ...
     async def send(
         self, topic: str, value: bytes | None, key: bytes, *, partition: int, headers: Sequence[Header]
+    ) -> "asyncio.Future[RecordMetadata]": ...
+    def create_batch(self) -> BatchBuilder: ...
+    async def send_batch(
+        self, batch: BatchBuilder, topic: str, *, partition: int
     ) -> "asyncio.Future[RecordMetadata]": ...
     async def begin_transaction(self) -> None: ...
     async def send_offsets_to_transaction(
@@ -220,6 +236,25 @@ async def end_transactions(producer: Producer, patience_ms: int) -> None:
         waiter.exception()  # aiokafka sets it beside the error it raises; unread, the loop would complain
 
 
+async def end_producer(producer: Producer, patience_ms: int) -> None:
+    """Stop a producer that is not transactional, whatever state it is in; what it had not sent by then it drops."""
+    try:
+        async with asyncio.timeout(patience_ms / 1000):
+            await producer.stop()
+    except (TimeoutError, kafka_errors.KafkaError):
+        await cast("Any", producer)._sender.close()  # noqa: SLF001  # stop was interrupted before this
+        await cast("Any", producer).client.close()
+
+
+async def known_partitions(producer: Producer, topic: str) -> int:
+    """Return how many partitions `topic` has, 0 when brokers do not show it.
+
+    It is looked up among all topics: asking for one by its name could create it.
+    """
+    topics = await cast("Any", producer).client.fetch_all_metadata()
+    return len(topics.partitions_for_topic(topic) or ())
+
+
 @asynccontextmanager
 async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
     """Let what fails inside be told as one of our errors: `doing` and the remedy."""
@@ -241,6 +276,7 @@ def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeEr
         case (
             kafka_errors.TopicAuthorizationFailedError()
             | kafka_errors.GroupAuthorizationFailedError()
+            | kafka_errors.ClusterAuthorizationFailedError()
             | kafka_errors.TransactionalIdAuthorizationFailed()
         ):
             meaning = f"not allowed ({error}): grant it for the prefix {connection.prefix!r}"

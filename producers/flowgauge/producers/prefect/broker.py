@@ -2,7 +2,8 @@
 
     PREFECT_SERVER_EVENTS_MESSAGING_BROKER=flowgauge.producers.prefect.broker
     PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED=true      logs too: Prefect publishes none without it
-    FLOWGAUGE_URL, FLOWGAUGE_TOKEN                          where flowgauge is, and who we are there
+    FLOWGAUGE_URL, FLOWGAUGE_TOKEN                          where flowgauge is, and who we are there; or
+    FLOWGAUGE_KAFKA_BOOTSTRAP, FLOWGAUGE_KAFKA_TENANT       the brokers, and the tenant; see KafkaTarget
     FLOWGAUGE_PREFECT_BROKER                                the broker to wrap; default Prefect's memory broker
 
 Prefect asks of such a module the names Publisher, Consumer, ephemeral_subscription and break_topic. The last two
@@ -37,7 +38,7 @@ break_topic: Any = _wrapped.break_topic
 
 
 def _make_emitter() -> Emitter:
-    return _EventPublisher(os.environ.get("FLOWGAUGE_URL"), os.environ.get("FLOWGAUGE_TOKEN"))
+    return _EventPublisher()  # over HTTP or to Kafka, as the environment says
 
 
 tee: Final = Tee(_make_emitter)
