@@ -28,7 +28,7 @@ def test_64_partitions_and_16_detectors_tell_what_one_undisturbed_run_tells(seed
 
     # A world in which nothing happens proves nothing.
     assert report.transitions > 100
-    assert min(report.matcher_crashes, report.detector_crashes, report.resent, report.late, report.skewed) > 0
+    assert min(report.matcher_crashes, report.resent, report.late, report.skewed) > 0
     assert report.moves > FULL.samples_partitions
     assert report.delay_ms["max"] > 60_000
 
