@@ -48,7 +48,7 @@ def recorded_events() -> list[bytes]:
 
 
 def packed_bytes(values: Sequence[bytes], batch_bytes: int) -> int:
-    """Return how many bytes `values` take in lz4 batches of up to `batch_bytes` before packing, or of one larger value."""
+    """Return how many bytes `values` take in lz4 batches of up to `batch_bytes` each, or of one larger value."""
     total, start = 0, 0
     while start < len(values):
         builder = DefaultRecordBatchBuilder(2, LZ4, 0, -1, -1, -1, batch_bytes)
