@@ -17,7 +17,7 @@ from flowgauge.schemas.sample import Sample, SampleMessage
 
 ASKED = int(os.environ.get("FLOWGAUGE_SIMULATION_SEEDS", "0"))
 FULL_SEEDS = range(1, 1 + (ASKED or 2))
-SMALL_SEEDS = range(1, 1 + (ASKED or 5))
+SMALL_SEEDS = range(1, 1 + (ASKED or 3))
 
 pytestmark = pytest.mark.timeout(120)
 
