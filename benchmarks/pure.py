@@ -38,7 +38,7 @@ def bench_matcher(events: int) -> Line:
 def bench_detector(samples: int) -> Line:
     """Take samples in; transitions and encoded state out. `events` counts samples."""
     rulesets = {1: fifty_rules()}
-    messages = _sample_messages(samples, rulesets)
+    messages = sample_messages(samples, rulesets)
     samples = sum(len(message.samples) for message in messages)
     cpu_seconds, told = best_of(PASSES, lambda: _detect(messages, rulesets))
     encoded = [encode_message(message) for message in messages]
@@ -86,7 +86,7 @@ def _glance(batches: Batches) -> None:
             decode_glance(record.value or b"")
 
 
-def _sample_messages(samples: int, rulesets: Mapping[int, RuleSet]) -> list[SampleMessage]:
+def sample_messages(samples: int, rulesets: Mapping[int, RuleSet]) -> list[SampleMessage]:
     """Return messages with at least `samples` samples, each of what `BATCH_RECORDS` mixed events would give."""
     events = samples
     while True:

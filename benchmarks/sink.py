@@ -16,6 +16,7 @@ from flowgauge.transport.local import LocalLog, open_local_log
 
 APPEND_RECORDS = 5_000
 TOPICS: dict[str, int] = dict.fromkeys((EVENTS, TRANSITIONS, DELIVERIES, DLQ), 1)
+DISK_BYTES = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'flowgauge'"
 THREADS = {
     "MainThread": "read, check, rows",
     "flowgauge-log": "log",
@@ -40,9 +41,11 @@ async def _bench(folder: Path, events: int) -> Line:
     after, cpu_seconds = cpu_by_thread(THREADS), time.process_time() - began
     count = (await store.query("SELECT count() FROM flowgauge.events")).rows[0][0]
     assert count == events, f"{count} rows of {events} events"
+    disk_bytes = float(str((await store.query(DISK_BYTES)).rows[0][0]))
     store.close()
     await log.close()
-    return line_of("sink", events, cpu_seconds, {step: after[step] - before[step] for step in after})
+    line = line_of("sink", events, cpu_seconds, {step: after[step] - before[step] for step in after})
+    return line.noting(disk_bytes_per_row=disk_bytes / events)
 
 
 async def _append_all(log: LocalLog, events: int) -> None:

@@ -401,7 +401,7 @@ def test_a_key_that_found_no_room_finds_none_after_a_restart(
 ) -> None:
     monkeypatch.setattr(detector_module, "KEYS_MAX", 2)
     resolving = FAILING + ", no_data: resolve}"
-    steps = [
+    steps: list[tuple[int, list[Sample]]] = [
         (1_000, [sample(500, key=("t", "x"))]),
         (9_000, [sample(8_000, key=("t", "y")), sample(8_500, key=("t", "z"))]),
         (40_000, []),
