@@ -64,6 +64,11 @@ class Membership:
         """The name of the group in Kafka."""
         return self._group
 
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that are ours, as far as the shell knows."""
+        return frozenset(self._told)
+
     async def join(self) -> None:
         """Return when the group has assigned us our share, which may be nothing."""
         try:
