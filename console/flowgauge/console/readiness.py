@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from flowgauge.console.metrics import ITSELF, Knows
 from flowgauge.transport.health import Health
 from flowgauge.transport.lag import Lag
 
@@ -33,6 +34,7 @@ class Readiness:
     own: Sequence[Lag]
     others: Sequence[Lag]
     stop: Ended
+    knows: Knows = ITSELF
     told_of_others: set[str] = field(default_factory=set[str])  # problems that are not this process's own
 
     @property

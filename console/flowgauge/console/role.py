@@ -25,6 +25,7 @@ from flowgauge.console.access import read_text
 from flowgauge.console.ending import Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.log_lines import configure_log_lines, quiet_library, tell_library_lines
+from flowgauge.console.metrics import ITSELF, Knows
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.probes import probe_app
 from flowgauge.schemas.errors import BadEnvironment, Transient
@@ -75,6 +76,7 @@ class Role:
     open: Open
     groups: Sequence[tuple[str, str]] = ()  # topic and group that it takes part in
     watches: Sequence[tuple[str, str]] = ()  # of others, whose lag it tells too
+    knows: Knows = ITSELF
     believes: bool = False  # it takes what is sent to it: others may reach it only with tokens
 
 
@@ -150,7 +152,7 @@ async def _open(connection: Connection, settings: Settings) -> KafkaLog:
 def _readiness(role: Role, connection: Connection, log: KafkaLog, ending: Ending) -> Readiness:
     own, others = ([Lag(*each) for each in groups] for groups in (role.groups, role.watches))
     health = Health(started_ms=now_ms())
-    return Readiness(role.name, connection.instance, health, log.owned, own, others, ending.stop)
+    return Readiness(role.name, connection.instance, health, log.owned, own, others, ending.stop, role.knows)
 
 
 def _stages(opened: Opened, work: Work) -> Sequence[Sequence[Part]]:

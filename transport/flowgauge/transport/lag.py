@@ -48,9 +48,8 @@ class Lag:
                 oldest_ms = min(oldest_ms, first[0].append_ms)
             records += end - at
         self.records, self.seconds = records, (now_ms - oldest_ms) / 1000
-        topic = self.topic.rpartition(".")[2]
-        metrics.LAG_RECORDS.labels(topic, self.group).set(self.records)
-        metrics.LAG_SECONDS.labels(topic, self.group).set(self.seconds)
+        metrics.of(metrics.LAG_RECORDS, self.topic, self.group).set(self.records)
+        metrics.of(metrics.LAG_SECONDS, self.topic, self.group).set(self.seconds)
 
 
 async def run_lag(

@@ -1,8 +1,10 @@
 """Every metric of the log: `flowgauge_transport_<what>_<unit>`. Labels are topics and groups, without the prefix."""
 
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
+
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 LAG_RECORDS: Final = Gauge(
     "flowgauge_transport_lag_records", "Records between where a group stands and the end.", ["topic", "group"]
@@ -27,3 +29,8 @@ RESTORE_SECONDS: Final = Histogram(
     ["topic", "group"],
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15, 60),
 )
+
+
+def of(metric: _Metric, topic: str, group: str) -> _Metric:
+    """Return the child of `metric` that counts for a group on a topic."""
+    return metric.labels(topic.rpartition(".")[2], group)

@@ -10,6 +10,7 @@ from flowgauge.console.access import tokens_of
 from flowgauge.console.groups import ALL_GROUPS, DETECTOR, MATCHER, NOTIFIER, SINK
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.listening import serve
+from flowgauge.console.metrics import Knows
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.roles.server import open_server
@@ -42,6 +43,7 @@ async def _open(opened: Opened) -> Work:
         probe_routes(opened.readiness),
         apply_rules,
         only_loopback=is_loopback(settings.host),
+        knows=opened.readiness.knows,
     )
     return Work(
         web=("web", lambda stop: serve(app, opened.listening, stop)),
@@ -78,4 +80,4 @@ async def _tell_lags(readiness: Readiness, stop: asyncio.Event) -> None:
         await pause(stop, LOOK_EVERY_MS)
 
 
-CONSOLE = Role("console", 4290, _open, watches=ALL_GROUPS, believes=True)
+CONSOLE = Role("console", 4290, _open, watches=ALL_GROUPS, knows=Knows(detection=True, deliveries=False), believes=True)

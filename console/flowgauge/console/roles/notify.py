@@ -6,6 +6,7 @@ read from a folder here, and watched.
 
 from flowgauge.console.access import egress_policy
 from flowgauge.console.groups import NOTIFIER
+from flowgauge.console.metrics import ALL
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.rule_folder import RuleFolder
 from flowgauge.processors.detection_watch import run_detection_watch
@@ -54,4 +55,4 @@ def _channels(opened: Opened, policy: EgressPolicy) -> RuleFolder:
     return folder
 
 
-NOTIFY = Role("notify", 4295, _open, groups=[NOTIFIER])
+NOTIFY = Role("notify", 4295, _open, groups=[NOTIFIER], knows=ALL)

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from flowgauge.console.metrics import ALL, Knows
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api import ApplyRules, api_routes
 from flowgauge.console.web.guard import Guard
@@ -16,14 +17,19 @@ from flowgauge.console.web.probes import measurement_route
 
 
 def web_app(
-    answers: Answers, gateway: Sequence[BaseRoute], apply_rules: ApplyRules | None, *, only_loopback: bool
+    answers: Answers,
+    gateway: Sequence[BaseRoute],
+    apply_rules: ApplyRules | None,
+    *,
+    only_loopback: bool,
+    knows: Knows = ALL,
 ) -> Starlette:
     """Return the application. `only_loopback` answers requests to this machine's own names alone."""
     return Starlette(
         routes=[
             *gateway,
             *api_routes(answers, apply_rules),
-            measurement_route(answers.tenant_of, answers.is_operator, answers.health),
+            measurement_route(answers.tenant_of, answers.is_operator, answers.health, knows),
             *page_routes(answers),
         ],
         exception_handlers={HTTPException: refused_path},

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from flowgauge.console.metrics import health_registry
+from flowgauge.console.metrics import Knows, health_registry
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.guard import Guard, authorization_of
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path
@@ -28,7 +28,7 @@ def probe_app(readiness: Readiness, *, only_loopback: bool) -> Starlette:
     """Return the application of a process that answers probes alone. Its measurements tell nothing of a tenant."""
 
     async def measured(request: Request) -> Response:  # noqa: ARG001  # the same for all
-        return _measurements(readiness.health)
+        return _measurements(readiness.health, readiness.knows)
 
     return Starlette(
         routes=[*probe_routes(readiness), Route("/metrics", measured, methods=["GET"])],
@@ -48,7 +48,11 @@ def intake_app(
         return tokens.open or tenant == operator
 
     return Starlette(
-        routes=[*intake, *probe_routes(readiness), measurement_route(tenant_of, is_operator, readiness.health)],
+        routes=[
+            *intake,
+            *probe_routes(readiness),
+            measurement_route(tenant_of, is_operator, readiness.health, readiness.knows),
+        ],
         exception_handlers={HTTPException: refused_path},
         middleware=[Middleware(Guard, only_loopback=only_loopback)],
     )
@@ -68,7 +72,7 @@ def probe_routes(readiness: Readiness) -> Sequence[BaseRoute]:
 
 
 def measurement_route(
-    tenant_of: Callable[[Request], str | None], is_operator: Callable[[str], bool], health: Health
+    tenant_of: Callable[[Request], str | None], is_operator: Callable[[str], bool], health: Health, knows: Knows
 ) -> BaseRoute:
     """Return the route of the measurements where tenants come in too: it is for the operator."""
 
@@ -78,11 +82,11 @@ def measurement_route(
             return PlainTextResponse("a token is needed\n", status_code=401, headers=UNAUTHORIZED)
         if not is_operator(tenant):
             return PlainTextResponse(FOR_THE_OPERATOR, status_code=403)
-        return _measurements(health.seen_by(tenant, is_operator=True))
+        return _measurements(health.seen_by(tenant, is_operator=True), knows)
 
     return Route("/metrics", measured, methods=["GET"])
 
 
-def _measurements(health: Health) -> Response:
-    text = generate_latest() + generate_latest(health_registry(health, now_ms))
+def _measurements(health: Health, knows: Knows) -> Response:
+    text = generate_latest() + generate_latest(health_registry(health, now_ms, knows))
     return Response(text, media_type=CONTENT_TYPE_LATEST)
