@@ -36,7 +36,7 @@ ELSEWHERE = {
 }
 PROGRAMS = {"flowgauge", "curl", "export"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
-KAFKA = ROOT / "docs" / "kafka.md"  # test_topics.py runs its commands: they need brokers
+NEED_BROKERS = [ROOT / "docs" / "kafka.md", ROOT / "docs" / "roles.md"]  # test_topics.py and test_roles.py run them
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -109,7 +109,7 @@ def variables(folder: Path, url: str) -> dict[str, str]:
     )
 
 
-@pytest.mark.parametrize("block", [block for block in of_language("sh") if block.document != KAFKA], ids=str)
+@pytest.mark.parametrize("block", [block for block in of_language("sh") if block.document not in NEED_BROKERS], ids=str)
 def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -> None:
     exported: list[str] = []
     for command in commands(block):

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from tests.clickhouse_front import Front
 from tests.integration.audit_log import expected_transitions, records_of, transitions_in
+from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.integration.role_processes import WAIT_S, RoleProcess, Roles, kafka_environment
 from tests.integration.up_process import COMMAND, wait_for
 from tests.integration.webhook_receiver import WebhookReceiver
@@ -35,10 +36,8 @@ from flowgauge.transport.wall_clock import now_ms
 
 PARTITIONS, SAMPLES_PARTITIONS = 4, 2
 FLOWS = [f"flow-{number}" for number in range(8)]  # some go to each samples partition
-TEAM = (
-    ("gateway", "gateway-1"), ("pulse", "pulse-1"), ("match", "match-1"), ("match", "match-2"),
-    ("detect", "detect-1"), ("detect", "detect-2"), ("sink", "sink-1"), ("console", "console-1"),
-)  # fmt: skip
+GUIDE = ROOT / "docs" / "roles.md"
+ROLES = ("gateway", "pulse", "match", "detect", "sink", "notify", "console")
 FAILING = """
 rules:
   - name: failing
@@ -145,19 +144,28 @@ def running(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         (folder / "channels").mkdir()
         (folder / "channels" / "ops.yaml").write_text(CHANNELS.replace("ADDRESS", receiver.address), encoding="utf-8")
         with Roles(env, folder) as roles:
-            applied = roles.run("topics", "apply")
-            assert applied.returncode == 0, applied.stderr
-            for role, instance in TEAM:
-                roles.start(role, instance)
-            roles.start("notify", "notify-1", "--rules", str(folder / "channels"))
-            for each in roles:
-                each.wait_until_answers()
-            applied = roles.run("rules", "apply", "rules.yaml")
-            assert (applied.returncode, applied.stderr) == (0, "")
-            assert applied.stdout == "rule set 1 is in force: 1 rule and 0 channels\n"
+            follow_the_guide(roles)
             for each in roles:
                 each.wait_until_ready()
             yield Running(roles, front, receiver)
+
+
+def follow_the_guide(roles: Roles) -> None:
+    """Run its commands in their order, each role on a free port."""
+    (shell,) = blocks(GUIDE, "sh")
+    for command in commands(shell):
+        _, word, *arguments = command.split()
+        if word in ROLES:
+            given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+            more = [part for name in ("--rules",) if name in given for part in (name, given[name])]
+            roles.start(word, given.get("--instance", f"{word}-1"), *more)
+            continue
+        for each in roles:
+            each.wait_until_answers()
+        done = roles.run(word, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert word == "topics" or done.stdout == "rule set 1 is in force: 1 rule and 0 channels\n"
+    assert {each.role for each in roles} == set(ROLES)
 
 
 def assert_all_agree(running: Running) -> None:
@@ -284,9 +292,6 @@ def test_each_role_ends_in_order_when_it_is_told_to(running: Running) -> None:
     assert {each.instance: each.end() for each in running.roles} == {each.instance: 0 for each in running.roles}
     for each in running.roles:
         assert [line["event"] for line in each.log()][-1] == "ended", each.text()
-
-
-ROLES = ("gateway", "pulse", "match", "detect", "sink", "notify", "console")
 
 
 def run_all(env: dict[str, str], folder: Path, *names: str) -> dict[str, tuple[int, str]]:

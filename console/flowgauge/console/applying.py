@@ -24,13 +24,15 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
     """
     texts = texts_of(yaml_files(files))
     written = read_written(files, PUBLIC_ONLY)
-    written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
+    if written.channels.channels:
+        written.refuse_unknown_channels()  # else the server says whether channels may be elsewhere
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))
         return written, Applied(answer.body["version"], tuple(answer.body["warnings"]))
     except ServerAway as away:
         if not has_log(place.data):
             raise
+        written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
         version = await _apply_to_folder(place.data, texts, written.ruleset, away)
     # The server that will start here has an environment of its own: its secrets are for it to miss.
     return written, Applied(version, tuple(str(warning) for warning in written.ruleset.warnings))

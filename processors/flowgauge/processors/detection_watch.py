@@ -27,19 +27,32 @@ READ_RECORDS_MAX = 500
 
 async def run_detection_watch(log: Log, *, stop: asyncio.Event, health: Health) -> None:
     """Keep `health.clock_ms` at the clock of all detectors together until `stop`."""
-    watched = [_Watched(partition) for partition in range(log.partitions(SAMPLES))]
-    sources = log.partitions(EVENTS)
+    watch = DetectionWatch(log)
     while not stop.is_set():
         try:
-            stands = await log.committed(SAMPLES, GROUP)
-            for each in watched:
-                await each.read(log, stands[each.partition].next_offset)
+            clock_ms = await watch.look()
         except (Transient, BadEnvironment) as error:
             health.problems[PART] = str(error)
         else:
             health.problems.pop(PART, None)
-            health.clock_ms = max(health.clock_ms, min(each.clock_ms(sources) for each in watched))
+            health.clock_ms = max(health.clock_ms, clock_ms)
         await pause(stop, LOOK_EVERY_MS)
+
+
+class DetectionWatch:
+    """Reads on in the samples, up to where the detectors stand."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._sources = log.partitions(EVENTS)
+        self._watched = [_Watched(partition) for partition in range(log.partitions(SAMPLES))]
+
+    async def look(self) -> int:
+        """Return the clock of detection now, in ms; 0 while it is not known."""
+        stands = await self._log.committed(SAMPLES, GROUP)
+        for each in self._watched:
+            await each.read(self._log, stands[each.partition].next_offset)
+        return min(each.clock_ms(self._sources) for each in self._watched)
 
 
 @dataclass(slots=True)
