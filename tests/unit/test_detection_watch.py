@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flowgauge.processors.detection_watch import GROUP, DetectionWatch
+from flowgauge.processors.detection_watch import DetectionWatch
+from flowgauge.processors.detector_app import GROUP
 from flowgauge.schemas.sample import SampleMessage, encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.local import open_local_log

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
 from prometheus_client import REGISTRY
 
@@ -28,7 +29,7 @@ def measured() -> dict[str, Row]:
     """Return every measurement of ours by its name, in order."""
     found: dict[str, Row] = {}
     for registry in (REGISTRY, health_registry(Health(), lambda: 0, ALL)):
-        for collector in list(registry._collector_to_names):  # the one place that knows label names
+        for collector in list(cast("Any", registry)._collector_to_names):  # the one place that knows label names
             labels = tuple(getattr(collector, "_labelnames", ()))
             for family in collector.collect():
                 if family.name.startswith("flowgauge_"):

@@ -1,7 +1,8 @@
 """What keeps a role from being ready, in sentences."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -15,13 +16,22 @@ from flowgauge.sinks.webhooks import notifier_app
 from flowgauge.transport.health import Health
 from flowgauge.transport.lag import Lag
 
-Change = Callable[[Readiness], None]
 
-
-def ready() -> Readiness:
-    """Return what a matcher knows of itself that owns two partitions and keeps up."""
-    own = Lag(EVENTS, "matcher", records=7, seconds=1.5)
-    return Readiness("match", "match-1", Health(), lambda *_: frozenset({2, 0}), [own], [], asyncio.Event())
+def ready(
+    *,
+    records: int | None = 7,
+    seconds: float = 1.5,
+    problems: Mapping[str, str] = MappingProxyType({}),
+    has_ended: bool = False,
+) -> Readiness:
+    """Return what a matcher knows of itself that owns two partitions and keeps up, but for what is given."""
+    stop = asyncio.Event()
+    if has_ended:
+        stop.set()
+    own = Lag(EVENTS, "matcher", records=records, seconds=seconds)
+    return Readiness(
+        "match", "match-1", Health(problems=dict(problems)), lambda _topic, _group: frozenset({2, 0}), [own], [], stop
+    )
 
 
 def test_a_role_that_keeps_up_is_ready_and_tells_its_share() -> None:
@@ -38,40 +48,36 @@ def test_a_role_that_keeps_up_is_ready_and_tells_its_share() -> None:
 
 def test_a_role_that_was_given_no_partition_stands_by_and_is_ready() -> None:
     lag = Lag(EVENTS, "matcher", records=7)
-    standing_by = Readiness("match", "match-3", Health(), lambda *_: frozenset(), [lag], [], asyncio.Event())
+    standing_by = Readiness(
+        "match", "match-3", Health(), lambda _topic, _group: frozenset(), [lag], [], asyncio.Event()
+    )
 
     assert list(standing_by.waiting()) == []
 
 
 def test_a_role_outside_its_group_is_not_ready() -> None:
-    outside = Readiness("match", "m", Health(), lambda *_: None, [Lag(EVENTS, "matcher")], [], asyncio.Event())
+    outside = Readiness(
+        "match", "m", Health(), lambda _topic, _group: None, [Lag(EVENTS, "matcher")], [], asyncio.Event()
+    )
 
     assert list(outside.waiting()) == ["it is not in group matcher on flowgauge.events yet"]
 
 
 @pytest.mark.parametrize(
-    ("change", "waiting"),
+    ("it", "waiting"),
     [
-        (
-            lambda it: setattr(it.own[0], "records", None),
-            ["how far group matcher on flowgauge.events is behind is not known yet"],
-        ),
-        (lambda it: setattr(it.own[0], "seconds", 61.0), ["group matcher on flowgauge.events is 61 s behind"]),
-        (lambda it: it.health.problems.update(matcher="no broker answers"), ["matcher: no broker answers"]),
-        (lambda it: it.stop.set(), ["it is ending"]),  # type: ignore[attr-defined]  # an asyncio.Event here
+        (ready(records=None), "how far group matcher on flowgauge.events is behind is not known yet"),
+        (ready(seconds=61.0), "group matcher on flowgauge.events is 61 s behind"),
+        (ready(problems={"matcher": "no broker answers"}), "matcher: no broker answers"),
+        (ready(has_ended=True), "it is ending"),
     ],
 )
-def test_each_thing_that_it_waits_for_is_a_sentence(change: Change, waiting: list[str]) -> None:
-    it = ready()
-
-    change(it)
-
-    assert (list(it.waiting()), it.body()["ready"]) == (waiting, False)
+def test_each_thing_that_it_waits_for_is_a_sentence(it: Readiness, waiting: str) -> None:
+    assert (it.body()["waiting"], it.body()["ready"]) == ([waiting], False)
 
 
 def test_trouble_of_others_is_told_but_is_not_its_own() -> None:
-    it = ready()
-    it.health.problems["sink events"] = "45 s behind"
+    it = ready(problems={"sink events": "45 s behind"})
 
     it.told_of_others.add("sink events")
 
