@@ -92,6 +92,10 @@ class MemoryLog:
         found = {p: self.of(topic, p) for p in range(self.partitions(topic))}
         return {p: records[-1].offset + 1 if records else 0 for p, records in found.items()}
 
+    async def committed(self, topic: str, group: str) -> Mapping[int, Committed]:
+        noted = self.offsets.get((topic, group), {})
+        return {p: noted.get(p, Committed(0)) for p in range(self.partitions(topic))}
+
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:
         return [record for record in self.of(topic, partition) if record.offset >= offset][:records_max]
 

@@ -174,6 +174,17 @@ async def test_a_later_commit_replaces_offset_and_metadata(log: Log) -> None:
     assert await reader.committed() == {0: Committed(1, ""), 1: Committed(0, "other")}
 
 
+async def test_where_a_group_stands_is_told_to_who_is_not_in_it(open_log: OpenLog) -> None:
+    log = await open_log()
+    assert await log.committed(EVENTS, "sink") == {0: Committed(0, ""), 1: Committed(0, "")}
+
+    reader = await log.open_reader(EVENTS, "sink")
+    await reader.commit({1: Committed(0, "noted")})
+
+    assert await (await open_log()).committed(EVENTS, "sink") == {0: Committed(0, ""), 1: Committed(0, "noted")}
+    assert await log.committed(EVENTS, "matcher") == {0: Committed(0, ""), 1: Committed(0, "")}
+
+
 async def test_a_commit_does_not_move_what_is_read_next(log: Log) -> None:
     await log.append(EVENTS, events(b"a", b"b", b"c"))
     reader = await log.open_reader(EVENTS, "sink")

@@ -7,25 +7,18 @@ the matcher and the detector in one pass, so the log itself is the oracle of wha
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+from tests.integration.audit_log import expected_transitions, records_of, transitions_in
 
 from flowgauge.console.up import partitions_of
-from flowgauge.processors.detector import Detector
-from flowgauge.processors.matcher import Matcher
-from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.schemas.event import decode_event
 from flowgauge.schemas.settings import Settings
-from flowgauge.schemas.topics import EVENTS, SAMPLES, TRANSITIONS, RecordKind
-from flowgauge.schemas.transition import Transition, decode_transition
+from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.webhooks.telling import is_told
 from flowgauge.transport.local import open_local_log
-from flowgauge.transport.log import Log, Record
-
-READ_MAX = 10_000
 
 COUNTS = """
 SELECT count(), uniqExact(_partition, _offset), uniqExact(id) FROM flowgauge.events
@@ -50,13 +43,9 @@ async def audit(data: Path, partitions: int) -> dict[str, object]:
     log = await open_local_log(data, partitions=partitions_of(settings))
     store = ClickHouseStore.open(data / "clickhouse")
     try:
-        expected = await _expected(log)
-        events = [record async for record in _records(log, EVENTS) if record.kind == RecordKind.EVENT]
-        told = [
-            decode_transition(record.value).transition_id
-            async for record in _records(log, TRANSITIONS)
-            if record.value is not None
-        ]
+        expected = await expected_transitions(log)
+        events = [record async for record in records_of(log, EVENTS) if record.kind == RecordKind.EVENT]
+        told = [each.transition_id for each in await transitions_in(log)]
         return {
             "log_events": len(events),
             "log_ids": sorted({str(decode_event(record.value).id) for record in events if record.value}),
@@ -75,37 +64,6 @@ async def audit(data: Path, partitions: int) -> dict[str, object]:
     finally:
         store.close()
         await log.close()
-
-
-async def _records(log: Log, topic: str) -> AsyncIterator[Record]:
-    for partition in range(log.partitions(topic)):
-        async for record in _partition(log, topic, partition):
-            yield record
-
-
-async def _partition(log: Log, topic: str, partition: int) -> AsyncIterator[Record]:
-    offset = 0
-    while found := await log.read(topic, partition, offset, READ_MAX):
-        for record in found:
-            yield record
-        offset = found[-1].offset + 1
-
-
-async def _expected(log: Log) -> list[Transition]:
-    book = RuleBook(log)
-    await book.refresh()
-    sources = log.partitions(EVENTS)
-    detector = Detector(log_id=log.log_id, sources=sources, rulesets=book.rulesets)
-    found: list[Transition] = []
-    for source in range(sources):
-        matcher = Matcher(
-            log_id=log.log_id, source=source, samples_partitions=log.partitions(SAMPLES), rulesets=book.rulesets
-        )
-        records = [record async for record in _partition(log, EVENTS, source)]
-        for messages in matcher.match(records).messages:
-            outcome = detector.apply(messages)
-            found += outcome.transitions
-    return found
 
 
 if __name__ == "__main__":

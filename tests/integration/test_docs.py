@@ -38,8 +38,8 @@ ELSEWHERE = {
 PROGRAMS = {"flowgauge", "curl", "export"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
 TO_KAFKA = "KafkaTarget("  # in a Python block: test_kafka_publisher.py runs it
-KAFKA = ROOT / "docs" / "kafka.md"  # test_topics.py runs its commands: they need brokers
-FAUST = ROOT / "docs" / "faust.md"  # test_faust.py runs its agent: it needs brokers too
+# What they say runs in test_topics.py, test_roles.py and test_faust.py.
+NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -112,9 +112,7 @@ def variables(folder: Path, url: str) -> dict[str, str]:
     )
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in of_language("sh") if block.document not in (KAFKA, FAUST)], ids=str
-)
+@pytest.mark.parametrize("block", [block for block in of_language("sh") if block.document not in NEED_BROKERS], ids=str)
 def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -> None:
     exported: list[str] = []
     for command in commands(block):
@@ -169,7 +167,7 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in of_language("python") if block.document != FAUST and TO_KAFKA not in block.text],
+    [block for block in of_language("python") if block.document not in NEED_BROKERS and TO_KAFKA not in block.text],
     ids=str,
 )
 def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:

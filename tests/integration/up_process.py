@@ -51,14 +51,14 @@ class Up:
         return rows
 
 
-def wait_for(what: Callable[[], Any], said: str) -> Any:
+def wait_for(what: Callable[[], Any], said: str, *, wait_s: float = WAIT_S) -> Any:
     """Return the first true answer of `what`; fail with `said` when none comes."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         if found := what():
             return found
         time.sleep(POLL_S)
-    raise AssertionError(f"waited {WAIT_S:.0f} s for {said}")
+    raise AssertionError(f"waited {wait_s:.0f} s for {said}")
 
 
 def environment(**more: str) -> dict[str, str]:

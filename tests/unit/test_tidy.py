@@ -40,7 +40,7 @@ PORTS = {
 SHELLS = {
     *(f"transport/{name}.py" for name in (
         "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka", "kafka_client",
-        "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps",
+        "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps", "lag",
         "kafka_topics", "local", "local_file", "local_groups", "local_reading", "local_tail", "local_transaction",
         "local_writer", "patience", "topic_admin", "wall_clock",
     )),
@@ -48,18 +48,19 @@ SHELLS = {
         "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
         "publisher", "pulse", "sender",
     )),
-    *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
+    *(f"processors/{name}.py" for name in ("detection_watch", "detector_app", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (
         "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
-        "applying", "ask", "clickhouse", "demo/workers", "demo_run", "listening", "loading", "log_lines", "rule_files",
-        "rule_folder", "up", "web/answers", "web/api", "web/app", "web/guard", "web/pages",
+        "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
+        "loading", "log_lines", "role", "rule_files", "rule_folder", "up",
+        "web/answers", "web/api", "web/app", "web/guard", "web/json_answer", "web/pages", "web/probes",
     )),
 }  # fmt: skip
-SHELL_FOLDERS = ("console/cli/",)  # commands: they start what they name
+SHELL_FOLDERS = ("console/cli/", "console/roles/")  # commands and roles: they start what they name
 
 
 def sources(root: Path) -> Iterator[tuple[str, str, Path]]:

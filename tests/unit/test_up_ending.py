@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from flowgauge.console.up import ShutdownOverdue, egress_policy, first_of, wait_for_end
+from flowgauge.console.access import egress_policy
+from flowgauge.console.ending import ShutdownOverdue, first_of, wait_for_end
 from flowgauge.schemas.errors import InvalidSettings, OffsetGap
 from flowgauge.schemas.settings import EgressSettings, Settings
 
@@ -48,8 +49,7 @@ def test_an_egress_entry_that_cannot_be_read_is_a_setting_to_mend() -> None:
 def test_a_thread_that_hangs_does_not_keep_the_process_from_ending() -> None:
     code = """
 import asyncio, threading
-from flowgauge.console.cli.up import end_if_overdue
-from flowgauge.console.up import ShutdownOverdue
+from flowgauge.console.ending import ShutdownOverdue, end_if_overdue
 
 async def running():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)

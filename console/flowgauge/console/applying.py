@@ -6,15 +6,15 @@ from pathlib import Path
 import msgspec
 
 from flowgauge.console.ask import Place, post
-from flowgauge.console.rule_files import check_file_names, replace_files
+from flowgauge.console.rule_files import replace_files, texts_of
 from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import BadEnvironment, BadInput, DataFolderLocked, ServerAway, Transient
+from flowgauge.schemas.errors import BadEnvironment, DataFolderLocked, ServerAway, Transient
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.local_file import FILE_NAME
-from flowgauge.transport.yaml_files import read_text, yaml_files
+from flowgauge.transport.yaml_files import yaml_files
 
 
 async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, Applied]:
@@ -22,15 +22,17 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
 
     Raises InvalidRules before it asks anyone.
     """
-    texts = _texts(yaml_files(files))
+    texts = texts_of(yaml_files(files))
     written = read_written(files, PUBLIC_ONLY)
-    written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
+    if written.channels.channels:
+        written.refuse_unknown_channels()  # else the server says whether channels may be elsewhere
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))
         return written, Applied(answer.body["version"], tuple(answer.body["warnings"]))
     except ServerAway as away:
         if not has_log(place.data):
             raise
+        written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
         version = await _apply_to_folder(place.data, texts, written.ruleset, away)
     # The server that will start here has an environment of its own: its secrets are for it to miss.
     return written, Applied(version, tuple(str(warning) for warning in written.ruleset.warnings))
@@ -54,15 +56,3 @@ async def _apply_to_folder(data: Path, texts: dict[str, str], ruleset: RuleSet, 
 def has_log(data: Path) -> bool:
     """Tell whether a server has run in this folder."""
     return (data / FILE_NAME).is_file()
-
-
-def _texts(files: Sequence[Path]) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    if not files:
-        raise BadInput("no rule files there: expected NAME.yaml files; a file with `rules: []` ends all rules")
-    for file in files:
-        if file.name in texts:
-            raise BadInput(f"two files are called {file.name}: rename one")
-        texts[file.name] = read_text(file)
-    check_file_names(texts)
-    return texts

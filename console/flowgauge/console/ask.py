@@ -110,7 +110,8 @@ async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[s
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
     from flowgauge.console.web.answers import Answers  # noqa: PLC0415
-    from flowgauge.console.web.api import api_routes, refused_path  # noqa: PLC0415
+    from flowgauge.console.web.api import api_routes  # noqa: PLC0415
+    from flowgauge.console.web.json_answer import refused_path  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """Which ClickHouse: the server that the settings name, else chDB in the data folder."""
 
 import os
-from pathlib import Path
 
+from flowgauge.console.access import read_text
 from flowgauge.schemas.settings import Settings, resolve_password
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -16,5 +16,5 @@ def open_store(settings: Settings) -> ClickHouseStore:
     named = settings.clickhouse
     if not named.url:
         return ClickHouseStore.open(settings.data / "clickhouse")
-    password = resolve_password(settings, os.environ, lambda file: Path(file).read_text(encoding="utf-8"))
+    password = resolve_password(settings, os.environ, read_text)
     return ClickHouseStore.connect(Server(named.url, named.user, password, named.database, named.ca))

@@ -21,12 +21,13 @@ import msgspec
 
 from flowgauge.console.demo.findings import Findings
 from flowgauge.console.demo.workers import run_workers
+from flowgauge.console.ending import first_of, stop_on_signals
 from flowgauge.console.history import Entry, entries
 from flowgauge.console.listening import bind
 from flowgauge.console.loading import Load, LoadStopped, event_lines, shift_of
 from flowgauge.console.log_lines import configure_log_lines
 from flowgauge.console.started import Started
-from flowgauge.console.up import first_of, run_up, stop_on_signals
+from flowgauge.console.up import run_up
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import load_rules
 from flowgauge.producers.publisher import Publisher

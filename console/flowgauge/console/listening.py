@@ -1,5 +1,6 @@
 """The one port: bound early, so that a taken one is told before anything else is opened."""
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -16,7 +17,7 @@ KEEP_ALIVE_S = 30
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to `up`, which ends the parts in order."""
+    """Leaves the signals to whoever ends the parts in order."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -52,6 +53,20 @@ def server_of(app: ASGIApp) -> Server:
             timeout_graceful_shutdown=GRACE_S,
         )
     )
+
+
+async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> None:
+    """Answer requests until `stop`, then end those at work within GRACE_S."""
+    server = server_of(app)
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    async with asyncio.TaskGroup() as group:
+        ending = group.create_task(end())
+        await server.serve(sockets=[listening])
+        ending.cancel()
 
 
 def address_of(listening: socket.socket) -> str:

@@ -32,7 +32,15 @@ COMMANDS = {
     "prefect": "Turn a capture of a Prefect server into event lines.",
     "schema": "Create, update or check the ClickHouse tables.",
     "topics": "Plan, make and check the topics of a Kafka cluster.",
+    "gateway": "A role on Kafka: take events over HTTP.",
+    "pulse": "A role on Kafka: the clock of idle partitions.",
+    "match": "A role on Kafka: find the rules that events concern.",
+    "detect": "A role on Kafka: open, hold and close incidents.",
+    "sink": "A role on Kafka: store everything in a ClickHouse server.",
+    "notify": "A role on Kafka: tell channels about incidents.",
+    "console": "A role on Kafka: pages and API, and the door for rules.",
 }
+ROLES = frozenset({"gateway", "pulse", "match", "detect", "sink", "notify", "console"})  # in one module
 
 
 class LazyGroup(click.Group):
@@ -46,6 +54,8 @@ class LazyGroup(click.Group):
         """Import and return the command, or None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in ROLES:
+            return cast("click.Command", import_module(f"{MODULES}.roles").COMMANDS[cmd_name])
         module = import_module(f"{MODULES}.{cmd_name}")
         return cast("click.Command", module.command)
 

@@ -12,11 +12,11 @@ to it. The folder itself stays, so that whoever watches it goes on seeing it. Bo
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowgauge.schemas.errors import BadInput, Transient
-from flowgauge.transport.yaml_files import yaml_files
+from flowgauge.transport.yaml_files import read_text, yaml_files
 
 FILES_MAX = 1_000  # a rule set is a handful of files; more is a folder named by mistake
 FILE_NAME_BYTES_MAX = 200  # file systems take 255, and a copy on its way has a longer name
@@ -38,6 +38,19 @@ def check_file_names(names: Mapping[str, object]) -> None:
         raise BadInput(f"expected 1 to {FILES_MAX} rule files, got {len(names)}")
     for name in names:
         check_file_name(name)
+
+
+def texts_of(files: Sequence[Path]) -> dict[str, str]:
+    """Return the text of each rule file by its name; raise BadInput when there is none or two have one name."""
+    texts: dict[str, str] = {}
+    if not files:
+        raise BadInput("no rule files there: expected NAME.yaml files; a file with `rules: []` ends all rules")
+    for file in files:
+        if file.name in texts:
+            raise BadInput(f"two files are called {file.name}: rename one")
+        texts[file.name] = read_text(file)
+    check_file_names(texts)
+    return texts
 
 
 def replace_files(folder: Path, texts: Mapping[str, str]) -> None:

@@ -79,10 +79,11 @@ def read_written(paths: Sequence[Path], egress: EgressPolicy) -> Written:
     return _written(*read_documents(paths), egress)
 
 
-def read_texts(texts: Mapping[str, str], egress: EgressPolicy) -> Written:
+def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_be_elsewhere: bool = False) -> Written:
     """Return what `texts`, by file name, say as the whole set.
 
-    Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included.
+    Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included;
+    not those where `texts` hold no channel at all and they may be elsewhere.
     """
     check_file_names(texts)
     documents: list[Document] = []
@@ -93,7 +94,8 @@ def read_texts(texts: Mapping[str, str], egress: EgressPolicy) -> Written:
         except InvalidRules as error:
             problems.extend(error.problems)
     written = _written(documents, problems, egress)
-    written.refuse_unknown_channels()
+    if written.channels.channels or not channels_may_be_elsewhere:
+        written.refuse_unknown_channels()
     return written
 
 
@@ -118,8 +120,11 @@ class RuleFolder:
         self._tell(written)
         return written
 
-    async def watch(self, log_: Log, stop: asyncio.Event) -> None:
-        """Put each good change in force until `stop`; look again for what keeps people from being told."""
+    async def watch(self, log_: Log | None, stop: asyncio.Event) -> None:
+        """Put each good change in force until `stop`; look again for what keeps people from being told.
+
+        Without a log only the channels are taken: the rules in force come from elsewhere.
+        """
         watching = awatch(
             self.folder, stop_event=stop, recursive=False, rust_timeout=LOOK_AGAIN_MS, yield_on_timeout=True
         )
@@ -143,7 +148,7 @@ class RuleFolder:
             version = await self._put_in_force(written, log_, stop)
         return Applied(version, tuple(str(each) for each in written.warnings))
 
-    async def apply(self, log_: Log, stop: asyncio.Event) -> int:
+    async def apply(self, log_: Log | None, stop: asyncio.Event) -> int:
         """Read the folder again and put it in force; return the version, 0 when it is broken."""
         async with self._changing:
             try:
@@ -161,19 +166,22 @@ class RuleFolder:
         finish_replacing(self.folder)
         return read_written([self.folder], self._egress)
 
-    async def _put_in_force(self, written: Written, log_: Log, stop: asyncio.Event) -> int:
+    async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:
         self.channels = written.channels  # first: a new rule may tell at once
-        version = await patiently(
-            lambda: publish_rules(log_, written.ruleset), part=PART, health=self._health, stop=stop
-        )
+        version = await self._publish(written.ruleset, log_, stop) if log_ else 0
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
         self._health.operator_problems.pop(PART, None)
         self._tell(written)
         if version != self._version:
             log.info("rules applied", version=version, rules=self.rules)
+        elif log_ is None:
+            log.info("channels read", channels=len(self.channels.channels))
         self._version = version
         return version
+
+    async def _publish(self, ruleset: RuleSet, log_: Log, stop: asyncio.Event) -> int:
+        return await patiently(lambda: publish_rules(log_, ruleset), part=PART, health=self._health, stop=stop)
 
     def _tell(self, written: Written) -> None:
         problems = [*written.unknown_channels, *written.here]

@@ -13,20 +13,19 @@ makes the next start quicker. A part that fails for good ends the process: nothi
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import cast
 
 import structlog
 from starlette.types import ASGIApp
 
+from flowgauge.console.access import egress_policy, tokens_of
 from flowgauge.console.clickhouse import open_store
-from flowgauge.console.listening import address_of, bind, server_of
+from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
+from flowgauge.console.groups import ALL_GROUPS
+from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
@@ -40,31 +39,26 @@ from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.pulse import run_pulse
 from flowgauge.producers.tokens import TokenTable
-from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidSettings
-from flowgauge.schemas.settings import Settings, is_loopback, resolve_tokens
+from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.settings import Settings, is_loopback
 from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.health import Health
+from flowgauge.transport.lag import Lag, run_lag
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import patiently
 from flowgauge.transport.wall_clock import now_ms
 
-SHUTDOWN_MS = 15_000  # an insert into ClickHouse takes up to some seconds on a slow disk
 TRIM_EVERY_S = 600
 LOADED_POLL_S = 0.1
 TRIMMED = (EVENTS, SAMPLES, TRANSITIONS, DELIVERIES, DLQ)
 
 log_lines = structlog.get_logger("flowgauge.up")
-
-
-class ShutdownOverdue(FlowgaugeError):
-    """Parts did not end in time. Nothing is lost: the next start goes on where they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +74,12 @@ class Opened:
     listening: socket.socket
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What ends the parts, and how long they may take to."""
-
-    stop: asyncio.Event
-    shutdown_ms: int
-
-
 async def run_until_signal(settings: Settings, *, load: Load | None, announce: Callable[[str], None]) -> None:
     """Run until SIGINT or SIGTERM. A second signal ends the process at once, as if it were killed."""
     configure_log_lines(settings.log_level)
     stop = asyncio.Event()
     stop_on_signals(stop)
     await run_up(settings, stop=stop, history=load, ready=lambda started: announce("\n".join(started.lines())))
-
-
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set `stop` at the first SIGINT or SIGTERM and let the next one end the process."""
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(name)
-        stop.set()
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, end)
 
 
 async def run_up(
@@ -123,7 +96,7 @@ async def run_up(
     history is loaded, ShutdownOverdue at the end.
     """
     settings.refuse_open_host()
-    tokens = TokenTable(resolve_tokens(settings, os.environ, lambda file: Path(file).read_text(encoding="utf-8")))
+    tokens = tokens_of(settings)
     egress_policy(settings)
     with lock_data_folder(settings.data) as note_address, bind(settings.host, settings.port) as listening:
         note_address(address_of(listening))
@@ -132,25 +105,10 @@ async def run_up(
         rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings))
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
         opened = Opened(settings, *await _open(settings), health, rules, tokens, listening)
-        is_overdue = False
-        try:
+        async with closed_after("log or ClickHouse", lambda: _close(opened), shutdown_ms):
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
             await _run_parts(opened, loaded_ms, Ending(stop, shutdown_ms), lambda: ready(started))
-        except ShutdownOverdue:
-            is_overdue = True
-            raise
-        finally:
-            if not is_overdue:
-                await _close(opened, shutdown_ms)
-
-
-def egress_policy(settings: Settings) -> EgressPolicy:
-    """Return where webhooks may go; raise InvalidSettings for an entry that cannot be read."""
-    try:
-        return EgressPolicy(allow=settings.egress.allow)
-    except ValueError as error:
-        raise InvalidSettings(str(error)) from None
 
 
 def partitions_of(settings: Settings) -> dict[str, int]:
@@ -184,29 +142,17 @@ async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: a
 
 
 async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Callable[[], None]) -> None:
-    drain, intake_stop = asyncio.Event(), asyncio.Event()
-    server = server_of(_web(opened, drain))
-    try:
-        async with asyncio.TaskGroup() as group:
-            intake = [
-                group.create_task(server.serve(sockets=[opened.listening]), name="web"),
-                group.create_task(run_pulse(opened.log, stop=intake_stop, health=opened.health), name="pulse"),
-            ]
-            parts = [group.create_task(part, name=name) for name, part in _parts(opened, drain)]
-            parts.append(group.create_task(_say_when_loaded(opened.health, loaded_ms, drain), name="history"))
-            ready()
-            await ending.stop.wait()
-            log_lines.info("stopping")
-            server.should_exit = True
-            intake_stop.set()
-            deadline = asyncio.get_running_loop().time() + ending.shutdown_ms / 1000
-            await wait_for_end(intake, deadline)
-            drain.set()
-            await wait_for_end(parts, deadline)
-    except BaseExceptionGroup as failures:
-        raise first_of(failures) from failures
-    finally:
-        server.should_exit = True
+    def web(stop: asyncio.Event) -> Coroutine[None, None, None]:
+        return serve(_web(opened, stop), opened.listening, stop)
+
+    def pulse(stop: asyncio.Event) -> Coroutine[None, None, None]:
+        return run_pulse(opened.log, stop=stop, health=opened.health)
+
+    def history(stop: asyncio.Event) -> Coroutine[None, None, None]:
+        return _say_when_loaded(opened.health, loaded_ms, stop)
+
+    intake = [("web", web), ("pulse", pulse)]
+    await run_parts([intake, [*_parts(opened), ("history", history)]], ending, ready)
 
 
 def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
@@ -229,16 +175,16 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
     )
 
 
-def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+def _parts(opened: Opened) -> Iterator[Part]:
     settings, log, health = opened.settings, opened.log, opened.health
     port = int(opened.listening.getsockname()[1])
     egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
-    yield "matcher", run_matcher(log, stop=stop, health=health)
-    yield "detector", run_detector(log, stop=stop, health=health)
-    yield "sink", run_sink(log, opened.store, stop=stop, health=health)
+    yield "matcher", lambda stop: run_matcher(log, stop=stop, health=health)
+    yield "detector", lambda stop: run_detector(log, stop=stop, health=health)
+    yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health)
     yield (
         "notifier",
-        run_notifier(
+        lambda stop: run_notifier(
             log,
             lambda: opened.rules.channels,
             egress=egress,
@@ -248,8 +194,9 @@ def _parts(opened: Opened, stop: asyncio.Event) -> Iterator[tuple[str, Coroutine
             public_url=settings.public_url or address_of(opened.listening),
         ),
     )
-    yield "rules", opened.rules.watch(log, stop)
-    yield "retention", _trim(opened, stop)
+    yield "rules", lambda stop: opened.rules.watch(log, stop)
+    yield "retention", lambda stop: _trim(opened, stop)
+    yield "lag", lambda stop: run_lag(log, [Lag(*each) for each in ALL_GROUPS], stop=stop, health=health)
 
 
 async def _trim(opened: Opened, stop: asyncio.Event) -> None:
@@ -274,32 +221,6 @@ async def _say_when_loaded(health: Health, loaded_ms: int, stop: asyncio.Event) 
         await asyncio.sleep(LOADED_POLL_S)
 
 
-async def wait_for_end(tasks: list[asyncio.Task[None]], deadline_s: float) -> None:
-    """Wait for tasks; raise ShutdownOverdue at the deadline. A failure of theirs is the group's to tell."""
-    timeout_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
-    _, pending = await asyncio.wait(tasks, timeout=timeout_s)
-    if pending:
-        names = ", ".join(sorted(task.get_name() for task in pending))
-        raise ShutdownOverdue(f"did not end in time: {names}; nothing is lost, the next start goes on from there")
-
-
-async def _close(opened: Opened, shutdown_ms: int) -> None:
-    try:
-        async with asyncio.timeout(shutdown_ms / 1000):
-            await opened.log.close()
-            await asyncio.to_thread(opened.store.close)
-    except TimeoutError:
-        raise ShutdownOverdue("log or ClickHouse did not close in time; nothing is lost") from None
-
-
-def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the failure that says most: one of ours if there is one, else the first."""
-    flat: list[BaseException] = []
-    queue: list[BaseException] = [failures]
-    while queue:
-        failure = queue.pop(0)
-        if isinstance(failure, BaseExceptionGroup):
-            queue.extend(cast("Sequence[BaseException]", failure.exceptions))
-        else:
-            flat.append(failure)
-    return next((failure for failure in flat if isinstance(failure, FlowgaugeError)), flat[0])
+async def _close(opened: Opened) -> None:
+    await opened.log.close()
+    await asyncio.to_thread(opened.store.close)

@@ -46,7 +46,7 @@ class _DetectorShell:
                         case Assigned():
                             await self._begin(item)
                         case Revoked():
-                            self._detectors.pop(item.partition, None)
+                            self._forget(item.partition)
                         case Batch():
                             await self._apply(steps, item)
         finally:
@@ -61,6 +61,12 @@ class _DetectorShell:
             state=assigned.state,
         )
         self._show(assigned.partition)
+
+    def _forget(self, partition: int) -> None:
+        """Whoever has the partition now tells of it."""
+        if self._detectors.pop(partition, None) is not None:
+            metrics.CLOCK_MS.remove(str(partition))
+            metrics.KEYS.remove(str(partition))
 
     async def _apply(self, steps: Steps, batch: Batch) -> None:
         messages = [decode_message(record.value) for record in batch.records if record.value is not None]
@@ -88,7 +94,7 @@ class _DetectorShell:
         clock_ms = min(detector.clock_ms for detector in self._detectors.values())
         self._health.clock_ms = max(clock_ms, 0)
         self._health.rules_version = min(detector.active_version for detector in self._detectors.values())
-        metrics.CLOCK_MS.set(self._health.clock_ms)
+        metrics.CLOCK_MS.labels(str(partition)).set(max(self._detectors[partition].clock_ms, 0))
         metrics.KEYS.labels(str(partition)).set(self._detectors[partition].keys)
 
 

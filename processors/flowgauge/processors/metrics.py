@@ -13,4 +13,6 @@ SLOTS_REFUSED = Counter("flowgauge_processors_slots_refused_total", "Expected st
 KEYS_REFUSED = Counter("flowgauge_processors_keys_refused_total", "Samples dropped at the bound on keys")
 TRANSITIONS = Counter("flowgauge_processors_transitions_total", "Transitions by state entered", ["to_state"])
 KEYS = Gauge("flowgauge_processors_keys", "Keys held, by samples partition", ["partition"])
-CLOCK_MS = Gauge("flowgauge_processors_clock_milliseconds", "The slowest source's clock")
+CLOCK_MS = Gauge(
+    "flowgauge_processors_clock_milliseconds", "The slowest source's clock, by samples partition", ["partition"]
+)

@@ -1,15 +1,21 @@
 """Rule sets in the log: versions in the rules topic, and the markers that put them in force.
 
-    rules topic    */1 {…}   */2 {…}   current → 2
+    rules topic    */1/ID {…}   */2/ID {…}   current/1   current/2
     events         … e e [marker 2] e e …        in every partition
 
-A version is written first, its markers next, the pointer last. A crash in between leaves a version whose markers
-may be missing somewhere; the next publish makes a newer one, and a source that skipped a marker reaches it there.
+A version is written first, its markers next, and last that they are all there. A crash in between leaves a version
+whose markers may be missing somewhere; the next publish makes a newer one, and a source that skipped a marker reaches
+it there.
+
+Of several publishers at once, in whatever processes, the first record of a version counts: the others see it when they
+read on, and take the next version. Every record has a key of its own, because compaction keeps the last of one key:
+the first must count, and a slow publisher must not lead back to an older version.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -19,7 +25,7 @@ from flowgauge.schemas.errors import InvariantBroken
 from flowgauge.schemas.topics import EVENTS, RULES, RecordKind
 from flowgauge.transport.log import Log, Outgoing, Record
 
-CURRENT = "current"
+CURRENT = "current/"
 READ_RECORDS_MAX = 1_000
 WAIT_MS = 50  # between looks for a version that is on its way
 WAIT_MAX_MS = 30_000
@@ -34,7 +40,7 @@ class StoredRules(msgspec.Struct):
 
 
 class CurrentRules(msgspec.Struct):
-    """The newest version whose markers are all in the log."""
+    """A version whose markers are all in the log."""
 
     version: int
 
@@ -78,9 +84,9 @@ class RuleBook:
             await asyncio.sleep(WAIT_MS / 1000)
             waited_ms += WAIT_MS
 
-    def is_current(self, ruleset: RuleSet) -> bool:
-        """Tell whether `ruleset` says what the current one says."""
-        return self._content_ids.get(self.current_version) == ruleset.content_id()
+    def says(self, version: int, ruleset: RuleSet) -> bool:
+        """Tell whether `version` is known and says what `ruleset` says."""
+        return self._content_ids.get(version) == ruleset.content_id()
 
     @property
     def newest_version(self) -> int:
@@ -90,12 +96,13 @@ class RuleBook:
     def _read(self, record: Record) -> None:
         if record.value is None:
             return
-        if record.key == CURRENT:
-            self.current_version = _decode_current(record.value).version
+        if record.key.startswith("current"):  # without a version, as earlier programs wrote it
+            self.current_version = max(self.current_version, _decode_current(record.value).version)
         else:
             stored = _decode_rules(record.value)
-            self.rulesets[stored.version] = rules_from_sources(stored.rules, stored.version)
-            self._content_ids[stored.version] = stored.content_id
+            if stored.version not in self.rulesets:
+                self.rulesets[stored.version] = rules_from_sources(stored.rules, stored.version)
+                self._content_ids[stored.version] = stored.content_id
 
 
 async def publish_rules(log: Log, ruleset: RuleSet, *, first_append_ms: Mapping[int, int] | None = None) -> int:
@@ -105,11 +112,9 @@ async def publish_rules(log: Log, ruleset: RuleSet, *, first_append_ms: Mapping[
     """
     book = RuleBook(log)
     await book.refresh()
-    if book.is_current(ruleset):
+    if book.says(book.current_version, ruleset):
         return book.current_version
-    version = book.newest_version + 1
-    stored = StoredRules(version, ruleset.content_id(), [dict(rule.source) for rule in ruleset.rules])
-    await log.append(RULES, [Outgoing(0, f"*/{version}", _encode(stored))])
+    version = await _write_version(log, book, ruleset)
     marker = encode_record(RulesMarker(version=version))
     times = first_append_ms or {}
     markers = [
@@ -117,8 +122,20 @@ async def publish_rules(log: Log, ruleset: RuleSet, *, first_append_ms: Mapping[
         for partition in range(log.partitions(EVENTS))
     ]
     await log.append(EVENTS, markers)
-    await log.append(RULES, [Outgoing(0, CURRENT, _encode(CurrentRules(version)))])
+    await log.append(RULES, [Outgoing(0, f"{CURRENT}{version}", _encode(CurrentRules(version)))])
     return version
+
+
+async def _write_version(log: Log, book: RuleBook, ruleset: RuleSet) -> int:
+    """Write `ruleset` under a version that is its own, and return that."""
+    sources = [dict(rule.source) for rule in ruleset.rules]
+    while True:
+        version = book.newest_version + 1
+        stored = StoredRules(version, ruleset.content_id(), sources)
+        await log.append(RULES, [Outgoing(0, f"*/{version}/{uuid4().hex}", _encode(stored))])
+        await book.refresh()
+        if book.says(version, ruleset):
+            return version
 
 
 def announced_versions(records: Iterable[Record]) -> set[int]:

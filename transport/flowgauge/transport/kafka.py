@@ -35,7 +35,7 @@ from flowgauge.transport.kafka_records import check_outgoing, headers_of
 from flowgauge.transport.kafka_state import log_id_of
 from flowgauge.transport.kafka_steps import KafkaSteps, StepsPlace
 from flowgauge.transport.kafka_topics import existing_topics
-from flowgauge.transport.log import Outgoing, Reader, Record, Steps
+from flowgauge.transport.log import NEW, Committed, Outgoing, Reader, Record, Steps
 
 LOG_ID_RECORDS_MAX = 100  # it is the first record of its partition; racing creators may have written some
 TRIM_RECORDS_MAX = 1_000  # read at a time to find recorded times
@@ -148,6 +148,19 @@ class KafkaLog:
             if each.membership.topic == topic:
                 ends = await each.membership.readable_ends(ends)
         return ends
+
+    async def committed(self, topic: str, group: str) -> Mapping[int, Committed]:
+        """Return where `group` stands on each partition of `topic`, whoever owns it; (0, "") where it never was."""
+        count = self.partitions(topic)
+        found = await self._reading.committed(group, topic)
+        return {partition: found.get(partition, NEW) for partition in range(count)}
+
+    def owned(self, topic: str, group: str) -> frozenset[int] | None:
+        """Return the partitions of `topic` that are this process's in `group`; None while it is not in the group."""
+        for each in self._open:
+            if each.membership.topic == topic and each.membership.group == self._connection.names.group(group, topic):
+                return frozenset(each.membership.owned)
+        return None
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:
         """Return records from `offset` on without any group."""

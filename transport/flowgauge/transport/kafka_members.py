@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
+from flowgauge.transport import metrics
 from flowgauge.transport.kafka_client import (
     REBALANCE_MS_MAX,
     Connection,
@@ -45,6 +46,7 @@ class Membership:
     def __init__(self, connection: Connection, group: str, topic: str) -> None:
         self._connection = connection
         self.topic = topic
+        self._rebalances = metrics.of(metrics.REBALANCES, topic, group)
         self._topic = connection.names.topic(topic)
         self._group = connection.names.group(group, topic)
         self._consumer: Consumer = new_consumer(connection, self._group)
@@ -63,6 +65,11 @@ class Membership:
     def group(self) -> str:
         """The name of the group in Kafka."""
         return self._group
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that are ours, as far as the shell knows."""
+        return frozenset(self._told)
 
     async def join(self) -> None:
         """Return when the group has assigned us our share, which may be nothing."""
@@ -99,6 +106,7 @@ class Membership:
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Note what is ours now."""
+        self._rebalances.inc()
         self._held = {at.partition for at in assigned}
         self._pending = Changes(self._pending.revoked if self._pending else (), sorted(self._held))
         self._joined.set()

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from flowgauge.schemas.errors import InvariantBroken, LogMismatch
 from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.log import METADATA_BYTES_MAX, Assigned, Batch, Committed, Revoked
-
-NEW = Committed(0, "")
+from flowgauge.transport.log import METADATA_BYTES_MAX, NEW, Assigned, Batch, Committed, Revoked
 
 
 class KafkaReader:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken
+from flowgauge.transport import metrics
 from flowgauge.transport.kafka_client import (
     Connection,
     Producer,
@@ -68,6 +69,8 @@ class KafkaSteps:
         self._owned: dict[int, _Owned] = {}
         self._untold: list[Assigned | Revoked] = []
         self._ended: FlowgaugeError | None = None
+        self._transactions = metrics.of(metrics.TRANSACTION_SECONDS, topic, group)
+        self._restores = metrics.of(metrics.RESTORE_SECONDS, topic, group)
         self.membership = membership
         self.on_close: Callable[[], None] = lambda: None
 
@@ -113,7 +116,8 @@ class KafkaSteps:
         async with owned.lock:
             try:
                 async with asyncio.timeout(COMMIT_MS_MAX / 1000):
-                    await self._transact(owned.producer, partition, next_offset, records)
+                    with self._transactions.time():
+                        await self._transact(owned.producer, partition, next_offset, records)
             except BaseException as error:
                 self._ended = _ending(error, self._place.connection, where)
                 if isinstance(error, asyncio.CancelledError):
@@ -151,9 +155,10 @@ class KafkaSteps:
         connection = self._place.connection
         producer = new_producer(connection, connection.names.transaction(self._group, self._topic, partition))
         self._owned[partition] = _Owned(producer, StateKeys(self._group, self._topic, partition))
-        async with told(connection, f"begin transactions of {self._topic} partition {partition}"):
-            await producer.start()
-        restored = await self._restore(self._owned[partition].keys)
+        with self._restores.time():
+            async with told(connection, f"begin transactions of {self._topic} partition {partition}"):
+                await producer.start()
+            restored = await self._restore(self._owned[partition].keys)
         next_offset = restored.next_offset or 0
         await check_positions(self._place.reading, self._topic, {partition: next_offset}, self._group)
         self.membership.seek(partition, next_offset)

@@ -21,7 +21,7 @@ from flowgauge.transport.local_reading import LocalReading
 from flowgauge.transport.local_tail import LocalTail
 from flowgauge.transport.local_transaction import Ends
 from flowgauge.transport.local_writer import LocalWriter
-from flowgauge.transport.log import Outgoing, Reader, Record, Steps
+from flowgauge.transport.log import NEW, Committed, Outgoing, Reader, Record, Steps
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
 __all__ = ["LocalLog", "lock_data_folder", "open_local_log"]
@@ -100,6 +100,11 @@ class LocalLog:
         """Return the next offset of each partition of `topic`."""
         self.tail.partition_ids(topic)
         return await self.reading.ends(topic)
+
+    async def committed(self, topic: str, group: str) -> Mapping[int, Committed]:
+        """Return where `group` stands on each partition of `topic`, whoever owns it; (0, "") where it never was."""
+        found = await self.reading.committed(group, topic)
+        return {partition: found.get(partition, NEW) for partition in sorted(self.tail.partition_ids(topic))}
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:
         """Return records from `offset` on, up to `records_max` and POLL_BYTES_MAX, without any group."""

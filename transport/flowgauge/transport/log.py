@@ -61,6 +61,9 @@ class Committed(NamedTuple):
     metadata: str = ""
 
 
+NEW = Committed(0, "")  # of a group that was never there
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some consecutive records of one partition, in offset order, never empty."""
@@ -181,6 +184,10 @@ class Log(Protocol):
 
     async def ends(self, topic: str) -> Mapping[int, int]:
         """Return the next offset of each partition of `topic`."""
+        ...
+
+    async def committed(self, topic: str, group: str) -> Mapping[int, Committed]:
+        """Return where `group` stands on each partition of `topic`, whoever owns it; (0, "") where it never was."""
         ...
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from flowgauge.console.cli.options import data_option, existing_file, token_option, url_option
+from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
 
 rule_path = click.Path(exists=True, path_type=Path)
 
@@ -25,8 +26,8 @@ def validate(files: Sequence[Path]) -> None:
     Exit code 2 when there is a mistake. A rule may notify channels of other files where FILES hold none. A secret
     or an egress.allow that is missing here is only told: the server may have it.
     """
+    from flowgauge.console.access import egress_policy
     from flowgauge.console.rule_folder import read_written
-    from flowgauge.console.up import egress_policy
     from flowgauge.console.web.words import count
     from flowgauge.schemas.settings import load_settings
 
@@ -44,15 +45,27 @@ def validate(files: Sequence[Path]) -> None:
 @url_option
 @token_option
 @data_option
-def apply(files: Sequence[Path], url: str, token: str | None, data: Path) -> None:
+@config_option
+@click.pass_context
+def apply(
+    context: click.Context, files: Sequence[Path], *, url: str, token: str | None, data: Path, config: Path | None
+) -> None:
     """Put the rules and channels of FILES (or folders of them) in force, in place of those before.
 
-    Goes to the running server, or into the data folder when no server owns it.
+    Goes to the Kafka log where the settings name one, and there the rules alone; else, or with --url, to the running
+    server, or into the data folder when no server owns it.
     """
     from flowgauge.console.applying import apply_files
     from flowgauge.console.ask import Place
+    from flowgauge.schemas.settings import load_settings
 
-    written, applied = asyncio.run(apply_files(Place(url, token, data), files))
+    settings = load_settings(config, os.environ, {})
+    if settings.kafka.bootstrap and context.get_parameter_source("url") is ParameterSource.DEFAULT:
+        from flowgauge.console.kafka_rules import apply_to_kafka
+
+        written, applied = asyncio.run(apply_to_kafka(settings, files))
+    else:
+        written, applied = asyncio.run(apply_files(Place(url, token, data), files))
     _warn(*applied.warnings)
     click.echo(f"rule set {applied.version} is in force: {written}")
 

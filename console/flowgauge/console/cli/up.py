@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import sys
-from collections.abc import Coroutine
 from pathlib import Path
 
 import click
@@ -32,6 +30,7 @@ def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **fla
 
     Ends on Ctrl-C or SIGTERM; a kill at any moment loses nothing.
     """
+    from flowgauge.console.ending import end_if_overdue
     from flowgauge.console.loading import Load
     from flowgauge.console.up import run_until_signal
     from flowgauge.schemas.settings import load_settings
@@ -42,15 +41,3 @@ def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **fla
     settings = load_settings(config, os.environ, flags)
     history = Load(load, now_ms() if shift_to_now else None) if load else None
     asyncio.run(end_if_overdue(run_until_signal(settings, load=history, announce=click.echo)))
-
-
-async def end_if_overdue(running: Coroutine[None, None, None]) -> None:
-    """Run it; end the process where its parts do not: a thread hangs, and the loop would wait for it to the end."""
-    from flowgauge.console.up import ShutdownOverdue
-
-    try:
-        await running
-    except ShutdownOverdue as overdue:
-        click.echo(f"flowgauge: {overdue}", err=True)
-        sys.stderr.flush()
-        os._exit(1)  # a kill is safe at any moment, and this is one

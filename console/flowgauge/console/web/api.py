@@ -1,11 +1,9 @@
 """The HTTP API: metrics, incidents, health, rules. JSON in and out; an error is `{"error": one sentence}`."""
 
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -13,13 +11,11 @@ from starlette.routing import BaseRoute, Route
 from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
+from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.sinks.clickhouse.table import Table
 
-UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
-PATH_CHARS_SHOWN = 80  # of a path that there is not
-_encode = msgspec.json.Encoder().encode
 
 ApplyRules = Callable[[dict[str, str]], Awaitable[Applied]]
 Ask = Callable[[Request, str], Awaitable[Response]]
@@ -37,25 +33,6 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         Route("/v1/rules", api.for_tenant(api.rules), methods=["POST"]),
         Route("/healthz", api.healthz, methods=["GET"]),
     ]
-
-
-async def refused_path(request: Request, error: Exception) -> Response:
-    """Answer a path or a method that there is not: programs in JSON, people in plain text."""
-    found = error if isinstance(error, HTTPException) else HTTPException(500)
-    path = request.url.path
-    if path != "/v1" and not path.startswith("/v1/"):
-        return PlainTextResponse(f"{found.detail}\n", found.status_code, headers=found.headers)
-    there_are = "see `For programs` in docs/console.md"
-    if found.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = ", ".join(sorted((found.headers or {}).get("Allow", "another method").split(", ")))
-        there_are = f"expected {allowed}, got {request.method}"
-    said = f"{path[:PATH_CHARS_SHOWN]}: {found.detail.lower()}: {there_are}"
-    return json_answer({"error": said}, found.status_code, dict(found.headers or {}))
-
-
-def json_answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return `body` as JSON."""
-    return Response(_encode(body) + b"\n", status, headers, "application/json")
 
 
 class _Refused(FlowgaugeError):

@@ -10,8 +10,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from flowgauge.console.web.answers import Answers
-from flowgauge.console.web.api import UNAUTHORIZED
 from flowgauge.console.web.heat_map import STEP_WORDS
+from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
 from flowgauge.console.web.words import moment
 from flowgauge.schemas.errors import BadInput, Transient

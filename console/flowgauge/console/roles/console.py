@@ -1,0 +1,83 @@
+"""`flowgauge console`: pages and answers for people and programs, and the door for rules. It takes no events.
+
+Detection runs elsewhere: what the console says of it, it reads from the log. A group that does not keep up is named,
+with the command that would.
+"""
+
+import asyncio
+
+from flowgauge.console.access import tokens_of
+from flowgauge.console.groups import ALL_GROUPS, DETECTOR, MATCHER, NOTIFIER, SINK
+from flowgauge.console.kafka_rules import put_in_force
+from flowgauge.console.listening import serve
+from flowgauge.console.metrics import Knows
+from flowgauge.console.readiness import Readiness
+from flowgauge.console.role import Opened, Role, Work
+from flowgauge.console.roles.server import open_server
+from flowgauge.console.rule_folder import Applied
+from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.app import web_app
+from flowgauge.console.web.probes import probe_routes
+from flowgauge.processors.detection_watch import run_detection_watch
+from flowgauge.processors.ruletopic import RuleBook
+from flowgauge.schemas.settings import is_loopback
+from flowgauge.transport.health import Health
+from flowgauge.transport.patience import patiently, pause
+
+LOOK_EVERY_MS = 2_000
+BEHIND_SHOWN_S = 30.0  # as long as detection may be behind before it counts as unknown
+COMMANDS = {MATCHER: "match", DETECTOR: "detect", NOTIFIER: "notify", **dict.fromkeys(SINK, "sink")}
+
+
+async def _open(opened: Opened) -> Work:
+    settings, log, health = opened.settings, opened.log, opened.health
+    tokens = tokens_of(settings)
+    store = await open_server(opened)
+    book = RuleBook(log)
+
+    async def apply_rules(texts: dict[str, str]) -> Applied:
+        return await put_in_force(log, texts, settings)
+
+    app = web_app(
+        Answers(store, health, tokens, rules=lambda: len(book.current.rules), operator=settings.operator),
+        probe_routes(opened.readiness),
+        apply_rules,
+        only_loopback=is_loopback(settings.host),
+        knows=opened.readiness.knows,
+    )
+    return Work(
+        web=("web", lambda stop: serve(app, opened.listening, stop)),
+        parts=[
+            ("detection watch", lambda stop: run_detection_watch(log, stop=stop, health=health)),
+            ("rules", lambda stop: _read_rules(book, health, stop)),
+            ("groups", lambda stop: _tell_lags(opened.readiness, stop)),
+        ],
+    )
+
+
+async def _read_rules(book: RuleBook, health: Health, stop: asyncio.Event) -> None:
+    """Know which rules are in force."""
+    while not stop.is_set():
+        await patiently(book.refresh, part="rules", health=health, stop=stop)
+        health.rules_version = book.current_version
+        await pause(stop, LOOK_EVERY_MS)
+
+
+async def _tell_lags(readiness: Readiness, stop: asyncio.Event) -> None:
+    """Show in health which groups do not keep up."""
+    health = readiness.health
+    while not stop.is_set():
+        for lag in readiness.others:
+            name = COMMANDS[lag.topic, lag.group]
+            part = f"{name} {lag.topic.rpartition('.')[2]}"
+            if lag.seconds > BEHIND_SHOWN_S:
+                readiness.told_of_others.add(part)
+                health.problems[part] = f"{lag.seconds:.0f} s behind: is `flowgauge {name}` running?"
+            else:
+                health.problems.pop(part, None)
+            if (lag.topic, lag.group) == SINK[0]:
+                health.sink_behind = lag.records or 0
+        await pause(stop, LOOK_EVERY_MS)
+
+
+CONSOLE = Role("console", 4290, _open, watches=ALL_GROUPS, knows=Knows(detection=True, deliveries=False), believes=True)
