@@ -65,12 +65,11 @@ async def test_the_newest_come_first_within_since_and_limit(store: ClickHouseSto
 
 
 async def test_a_tenant_sees_its_own_only(store: ClickHouseStore) -> None:
-    own_time = 20_000  # other tests on this store have letters of no tenant too
-    letters = [letter(tenant, own_time, value) for tenant, value in (("dlq-a", b"a"), ("dlq-b", b"b"), ("", b"?"))]
-    await put(store, letters, first_offset=300)
+    await put(store, [letter("dlq-a", 0, b"a"), letter("dlq-b", 0, b"b"), letter("", 0, b"? of a")], first_offset=300)
 
     assert [row["value"] for row in await found(store, "dlq-a")] == ["a"]
-    assert sorted(str(row["value"]) for row in await found(store, "dlq-a", "", since=own_time)) == ["?", "a"]
+    # Other tests on this store have letters of no tenant too.
+    assert {row["value"] for row in await found(store, "dlq-a", "")} & {"a", "b", "? of a"} == {"a", "? of a"}
 
 
 async def test_with_tokens_a_letter_of_no_tenant_is_shown_to_the_operator_alone(store: ClickHouseStore) -> None:
