@@ -215,9 +215,9 @@ def wait_until_up(each: Running) -> None:
 
 def health_check(each: Running) -> tuple[int, str]:
     """Do what the health check of the service does, at the port that it has here."""
-    _, _, *arguments = FILES.services[each.name]["healthcheck"]["test"]
+    arguments: list[str] = FILES.services[each.name]["healthcheck"]["test"][2:]  # CMD and python aside
     role = FILES.services[each.name]["command"][0]
-    here = {
+    here: dict[str, str] = {
         "/opt/flowgauge/ready.py": str(COMPOSE / "image" / "ready.py"),
         f"http://127.0.0.1:{PORTS[role]}/readyz": f"{each.url}/readyz",
     }

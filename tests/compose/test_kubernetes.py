@@ -5,6 +5,7 @@ kubeconform asks a network for its schemas; kubernetes-validate carries them alo
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_a_manifest_satisfies_the_schema_of(version: str, name: str) -> None:
 
 
 def test_a_mistyped_field_is_noticed() -> None:
-    wrong = {**ALL["gateway-Service"], "spec": {**ALL["gateway-Service"]["spec"], "selektor": {}}}
+    wrong = deepcopy(ALL["gateway-Service"])
+    wrong["spec"]["selektor"] = {}
 
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
