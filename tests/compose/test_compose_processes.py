@@ -195,7 +195,7 @@ def wait_until_up(each: Running) -> None:
         assert not failed or each.url, f"{each.name}\n{each.output()}"
         time.sleep(POLL_S)
     check = ""
-    while each.name != "receiver" and time.monotonic() < deadline:
+    while each.name != "receiver" and each.process.poll() is None and time.monotonic() < deadline:
         code, check = health_check(each)
         if code == 0:
             return
