@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
-CODE := schemas transport producers processors sinks console tests benchmarks
+CODE := schemas transport producers processors sinks console tests benchmarks compose
 LOCK_COMMAND := uv pip compile --universal --generate-hashes --python-version 3.11 \
 	--extra all --group dev --no-header --no-annotate --quiet --no-emit-index-url --no-emit-find-links
 

@@ -33,6 +33,24 @@ ELSEWHERE = {
     "pip install 'flowgauge[kafka]'": "as the line above; .ci/prefect installs what that extra asks for",
     "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
     """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
+    **dict.fromkeys(
+        (
+            "docker compose --file compose/compose.yaml up --detach --wait",
+            "docker compose --file compose/compose.yaml run --rm rules",
+            "docker compose --file compose/compose.yaml logs receiver",
+            "docker build --file compose/Dockerfile --tag flowgauge:0.1.0 .",
+        ),
+        "needs a Docker engine; test_compose_up.py does it where one answers, test_compose_processes.py without",
+    ),
+    'compose/secrets/make "$SECRETS_FOLDER"': "names a file of the checkout; test_image.py runs it",
+    **dict.fromkeys(
+        (
+            "kubectl create namespace flowgauge",
+            'kubectl --namespace flowgauge create secret generic flowgauge --from-file="$SECRETS_FOLDER"',
+            "kubectl --namespace flowgauge apply --filename compose/kubernetes/",
+        ),
+        "needs a cluster; test_kubernetes.py checks what is applied",
+    ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
 }
 PROGRAMS = {"flowgauge", "curl", "export"}
