@@ -1,7 +1,7 @@
 """Audit a data folder that no process holds: print what log and ClickHouse say of each other, as JSON.
 
-Run as `python tests/integration/audit_up.py DATA`. The transitions are computed again from the events topic alone, by
-the matcher and the detector in one pass, so the log itself is the oracle of what should have been told.
+Run as `python -m tests.integration.audit_up DATA PARTITIONS`. The transitions are computed again from the events topic
+alone (audit_log.py), so the log itself is the oracle of what should have been told.
 """
 
 import asyncio

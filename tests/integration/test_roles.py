@@ -43,7 +43,7 @@ rules:
   - name: failing
     for_each: [flow]
     when: {failure_rate: {above: 60%, within: 3s, min_samples: 4}}
-    allowed_lateness: 2s
+    allowed_lateness: 8s
     no_data: resolve
     notify: [ops]
 """
@@ -52,7 +52,7 @@ CRASHED = """
     match: {state: crashed}
     for_each: [flow]
     when: {event: {}}
-    allowed_lateness: 2s
+    allowed_lateness: 8s
     notify: [ops]
 """
 CHANNELS = """
@@ -266,7 +266,7 @@ def test_a_matcher_and_a_detector_that_are_killed_leave_nothing_undone(running: 
     for each in killed:
         each.kill()
 
-    running.publish(runs("failed", 3))
+    running.publish(runs("failed", 5))
     owned = range(SAMPLES_PARTITIONS)
     wait_for(lambda: running.one("detect-2").partitions("samples") == list(owned), "the other", wait_s=WAIT_S)
     for each in killed:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from tests.integration.fenced_blocks import ROOT
 from tests.integration.up_process import Up, end, running_up, wait_for
 
 from flowgauge.schemas.ids import delivery_id
@@ -211,10 +212,8 @@ def _wait_until_settled(up: Up, clock_ms: int) -> None:
 
 
 def _audit(data: Path) -> dict[str, Any]:
-    script = Path(__file__).with_name("audit_up.py")
-    answer = subprocess.run(
-        [sys.executable, str(script), str(data), str(PARTITIONS)], capture_output=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-m", "tests.integration.audit_up", str(data), str(PARTITIONS)]
+    answer = subprocess.run(command, capture_output=True, check=False, timeout=120, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr.decode()
     found: dict[str, Any] = json.loads(answer.stdout)
     return found

@@ -1,5 +1,9 @@
-"""Every measurement stands in docs/metrics.md with its type, labels and meaning, and nothing else does."""
+"""Every measurement stands in docs/metrics.md with its type, labels and meaning, and nothing else does.
 
+FLOWGAUGE_UPDATE_GOLDEN=1 writes the table anew, to be read in review.
+"""
+
+import os
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +24,7 @@ FOLDERS = {  # the files that register what is measured, so each is named
     "sinks": sinks_metrics,
     "transport": transport_metrics,
 }
+HEAD = "| measurement | type | labels | meaning |\n|---|---|---|---|\n"
 UNITS = ("_total", "_seconds", "_milliseconds", "_records", "_messages", "_keys", "_problems", "_loading")
 
 Row = tuple[str, tuple[str, ...], str]  # type, labels, meaning
@@ -40,16 +45,31 @@ def measured() -> dict[str, Row]:
 
 def documented() -> dict[str, Row]:
     """Return the rows of the catalogue."""
-    rows = re.findall(r"^\| `(flowgauge_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", CATALOGUE.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(flowgauge_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", CATALOGUE.read_text(encoding="utf-8"), re.MULTILINE
+    )
     return {name: (kind, tuple(re.findall(r"`(\w+)`", labels)), meaning) for name, kind, labels, meaning in rows}
 
 
+def write_catalogue() -> None:
+    """Write the table of the catalogue, which ends the document."""
+    text = CATALOGUE.read_text(encoding="utf-8")
+    head = text[: text.index(HEAD) + len(HEAD)]
+    rows = [
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels) or '–'} | {meaning} |\n"
+        for name, (kind, labels, meaning) in measured().items()
+    ]
+    CATALOGUE.write_text(head + "".join(rows), encoding="utf-8")
+
+
 def test_the_catalogue_names_every_measurement_as_it_is() -> None:
+    if os.environ.get("FLOWGAUGE_UPDATE_GOLDEN") == "1":
+        write_catalogue()
     assert documented() == measured()
 
 
 def test_the_catalogue_is_in_order_and_names_each_once() -> None:
-    names = re.findall(r"^\| `(flowgauge_\w+)` \|", CATALOGUE.read_text(), re.MULTILINE)
+    names = re.findall(r"^\| `(flowgauge_\w+)` \|", CATALOGUE.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert names == sorted(set(names))
 
