@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
 from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
@@ -11,9 +11,11 @@ from tests.contract.contract_log import NOTHING_MS, events, output, see, take_as
 from flowgauge.schemas.errors import BadEnvironment, LogMismatch
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, STATE, TRANSITIONS
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
-from flowgauge.transport.kafka_client import Connection, new_producer
+from flowgauge.transport.kafka_client import Connection, TopicPartition, new_admin, new_producer
+from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reader import KafkaReader
-from flowgauge.transport.kafka_steps import KafkaSteps
+from flowgauge.transport.kafka_reading import KafkaReading
+from flowgauge.transport.kafka_steps import KafkaSteps, StepsPlace
 from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Reader, Revoked, Steps
 
@@ -201,3 +203,68 @@ async def test_a_record_that_is_too_large_is_told_with_the_remedy(open_log: Open
         await log.append(EVENTS, [Outgoing(0, "run", b"x" * 5_000_000)])
 
     assert len(await log.append(EVENTS, events(b"next"))) == 1
+
+
+class Held(KafkaReading):
+    """Answers where a group stands only when it may go on."""
+
+    begun: asyncio.Event
+    may_go_on: asyncio.Event
+
+    async def committed(self, group: str, topic: str) -> dict[int, Committed]:
+        self.begun.set()
+        await self.may_go_on.wait()
+        return await super().committed(group, topic)
+
+
+class Watched(Membership):
+    """Tells when the group takes its partitions away."""
+
+    is_revoking = False
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.is_revoking = bool(list(revoked))
+        await super().on_partitions_revoked(revoked)
+
+
+@pytest.mark.parametrize("kind", ["reader", "steps"])
+async def test_a_share_that_changes_while_it_is_made_ready_is_made_ready_anew(
+    open_log: OpenKafka, connection: Connection, kind: str
+) -> None:
+    log = await open_log("two")
+    await log.append(SAMPLES, [r for p in (0, 1) for r in events(b"%d" % p, partition=p)])
+    admin = new_admin(connection)
+    await admin.start()
+    reading = Held(connection, admin, {**PARTITIONS, STATE: log.partitions(STATE)})
+    reading.begun, reading.may_go_on = asyncio.Event(), asyncio.Event()
+    membership = Watched(connection, "g", SAMPLES)
+    place = StepsPlace(connection, reading, {**PARTITIONS, STATE: log.partitions(STATE)}, log.log_id)
+    polled = (
+        KafkaReader(reading, membership, group="g", topic=SAMPLES)
+        if kind == "reader"
+        else KafkaSteps(place, membership, group="g", topic=SAMPLES)
+    )
+
+    async def join() -> Member:
+        return Member(await (log.open_reader(SAMPLES, "g") if kind == "reader" else log.open_steps(SAMPLES, "g")))
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(polled.open())
+            await reading.begun.wait()
+            joining = tasks.create_task(join())
+            while not membership.is_revoking:  # noqa: ASYNC110  # set within aiokafka
+                await asyncio.sleep(0.01)
+            reading.may_go_on.set()
+            await opening
+            first = Member(polled)
+            await run_until([first], joining.done)
+        second = joining.result()
+        await run_until([first, second], lambda: len(first.values) + len(second.values) >= 2)
+
+        assert (len(first.owned), len(second.owned), first.owned | second.owned) == (1, 1, {0, 1})
+        assert sorted(first.values + second.values) == [b"0", b"1"]
+    finally:
+        await polled.close()
+        await reading.close()
+        await admin.close()

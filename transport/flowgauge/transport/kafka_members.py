@@ -55,6 +55,7 @@ class Membership:
         self._stale: set[int] = set()  # taken away without waiting for the shell
         self._next: dict[int, int] = {}  # partition → offset after what was given to the shell
         self._pending: Changes | None = None
+        self._is_taking = False  # the shell makes ready what was pending when it asked
         self._changed = asyncio.Event()  # something is pending
         self._acknowledged = asyncio.Event()
         self._joined = asyncio.Event()
@@ -96,7 +97,7 @@ class Membership:
             self._changed.set()
             raise asyncio.CancelledError  # ends aiokafka's coordination: an Exception would be logged and ignored
         self._pending = Changes(sorted(self._told), ())
-        if self._told:
+        if self._told or self._is_taking:
             self._acknowledged.clear()
             self._changed.set()
             await self._wait_for_shell()
@@ -113,23 +114,31 @@ class Membership:
         self._changed.set()
 
     def changes(self) -> Changes | None:
-        """Return what the shell is to be told; call `note_told` once it can be. Raises Fenced when put out."""
+        """Return what the shell is to be told; make it ready, then `note_told`. Raises Fenced when put out."""
         self._check()
+        self._is_taking = self._pending is not None
         return self._pending
 
-    def note_told(self, changes: Changes) -> None:
-        """Go on: the shell commits nothing more for what was revoked."""
+    def note_told(self, changes: Changes) -> bool:
+        """Go on: the shell commits nothing more for what was revoked.
+
+        False when the group has moved on while it was made ready: drop it, nobody was told, and ask for `changes`.
+        """
+        if self._pending is not changes:
+            return False
         self._told = (self._told - set(changes.revoked)) | set(changes.assigned)
         self._stale.clear()
-        if self._pending is changes:
-            self._pending = None
-            self._changed.clear()
+        self._pending = None
+        self._is_taking = False
+        self._changed.clear()
         self._acknowledged.set()
+        return True
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go on at `offset`; what was fetched before is dropped."""
-        self._next[partition] = offset
-        self._consumer.seek(self._at(partition), offset)
+        """Go on at `offset`; what was fetched before is dropped. Nothing happens where the group has moved on."""
+        if partition in self._held:
+            self._next[partition] = offset
+            self._consumer.seek(self._at(partition), offset)
 
     async def fetch(self, records_max: int, timeout_ms: int) -> list[Batch]:
         """Return records, beginning with another partition each time; nothing after `timeout_ms` or at a change."""

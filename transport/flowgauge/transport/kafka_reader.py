@@ -63,18 +63,16 @@ class KafkaReader:
 
     async def _take_changes(self) -> None:
         """Go to where the group stands on what is new."""
-        changes = self.membership.changes()
-        if changes is None:
-            return
-        told: list[Assigned | Revoked] = [Revoked(partition) for partition in changes.revoked]
-        if changes.assigned:
-            found = await register(self._reading, self.membership, self._group, self._topic)
-            for partition in changes.assigned:
-                at = found[partition]
-                self.membership.seek(partition, at.next_offset)
-                told.append(Assigned(partition, at.next_offset, metadata=at.metadata))
-        self.membership.note_told(changes)
-        self._untold += told
+        while (changes := self.membership.changes()) is not None:
+            told: list[Assigned | Revoked] = [Revoked(partition) for partition in changes.revoked]
+            if changes.assigned:
+                found = await register(self._reading, self.membership, self._group, self._topic)
+                for partition in changes.assigned:
+                    at = found.get(partition, NEW)  # not there: the group has moved on, and this is dropped
+                    self.membership.seek(partition, at.next_offset)
+                    told.append(Assigned(partition, at.next_offset, metadata=at.metadata))
+            if self.membership.note_told(changes):
+                self._untold += told
 
 
 async def register(reading: KafkaReading, membership: Membership, group: str, topic: str) -> dict[int, Committed]:

@@ -27,7 +27,7 @@ from flowgauge.transport.kafka_client import (
     new_producer,
     told,
 )
-from flowgauge.transport.kafka_members import Membership
+from flowgauge.transport.kafka_members import Changes, Membership
 from flowgauge.transport.kafka_reader import check_positions, register
 from flowgauge.transport.kafka_reading import KafkaReading
 from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka, headers_of
@@ -135,9 +135,14 @@ class KafkaSteps:
         """Stop the producers of what is gone, start those of what is new, all at once."""
         if isinstance(self._ended, InvariantBroken):
             raise self._ended
-        changes = self.membership.changes()
-        if changes is None:
-            return
+        while (changes := self.membership.changes()) is not None:
+            opened = await self._open_changes(changes)
+            if self.membership.note_told(changes):
+                self._untold += [*(Revoked(partition) for partition in changes.revoked), *opened]
+            else:
+                await self._drop(changes.assigned)
+
+    async def _open_changes(self, changes: Changes) -> list[Assigned]:
         await self._drop(changes.revoked)
         if changes.assigned:
             await register(self._place.reading, self.membership, self._group, self._topic)
@@ -147,9 +152,7 @@ class KafkaSteps:
         except BaseExceptionGroup as errors:
             await self._drop(changes.assigned)
             raise errors.exceptions[0] from None
-        self._untold += [Revoked(partition) for partition in changes.revoked]
-        self._untold += [task.result() for task in opening]
-        self.membership.note_told(changes)
+        return [task.result() for task in opening]
 
     async def _own(self, partition: int) -> Assigned:
         connection = self._place.connection
