@@ -46,7 +46,7 @@ SHELLS = {
     *(f"producers/{name}.py" for name in (
         "blocking_sender", "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
     )),
-    *(f"processors/{name}.py" for name in ("detector_app", "matcher_app", "ruletopic")),
+    *(f"processors/{name}.py" for name in ("detector_app", "leaving_out", "matcher_app", "ruletopic")),
     *(f"sinks/{name}.py" for name in (
         "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store",
