@@ -377,7 +377,7 @@ NOT_CLEARED = "No reading since 2027-01-15 07:50:00 UTC has cleared it."
         (
             "recovering",
             None,
-            "Recovering since 2027-01-15 07:50:00 UTC: r. It resolves when that lasts.",
+            "Recovering since 2027-01-15 07:50:00 UTC: r. It resolves when readings show that it lasts.",
         ),
         (
             "firing",
