@@ -162,6 +162,7 @@ class RuleFolder:
         return read_written([self.folder], self._egress)
 
     async def _put_in_force(self, written: Written, log_: Log, stop: asyncio.Event) -> int:
+        was_broken = PART in self._health.problems
         self.channels = written.channels  # first: a new rule may tell at once
         version = await patiently(
             lambda: publish_rules(log_, written.ruleset), part=PART, health=self._health, stop=stop
@@ -170,7 +171,7 @@ class RuleFolder:
         self._health.problems.pop(PART, None)
         self._health.operator_problems.pop(PART, None)
         self._tell(written)
-        if version != self._version:
+        if version != self._version or was_broken:  # mended by what was there before
             log.info("rules applied", version=version, rules=self.rules)
         self._version = version
         return version
