@@ -7,7 +7,7 @@ import msgspec
 
 from flowgauge.console.ask import Place, post
 from flowgauge.console.rule_files import check_file_names, replace_files
-from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written
+from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written, refuse_no_files
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, BadInput, DataFolderLocked, ServerAway, Transient
@@ -22,6 +22,7 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
 
     Raises InvalidRules before it asks anyone.
     """
+    refuse_no_files(files)
     texts = _texts(yaml_files(files))
     written = read_written(files, PUBLIC_ONLY)
     written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
@@ -58,8 +59,6 @@ def has_log(data: Path) -> bool:
 
 def _texts(files: Sequence[Path]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    if not files:
-        raise BadInput("no rule files there: expected NAME.yaml files; a file with `rules: []` ends all rules")
     for file in files:
         if file.name in texts:
             raise BadInput(f"two files are called {file.name}: rename one")
