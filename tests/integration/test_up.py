@@ -133,6 +133,7 @@ def test_an_incident_that_is_not_there_ends_with_1(up: Up, tmp_path: Path) -> No
     found = run("incidents", "show", "0" * 32, "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "`flowgauge incidents list` shows them" in found.stderr
 
 
 def test_a_page_under_a_foreign_name_is_not_answered(up: Up) -> None:

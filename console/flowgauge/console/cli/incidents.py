@@ -49,7 +49,10 @@ def list_incidents(  # one parameter an option
 def show(  # one parameter an option
     *, incident_id: str, form: str, tenant: str | None, url: str, token: str | None, data: Path
 ) -> None:
-    """Show one incident: why, its transitions, failing runs and deliveries."""
+    """Show one incident: why, its transitions, failing runs and deliveries.
+
+    INCIDENT_ID is its id, or the first six or more digits of it.
+    """
     from flowgauge.console.ask import Place, ask
     from flowgauge.console.incident_text import incident_text
 
