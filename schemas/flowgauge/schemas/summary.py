@@ -78,7 +78,7 @@ def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
             if isinstance(value, Mapping) and step not in value:
                 found[".".join(path)] = None
                 break
-            value = cast("Mapping[str, object]", value)[step] if isinstance(value, Mapping) else None
+            value = value[step] if isinstance(value, Mapping) else None
     return list(found)
 
 
