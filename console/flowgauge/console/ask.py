@@ -145,5 +145,5 @@ def _away(place: Place) -> ServerAway:
     what = "no server has run yet in" if place.data.is_dir() else "there is no folder"
     return ServerAway(
         f"no flowgauge server answers at {place.url} and {what} {place.data}: "
-        "start one with `flowgauge up`, or set FLOWGAUGE_URL or FLOWGAUGE_DATA"
+        "start one with `flowgauge up`, or say where it is with --url or --data (FLOWGAUGE_URL, FLOWGAUGE_DATA)"
     )

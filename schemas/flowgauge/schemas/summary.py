@@ -71,15 +71,8 @@ def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
 
     `known` are those of `summary_values`, of a rule's own fields and labels.
     """
-    found: dict[str, None] = {}
-    for path in _paths(_ENVIRONMENT.parse(template)):
-        value: object = known
-        for step in path:
-            if isinstance(value, Mapping) and step not in value:
-                found[".".join(path)] = None
-                break
-            value = value[step] if isinstance(value, Mapping) else None
-    return list(found)
+    paths = _paths(_ENVIRONMENT.parse(template))
+    return list(dict.fromkeys(".".join(path) for path in paths if not _is_known(path, known)))
 
 
 def summarize(transition: Transition) -> str:
@@ -239,6 +232,17 @@ def _paths(node: nodes.Node) -> Iterator[tuple[str, ...]]:
                 break
     for child in node.iter_child_nodes():
         yield from _paths(child)
+
+
+def _is_known(path: Iterable[str], known: Mapping[str, object]) -> bool:
+    for step in path:
+        if step not in known:
+            return False
+        inner = known[step]
+        if not isinstance(inner, dict):
+            return True
+        known = cast("dict[str, object]", inner)
+    return True
 
 
 def _filter_mistakes(node: nodes.Filter) -> Iterator[str]:
