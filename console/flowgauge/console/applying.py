@@ -7,14 +7,14 @@ import msgspec
 
 from flowgauge.console.ask import Place, post
 from flowgauge.console.rule_files import check_file_names, replace_files
-from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written, refuse_no_files
+from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, BadInput, DataFolderLocked, ServerAway, Transient
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.local_file import FILE_NAME
-from flowgauge.transport.yaml_files import read_text, yaml_files
+from flowgauge.transport.yaml_files import read_text, refuse_no_files, yaml_files
 
 
 async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, Applied]:

@@ -20,7 +20,7 @@ from flowgauge.console.rule_files import check_file_names, finish_replacing, rep
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import BadInput, InvalidRules, Problem, Transient
+from flowgauge.schemas.errors import InvalidRules, Problem, Transient
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, SecretRef, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
@@ -29,7 +29,7 @@ from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import patiently
-from flowgauge.transport.yaml_files import read_documents, yaml_files
+from flowgauge.transport.yaml_files import read_documents
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
@@ -77,15 +77,6 @@ class Applied:
 def read_written(paths: Sequence[Path], egress: EgressPolicy) -> Written:
     """Return what files and folders say; raise InvalidRules with every mistake in rules and channels."""
     return _written(*read_documents(paths), egress)
-
-
-def refuse_no_files(paths: Sequence[Path]) -> None:
-    """Raise BadInput where `paths`, which are there, hold no rule file: most likely they name the wrong folder."""
-    if not yaml_files(paths):
-        raise BadInput(
-            f"no rule files in {', '.join(map(str, paths))}: expected NAME.yaml files; "
-            "a file with `rules: []` ends all rules"
-        )
 
 
 def read_texts(texts: Mapping[str, str], egress: EgressPolicy) -> Written:

@@ -25,10 +25,11 @@ def validate(files: Sequence[Path]) -> None:
     Exit code 2 when there is a mistake. A rule may notify channels of other files where FILES hold none. A secret
     or an egress.allow that is missing here is only told: the server may have it.
     """
-    from flowgauge.console.rule_folder import read_written, refuse_no_files
+    from flowgauge.console.rule_folder import read_written
     from flowgauge.console.up import egress_policy
     from flowgauge.console.web.words import count
     from flowgauge.schemas.settings import load_settings
+    from flowgauge.transport.yaml_files import refuse_no_files
 
     refuse_no_files(files)
     written = read_written(list(files), egress_policy(load_settings(None, os.environ, {})))
