@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import msgspec
+import pytest
 
 from flowgauge.schemas.delivery import Delivery, Outcome, encode_delivery
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.schemas.transition import AlertState, ExampleRun, Transition, encode_transition
 from flowgauge.sinks.clickhouse.incidents import Ended, incident, incidents, open_incidents
+from flowgauge.sinks.clickhouse.metrics import InvalidQuestion
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
@@ -69,6 +71,20 @@ async def test_an_incident_is_open_from_firing_until_it_resolves(store: ClickHou
     assert [(i.state, i.is_open, i.value, i.resolved_at_ms) for i in listed] == [
         ("resolved", False, 0.5, T0_MS + 1_000)
     ]
+
+
+async def test_an_incident_is_found_by_the_first_digits_of_its_id_where_only_one_begins_so(
+    store: ClickHouseStore,
+) -> None:
+    tenant, one, other = "incidents-begin", "abcdef12" + "0" * 24, "abcdef13" + "0" * 24
+    await put(store, "transitions", [transition(each, 0, "firing", tenant=tenant) for each in (one, other)])
+
+    found = [await incident(store, tenant, asked) for asked in ("abcdef12", "ABCDEF13", one, "abcde", "abcdef14", "%")]
+
+    assert [view and view.incident.incident_id for view in found] == [one, other, one, None, None, None]
+    assert await incident(store, "incidents-of-others", "abcdef12") is None
+    with pytest.raises(InvalidQuestion, match=f"several ids begin with abcdef1, such as {one} and {other}: write more"):
+        await incident(store, tenant, "abcdef1")
 
 
 async def test_a_point_incident_is_listed_and_never_open(store: ClickHouseStore) -> None:

@@ -168,7 +168,7 @@ async def test_a_wrong_token_stores_nothing(tmp_path: Path, authorization: str |
 @pytest.mark.parametrize(
     ("body", "headers", "expected"),
     [
-        (b"hello", JSON, (400, "expected a JSON list of events, one event or NDJSON, got b'hello'")),
+        (b"hello", JSON, (400, "expected a JSON list of events, one event or NDJSON, got 'hello'")),
         (b'[{"a":1}', JSON, (400, "does not end")),
         (b"", JSON, (400, "got an empty body")),
         (b"{}", {**JSON, "Content-Encoding": "gzip"}, (400, "not gzip")),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.integration.up_process import running_up, wait_for
 
 from flowgauge.console.rule_files import replace_files
@@ -141,8 +142,8 @@ a.yaml:4:68: rules[1].notify[1]: no channel is called 'others' for tenant acme: 
  (define it under `channels:`, or use one of: data-oncall, ops)
 a.yaml:7:42: channels[0].webhook.secret: environment variable NOT_SET is not set or empty\
  (set it where flowgauge is started)
-a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected whsec_ and base64\
- (make one: echo whsec_$(openssl rand -base64 32))
+a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected whsec_ and the base64 of 24 to 64\
+ random bytes (make one: echo whsec_$(openssl rand -base64 32))
 a.yaml:9:73: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
  (make it readable for flowgauge)
 a.yaml:9:45: channels[2].webhook.url: no message may go there: loopback address\
@@ -169,6 +170,30 @@ async def test_a_secret_that_comes_later_ends_its_problem_without_a_new_version(
 
     assert f"file {secret} cannot be read" in before["notify"]
     assert (versions[0] == versions[1], health.operator_problems) == (True, {})
+
+
+async def test_a_broken_file_that_is_mended_is_told_in_the_log_though_the_rules_are_those_before(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rules" / "a.yaml"
+    replace_files(file.parent, OLD)
+    log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
+    folder, stop = RuleFolder(file.parent, Health()), asyncio.Event()
+    await folder.apply(log, stop)
+    good = file.read_text()
+
+    with structlog.testing.capture_logs() as lines:
+        file.write_text("rules: [")
+        await folder.apply(log, stop)
+        file.write_text(good)
+        versions = [await folder.apply(log, stop), await folder.apply(log, stop)]
+    await log.close()
+
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", "rules not applied"),
+        ("info", "rules applied"),
+    ]
+    assert versions == [1, 1]
 
 
 async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(tmp_path: Path) -> None:

@@ -110,6 +110,19 @@ def test_the_commands_ask_the_server(up: Up, tmp_path: Path) -> None:
     assert [row["state"] for row in json.loads(found.stdout)["rows"]] == ["completed"]
 
 
+def test_a_table_says_that_there_are_more_rows_and_shows_as_many_as_were_asked_for(up: Up, tmp_path: Path) -> None:
+    publish(up, *[event("many", "completed") for _ in range(3)])
+    wait_for(lambda: len(up.rows("/v1/metrics/runs", flow="many")) == 3, "the runs")
+
+    found = [run("metrics", "runs", "--flow", "many", "--limit", n, "--url", up.url, cwd=tmp_path) for n in ("2", "3")]
+
+    assert [(each.returncode, len(each.stdout.splitlines()) - 2) for each in found] == [(0, 2), (0, 3)]
+    assert [each.stderr for each in found] == [
+        "2 rows are shown and there are more: --limit says how many to show\n",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -133,6 +146,7 @@ def test_an_incident_that_is_not_there_ends_with_1(up: Up, tmp_path: Path) -> No
     found = run("incidents", "show", "0" * 32, "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "`flowgauge incidents list` shows them" in found.stderr
 
 
 def test_a_page_under_a_foreign_name_is_not_answered(up: Up) -> None:
@@ -313,7 +327,7 @@ def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Pa
 
     found = run("metrics", "runs", "--format", "json", "--url", url, "--data", str(data), cwd=tmp_path)
 
-    assert (found.returncode, found.stderr) == (0, "")
+    assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
     assert [row["flow"] for row in json.loads(found.stdout)["rows"]] == ["etl"]
 
 
@@ -398,8 +412,13 @@ def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> 
     assert (incident["key"], incident["value"]) == ({"flow": "orders"}, 1.0)
     assert incident["incident_id"] in up.http.get("/").text
     assert "all failing" in up.http.get(f"/incidents/{incident['incident_id']}").text
-    shown = run("incidents", "show", incident["incident_id"], "--url", up.url, cwd=tmp_path)
+    shown = run("incidents", "show", incident["incident_id"][:8], "--url", up.url, cwd=tmp_path)
     assert "failure rate above threshold" in shown.stdout
+
+    publish(up, event("orders", "failed", occurred=rfc3339(now_ms() - 60 * 60_000)))
+    late = wait_for(lambda: up.get("/v1/health")["left_out"]["late"]["samples"], "the late sample")
+    assert (late, up.get("/v1/health")["left_out"]["late"]["rules"]) == (1, ["all failing"])
+    assert "came later than their rule allows" in up.http.get("/").text
 
 
 def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_channel_that_is_not_there(

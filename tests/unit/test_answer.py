@@ -11,7 +11,7 @@ from flowgauge.producers.answer import Answer, Verdict, classify, decode_answer,
         (Verdict.SETTLED, [200]),
         (Verdict.TOO_LARGE, [413]),
         (Verdict.REFUSED, [400, 415, 422]),
-        (Verdict.MISDIRECTED, [301, 308, 401, 403, 404, 405, 410]),
+        (Verdict.MISDIRECTED, [301, 308, 401, 403, 404, 405, 410, 501]),
         (Verdict.BUSY, [100, 202, 402, 408, 429, 500, 502, 503, 599]),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowgauge.console.web.answers import moment_ms
+from flowgauge.console.web.answers import metric_query, moment_ms
 from flowgauge.schemas.errors import BadInput
 
 NOW = 1_800_000_000_000
@@ -34,3 +34,27 @@ def test_a_time_that_lies_outside_of_what_clickhouse_counts_is_refused(text: str
 def test_what_is_no_time_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(BadInput, match=f"^until: expected how long ago, such as 90m .*, got '{text[:40]}'$"):
         moment_ms("until", text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "says"),
+    [
+        ("failure-rate", {"text": "refused"}, "text: the question failure-rate does not look at that; it knows flow,"),
+        ("durations", {"run": "r1", "level": "ERROR"}, "level, run: the question durations does not look at that; it"),
+        ("runs", {"level": "ERROR"}, "level: .*; it knows flow, limit, run, since, tenant, until$"),
+        ("failure-rate", {"tz": "Europe/Berlin"}, "tz: .*; its times are UTC; it knows"),
+        ("overview", {"flow": "etl"}, "flow: .*; it knows since, tenant, until$"),
+    ],
+)
+def test_a_parameter_that_the_question_would_pass_over_is_refused(
+    name: str, parameters: dict[str, str], says: str
+) -> None:
+    with pytest.raises(BadInput, match=f"^{says}"):
+        metric_query(name, "t", parameters, NOW)
+
+
+def test_a_question_takes_what_it_looks_at_and_empty_ones_are_as_if_not_written() -> None:
+    asked = metric_query("logs", "t", {"text": "refused", "level": "ERROR", "run": "r1", "flow": "a", "tz": ""}, NOW)
+
+    assert (asked.text, asked.level, asked.run, asked.flow, asked.tz) == ("refused", "ERROR", "r1", "a", "UTC")
+    assert metric_query("heatmap", "t", {"tz": "Europe/Berlin"}, NOW).tz == "Europe/Berlin"

@@ -55,6 +55,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_channels([tmp_path / "none.yaml"])
 
 
+NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http only for what egress.allow opens)"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -81,7 +84,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ),
         (
             "channels:\n- name: a\n  webhook: {url: 'ftp://h/T0KEN', secret: {env: A}}",
-            "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http only for what egress.allow opens)",
+            f"{NO_URL}, got one that begins with ftp://",
+        ),
+        (
+            "channels:\n- name: a\n  webhook: {url: 'h.example/T0KEN', secret: {env: A}}",
+            f"{NO_URL}, got one that does not begin with https://",
+        ),
+        (
+            "channels:\n- name: a\n  webhook: {url: 'https:///T0KEN', secret: {env: A}}",
+            f"{NO_URL}, got one without a host",
         ),
         (
             "channels:\n- name: a\n  webhook: {url: 'https://h /T0KEN', secret: {env: A}}",

@@ -218,13 +218,15 @@ def test_a_file_that_is_no_rule_file_gets_one_message(
     assert (ended.value.code, capsys.readouterr().err) == (2, f"{said}\n")
 
 
-def test_apply_takes_a_folder_and_says_what_an_empty_one_lacks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("command", "options"), [("apply", ("--url", "http://127.0.0.1:1")), ("validate", ())])
+def test_rules_take_a_folder_and_say_what_an_empty_one_lacks(
+    command: str, options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "rules").mkdir()
+    folder = tmp_path / "rules"
+    folder.mkdir()
 
     with pytest.raises(SystemExit) as ended:
-        main(["rules", "apply", str(tmp_path / "rules"), "--url", "http://127.0.0.1:1"])
+        main(["rules", command, str(folder), *options])
 
-    said = "flowgauge: no rule files there: expected NAME.yaml files; a file with `rules: []` ends all rules\n"
+    said = f"flowgauge: no rule files in {folder}: expected NAME.yaml files; a file with `rules: []` ends all rules\n"
     assert (ended.value.code, capsys.readouterr().err) == (2, said)

@@ -28,7 +28,7 @@ def test_a_missing_folder_is_made_and_may_be_locked_again_afterwards(tmp_path: P
 
 
 def test_a_second_owner_is_refused_with_the_process_id_of_the_first_and_a_remedy(tmp_path: Path) -> None:
-    refusal = pytest.raises(DataFolderLocked, match=f"process {os.getpid()}: stop it, or set FLOWGAUGE_DATA")
+    refusal = pytest.raises(DataFolderLocked, match=f"process {os.getpid()}: stop it, or choose another with --data")
     with lock_data_folder(tmp_path), refusal, lock_data_folder(tmp_path):
         pass
 

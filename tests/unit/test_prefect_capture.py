@@ -202,6 +202,20 @@ def test_a_file_of_other_lines_is_bad_input_and_never_a_flood(
     ]
 
 
+def test_event_lines_are_told_to_be_events_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b'{"event": "x", "occurred": "2026-11-23T09:51:06Z"}\n')
+
+    with pytest.raises(SystemExit) as ended:
+        main(["prefect", "convert", str(file)])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{file}: line 1: an event line already",
+        f"flowgauge: {file}: these are event lines already: give them to replay, publish or up --load as they are",
+    ]
+
+
 def test_the_extracts_convert_without_a_problem_and_tell_their_story() -> None:
     states: Counter[tuple[str, str]] = Counter()
     for name in ("prefect-outage-extract", "prefect-late-extract"):

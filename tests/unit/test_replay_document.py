@@ -39,7 +39,9 @@ def test_the_table_is_what_the_replay_of_the_capture_prints(folder: Path, capsys
         events = [each for each in convert(lines) if not isinstance(each, Problem)]
     (folder / "events.jsonl").write_bytes(b"\n".join(events))
 
-    assert printed(capsys, "replay", "events.jsonl", "--rules", "rules.yaml") == block("", "at ").text
+    said = printed(capsys, "replay", "events.jsonl", "--rules", "rules.yaml", "--until", "2026-11-23T10:30:00Z")
+    assert said == block("", "at ").text
+    assert said.splitlines()[-1].split()[4:6] == ["recovering", "resolved"]  # the first rule people copy ends by itself
 
 
 def test_the_event_is_one_that_a_replay_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,26 @@ def test_a_readable_file_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert ended.err == ["2 lines, 0 skipped, 0 invalid events, 2 samples, 0 late, 0 skewed, 2 transitions"]
 
 
+def test_rules_may_be_a_folder_of_files_as_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    for number in (1, 2):
+        (tmp_path / "rules" / f"{number}.yaml").write_text(RULES.replace("name: each", f"name: rule {number}"))
+    events = tmp_path / "events.jsonl"
+    events.write_text(event(1))
+    (tmp_path / "empty").mkdir()
+
+    codes: list[object] = []
+    for folder in ("rules", "empty"):
+        with pytest.raises(SystemExit) as ended:
+            main(["replay", str(events), "--rules", str(tmp_path / folder), "--format", "jsonl"])
+        codes.append(ended.value.code)
+
+    said = capsys.readouterr()
+    assert codes == [0, 2]
+    assert [json.loads(line)["rule"] for line in said.out.splitlines()] == ["rule 1", "rule 2"]
+    assert f"no rule files in {tmp_path / 'empty'}: expected NAME.yaml files" in said.err
+
+
 def test_a_capture_of_prefect_is_refused_with_the_command_that_converts_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,13 +134,16 @@ def test_no_value_is_not_the_value_0(tmp_path: Path) -> None:
             "[]",
             (
                 "story.yaml:3:19: events[0].state: expected 'scheduled', 'late', 'pending', 'running', 'retrying', "
-                "'paused', 'cancelling', 'completed', 'failed', 'crashed' or 'cancelled'"
+                "'paused', 'cancelling', 'completed', 'failed', 'crashed' or 'cancelled', got 'faild'"
             ),
         ),
         (
             "[{at: 1s, kind: flowrun}]",
             "[]",
-            "story.yaml:3:19: events[0].kind: expected 'flow-run', 'task-run', 'log', 'worker', 'asset' or 'other'",
+            (
+                "story.yaml:3:19: events[0].kind: expected 'flow-run', 'task-run', 'log', 'worker', 'asset' or 'other',"
+                " got 'flowrun'"
+            ),
         ),
         ("[{at: 10}]", "[]", "story.yaml:3:11: events[0].at: the unit is missing: write 10s or 10m"),
         ("[{at: 99999w}]", "[]", "story.yaml:3:11: events[0].at: expected a time between 1970 and 2200"),
@@ -175,7 +178,7 @@ def test_no_value_is_not_the_value_0(tmp_path: Path) -> None:
             "[{at: 1s, rule: failing, to: fired}]",
             (
                 "story.yaml:4:34: expect[0].to: expected 'inactive', 'pending', 'firing', 'recovering', 'resolved' or "
-                "'no_data'"
+                "'no_data', got 'fired'"
             ),
         ),
         (

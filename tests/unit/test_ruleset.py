@@ -199,3 +199,30 @@ def test_actions_are_read_and_a_warning_says_that_they_are_not_carried_out() -> 
 def test_too_many_rules_are_refused() -> None:
     with pytest.raises(InvalidRules, match="20001 rules, at most 20000 are carried"):
         rules_from_sources([{"name": str(number), "when": {"event": {}}} for number in range(20_001)], 1)
+
+
+@pytest.mark.parametrize(
+    ("summary", "says"),
+    [
+        ("{{ flwo }} failed", "the name `flwo` is always empty here (did you mean `flow`?)"),
+        ("{{ resource.evn|upper }}", "the name `resource.evn` is always empty here (did you mean `resource.env`?)"),
+        ("{{ labels['tem'] }}", "the name `labels.tem` is always empty here (did you mean `labels.team`?)"),
+        ("{% if nonsense %}x{% endif %}", "the name `nonsense` is always empty here (there are event_id, flow, key, "),
+    ],
+)
+def test_a_name_that_a_summary_never_has_is_a_warning_at_its_place(summary: str, says: str) -> None:
+    fields = f'    for_each: [flow, resource.env]\n    labels: {{team: data}}\n    summary: "{summary}"\n'
+
+    (warning,) = parse(one(fields)).warnings
+
+    assert str(warning).startswith(f"rules.yaml:6:5: rules[0].summary: {says}")
+
+
+def test_every_name_that_a_summary_has_is_known() -> None:
+    names = "rule tenant key labels severity state reason value threshold samples late_samples window_ms runs event_id"
+    used = " ".join(
+        f"{{{{ {name} }}}}" for name in (*names.split(), "flow", "resource.env", "labels.team", "key['flow']")
+    )
+    fields = f'    for_each: [flow, resource.env]\n    labels: {{team: data}}\n    summary: "{used}"\n'
+
+    assert parse(one(fields)).warnings == ()

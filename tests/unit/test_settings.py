@@ -236,3 +236,17 @@ def test_a_password_of_clickhouse_that_is_not_there_is_told_with_its_place() -> 
         "flowgauge.toml: clickhouse.password: environment variable ch.secret is not set or empty"
         " (set it where flowgauge is started)"
     )
+
+
+def test_mistakes_of_the_environment_the_file_and_the_flags_are_told_at_once() -> None:
+    environ = {"FLOWGAUGE_PROT": "1", "FLOWGAUGE_PARTITIONS": "few"}
+
+    with pytest.raises(InvalidSettings) as refused:
+        parse_settings('hots = "a"', "flowgauge.toml", environ, {"retention_days": 0})
+
+    assert str(refused.value).splitlines() == [
+        "environment: FLOWGAUGE_PARTITIONS: expected a whole number, got 'few' (correct or unset it)",
+        "environment: FLOWGAUGE_PROT: unknown setting (did you mean FLOWGAUGE_PORT?)",
+        "--retention-days: expected at least 1, got 0",
+        "flowgauge.toml: hots: unknown setting (did you mean host?)",
+    ]

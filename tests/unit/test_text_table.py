@@ -125,6 +125,18 @@ def test_late_runs_are_told_by_their_times_and_their_delay() -> None:
     assert "2027-01-15T07:48:00.000Z  –                     11 min, not started" in section
 
 
+def test_events_of_one_run_show_its_error_lines_once_and_no_empty_key() -> None:
+    line = {"time": "2027-01-15T07:49:01Z", "level": "ERROR", "logger": "x", "message": "refused"}
+    runs = [RUN | {"event_id": event_id, "error_lines": [line]} for event_id in ("e1", "e2")]
+
+    said = incident_text(BODY | {"kind": "event", "key": {}, "runs": runs, "runs_counted": 2})
+
+    assert said.count("Last error lines of r1") == 1
+    section = said[said.index("Events") :].split("\n\n")[0]
+    assert section.splitlines()[1].split() == ["occurred", "event_id", "run", "flow"]
+    assert "  key " not in said
+
+
 @pytest.mark.parametrize("form", ["table", "jsonl"])
 def test_what_a_replay_complains_of_is_printable(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     (tmp_path / "rules.yaml").write_text("rules: [{name: a, when: {event: {}}}]", encoding="utf-8")

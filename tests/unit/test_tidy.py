@@ -48,7 +48,9 @@ SHELLS = {
         "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
         "publisher", "pulse", "sender",
     )),
-    *(f"processors/{name}.py" for name in ("detection_watch", "detector_app", "matcher_app", "ruletopic")),
+    *(f"processors/{name}.py" for name in (
+        "detection_watch", "detector_app", "leaving_out", "matcher_app", "ruletopic",
+    )),
     *(f"sinks/{name}.py" for name in (
         "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store",

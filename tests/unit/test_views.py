@@ -377,7 +377,7 @@ NOT_CLEARED = "No reading since 2027-01-15 07:50:00 UTC has cleared it."
         (
             "recovering",
             None,
-            "Recovering since 2027-01-15 07:50:00 UTC: r. It resolves when that lasts.",
+            "Recovering since 2027-01-15 07:50:00 UTC: r. It resolves when readings show that it lasts.",
         ),
         (
             "firing",
@@ -529,3 +529,18 @@ def test_the_overview_counts_open_incidents_by_severity_the_worst_first() -> Non
     view = overview(Health(clock_ms=NOW), asked, NOW, rules=1)
 
     assert (view.figures[0].value, view.figures[0].note) == ("3", "1 critical, 2 warning")
+
+
+@pytest.mark.parametrize("summary", ["", "{{ nothing }}", "{{ broken"])
+@pytest.mark.parametrize("incident", [OPEN, RESOLVED, POINT])
+def test_a_title_without_a_summary_is_the_rule_and_claims_no_present_state(incident: Incident, summary: str) -> None:
+    assert incident_row(replace(incident, summary=summary), NOW).title == "orders failing"
+
+
+def test_two_events_of_one_run_show_its_error_lines_once_and_not_its_state() -> None:
+    run = replace(RUN, error_lines=[LogLine(time="2027-01-15T07:49:01Z", level="ERROR", logger="x", message="refused")])
+    examples = [EXAMPLE, replace(EXAMPLE, event_id="e2")]
+
+    page = incident_page(IncidentView(replace(POINT, samples=2, examples=examples), [], [], [run]), NOW)
+
+    assert [(row.event_id, len(row.lines), row.state) for row in page.examples] == [("e1", 1, ""), ("e2", 0, "")]

@@ -14,7 +14,7 @@ from flowgauge.schemas.errors import BadEnvironment, DataFolderLocked, ServerAwa
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.local_file import FILE_NAME
-from flowgauge.transport.yaml_files import yaml_files
+from flowgauge.transport.yaml_files import refuse_no_files, yaml_files
 
 
 async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, Applied]:
@@ -22,6 +22,7 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
 
     Raises InvalidRules before it asks anyone.
     """
+    refuse_no_files(files)
     texts = texts_of(yaml_files(files))
     written = read_written(files, PUBLIC_ONLY)
     if written.channels.channels:

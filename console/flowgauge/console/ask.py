@@ -34,10 +34,14 @@ class Place:
 
 
 class Answer:
-    """A JSON answer, as text for programs and as columns and rows for people."""
+    """A JSON answer, as text for programs and as columns and rows for people.
 
-    def __init__(self, text: str) -> None:
+    `folder` is the data folder that was read, None where a server answered.
+    """
+
+    def __init__(self, text: str, folder: Path | None = None) -> None:
         self.text = text
+        self.folder = folder
 
     @cached_property
     def body(self) -> dict[str, Any]:
@@ -102,7 +106,7 @@ async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) ->
             raise ServerAway(f"no flowgauge server answers at {place.url}, and {locked}") from None
         store = ClickHouseStore.open(place.data / "clickhouse")
         held.callback(store.close)
-        return await _ask_routes(store, path, parameters)
+        return Answer((await _ask_routes(store, path, parameters)).text, place.data)
 
 
 async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[str, str]) -> Answer:
@@ -146,5 +150,5 @@ def _away(place: Place) -> ServerAway:
     what = "no server has run yet in" if place.data.is_dir() else "there is no folder"
     return ServerAway(
         f"no flowgauge server answers at {place.url} and {what} {place.data}: "
-        "start one with `flowgauge up`, or set FLOWGAUGE_URL or FLOWGAUGE_DATA"
+        "start one with `flowgauge up`, or say where it is with --url or --data (FLOWGAUGE_URL, FLOWGAUGE_DATA)"
     )

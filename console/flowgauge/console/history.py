@@ -23,6 +23,7 @@ from flowgauge.schemas.check import names_a_key_twice
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import EVENT_BYTES_MAX, partition_key
 from flowgauge.schemas.recorded import Moment, append_ms_of, tenant_of
+from flowgauge.schemas.refusal import refusal
 
 LINE_BYTES_MAX = EVENT_BYTES_MAX + 4_096  # an event, with room for `_append` and `_partition`
 _SHIFTED = ("occurred", "scheduled_for")
@@ -66,7 +67,8 @@ def entries(lines: Iterable[bytes], *, shift_ms: int = 0) -> Iterator[Entry | Un
             tenant = _tenant(fields)
             yield _entry(fields, tenant, clock)
         except InvalidEvent as error:
-            yield Unreadable(number, clock.append_ms, tenant, error.reason, error.detail, line)
+            detail = refusal(error, line if len(line) <= LINE_BYTES_MAX else b"")
+            yield Unreadable(number, clock.append_ms, tenant, error.reason, detail, line)
 
 
 def last_append_ms(lines: Iterable[bytes]) -> int:

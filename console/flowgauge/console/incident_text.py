@@ -12,7 +12,7 @@ STEPS = ("at", "from", "to", "value", "samples", "reason")
 RUNS = ("run", "flow", "state", "started", "attempts", "message")
 RUNS_OF_KIND = {
     LATE: ("run", "flow", "state", "scheduled_for", "called_late", "started", "late_by"),
-    EVENT: ("occurred", "event_id", "run", "flow", "state"),
+    EVENT: ("occurred", "event_id", "run", "flow"),
 }
 DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
 
@@ -21,7 +21,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
     """Return the text of an incident as GET /v1/incidents/ID answers it; all times are UTC."""
     kind = str(body["kind"])
     runs = [_with_lateness(run) if kind == LATE else run for run in cast("list[Mapping[str, Any]]", body["runs"])]
-    why = text_table(("", ""), [(name, body[name]) for name in WHY]).split("\n", 2)[2]
+    why = text_table(("", ""), [(name, body[name]) for name in WHY if body[name] != {}]).split("\n", 2)[2]
     moment = "at" if body["state"] == HAPPENED else "opened"
     head = [
         str(body["summary"]),
@@ -37,7 +37,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
         _section(title, _table(runs, RUNS_OF_KIND.get(kind, RUNS))),
         *(
             _section(f"Last error lines of {printable(str(run['run']))}", _lines(run["error_lines"]))
-            for run in runs
+            for run in {str(run["run"]): run for run in reversed(runs)}.values()  # several events may be of one run
             if run["error_lines"]
         ),
         _section("Deliveries", _table(body["deliveries"], DELIVERIES)),

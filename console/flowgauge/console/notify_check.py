@@ -13,9 +13,8 @@ from flowgauge.schemas.yaml_places import Document
 from flowgauge.schemas.yaml_places import Path as YamlPath
 from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
-from flowgauge.sinks.webhooks.signing import check_secret
+from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
 
-NEW_SECRET = "make one: echo whsec_$(openssl rand -base64 32)"  # noqa: S105  # a command that makes one
 CHANNELS_NAMED_MAX = 10  # in one remedy
 
 

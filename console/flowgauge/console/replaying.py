@@ -18,6 +18,7 @@ from flowgauge.processors.ruleset import load_rules
 from flowgauge.producers.event_file import read_lines, refuse_pipe
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_time_ms
+from flowgauge.transport.yaml_files import refuse_no_files
 
 TABLE_FIELDS = ("at", "rule", "key", "from", "to", "value", "samples", "reason")
 UNREADABLE_SHOWN_MAX = 10  # enough to see what is wrong with a file; the rest is counted
@@ -32,6 +33,7 @@ def replay_file(
 
     Raises BadInput for a pipe and for a file without any event; for a capture of a Prefect server with the remedy.
     """
+    refuse_no_files(rule_files)
     ruleset, until_ms, unreadable = load_rules(rule_files), _until_ms(until), _Unreadable()
     refuse_pipe(events)
     _refuse_capture(events)

@@ -167,13 +167,14 @@ class RuleFolder:
         return read_written([self.folder], self._egress)
 
     async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:
+        was_broken = PART in self._health.problems
         self.channels = written.channels  # first: a new rule may tell at once
         version = await self._publish(written.ruleset, log_, stop) if log_ else 0
         self.rules = len(written.ruleset.rules)
         self._health.problems.pop(PART, None)
         self._health.operator_problems.pop(PART, None)
         self._tell(written)
-        if version != self._version:
+        if version != self._version or was_broken:  # mended by what was there before
             log.info("rules applied", version=version, rules=self.rules)
         elif log_ is None:
             log.info("channels read", channels=len(self.channels.channels))

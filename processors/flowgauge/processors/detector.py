@@ -39,6 +39,7 @@ from flowgauge.processors.told_ids import ToldIds
 from flowgauge.processors.wake_ups import WakeUps
 from flowgauge.schemas.errors import LogMismatch, OffsetGap
 from flowgauge.schemas.ids import incident_id, transition_id
+from flowgauge.schemas.left_out import Cause, Count, Why, note
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.transition import ExampleRun, Transition
 
@@ -56,6 +57,7 @@ class DetectorCounts:
     resent: int = 0
     keys_refused: int = 0
     slots_refused: int = 0
+    left_out: dict[Cause, Count] = field(default_factory=dict[Cause, Count])
 
 
 @dataclass(slots=True)
@@ -199,6 +201,7 @@ class Detector:
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
                 if state is None:
                     refused.add(id(sample))
+                    self._refuse_key(rule, sample)
                     continue
                 needed_ms = state.wait(sample, source)
                 if state.wake_ms is None or needed_ms < state.wake_ms:
@@ -220,13 +223,24 @@ class Detector:
             self._tell_at_once(sample, rule, version)
         elif late_by_ms < -AHEAD_MAX_MS:
             self._out.counts.skewed += 1
+            self._leave_out("skewed", rule, sample.key, sample.append_ms)
         else:
             state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
-            if state is not None:
+            if state is None:
+                self._refuse_key(rule, sample)
+            else:
                 self._count_late(state, sample)
+
+    def _refuse_key(self, rule: CompiledRule, sample: Sample) -> None:
+        self._out.counts.keys_refused += 1
+        self._leave_out("keys_refused", rule, sample.key, sample.append_ms)
+
+    def _leave_out(self, why: Why, rule: CompiledRule, key: Key, append_ms: int) -> None:
+        note(self._out.counts.left_out, Cause(why, key[0], rule.name), append_ms)
 
     def _count_late(self, state: KeyState, sample: Sample) -> None:
         self._out.counts.late += 1
+        self._leave_out("late", state.rule, sample.key, sample.append_ms)
         state.count_late(sample.append_ms)
         self._write_now((state.rule.uid, sample.key))
         if state.wake_ms is None:
@@ -234,7 +248,6 @@ class Detector:
 
     def _new_key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
         if len(self._keys) >= KEYS_MAX:
-            self._out.counts.keys_refused += 1
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
         rule = self._rules.active.by_uid.get(rule.uid, rule)

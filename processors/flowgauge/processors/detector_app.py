@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from flowgauge.processors import metrics
 from flowgauge.processors.detector import Detector, DetectorCounts
+from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.sample import decode_message
@@ -84,6 +85,7 @@ class _DetectorShell:
             stop=self._stop,
         )
         _count(outcome.counts, outcome.transitions)
+        count_left_out(self._health, outcome.counts.left_out)
         self._show(batch.partition)
 
     def _output(self, transition: Transition) -> Output:

@@ -20,6 +20,7 @@ from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
 from flowgauge.schemas.errors import InvalidEvent, LogMismatch
 from flowgauge.schemas.event import Event, Glance, decode_glance
 from flowgauge.schemas.ids import samples_partition
+from flowgauge.schemas.left_out import Cause, Count, note
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.times import micros, millis
 from flowgauge.schemas.topics import RecordKind
@@ -49,6 +50,7 @@ class MatchCounts:
     samples: int = 0
     missing_key: int = 0
     invalid: int = 0  # events that a rule could match but that are none; the sink puts them into the dlq
+    left_out: dict[Cause, Count] = field(default_factory=dict[Cause, Count])
 
 
 @dataclass(slots=True)
@@ -235,6 +237,7 @@ class Matcher:
         key = item.key_of(event)
         if key is None:
             counts.missing_key += 1
+            note(counts.left_out, Cause("missing_key", event.tenant, item.name), moment[1])
             return
         counts.samples += 1
         offset, append_ms, occurred_us, event_id, scheduled_ms = moment

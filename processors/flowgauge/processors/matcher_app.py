@@ -11,6 +11,7 @@ from functools import partial
 import msgspec
 
 from flowgauge.processors import metrics
+from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
 from flowgauge.processors.ruletopic import RuleBook, announced_versions
 from flowgauge.schemas.sample import encode_message
@@ -76,6 +77,7 @@ class _MatcherShell:
         await self._book.know(announced_versions(batch.records))
         matched = self._matchers[batch.partition].match(batch.records)
         _count(matched.counts)
+        count_left_out(self._health, matched.counts.left_out)
         return [
             Outgoing(partition, "", encode_message(message))
             for partition, messages in enumerate(matched.messages)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, cast
 
@@ -21,7 +22,7 @@ from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.rule import Rule
-from flowgauge.schemas.summary import check_template
+from flowgauge.schemas.summary import check_template, rule_values, unknown_names
 from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
 
@@ -309,6 +310,12 @@ def _contradictions(
 
 
 def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
+    known = rule_values(rule.for_each, rule.labels)
+    for name in unknown_names(rule.summary, known):
+        names = sorted({*known, *rule.for_each, *(f"labels.{label}" for label in rule.labels)})
+        near = get_close_matches(name, names, n=1)
+        remedy = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)
     if rule.actions:
         place = (*path, "actions")
         line, column = document.place(place)

@@ -3,7 +3,8 @@
 SETTLED       200                       each event has its answer
 TOO_LARGE     413                       halves may pass; one event alone is refused
 REFUSED       400 415 422               all of them, for ever
-MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them
+MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them;
+              501                       what answers does not know POST
 BUSY          any other                 nothing: the same again later
 """
 
@@ -51,7 +52,7 @@ def classify(status: int) -> Verdict:
         return Verdict.TOO_LARGE
     if status in {400, 415, 422}:
         return Verdict.REFUSED
-    return Verdict.MISDIRECTED if 300 <= status < 400 or status in {401, 403, 404, 405, 410} else Verdict.BUSY
+    return Verdict.MISDIRECTED if 300 <= status < 400 or status in {401, 403, 404, 405, 410, 501} else Verdict.BUSY
 
 
 def decode_answer(content: bytes) -> Answer | None:

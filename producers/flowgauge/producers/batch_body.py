@@ -93,7 +93,9 @@ def split_events(body: bytes, content_type: str) -> Sequence[bytes]:
     if body[:1] == b"{":
         return _one_or_lines(body)
     expected = "expected a JSON list of events, one event or NDJSON"
-    raise BrokenBody(f"{expected}, got {body[:40]!r}" if body else f"{expected}, got an empty body")
+    raise BrokenBody(
+        f"{expected}, got {body[:40].decode(errors='replace')!r}" if body else f"{expected}, got an empty body"
+    )
 
 
 def _elements(body: bytes) -> Sequence[bytes]:

@@ -33,6 +33,7 @@ from flowgauge.producers.pulse import pulses_if_due
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import InvalidEvent, Transient
+from flowgauge.schemas.refusal import refusal
 from flowgauge.schemas.topics import DLQ, EVENTS
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
@@ -223,6 +224,7 @@ class _Gateway:
 
     def _sort_out(self, sorted_: _Sorted, tenant: str, raw: bytes, invalid: InvalidEvent, *, now_ms: int) -> None:
         if len(sorted_.errors) < ERRORS_MAX:
+            invalid = InvalidEvent(invalid.reason, refusal(invalid, raw if len(raw) <= HERE_BYTES_MAX else b""))
             index = len(sorted_.accepted) + len(sorted_.letters)
             sorted_.errors.append(_error(index, raw, invalid))
         sorted_.reasons[invalid.reason] += 1

@@ -5,9 +5,10 @@ form is YAML with top-level `rules:`; processors.ruleset reads it and gives ever
 """
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from flowgauge.schemas.times import parse_duration_ms
 
@@ -89,12 +90,19 @@ def _pattern(item: object) -> str:
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 
 
-def check_field(name: str) -> str:
-    """Return `name` if events can be matched or grouped by it; raise ValueError with the fields there are."""
-    if name not in _PLAIN_FIELDS and not _LABEL_FIELD.fullmatch(name):
-        known = ", ".join(_PLAIN_FIELDS)
-        raise ValueError(f"unknown field {name!r}: use {known}, resource.LABEL or related.ROLE.LABEL")
-    return name
+def _field(name: str) -> str:
+    """Return `name` if events can be matched or grouped by it; raise ValueError with the nearest there is."""
+    if name in _PLAIN_FIELDS or _LABEL_FIELD.fullmatch(name):
+        return name
+    first, dot, rest = name.partition(".")
+    near = get_close_matches(first, ("resource", "related") if dot else _PLAIN_FIELDS, n=1)
+    meant = f"{near[0]}{dot}{rest}" if near else ""
+    if meant in _PLAIN_FIELDS or _LABEL_FIELD.fullmatch(meant):
+        raise ValueError(f"unknown field {name!r}: did you mean `{meant}`?")
+    raise ValueError(f"unknown field {name!r}: use {', '.join(_PLAIN_FIELDS)}, resource.LABEL or related.ROLE.LABEL")
+
+
+FieldName = Annotated[str, AfterValidator(_field)]
 
 
 class Rule(Written):
@@ -102,8 +110,8 @@ class Rule(Written):
 
     name: Annotated[str, Field(min_length=1, max_length=RULE_NAME_MAX)]
     tenant: Annotated[str, Field(min_length=1)] = "*"
-    match: dict[str, Patterns] = {}
-    for_each: Annotated[tuple[str, ...], Field(max_length=GROUP_FIELDS_MAX)] = ()
+    match: dict[FieldName, Patterns] = {}
+    for_each: Annotated[tuple[FieldName, ...], Field(max_length=GROUP_FIELDS_MAX)] = ()
     missing_key: Literal["skip", "share"] = "skip"
     when: dict[str, dict[str, Any]]
     for_: Annotated[DurationMs, Field(alias="for")] = 0
@@ -116,13 +124,6 @@ class Rule(Written):
     notify: tuple[str, ...] = ()
     actions: tuple[dict[str, Any], ...] = ()
 
-    @field_validator("match")
-    @classmethod
-    def _fields_exist(cls, match: dict[str, Patterns]) -> dict[str, Patterns]:
-        for name in match:
-            check_field(name)
-        return match
-
     @field_validator("for_each", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
@@ -130,9 +131,7 @@ class Rule(Written):
 
     @field_validator("for_each")
     @classmethod
-    def _groups_exist(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
-        for name in fields:
-            check_field(name)
+    def _groups_once(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(fields)) != len(fields):
             raise ValueError("a field stands twice")
         return fields

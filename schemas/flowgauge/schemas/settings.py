@@ -18,18 +18,18 @@ where it is found. `load_settings` reads the one file; all else here is pure.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.setting_forms import duration_form, public_url_form, server_url_form
 from flowgauge.schemas.times import parse_duration_ms
 
 SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other file is named
@@ -56,42 +56,10 @@ _DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
 _KAFKA_SECRETS = ("password", "token")
+_TOML_REMEDY = 'write name = value: text in quotes, lists as ["a", "b"], tables as [name]'
 
 
-def _duration(text: str) -> str:
-    if parse_duration_ms(text) == 0:
-        raise ValueError(f"expected a duration above zero, got {text!r}")
-    return text
-
-
-def _public_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and " " not in text
-    except ValueError:
-        is_url = False
-    if text and not is_url:
-        raise ValueError(f"expected the console's address, such as https://flowgauge.example.com, got {text!r}")
-    return text
-
-
-def _server_url(text: str) -> str:
-    if "@" in text:  # never repeated: it may hold a password
-        raise ValueError("expected no user in the address, got one (write clickhouse.user and clickhouse.password)")
-    try:
-        parts = urlsplit(text)
-        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        is_url = is_address and text.isprintable() and " " not in text and not (parts.path.strip("/") or parts.query)
-    except ValueError:
-        is_url = False
-    if text and not is_url:
-        raise ValueError(
-            f"expected the address of ClickHouse over HTTP, such as https://ch.internal:8443, got {text!r}"
-        )
-    return text
-
-
-Duration: TypeAlias = Annotated[str, AfterValidator(_duration)]
+Duration: TypeAlias = Annotated[str, AfterValidator(duration_form)]
 
 
 class _Part(BaseModel):
@@ -128,7 +96,7 @@ class EgressSettings(_Part):
 class ClickHouseSettings(_Part):
     """Which ClickHouse server keeps the rows; without `url`, the one within flowgauge (chDB), in the data folder."""
 
-    url: Annotated[str, AfterValidator(_server_url)] = Field(default="", max_length=2_000)
+    url: Annotated[str, AfterValidator(server_url_form)] = Field(default="", max_length=2_000)
     user: str = Field(default="default", min_length=1)
     password: SecretRef | None = None
     database: str = Field(default="flowgauge", pattern=_DATABASE_NAME)
@@ -183,7 +151,7 @@ class Settings(_Part):
     retention_days: int = Field(default=7, ge=1, le=RETENTION_DAYS_MAX)  # of the log; ClickHouse has its own
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
     # Where people reach the console: links in messages lead there. Empty: where it listens.
-    public_url: Annotated[str, AfterValidator(_public_url)] = Field(default="", max_length=2_000)
+    public_url: Annotated[str, AfterValidator(public_url_form)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = {}
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
@@ -240,16 +208,17 @@ def parse_settings(text: str, place: str, environ: Mapping[str, str], flags: Map
     try:
         written: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(f"{place}: not TOML: {error}") from None
+        raise InvalidSettings(f"{place}: not TOML: {error} ({_TOML_REMEDY})") from None
     places: dict[str, str] = {}
-    for name, value in _from_environ(environ).items():
+    problems: list[str] = []
+    for name, value in _from_environ(environ, problems).items():
         _put(written, name, value)
         places[name] = f"environment: {_variable(name)}"
     for name, value in flags.items():
         if value is not None:
             _put(written, name, value)
             places[name] = "--" + name.replace("_", "-").replace(".", "-")
-    return _validated(written, place, places)
+    return _validated(written, place, places, problems)
 
 
 def resolve_secret(ref: SecretRef, environ: Mapping[str, str], read_text: Callable[[str], str]) -> str:
@@ -338,17 +307,20 @@ def _variable(name: str) -> str:
     return ENV_PREFIX + name.replace(".", "_").upper()
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, object]:
+def _from_environ(environ: Mapping[str, str], problems: list[str]) -> dict[str, object]:
     """Return the settings in `environ`. Other names with our prefix may be anybody's, unless they look mistyped."""
     known = {_variable(name): name for name in _known_names() if name not in _FILE_ONLY}
     found: dict[str, object] = {}
     for variable in sorted(environ):
         if variable in known:
-            found[known[variable]] = _from_text(known[variable], environ[variable])
+            try:
+                found[known[variable]] = _from_text(known[variable], environ[variable])
+            except InvalidSettings as error:
+                problems.append(str(error))
         elif environ[variable].startswith(_SERVICE_LINKS):
             continue
         elif near := _mistyped(variable, [*known, *CLIENT_VARIABLES]):
-            raise InvalidSettings(f"environment: {variable}: unknown setting (did you mean {near}?)")
+            problems.append(f"environment: {variable}: unknown setting (did you mean {near}?)")
     return found
 
 
@@ -393,29 +365,38 @@ def _put(written: dict[str, Any], name: str, value: object) -> None:
     written[last] = value
 
 
-def _validated(written: dict[str, Any], place: str, places: Mapping[str, str]) -> Settings:
-    if plain := _plain_secrets(written):
-        raise InvalidSettings("\n".join(f"{place}: {message}" for message in plain))
+def _validated(written: dict[str, Any], place: str, places: Mapping[str, str], problems: list[str]) -> Settings:
+    """Return what was written; raise InvalidSettings with every mistake, the `problems` first."""
+    plain = _plain_secrets(written)
+    problems += (f"{place}: {message}" for message in plain)
     try:
         settings = Settings.model_validate(written)
     except ValidationError as error:
-        problems = dict.fromkeys(_problem(detail, place, places) for detail in error.errors(include_url=False))
+        told = tuple(f"{place}: {message.partition(':')[0]}:" for message in plain)
+        found = dict.fromkeys(_problem(detail, place, places) for detail in error.errors(include_url=False))
+        problems += (each for each in found if not each.startswith(told))
         raise InvalidSettings("\n".join(problems)) from None
+    problems += _contradictions(settings, place, places)
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    return settings
+
+
+def _contradictions(settings: Settings, place: str, places: Mapping[str, str]) -> Iterator[str]:
     for name in settings.tenants:
         if not name.strip() or len(name) > NAME_MAX or name == ANY_TENANT:
-            raise InvalidSettings(f"{place}: tenants: {name[:64]!r} is no tenant's name (use letters, such as acme)")
+            yield f"{place}: tenants: {name[:64]!r} is no tenant's name (use letters, such as acme)"
     if settings.operator and settings.operator not in settings.tenants:
         where = places.get("operator", f"{place}: operator")
         name = settings.operator[:64]
-        raise InvalidSettings(f"{where}: no tenant is called {name!r} (name one of those under [tenants])")
+        yield f"{where}: no tenant is called {name!r} (name one of those under [tenants])"
     if not settings.clickhouse.url and settings.clickhouse.model_fields_set - {"url"}:
         name = f"clickhouse.{min(settings.clickhouse.model_fields_set - {'url'})}"
         where = places.get(name, f"{place}: {name}")
-        raise InvalidSettings(f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)")
+        yield f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)"
     if problem := settings.kafka.problem[1]:
         name = f"kafka.{settings.kafka.problem[0]}"
-        raise InvalidSettings(f"{places.get(name, f'{place}: {name}')}: {problem}")
-    return settings
+        yield f"{places.get(name, f'{place}: {name}')}: {problem}"
 
 
 def _plain_secrets(written: Mapping[str, Any]) -> list[str]:

@@ -66,6 +66,15 @@ def check_template(template: str) -> str | None:
     return None
 
 
+def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
+    """Return the dotted names in `template`, which can be rendered, that `known` does not hold: they stay empty.
+
+    `known` are those of `summary_values`, of a rule's own fields and labels.
+    """
+    paths = _paths(_ENVIRONMENT.parse(template))
+    return list(dict.fromkeys(".".join(path) for path in paths if not _is_known(path, known)))
+
+
 def summarize(transition: Transition) -> str:
     """Return the rendered summary of `transition`."""
     return render_summary(transition.summary, summary_values(transition))
@@ -95,6 +104,29 @@ def summary_values(transition: Transition) -> dict[str, object]:
         "window_ms": transition.window_ms,
         "runs": [_short(example.run) for example in transition.examples[:EXAMPLES_MAX] if example.run],
     }
+
+
+def rule_values(for_each: Iterable[str], labels: Mapping[str, str]) -> dict[str, object]:
+    """Return the names that a rule's summary may use, as `summary_values` has them; their values are of no firing."""
+    key = dict.fromkeys((*for_each, "event_id"), "")
+    return summary_values(
+        Transition(
+            transition_id="",
+            incident_id="",
+            seq=0,
+            tenant="",
+            rule="",
+            rule_kind="",
+            rules_version=0,
+            key=key,
+            from_state="inactive",
+            to_state="firing",
+            at_ms=0,
+            opened_at_ms=0,
+            reason="",
+            labels=dict(labels),
+        )
+    )
 
 
 _TOO_DEEP = f"a summary may be nested {NESTING_MAX} deep: write it flatter"
@@ -182,6 +214,35 @@ def _mistakes(node: nodes.Node, depth: int) -> Iterator[str]:
             pass
     for child in node.iter_child_nodes():
         yield from _mistakes(child, depth + 1)
+
+
+def _paths(node: nodes.Node) -> Iterator[tuple[str, ...]]:
+    """Yield each name with the names of entries after it, such as ("labels", "team"), once as a whole."""
+    path: list[str] = []
+    at: nodes.Node = node
+    while True:
+        match at:
+            case nodes.Getattr(attr=str() as step) | nodes.Getitem(arg=nodes.Const(value=str() as step)):
+                path.append(step)
+                at = at.node
+            case nodes.Name():
+                yield (at.name, *reversed(path))
+                return
+            case _:
+                break
+    for child in node.iter_child_nodes():
+        yield from _paths(child)
+
+
+def _is_known(path: Iterable[str], known: Mapping[str, object]) -> bool:
+    for step in path:
+        if step not in known:
+            return False
+        inner = known[step]
+        if not isinstance(inner, dict):
+            return True
+        known = cast("dict[str, object]", inner)
+    return True
 
 
 def _filter_mistakes(node: nodes.Filter) -> Iterator[str]:

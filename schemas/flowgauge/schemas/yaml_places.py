@@ -24,6 +24,7 @@ NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one characte
 YAML_DEPTH_MAX = 32
 _PYDANTIC_BEGINS = re.compile(r"^Input should be (?=(greater|less)?)")
 _NAMED_FIELD = re.compile(r"`(\w+)")
+_WORD = re.compile(r"[^\s,\]}#]*")
 # What pydantic finds, in the words of somebody who writes YAML: (message, remedy).
 _IN_OUR_WORDS = {
     "dict_type": ("expected fields, one `name: value` a line", "write {} where there are none"),
@@ -36,6 +37,12 @@ _IN_OUR_WORDS = {
     "int_parsing": ("expected a whole number", "write it in digits, without quotes"),
     "int_from_float": ("expected a whole number", "write it in digits, without a point"),
 }
+# Whose value is shown as it came: no secret is a choice or a number.
+_SHOWN_TYPES = ("literal_error", "int_type", "int_parsing", "int_from_float")
+_SHOWN_CHARS_MAX = 40
+_UNQUOTED_STAR = ("`*` begins the name of an alias", "quote a glob")
+_UNQUOTED_NOT = ("`!` begins a tag", "quote what is not to match")
+_UNQUOTED = {"while scanning an alias": _UNQUOTED_STAR, "while scanning a tag": _UNQUOTED_NOT}  # by PyYAML's context
 NUMBER_MAX = 2**63 - 1  # what every store of ours keeps exactly as an integer
 _SCALAR_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 
@@ -86,7 +93,7 @@ def problems_of(
     `known` names the fields that an unknown field may have been meant as; of a file of several objects, by its path.
     """
     found: list[Problem] = []
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+    for detail in error.errors(include_url=False, include_context=False):
         path = prefix + detail["loc"]
         while path not in document.places and len(path) > len(prefix) and path[:-1] in document.places:
             if detail["type"] == "missing":
@@ -117,7 +124,14 @@ def _problem(document: Document, path: Path, detail: ErrorDetails, known: tuple[
         place = (*path, named[1]) if named else path
         return document.problem(place if place in document.places else path, message)
     message, remedy = _IN_OUR_WORDS.get(detail["type"], (_PYDANTIC_BEGINS.sub(_expected, detail["msg"]), ""))
+    if detail["type"] in _SHOWN_TYPES:
+        message += f", got {_shown(detail['input'])}"
     return document.problem(path, message, remedy)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
 
 
 def _expected(begin: re.Match[str]) -> str:
@@ -133,11 +147,23 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     else:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what, remedy = str(getattr(error, "problem", None) or "cannot be read"), "check indentation, quotes and colons"
+    context = getattr(error, "context", None)
+    begin = getattr(error, "context_mark", None) or mark
+    if begin and (what.startswith("found undefined alias") or context in _UNQUOTED):
+        line, column = begin.line + 1, begin.column + 1
+        what, remedy = _UNQUOTED.get(str(context), _UNQUOTED_STAR)
+        remedy = f'{remedy}: "{_word_at(text, line, column)}"'
     if "'\\t'" in what:
         remedy = "indent with spaces, not tabs"
     elif "another document" in what:
         what, remedy = "a second document begins here", "remove the `---`, or make it a file of its own"
     return Problem(file, line, column, "", f"not valid YAML: {what}", remedy)
+
+
+def _word_at(text: str, line: int, column: int) -> str:
+    """Return what stands at a place, up to a space or what ends a value there."""
+    rest = text.splitlines()[line - 1][column - 1 :]
+    return (_WORD.match(rest) or [""])[0][:_SHOWN_CHARS_MAX]
 
 
 class _Builder:
@@ -180,6 +206,11 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         if node.tag not in _SCALAR_TAGS:
+            if not node.value and node.tag.startswith(
+                "!"
+            ):  # YAML takes an unquoted `!sandbox-*` for a tag without value
+                what, remedy = _UNQUOTED_NOT
+                self._complain(node, path, what, f'{remedy}: "{node.tag}"')
             return str(node.value)  # a time, or a value with a tag of its own, stays the text that was written
         try:
             value = cast("Any", self._scalars).construct_object(node)

@@ -28,7 +28,8 @@ def lock_data_folder(folder: Path) -> Generator[Callable[[str], None]]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise BadEnvironment(f"cannot write the data folder {folder}: {error.strerror}; make it writable") from error
+        remedy = "make it writable, or choose another with --data or FLOWGAUGE_DATA"
+        raise BadEnvironment(f"cannot write the data folder {folder}: {error.strerror}; {remedy}") from error
 
     def note_address(url: str) -> None:
         os.ftruncate(descriptor, 0)
@@ -78,7 +79,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         process, _, url = owner.partition("\n")
         who = f"process {process}" + (f", which answers at {url}" if url else "")
         raise DataFolderLocked(
-            f"the data folder {folder} is used by {who}: stop it, or set FLOWGAUGE_DATA to another folder"
+            f"the data folder {folder} is used by {who}: stop it, or choose another with --data or FLOWGAUGE_DATA"
         ) from error
 
 

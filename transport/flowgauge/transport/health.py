@@ -9,6 +9,8 @@ others stands in `operator_problems`: in its place a tenant sees the plain line 
 
 from dataclasses import dataclass, field, replace
 
+from flowgauge.schemas.left_out import LeftOutTally
+
 UNKNOWN_AFTER_MS = 30_000  # pulses come each second: a clock this far behind means detection cannot know
 
 
@@ -40,6 +42,7 @@ class Health:
     undelivered: int = 0
     problems: dict[str, str] = field(default_factory=dict[str, str])  # part → one clear line, while it lasts
     operator_problems: dict[str, str] = field(default_factory=dict[str, str])  # the same, in full, for the operator
+    left_out: LeftOutTally = field(default_factory=LeftOutTally)  # samples that no window took
     tenants: dict[str, TenantHealth] = field(default_factory=dict[str, TenantHealth])
 
     def of(self, tenant: str) -> TenantHealth:
@@ -64,6 +67,7 @@ class Health:
             undelivered=own.undelivered,
             problems={**self.problems, **own.problems},
             operator_problems={},
+            left_out=self.left_out.seen_by(tenant),
             tenants={},
         )
 

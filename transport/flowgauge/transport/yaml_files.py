@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.errors import BadInput, InvalidRules, Problem
 from flowgauge.schemas.yaml_places import Document, read_yaml
 
 
@@ -13,6 +13,15 @@ def yaml_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         found += sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
     return found
+
+
+def refuse_no_files(paths: Iterable[Path]) -> None:
+    """Raise BadInput where `paths`, which are there, hold no rule file: most likely they name the wrong folder."""
+    if not yaml_files(paths):
+        raise BadInput(
+            f"no rule files in {', '.join(map(str, paths))}: expected NAME.yaml files; "
+            "a file with `rules: []` ends all rules"
+        )
 
 
 def read_documents(paths: Iterable[Path]) -> tuple[list[Document], list[Problem]]:

@@ -1,10 +1,10 @@
 """`flowgauge dlq`: what could not be read, and why."""
 
-import asyncio
 from pathlib import Path
 
 import click
 
+from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 
 
@@ -23,9 +23,10 @@ def command(  # one parameter an option
 
     Each with when it came, the reason, who refused it, how many bytes it had and how it begins.
     """
-    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.ask import Place
     from flowgauge.console.text_table import text_table
 
-    parameters = {"since": since, "limit": str(limit)} | ({"tenant": tenant} if tenant else {})
-    answer = asyncio.run(ask(Place(url, token, data), "/v1/dlq", parameters))
-    click.echo(answer.text if form == "json" else text_table(answer.columns(), answer.rows()))
+    asked = str(limit) if form == "json" else one_more(limit)
+    parameters = {"since": since, "limit": asked} | ({"tenant": tenant} if tenant else {})
+    answer = answer_to(Place(url, token, data), "/v1/dlq", parameters)
+    click.echo(answer.text if form == "json" else text_table(answer.columns(), shown(answer.rows(), limit)))

@@ -1,13 +1,13 @@
 """`flowgauge incidents list|show`: what was found and why."""
 
-import asyncio
 from pathlib import Path
 
 import click
 
+from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 
-SHOWN = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
+COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
 
 
 @click.group()
@@ -27,16 +27,17 @@ def list_incidents(  # one parameter an option
     *, limit: int, only_open: bool, form: str, tenant: str | None, url: str, token: str | None, data: Path
 ) -> None:
     """List incidents, newest first."""
-    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.ask import Place
     from flowgauge.console.text_table import text_table
 
-    parameters = {"limit": str(limit)} | ({"open": "1"} if only_open else {}) | ({"tenant": tenant} if tenant else {})
-    answer = asyncio.run(ask(Place(url, token, data), "/v1/incidents", parameters))
-    click.echo(
-        answer.text
-        if form == "json"
-        else text_table(SHOWN, [[row[name] for name in SHOWN] for row in answer.body["rows"]])
-    )
+    asked = str(limit) if form == "json" else one_more(limit)
+    parameters = {"limit": asked} | ({"open": "1"} if only_open else {}) | ({"tenant": tenant} if tenant else {})
+    answer = answer_to(Place(url, token, data), "/v1/incidents", parameters)
+    if form == "json":
+        click.echo(answer.text)
+    else:
+        rows = shown(answer.body["rows"], limit)
+        click.echo(text_table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
 
 
 @command.command()
@@ -49,10 +50,13 @@ def list_incidents(  # one parameter an option
 def show(  # one parameter an option
     *, incident_id: str, form: str, tenant: str | None, url: str, token: str | None, data: Path
 ) -> None:
-    """Show one incident: why, its transitions, failing runs and deliveries."""
-    from flowgauge.console.ask import Place, ask
+    """Show one incident: why, its transitions, failing runs and deliveries.
+
+    INCIDENT_ID is its id, or the first six or more digits of it.
+    """
+    from flowgauge.console.ask import Place
     from flowgauge.console.incident_text import incident_text
 
     parameters = {"tenant": tenant} if tenant else {}
-    answer = asyncio.run(ask(Place(url, token, data), f"/v1/incidents/{incident_id}", parameters))
+    answer = answer_to(Place(url, token, data), f"/v1/incidents/{incident_id}", parameters)
     click.echo(answer.text if form == "json" else incident_text(answer.body))

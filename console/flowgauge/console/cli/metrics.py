@@ -1,13 +1,17 @@
 """`flowgauge metrics NAME`: a question to ClickHouse."""
 
-import asyncio
 from pathlib import Path
 
 import click
 
+from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
+
+LIMIT_DEFAULT = 100
+WHOLE = ("heatmap", "overview")  # answers of one size, without a limit
+NEWEST_LAST = "failure-rate"  # the hours of a limited answer are the newest, in their order
 
 
 @click.command()
@@ -30,15 +34,19 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
 
     Asks the server, or reads the data folder when no server owns it.
     """
-    from flowgauge.console.ask import Place, ask
+    from flowgauge.console.ask import Place
     from flowgauge.console.heat_grid import heat_grid
     from flowgauge.console.text_table import text_table
 
     parameters = {key: str(value) for key, value in asked.items() if value is not None}
-    answer = asyncio.run(ask(Place(url, token, data), f"/v1/metrics/{name}", parameters))
+    limit = int(asked["limit"] or LIMIT_DEFAULT)
+    if form == "table" and name not in WHOLE:
+        parameters["limit"] = one_more(limit)
+    answer = answer_to(Place(url, token, data), f"/v1/metrics/{name}", parameters)
     if form == "json":
         click.echo(answer.text)
     elif name == "heatmap":
         click.echo(heat_grid(answer.body["rows"], parameters.get("tz", "UTC")))
     else:
-        click.echo(text_table(answer.columns(), answer.rows()))
+        rows = answer.rows() if name in WHOLE else shown(answer.rows(), limit, newest_last=name == NEWEST_LAST)
+        click.echo(text_table(answer.columns(), rows))

@@ -26,6 +26,8 @@ def convert(file: Path) -> None:
 
     counts = convert_file(file, sys.stdout.buffer, sys.stderr)
     sys.stdout.buffer.flush()
+    if counts.events_already and not counts.events + counts.logs:
+        raise BadInput(f"{file}: these are event lines already: give them to replay, publish or up --load as they are")
     if not counts.events + counts.logs:
         raise BadInput(f"{file}: nothing in it is of a capture of a Prefect server")
     raise SystemExit(1 if counts.bad else 0)

@@ -11,7 +11,12 @@ from flowgauge.console.cli.options import existing_file
 @click.command()
 @click.argument("events", type=existing_file)
 @click.option(
-    "--rules", "rule_files", required=True, multiple=True, type=existing_file, help="A rule file; repeatable."
+    "--rules",
+    "rule_files",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A rule file or a folder of them; repeatable.",
 )
 @click.option(
     "--format",

@@ -30,7 +30,9 @@ def validate(files: Sequence[Path]) -> None:
     from flowgauge.console.rule_folder import read_written
     from flowgauge.console.web.words import count
     from flowgauge.schemas.settings import load_settings
+    from flowgauge.transport.yaml_files import refuse_no_files
 
+    refuse_no_files(files)
     written = read_written(list(files), egress_policy(load_settings(None, os.environ, {})))
     if written.channels.channels:
         written.refuse_unknown_channels()

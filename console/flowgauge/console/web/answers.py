@@ -18,7 +18,7 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metrics import LIMIT_DEFAULT, MetricQuery, answer
+from flowgauge.sinks.clickhouse.metrics import LIMIT_DEFAULT, METRICS, MetricQuery, answer, parameters_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.health import Health
@@ -82,7 +82,7 @@ class Answers:
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
-        return await answer(self._store, name, metric_query(tenant, parameters, self.now_ms()))
+        return await answer(self._store, name, metric_query(name, tenant, parameters, self.now_ms()))
 
     async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
@@ -136,9 +136,14 @@ class Answers:
         return self.health.clock_ms or self.now_ms()
 
 
-def metric_query(tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
-    """Return the question that the parameters of a URL ask; raise BadInput with the field and what is expected."""
+def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
+    """Return the question `name` as the parameters of a URL ask it.
+
+    Raises BadInput with the field and what is expected, also for one that this question would pass over.
+    """
     _refuse_unknown(parameters, _PARAMETERS)
+    if name in METRICS:
+        _refuse_passed_over(name, parameters)
     return MetricQuery(
         tenant=tenant,
         since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, now_ms),
@@ -183,6 +188,17 @@ def limit_of(text: str) -> int:
     if text and not (text.isdecimal() and len(text) <= LIMIT_DIGITS_MAX):
         raise BadInput(f"limit: expected a whole number, got {text[:20]!r}")
     return int(text or LIMIT_DEFAULT)
+
+
+def _refuse_passed_over(name: str, parameters: Mapping[str, str]) -> None:
+    known = {"since", "until", "tenant"} | parameters_of(name)
+    passed_over = sorted(each for each, value in parameters.items() if value and each not in known)
+    if passed_over:
+        utc = "; its times are UTC" if "tz" in passed_over else ""
+        raise BadInput(
+            f"{', '.join(passed_over)}: the question {name} does not look at that{utc}; "
+            f"it knows {', '.join(sorted(known))}"
+        )
 
 
 def _refuse_unknown(parameters: Mapping[str, str], known: frozenset[str]) -> None:

@@ -16,6 +16,7 @@ from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Tra
 from flowgauge.sinks.clickhouse.table import Table
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
+INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
 
 ApplyRules = Callable[[dict[str, str]], Awaitable[Applied]]
 Ask = Callable[[Request, str], Awaitable[Response]]
@@ -78,9 +79,9 @@ class _Api:
     async def incident(self, request: Request, tenant: str) -> Response:
         body = await self._answers.incident_body(tenant, request.path_params["incident_id"])
         if body is None:
-            raise _Refused(
-                404, f"no incident of tenant {tenant} has the id {request.path_params['incident_id'][:64]!r}"
-            )
+            asked = request.path_params["incident_id"][:INCIDENT_CHARS_SHOWN]
+            where = "`flowgauge incidents list` shows them, and the first 6 digits of one are enough"
+            raise _Refused(404, f"no incident of tenant {tenant} has the id {asked!r}: {where}")
         return json_answer(body)
 
     async def dlq(self, request: Request, tenant: str) -> Response:

@@ -9,6 +9,7 @@ from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import HAPPENED
+from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
@@ -17,6 +18,8 @@ INCIDENT_COLUMNS = (
     *("incident_id", "tenant", "rule", "kind", "key", "state", "open", "severity", "labels", "summary"),
     *("opened_at", "at", "reason", "value", "threshold", "samples", "late_samples", "window"),
 )
+
+LEFT_OUT_RULES_SHOWN = 10
 
 
 def incident_json(incident: Incident) -> dict[str, Any]:
@@ -72,6 +75,15 @@ def health_json(health: Health, now_ms: int) -> dict[str, Any]:
         "sink_behind": health.sink_behind,
         "undelivered": health.undelivered,
         "problems": health.problems,
+        "left_out": {why: _left_out(recent) for why, recent in health.left_out.recent(now_ms).items()},
+    }
+
+
+def _left_out(recent: Recent) -> dict[str, Any]:
+    return {
+        "samples": recent.samples,
+        "newest": rfc3339(recent.newest_ms) if recent.newest_ms else None,
+        "rules": recent.rules[:LEFT_OUT_RULES_SHOWN],
     }
 
 

@@ -1,6 +1,9 @@
 """What the pages say of incidents: rows for lists, and one incident with its reasons. Pure."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from flowgauge.console.web.examples import (
     EVENT,
@@ -161,7 +164,7 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
     """Return an incident's page."""
     incident = view.incident
     steps = sorted(view.transitions, key=lambda step: step.seq, reverse=True)
-    examples = tuple(_example_row(shown, incident.rule_kind, now_ms) for shown in shown_examples(view, now_ms))
+    examples = tuple(_example_rows(shown_examples(view, now_ms), incident.rule_kind, now_ms))
     told = sorted(view.deliveries, key=lambda delivery: (delivery.at_ms, delivery.delivery_id), reverse=True)
     return IncidentPage(
         row=incident_row(incident, now_ms),
@@ -191,33 +194,39 @@ def state_of(incident: Incident) -> Mark:
 def title_of(incident: Incident) -> str:
     """Return the rule's summary with the numbers of the last breach: what the webhook of that firing says.
 
-    A point incident without one is called by its rule: it is not firing.
+    Without one, or with one that fails, the webhook names the rule and its state; a title is the rule's name alone,
+    because it stays when the state has changed.
     """
-    return summarize(
-        Transition(
-            transition_id="",
-            incident_id=incident.incident_id,
-            seq=0,
-            tenant=incident.tenant,
-            rule=incident.rule,
-            rule_kind=incident.rule_kind,
-            rules_version=0,
-            key=incident.key,
-            from_state="inactive",
-            to_state="firing",
-            at_ms=incident.fired_at_ms,
-            opened_at_ms=incident.opened_at_ms,
-            reason=incident.reason,
-            value=incident.value,
-            threshold=incident.threshold,
-            samples=incident.samples,
-            late_samples=incident.late_samples,
-            window_ms=incident.window_ms,
-            examples=[ExampleRun(each.occurred_us, each.event_id, each.run, each.flow) for each in incident.examples],
-            severity=incident.severity,
-            labels=incident.labels,
-            summary=incident.summary or ("{{ rule }}" if is_point(incident) else ""),
-        )
+    fired = _firing(incident)
+    title = summarize(fired)
+    is_plain = title == summarize(msgspec.structs.replace(fired, summary=""))
+    return summarize(msgspec.structs.replace(fired, summary="{{ rule }}")) if is_plain else title
+
+
+def _firing(incident: Incident) -> Transition:
+    return Transition(
+        transition_id="",
+        incident_id=incident.incident_id,
+        seq=0,
+        tenant=incident.tenant,
+        rule=incident.rule,
+        rule_kind=incident.rule_kind,
+        rules_version=0,
+        key=incident.key,
+        from_state="inactive",
+        to_state="firing",
+        at_ms=incident.fired_at_ms,
+        opened_at_ms=incident.opened_at_ms,
+        reason=incident.reason,
+        value=incident.value,
+        threshold=incident.threshold,
+        samples=incident.samples,
+        late_samples=incident.late_samples,
+        window_ms=incident.window_ms,
+        examples=[ExampleRun(each.occurred_us, each.event_id, each.run, each.flow) for each in incident.examples],
+        severity=incident.severity,
+        labels=incident.labels,
+        summary=incident.summary,
     )
 
 
@@ -277,13 +286,21 @@ def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
     )
 
 
-def _example_row(shown: Shown, rule_kind: str, now_ms: int) -> ExampleRow:
-    run = shown.run
+def _example_rows(examples: Iterable[Shown], rule_kind: str, now_ms: int) -> Iterator[ExampleRow]:
+    """Yield a row each; what is known of a run stands with the first of its examples."""
+    told: set[str] = set()
+    for shown in examples:
+        yield _example_row(shown, rule_kind, now_ms, is_first=shown.example.run not in told)
+        told.add(shown.example.run)
+
+
+def _example_row(shown: Shown, rule_kind: str, now_ms: int, *, is_first: bool) -> ExampleRow:
+    run = shown.run if is_first else None
     return ExampleRow(
         run=shown.example.run,
         event_id=shown.example.event_id,
         flow=shown.flow,
-        state=run.state if run else "",
+        state=run.state if run and rule_kind != EVENT else "",  # the run's, not the event's
         times=_times(shown, rule_kind, now_ms),
         delay=_delay(shown) if rule_kind == LATE else "",
         lines=tuple(_error_line(line) for line in reversed(run.error_lines)) if run else (),

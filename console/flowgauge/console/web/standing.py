@@ -21,7 +21,7 @@ def standing(incident: Incident, ended: Ended | None) -> str:
         case "no_data":
             return f"No data since {since}: {incident.latest_reason}. It stays open until data come again."
         case "recovering":
-            return f"Recovering since {since}: {incident.latest_reason}. It resolves when that lasts."
+            return f"Recovering since {since}: {incident.latest_reason}. It resolves when readings show that it lasts."
         case _:
             return _firing(incident, ended) or f"No reading since {since} has cleared it."
 

@@ -46,6 +46,7 @@ class Counts:
     events: int = 0
     logs: int = 0
     logs_without_flow: int = 0
+    events_already: int = 0  # of the bad: lines that need no conversion
     bad: int = 0
 
 
@@ -137,7 +138,7 @@ def _convert_line(conversion: _Conversion, line: bytes) -> Iterator[bytes] | Unm
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Unmappable(f"expected a JSON object, got {line[:40]!r}: {error}")
     if not isinstance(record, dict) or "data" not in record:
-        return Unmappable('expected {"topic": "events" or "logs", "data": {…}}')
+        return _no_capture_line(conversion.counts, cast("object", record))
     record = cast("dict[str, object]", record)
     match record.get("topic"):
         case "events":
@@ -146,3 +147,10 @@ def _convert_line(conversion: _Conversion, line: bytes) -> Iterator[bytes] | Unm
             return conversion.log(record["data"])
         case other:
             return Unmappable(f"topic: expected events or logs, got {other!r:.40}")
+
+
+def _no_capture_line(counts: Counts, record: object) -> Unmappable:
+    if isinstance(record, dict) and {"event", "occurred"} <= record.keys():
+        counts.events_already += 1
+        return Unmappable("an event line already")
+    return Unmappable('expected {"topic": "events" or "logs", "data": {…}}')

@@ -3,15 +3,17 @@
 Everything is read from transitions, deliveries, runs and events; distinct ids, so a replayed record changes nothing.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from flowgauge.sinks.clickhouse.metrics import question
+from flowgauge.sinks.clickhouse.metrics import InvalidQuestion, question
 from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
 
 OPEN_MAX = 500  # open incidents on one page
 LOG_LINES_MAX = 5  # error lines shown of a run
+_ID_BEGINS = re.compile(r"[0-9a-fA-F]{6,31}")  # as much of an id as people copy; fewer digits say little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +151,20 @@ async def incidents(store: ClickHouseStore, tenant: str, limit: int = 100) -> li
 async def incident(
     store: ClickHouseStore, tenant: str, incident_id: str, *, clock_ms: int | None = None
 ) -> IncidentView | None:
-    """Return everything about one incident; None when this tenant has none of that id.
+    """Return everything about the incident whose id this is, or begins so; None when this tenant has none.
 
-    With `clock_ms`, where detection stands now, also what ended in the window before it.
+    With `clock_ms`, where detection stands now, also what ended in the window before it. Raises InvalidQuestion where
+    several ids begin so.
     """
     found = await _list(store, tenant, incident_id=incident_id, limit=1) if incident_id else []
+    if not found and _ID_BEGINS.fullmatch(incident_id):
+        found = await _list(store, tenant, id_begins=incident_id.lower(), limit=2)
     if not found:
         return None
-    of = {"tenant": tenant, "incident_id": incident_id}
+    if len(found) > 1:
+        ids = " and ".join(each.incident_id for each in found)
+        raise InvalidQuestion(f"incident: several ids begin with {incident_id}, such as {ids}: write more of it")
+    of = {"tenant": tenant, "incident_id": found[0].incident_id}
     steps = await store.query(question("incident_transitions"), of)
     told = await store.query(question("incident_deliveries"), of)
     return IncidentView(
@@ -178,10 +186,16 @@ async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended |
 
 
 async def _list(
-    store: ClickHouseStore, tenant: str, *, limit: int, incident_id: str = "", open_only: bool = False
+    store: ClickHouseStore,
+    tenant: str,
+    *,
+    limit: int,
+    incident_id: str = "",
+    id_begins: str = "",
+    open_only: bool = False,
 ) -> list[Incident]:
-    parameters = {"tenant": tenant, "incident_id": incident_id, "open_only": open_only, "limit": limit}
-    found = await store.query(question("incidents"), parameters)
+    asked = {"incident_id": incident_id, "id_begins": id_begins, "open_only": open_only, "limit": limit}
+    found = await store.query(question("incidents"), {"tenant": tenant, **asked})
     return [_incident(tenant, row) for row in found.rows]
 
 

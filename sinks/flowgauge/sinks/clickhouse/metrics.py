@@ -28,6 +28,8 @@ _LEVELS = {
     "CRITICAL": 50,
     "FATAL": 50,
 }
+_CHOICES = ("flow", "run", "text", "level", "tz", "limit")  # what narrows or shapes an answer; some questions have it
+_BOUND_AS = {"level": "levels"}
 # A word with a separator on both sides is a whole word of any message that holds the text.
 _INNER_WORD = re.compile(r"(?<=[ -/:-@\[-`{-~])[A-Za-z0-9]+(?=[ -/:-@\[-`{-~])")
 _WORDS_CONDITION = "AND hasAllTokens(message, {words:Array(String)})"
@@ -123,6 +125,12 @@ def question(name: str) -> str:
     """Return the SQL of the question `name`."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
     return path.read_text("utf-8")
+
+
+def parameters_of(name: str) -> frozenset[str]:
+    """Return which of flow, run, text, level, tz and limit the question `name` looks at; of no question, none."""
+    sql = question(name) if name in METRICS else ""
+    return frozenset(each for each in _CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
 
 
 def inner_words(text: str) -> list[str]:

@@ -12,6 +12,7 @@ A tenant's channel hides a `*` channel of the same name, and no tenant reaches a
 never logged, shown or part of a message about a mistake. Secrets stand elsewhere; the shell reads them when it sends.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from flowgauge.transport.yaml_files import read_documents
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
 _TOP_LEVEL = ("rules", "channels")
+_SCHEME = re.compile(r"([a-z]{1,8})://")
 
 
 class _Written(BaseModel):
@@ -68,7 +70,7 @@ class Webhook(_Written):
         except ValueError:
             is_url = False
         if not is_url:
-            raise ValueError("expected https://HOST/PATH (http only for what egress.allow opens)")
+            raise ValueError(f"expected https://HOST/PATH (http only for what egress.allow opens), got {_scheme(text)}")
         return url
 
 
@@ -156,6 +158,14 @@ def _sources(document: Document, problems: list[Problem]) -> list[object]:
         problems.append(document.problem(("channels",), "expected a list", "begin each channel with `- name:`"))
         return []
     return cast("list[object]", channels)
+
+
+def _scheme(text: str) -> str:
+    """Say how a text that is no URL for us begins, if that is a scheme: anything else of it may be a secret."""
+    scheme = _SCHEME.match(text)
+    if scheme and scheme[1] not in {"http", "https"}:
+        return f"one that begins with {scheme[1]}://"
+    return "one without a host" if scheme else "one that does not begin with https://"
 
 
 def _is_reference(written: object) -> bool:

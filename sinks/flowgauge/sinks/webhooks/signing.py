@@ -14,6 +14,7 @@ from enum import StrEnum
 SECRET_PREFIX = "whsec_"  # noqa: S105 a prefix, the secret follows it
 SECRET_BYTES_MIN = 24  # The bounds of Standard Webhooks.
 SECRET_BYTES_MAX = 64
+NEW_SECRET = f"make one: echo {SECRET_PREFIX}$(openssl rand -base64 32)"  # what to do about one that is none
 TOLERANCE_S = 300  # How far a message's time may be from ours: five minutes, against replays.
 SIGNATURES_MAX = 16  # More are not looked at: a rotation has two, and the header is the sender's to fill.
 TIMESTAMP_CHARS_MAX = 12
@@ -113,7 +114,8 @@ def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     if not secret.startswith(SECRET_PREFIX):
-        raise ValueError(f"webhook secret: expected {SECRET_PREFIX} and base64")
+        bytes_ = f"{SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} random bytes"
+        raise ValueError(f"webhook secret: expected {SECRET_PREFIX} and the base64 of {bytes_}")
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:

@@ -16,7 +16,9 @@ SELECT
     argMaxIf(summary, seq, to_state = 'firing') AS summary,
     latest.1 IN ('firing', 'recovering', 'no_data') AND NOT (rule_is.2 = 'event' AND mapContains(key, 'event_id')) AS is_open
 FROM flowgauge.transitions
-WHERE tenant = {tenant:String} AND ({incident_id:String} = '' OR incident_id = {incident_id:String})
+WHERE tenant = {tenant:String}
+    AND ({incident_id:String} = '' OR incident_id = {incident_id:String})
+    AND startsWith(incident_id, {id_begins:String})
 GROUP BY incident_id
 HAVING countIf(to_state = 'firing') > 0 AND (NOT {open_only:Bool} OR is_open)
 ORDER BY opened_at_ms DESC, incident_id
