@@ -11,6 +11,10 @@ import msgspec
 T = TypeVar("T")
 
 
+class LeftOut(Exception):  # nothing failed
+    """This machine cannot run a path: why, and what to do about it."""
+
+
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One printed result. `steps` names parts of the work with their µs CPU per event; `notes` what else to know."""
 

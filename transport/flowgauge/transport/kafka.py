@@ -22,7 +22,6 @@ from flowgauge.transport.kafka_client import (
     Admin,
     Connection,
     Producer,
-    RecordMetadata,
     TopicPartition,
     new_admin,
     new_producer,
@@ -31,10 +30,11 @@ from flowgauge.transport.kafka_client import (
 from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reader import KafkaReader
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.kafka_records import check_outgoing, headers_of
+from flowgauge.transport.kafka_records import check_outgoing
 from flowgauge.transport.kafka_state import log_id_of
 from flowgauge.transport.kafka_steps import KafkaSteps, StepsPlace
 from flowgauge.transport.kafka_topics import existing_topics
+from flowgauge.transport.kafka_writer import Writer
 from flowgauge.transport.log import Outgoing, Reader, Record, Steps
 
 LOG_ID_RECORDS_MAX = 100  # it is the first record of its partition; racing creators may have written some
@@ -71,6 +71,7 @@ class KafkaLog:
         self._connection = connection
         self._admin = admin
         self._producer = producer
+        self._writer = Writer(connection, producer)
         self._partitions = partitions
         self._reading = KafkaReading(connection, admin, partitions)
         self._log_id = ""
@@ -118,7 +119,7 @@ class KafkaLog:
         task = asyncio.current_task()
         self._appends.add(task)
         try:
-            return await self._append(self._connection.names.topic(topic), records)
+            return await self._writer.append(self._connection.names.topic(topic), records)
         finally:
             self._appends.discard(task)
             if not self._appends:
@@ -188,21 +189,6 @@ class KafkaLog:
             await each.close()
         await self._reading.close()
         await _close(self._admin, self._producer)
-
-    async def _append(self, name: str, records: Sequence[Outgoing]) -> list[int]:
-        sent: list[asyncio.Future[RecordMetadata]] = []
-        async with told(self._connection, f"append to {name}"):
-            for record in records:
-                sent.append(  # noqa: PERF401  # each send may wait for room
-                    await self._producer.send(
-                        name,
-                        record.value,
-                        record.key.encode(),
-                        partition=record.partition,
-                        headers=headers_of(record),
-                    )
-                )
-            return [metadata.offset for metadata in await asyncio.gather(*sent)]
 
     async def _opened(self, opening: _Opening) -> _Opening:
         try:

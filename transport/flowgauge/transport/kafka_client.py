@@ -18,13 +18,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken, Transient
+from flowgauge.transport.kafka_batch import BATCH_BYTES_MAX, RecordBatch
 from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_records import Fetched, Header
+from flowgauge.transport.log import Record
 
 __all__ = ["Admin", "Connection", "Consumer", "Producer", "TopicPartition", "told"]
 
 REQUEST_BYTES_MAX = 4 * 1_048_576  # one record with its key, headers and room for what a codec adds
-BATCH_BYTES_MAX = 1_048_576  # many records are compressed and sent as one; waits in memory for each partition
 FETCH_BYTES_MAX = 16 * 1_048_576  # of one broker at a time
 PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
 REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
@@ -111,7 +112,7 @@ class Consumer(Protocol):
     async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None: ...
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
-    ) -> Mapping[TopicPartition, Sequence[Fetched]]: ...
+    ) -> Mapping[TopicPartition, Sequence[Fetched | Record]]: ...
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def offsets_for_times(
@@ -126,6 +127,9 @@ class Producer(Protocol):
     async def stop(self) -> None: ...
     async def send(
         self, topic: str, value: bytes | None, key: bytes, *, partition: int, headers: Sequence[Header]
+    ) -> "asyncio.Future[RecordMetadata]": ...
+    async def send_batch(
+        self, batch: RecordBatch, topic: str, *, partition: int
     ) -> "asyncio.Future[RecordMetadata]": ...
     async def begin_transaction(self) -> None: ...
     async def send_offsets_to_transaction(

@@ -24,11 +24,14 @@ from flowgauge.transport.kafka_client import (
     told,
     was_evicted,
 )
+from flowgauge.transport.kafka_fetched import read_as_records
 from flowgauge.transport.kafka_records import Fetched, from_kafka
-from flowgauge.transport.log import Batch, Committed
+from flowgauge.transport.log import Batch, Committed, Record
 
 REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
 JOIN_MS_MAX = 2 * REBALANCE_MS_MAX
+
+Found = Mapping[TopicPartition, Sequence[Fetched | Record]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class Membership:
             for partition in self._in_turn():
                 if self._changed.is_set() or not left:  # a getmany within a rebalance would wait for its end
                     break
+                read_as_records(self._consumer)
                 batches += self._batches(
                     await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
                 )
@@ -177,7 +181,9 @@ class Membership:
         except TimeoutError:
             self._stale = set(self._told)
 
-    async def _wait_for_records(self, records_max: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Fetched]]:
+    async def _wait_for_records(
+        self, records_max: int, timeout_ms: int
+    ) -> Mapping[TopicPartition, Sequence[Fetched | Record]]:
         getting = asyncio.ensure_future(self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
@@ -197,7 +203,7 @@ class Membership:
         async with told(self._connection, f"read {self._topic}"):
             return getting.result()
 
-    def _batches(self, found: Mapping[TopicPartition, Sequence[Fetched]]) -> list[Batch]:
+    def _batches(self, found: Found) -> list[Batch]:
         batches: list[Batch] = []
         for at, fetched in found.items():
             begin = self._next.get(at.partition, 0)

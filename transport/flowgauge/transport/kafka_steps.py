@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken
+from flowgauge.transport.kafka_batch import batches_of
 from flowgauge.transport.kafka_client import (
     Connection,
     Producer,
@@ -29,9 +30,10 @@ from flowgauge.transport.kafka_client import (
 from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reader import check_positions, register
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka, headers_of
+from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka
 from flowgauge.transport.kafka_state import Position, Restored, StateKeys, encode_position, state_topic
 from flowgauge.transport.log import Assigned, Batch, Outgoing, Output, Revoked
+from flowgauge.transport.wall_clock import now_ms
 
 COMMIT_MS_MAX = 60_000  # aiokafka tries again by itself; a transaction that takes longer was given up by the broker
 RESTORE_RECORDS_MAX = 10_000
@@ -194,15 +196,14 @@ class KafkaSteps:
         if next_offset is not None:
             at = TopicPartition(names.topic(self._topic), partition)
             await producer.send_offsets_to_transaction({at: (next_offset, "")}, self.membership.group)
+        to: dict[tuple[str, int], list[Outgoing]] = {}
+        for topic, record in records:
+            to.setdefault((topic, record.partition), []).append(record)
         sent: list[asyncio.Future[RecordMetadata]] = []
         try:
-            for topic, record in records:
-                key, headers = record.key.encode(), headers_of(record)
-                sent.append(
-                    await producer.send(
-                        names.topic(topic), record.value, key, partition=record.partition, headers=headers
-                    )
-                )
+            for (topic, number), of in to.items():
+                for batch in batches_of(of, now_ms(), is_transactional=True):
+                    sent.append(await producer.send_batch(batch, names.topic(topic), partition=number))  # noqa: PERF401  # each may wait for room
         finally:
             await asyncio.gather(*sent)
         await producer.commit_transaction()
