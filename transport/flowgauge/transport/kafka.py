@@ -21,10 +21,10 @@ from flowgauge.schemas.topics import COMPACTED, OUTBOX, STATE
 from flowgauge.transport.kafka_client import (
     Admin,
     Connection,
-    Producer,
     TopicPartition,
     new_admin,
     new_producer,
+    start,
     told,
 )
 from flowgauge.transport.kafka_members import Membership
@@ -39,7 +39,6 @@ from flowgauge.transport.log import Outgoing, Reader, Record, Steps
 
 LOG_ID_RECORDS_MAX = 100  # it is the first record of its partition; racing creators may have written some
 TRIM_RECORDS_MAX = 1_000  # read at a time to find recorded times
-CLOSE_MS_MAX = 10_000
 
 _Opening = TypeVar("_Opening", KafkaReader, KafkaSteps)
 
@@ -50,16 +49,17 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
     Raises BadEnvironment when no broker answers or topics are missing, with the remedy.
     """
     admin, producer = new_admin(connection), new_producer(connection)
+    writer = Writer(connection, producer)
     log: KafkaLog | None = None
     try:
         async with told(connection, "connect"):
-            await admin.start()
+            await start(admin)
             partitions = await existing_topics(connection, admin)
-            await producer.start()
-        log = KafkaLog(connection, admin, producer, partitions)
+            await start(producer)
+        log = KafkaLog(connection, admin, writer, partitions)
         await log.find_log_id()
     except BaseException:
-        await (log.close() if log else _close(admin, producer))
+        await (log.close() if log else _close(admin, writer))
         raise
     return log
 
@@ -67,11 +67,10 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
 class KafkaLog:
     """A partitioned, durable, append-only log that is the topics of one prefix."""
 
-    def __init__(self, connection: Connection, admin: Admin, producer: Producer, partitions: Mapping[str, int]) -> None:
+    def __init__(self, connection: Connection, admin: Admin, writer: Writer, partitions: Mapping[str, int]) -> None:
         self._connection = connection
         self._admin = admin
-        self._producer = producer
-        self._writer = Writer(connection, producer)
+        self._writer = writer
         self._partitions = partitions
         self._reading = KafkaReading(connection, admin, partitions)
         self._log_id = ""
@@ -102,7 +101,10 @@ class KafkaLog:
     def partitions(self, topic: str) -> int:
         """Return how many partitions `topic` has."""
         if topic not in self._partitions:
-            raise InvariantBroken(f"this log has no topic {topic}: create it with flowgauge topics apply")
+            raise BadEnvironment(
+                f"Kafka at {self._connection.bootstrap} has no topic {self._connection.names.topic(topic)}: "
+                "create it (flowgauge topics apply) and start again"
+            )
         return self._partitions[topic]
 
     async def append(self, topic: str, records: Sequence[Outgoing]) -> Sequence[int]:
@@ -188,7 +190,7 @@ class KafkaLog:
         for each in list(self._open):
             await each.close()
         await self._reading.close()
-        await _close(self._admin, self._producer)
+        await _close(self._admin, self._writer)
 
     async def _opened(self, opening: _Opening) -> _Opening:
         try:
@@ -222,9 +224,8 @@ class KafkaLog:
                 )
 
 
-async def _close(admin: Admin, producer: Producer) -> None:
+async def _close(admin: Admin, writer: Writer) -> None:
     try:
-        async with asyncio.timeout(CLOSE_MS_MAX / 1000):
-            await producer.stop()
+        await writer.close()
     finally:
         await admin.close()

@@ -19,7 +19,9 @@ from flowgauge.transport.kafka_client import (
     Connection,
     Consumer,
     TopicPartition,
+    leave,
     new_consumer,
+    start,
     subscribe,
     told,
     was_evicted,
@@ -71,7 +73,7 @@ class Membership:
         """Return when the group has assigned us our share, which may be nothing."""
         try:
             async with told(self._connection, f"join group {self._group}"):
-                await self._consumer.start()
+                await start(self._consumer)
             subscribe(self._consumer, self._topic, self)
             async with asyncio.timeout(JOIN_MS_MAX / 1000):
                 await self._joined.wait()
@@ -136,9 +138,14 @@ class Membership:
                 if self._changed.is_set() or not left:  # a getmany within a rebalance would wait for its end
                     break
                 read_as_records(self._consumer)
-                batches += self._batches(
-                    await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
-                )
+                try:
+                    batches += self._batches(
+                        await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
+                    )
+                except InvariantBroken:
+                    if batches:  # it is told at the next poll
+                        return batches
+                    raise
                 left -= len(batches[-1].records) if batches and batches[-1].partition == partition else 0
         if batches or self._changed.is_set():
             return batches
@@ -172,7 +179,7 @@ class Membership:
         self._ended = self._ended or f"this reader of group {self._group} is closed"
         self._changed.set()
         self._acknowledged.set()
-        await self._consumer.stop()
+        await leave(self._consumer)
 
     async def _wait_for_shell(self) -> None:
         try:
@@ -204,14 +211,22 @@ class Membership:
             return getting.result()
 
     def _batches(self, found: Found) -> list[Batch]:
+        """Return what was found. Where a record cannot be read, nothing of it counts as read: it is told each time."""
         batches: list[Batch] = []
-        for at, fetched in found.items():
-            begin = self._next.get(at.partition, 0)
-            if fetched and fetched[0].offset < begin:  # fetched before a seek
-                fetched = [each for each in fetched if each.offset >= begin]
-            if fetched:
-                batches.append(Batch(at.partition, from_kafka(fetched, f"{at.topic} partition {at.partition}")))
-                self._next[at.partition] = batches[-1].next_offset
+        try:
+            for at, fetched in found.items():
+                records = from_kafka(fetched, f"{at.topic} partition {at.partition}")
+                begin = self._next.get(at.partition, 0)
+                if records and records[0].offset < begin:  # fetched before a seek
+                    records = [each for each in records if each.offset >= begin]
+                if records:
+                    batches.append(Batch(at.partition, records))
+        except InvariantBroken:
+            for at in found:
+                self._consumer.seek(at, self._next.get(at.partition, 0))
+            raise
+        for batch in batches:
+            self._next[batch.partition] = batch.next_offset
         return batches
 
     def _in_turn(self) -> list[int]:

@@ -23,8 +23,10 @@ from flowgauge.transport.kafka_client import (
     TopicPartition,
     end_transactions,
     explain,
+    leave,
     new_consumer,
     new_producer,
+    start,
     told,
 )
 from flowgauge.transport.kafka_members import Membership
@@ -154,7 +156,7 @@ class KafkaSteps:
         producer = new_producer(connection, connection.names.transaction(self._group, self._topic, partition))
         self._owned[partition] = _Owned(producer, StateKeys(self._group, self._topic, partition))
         async with told(connection, f"begin transactions of {self._topic} partition {partition}"):
-            await producer.start()
+            await start(producer)
         restored = await self._restore(self._owned[partition].keys)
         next_offset = restored.next_offset or 0
         await check_positions(self._place.reading, self._topic, {partition: next_offset}, self._group)
@@ -176,7 +178,7 @@ class KafkaSteps:
         consumer = new_consumer(connection, wait_ms=RESTORE_WAIT_MS)
         try:
             async with told(connection, f"connect to restore {keys.position}"):
-                await consumer.start()
+                await start(consumer)
             consumer.assign([at])
             consumer.seek(at, 0)
             while await consumer.position(at) < end:
@@ -185,7 +187,7 @@ class KafkaSteps:
                 for fetched in found.values():
                     restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
         finally:
-            await consumer.stop()
+            await leave(consumer)
         return restored
 
     async def _transact(
