@@ -39,9 +39,9 @@ PORTS = {
 # What touches the world: the log's file, sockets, threads, clocks, and whatever awaits them.
 SHELLS = {
     *(f"transport/{name}.py" for name in (
-        "data_folder", "kafka", "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps",
-        "kafka_topics", "kafka_writer", "local", "local_file", "local_groups", "local_reading", "local_tail", "local_transaction",
-        "local_writer", "patience", "topic_admin", "wall_clock",
+        "data_folder", "kafka", "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading",
+        "kafka_steps", "kafka_topics", "kafka_writer", "local", "local_file", "local_groups", "local_reading",
+        "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
         "blocking_sender", "event_buffer", "gateway", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",

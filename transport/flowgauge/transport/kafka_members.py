@@ -10,6 +10,7 @@ aiokafka would take the partitions back from the process that has them now.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -131,7 +132,12 @@ class Membership:
     async def fetch(self, records_max: int, timeout_ms: int) -> list[Batch]:
         """Return records, beginning with another partition each time; nothing after `timeout_ms` or at a change."""
         self._check()
-        left = max(records_max, 1)
+        if records_max < 1:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_ms / 1000):
+                    await self._changed.wait()
+            return []
+        left = records_max
         batches: list[Batch] = []
         async with told(self._connection, f"read {self._topic}"):
             for partition in self._in_turn():
