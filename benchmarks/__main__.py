@@ -37,6 +37,10 @@ PATHS = {
     "kafka-costs": Path("kafka_costs:bench_kafka_costs", 60_000),
     "waiting": Path("waiting:bench_waiting", 100_000),
     "packing": Path("packing:bench_packing", 20_000),
+    "kafka-append": Path("kafka:bench_append", 200_000),
+    "kafka-gateway": Path("kafka:bench_kafka_gateway", 100_000),
+    "kafka-matcher": Path("kafka:bench_kafka_matcher", 300_000),
+    "kafka-detector": Path("kafka:bench_kafka_detector", 200_000),
 }
 ON_REQUEST = {"kafka-costs"}  # needs a broker: FLOWGAUGE_TEST_KAFKA, or the jars that CI prepares
 

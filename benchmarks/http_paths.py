@@ -21,14 +21,20 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 def bench_gateway(events: int) -> Line:
     """NDJSON batches; CPU of the gateway's process only: HTTP, canonical, append with SQLite."""
     with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder, gateway_process(Path(folder)) as url:
-        prepared = bodies(events)
-        headers = {"Content-Type": "application/x-ndjson"}
-        with httpx2.Client(base_url=url, timeout=30, headers=headers, trust_env=False) as client:
-            before = _cpu(client)
-            accepted = sum(_accepted(client.post("/v1/events", content=body)) for body in prepared)
-            cpu_seconds = _cpu(client) - before
+        cpu_seconds, posted = post_all(url, events)
+    return line_of("gateway", events, cpu_seconds).noting(body_events=events / posted)
+
+
+def post_all(url: str, events: int) -> tuple[float, int]:
+    """Post `events` to the gateway at `url`; return its CPU seconds and how many bodies it got."""
+    prepared = bodies(events)
+    headers = {"Content-Type": "application/x-ndjson"}
+    with httpx2.Client(base_url=url, timeout=30, headers=headers, trust_env=False) as client:
+        before = _cpu(client)
+        accepted = sum(_accepted(client.post("/v1/events", content=body)) for body in prepared)
+        cpu_seconds = _cpu(client) - before
     assert accepted == events, f"{accepted} of {events} events accepted"
-    return line_of("gateway", events, cpu_seconds).noting(body_events=events / len(prepared))
+    return cpu_seconds, len(prepared)
 
 
 def bench_publisher(events: int) -> Line:

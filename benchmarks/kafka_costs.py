@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from tests.kafka_broker import running_broker
+from tests.kafka_topics import create_topics
 
 from benchmarks.batches import outgoing
 from benchmarks.measure import Line, line_of
@@ -23,7 +24,6 @@ from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, TRANSITIONS
 from flowgauge.transport.health import Health
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Reader, Steps
 
 PARTITIONS = {EVENTS: 4, SAMPLES: 1, TRANSITIONS: 1, RULES: 1}

@@ -5,13 +5,13 @@ import uuid
 
 import pytest
 from tests.kafka_broker import running_broker
+from tests.kafka_topics import create_topics
 
 from benchmarks.http_paths import publish_all
 from benchmarks.measure import LeftOut, Line
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 
 PARTITIONS = 12
 

@@ -38,7 +38,7 @@ def bench_matcher(events: int) -> Line:
 def bench_detector(samples: int) -> Line:
     """Take samples in; transitions and encoded state out. `events` counts samples."""
     rulesets = {1: fifty_rules()}
-    messages = sample_messages(samples, rulesets)
+    messages = sample_messages(samples)
     samples = sum(len(message.samples) for message in messages)
     cpu_seconds, told = best_of(PASSES, lambda: _detect(messages, rulesets))
     encoded = [encode_message(message) for message in messages]
@@ -63,6 +63,17 @@ def bench_canonical(events: int) -> Line:
     return line_of("canonical", events, cpu_seconds)
 
 
+def sample_messages(samples: int, log_id: str = LOG_ID) -> list[SampleMessage]:
+    """Return messages with at least `samples` samples, each of what `BATCH_RECORDS` mixed events would give."""
+    events, rulesets = samples, {1: fifty_rules()}
+    while True:
+        made = made_events(events, run_every_ms=BUSY_RUN_EVERY_MS, only_runs=True)
+        messages = _match(_batches(made, RUN_EVENTS_PER_BATCH), rulesets, log_id)
+        if sum(len(message.samples) for message in messages) >= samples:
+            return messages
+        events *= 2
+
+
 def _batches(made: Iterable[Made], size: int) -> Batches:
     records = [
         Record(offset, item.append_ms, RecordKind.EVENT, item.run, item.value) for offset, item in enumerate(made)
@@ -70,9 +81,9 @@ def _batches(made: Iterable[Made], size: int) -> Batches:
     return [records[start : start + size] for start in range(0, len(records), size)]
 
 
-def _match(batches: Batches, rulesets: Mapping[int, RuleSet]) -> list[SampleMessage]:
+def _match(batches: Batches, rulesets: Mapping[int, RuleSet], log_id: str = LOG_ID) -> list[SampleMessage]:
     matcher = Matcher(
-        log_id=LOG_ID, source=0, samples_partitions=1, rulesets=rulesets, state=MatcherState(rules_version=1)
+        log_id=log_id, source=0, samples_partitions=1, rulesets=rulesets, state=MatcherState(rules_version=1)
     )
     found: list[SampleMessage] = []
     for batch in batches:
@@ -84,17 +95,6 @@ def _glance(batches: Batches) -> None:
     for batch in batches:
         for record in batch:
             decode_glance(record.value or b"")
-
-
-def sample_messages(samples: int, rulesets: Mapping[int, RuleSet]) -> list[SampleMessage]:
-    """Return messages with at least `samples` samples, each of what `BATCH_RECORDS` mixed events would give."""
-    events = samples
-    while True:
-        made = made_events(events, run_every_ms=BUSY_RUN_EVERY_MS, only_runs=True)
-        messages = _match(_batches(made, RUN_EVENTS_PER_BATCH), rulesets)
-        if sum(len(message.samples) for message in messages) >= samples:
-            return messages
-        events *= 2
 
 
 def _detect(messages: Sequence[SampleMessage], rulesets: Mapping[int, RuleSet]) -> dict[str, float]:

@@ -1,5 +1,6 @@
-"""A gateway on a local log and nothing else, with its CPU time at `/cpu`: `python -m benchmarks.server FOLDER`.
+"""A gateway on a log and nothing else, with its CPU time at `/cpu`.
 
+`python -m benchmarks.server FOLDER` has its log there, `python -m benchmarks.server FOLDER BOOTSTRAP PREFIX` in Kafka.
 Prints its address in a line, and ends when its standard input does.
 """
 
@@ -20,12 +21,15 @@ from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.topics import DLQ, EVENTS
 from flowgauge.transport.health import Health
+from flowgauge.transport.kafka import open_kafka_log
+from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.local import open_local_log
+from flowgauge.transport.log import Log
 
 
-async def serve(folder: Path) -> None:
+async def serve(folder: Path, *kafka: str) -> None:
     """Serve until standard input ends."""
-    log = await open_local_log(folder, partitions={EVENTS: 1, DLQ: 1})
+    log = await _log(folder, *kafka)
     routes = gateway_routes(log, tokens=TokenTable(), health=Health())
     app = Starlette(routes=[*routes, Route("/cpu", _cpu)])
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
@@ -38,9 +42,15 @@ async def serve(folder: Path) -> None:
     await log.close()
 
 
+async def _log(folder: Path, bootstrap: str = "", prefix: str = "") -> Log:
+    if bootstrap:
+        return await open_kafka_log(Connection(bootstrap=bootstrap, prefix=prefix))
+    return await open_local_log(folder, partitions={EVENTS: 1, DLQ: 1})
+
+
 async def _cpu(_request: Request) -> Response:
     return Response(msgspec.json.encode(time.process_time()), media_type="application/json")
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), *sys.argv[2:]))

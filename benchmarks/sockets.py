@@ -21,9 +21,12 @@ def address_of(bound: socket.socket) -> str:
 
 
 @contextmanager
-def gateway_process(folder: Path) -> Generator[str]:
-    """Yield the URL of a gateway in a process of its own, which ends with the block."""
-    command = [sys.executable, "-m", "benchmarks.server", str(folder)]
+def gateway_process(folder: Path, *kafka: str) -> Generator[str]:
+    """Yield the URL of a gateway in a process of its own, which ends with the block.
+
+    Its log is in `folder`, or in the Kafka of which `kafka` names bootstrap and prefix.
+    """
+    command = [sys.executable, "-m", "benchmarks.server", str(folder), *kafka]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None

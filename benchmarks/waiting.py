@@ -23,7 +23,7 @@ MESSAGES_PER_STEP = 4
 def bench_waiting(samples: int) -> Line:
     """Restore a detector in which `samples` wait; `events` counts them. Bytes are notes."""
     rulesets = {1: fifty_rules()}
-    encoded = [encode_message(message) for message in sample_messages(samples, rulesets)]
+    encoded = [encode_message(message) for message in sample_messages(samples)]
     samples = sum(len(decode_message(value).samples) for value in encoded)
     gc.collect()
     tracemalloc.start()

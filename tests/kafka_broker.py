@@ -42,9 +42,8 @@ JAVA = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 ]
 # The broker ends when the pipe to its standard input closes, so also when pytest itself is killed.
-UNTIL_STDIN_CLOSES = (
-    '"$@" </dev/null & broker=$!; cat >/dev/null; kill -9 $broker; wait $broker 2>/dev/null; rm -rf "$0"'
-)
+UNTIL_STDIN_CLOSES = '"$@" </dev/null & broker=$!; cat >/dev/null; kill -9 $broker; wait $broker 2>/dev/null'
+AND_FORGET = '; rm -rf "$0"'
 
 
 @contextlib.contextmanager
@@ -86,7 +85,8 @@ def java_broker(more: str = "") -> Generator[str]:
     said = ""
     for _ in range(STARTS_MAX):
         folder = Path(tempfile.mkdtemp(prefix="flowgauge-kafka-"))
-        bootstrap, process = _start(folder, more)
+        bootstrap = _configure(folder, more)
+        process = _launch(folder)
         try:
             if answers(bootstrap, process):
                 yield bootstrap
@@ -97,7 +97,43 @@ def java_broker(more: str = "") -> Generator[str]:
     pytest.fail(f"the test broker did not start:\n{said}")
 
 
-def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
+class Broker:
+    """A broker under local Java that can be killed and started again, with its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bootstrap = _configure(folder, "")
+
+    def start(self) -> None:
+        """Return once it answers."""
+        self._process = _launch(self._folder, forgets=False)
+        if not answers(self.bootstrap, self._process):
+            pytest.fail(f"the test broker did not start:\n{(self._folder / 'broker.log').read_text(encoding='utf-8')}")
+
+    def kill(self) -> None:
+        """Kill it as a power cut would, if it runs."""
+        if self._process is not None:
+            self._process.communicate()  # closes its standard input
+            self._process = None
+
+
+@contextlib.contextmanager
+def mortal_broker() -> Generator[Broker]:
+    """Yield a broker that is the test's own to kill; skip where there is no Java."""
+    if not LIB.is_dir() or not shutil.which("java"):
+        pytest.skip(REMEDY)
+    with tempfile.TemporaryDirectory(prefix="flowgauge-kafka-", ignore_cleanup_errors=True) as folder:
+        broker = Broker(Path(folder))
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()
+
+
+def _configure(folder: Path, more: str) -> str:
+    """Write what a broker reads at its start; return its bootstrap address."""
     client, controller = free_ports()
     (folder / "data").mkdir()
     # What `kafka-storage format` would write; a second JVM for it would double the time to start.
@@ -105,12 +141,17 @@ def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
     (folder / "server.properties").write_text(
         properties(folder / "data", client, controller) + more.format(client=client, controller=controller)
     )
-    with (folder / "broker.log").open("wb") as said:
-        process = subprocess.Popen(
+    return f"127.0.0.1:{client}"
+
+
+def _launch(folder: Path, *, forgets: bool = True) -> subprocess.Popen[bytes]:
+    """Start the broker of `folder`, which is gone when it ends if it `forgets`."""
+    with (folder / "broker.log").open("ab") as said:
+        return subprocess.Popen(
             [
                 "sh",
                 "-c",
-                UNTIL_STDIN_CLOSES,
+                UNTIL_STDIN_CLOSES + (AND_FORGET if forgets else ""),
                 str(folder),
                 *JAVA,
                 "-cp",
@@ -122,7 +163,6 @@ def _start(folder: Path, more: str) -> tuple[str, subprocess.Popen[bytes]]:
             stdout=said,
             stderr=said,
         )
-    return f"127.0.0.1:{client}", process
 
 
 def properties(data: Path, client: int, controller: int) -> str:

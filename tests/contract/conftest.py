@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.contract.contract_log import PARTITIONS, OpenLog
+from tests.kafka_topics import create_topics
 
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Log
 

@@ -45,6 +45,18 @@ async def test_a_reader_sees_each_record_once_and_in_offset_order_however_small_
     assert await reader.poll(records_max=3, timeout_ms=NOTHING_MS) == []
 
 
+async def test_a_poll_for_no_records_tells_changes_and_leaves_the_records_for_later(log: Log) -> None:
+    await log.append(EVENTS, events(b"a"))
+    reader = await log.open_reader(EVENTS, "sink")
+
+    first = await reader.poll(records_max=0, timeout_ms=SOON_MS)
+    second = await reader.poll(records_max=0, timeout_ms=NOTHING_MS)
+
+    assert [type(each) for each in first] == [Assigned, Assigned]
+    assert second == []
+    assert (await see(reader, 1)).values() == [b"a"]
+
+
 async def test_a_full_partition_does_not_starve_the_others(log: Log) -> None:
     await log.append(EVENTS, events(*(b"%d" % n for n in range(200))))
     await log.append(EVENTS, events(b"other", partition=1))

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
+from tests.kafka_topics import create_topics
 
 from flowgauge.schemas.delivery import Delivery, encode_delivery
 from flowgauge.schemas.times import rfc3339
@@ -26,7 +27,6 @@ from flowgauge.schemas.topics import DELIVERIES, EVENTS, OUTBOX, RULES, SAMPLES,
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, new_admin, new_producer
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Outgoing, Output
 from flowgauge.transport.wall_clock import now_ms
 

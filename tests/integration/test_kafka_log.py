@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
 from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
+from tests.kafka_topics import create_topics
 
 from flowgauge.schemas.errors import BadEnvironment, LogMismatch
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, STATE, TRANSITIONS
@@ -16,7 +17,6 @@ from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reader import KafkaReader
 from flowgauge.transport.kafka_reading import KafkaReading
 from flowgauge.transport.kafka_steps import KafkaSteps, StepsPlace
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Assigned, Batch, Committed, Outgoing, Reader, Revoked, Steps
 
 PARTITIONS = {EVENTS: 2, SAMPLES: 2, TRANSITIONS: 1, RULES: 1}
@@ -114,6 +114,21 @@ async def test_a_second_process_takes_its_share_and_nothing_is_lost_or_done_twic
         assert sorted(r.value or b"" for r in await here.read(TRANSITIONS, 0, 0, 100)) == expected
 
 
+async def test_a_reader_that_polls_for_no_records_lets_others_join_and_keeps_its_share(open_log: OpenKafka) -> None:
+    here, elsewhere = await open_log("one"), await open_log("two")
+    first = await here.open_reader(EVENTS, "sink")
+    await first.poll(records_max=1, timeout_ms=NOTHING_MS)
+
+    joining = asyncio.ensure_future(elsewhere.open_reader(EVENTS, "sink"))
+    changes: list[Assigned | Revoked | Batch] = []
+    while not (joining.done() and any(isinstance(each, Assigned) for each in changes)):
+        changes += await first.poll(records_max=0, timeout_ms=NOTHING_MS)
+
+    assert [type(each) for each in changes] == [Revoked, Revoked, Assigned]
+    await first.commit({each.partition: Committed(0) for each in changes if isinstance(each, Assigned)})
+    assert len(await take_assigned(joining.result())) == 1
+
+
 async def test_a_transaction_that_a_dead_process_left_open_is_settled_by_the_next_owner(
     open_log: OpenKafka, connection: Connection
 ) -> None:
@@ -199,7 +214,7 @@ async def test_an_address_where_no_broker_is_and_topics_that_are_missing_are_tol
 async def test_a_record_that_is_too_large_is_told_with_the_remedy(open_log: OpenKafka) -> None:
     log = await open_log()
 
-    with pytest.raises(Exception, match=r"too large .*max\.message\.bytes"):
+    with pytest.raises(Exception, match=r"too large: .*max\.message\.bytes"):
         await log.append(EVENTS, [Outgoing(0, "run", b"x" * 5_000_000)])
 
     assert len(await log.append(EVENTS, events(b"next"))) == 1

@@ -19,13 +19,13 @@ import pytest
 from tests.integration.fenced_blocks import ROOT, blocks
 from tests.integration.gateway_server import running_gateway
 from tests.kafka_broker import java_broker
+from tests.kafka_topics import create_topics
 from tests.restarting_broker import RestartingBroker, restarting_broker
 
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Log, Outgoing
 from flowgauge.transport.wall_clock import now_ms
 

@@ -18,6 +18,7 @@ import pytest
 from tests.integration.fenced_blocks import blocks, exports
 from tests.integration.gate import Gate
 from tests.integration.up_process import Up, end, running_up, wait_for
+from tests.kafka_topics import create_topics
 
 from flowgauge.console.up import partitions_of
 from flowgauge.schemas.settings import Settings
@@ -25,7 +26,6 @@ from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 

@@ -21,25 +21,24 @@ from flowgauge.schemas.topics import COMPACTED, OUTBOX, STATE
 from flowgauge.transport.kafka_client import (
     Admin,
     Connection,
-    Producer,
-    RecordMetadata,
     TopicPartition,
     new_admin,
     new_producer,
+    start,
     told,
 )
 from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reader import KafkaReader
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.kafka_records import check_outgoing, headers_of
+from flowgauge.transport.kafka_records import check_outgoing
 from flowgauge.transport.kafka_state import log_id_of
 from flowgauge.transport.kafka_steps import KafkaSteps, StepsPlace
 from flowgauge.transport.kafka_topics import existing_topics
+from flowgauge.transport.kafka_writer import Writer
 from flowgauge.transport.log import NEW, Committed, Outgoing, Reader, Record, Steps
 
 LOG_ID_RECORDS_MAX = 100  # it is the first record of its partition; racing creators may have written some
 TRIM_RECORDS_MAX = 1_000  # read at a time to find recorded times
-CLOSE_MS_MAX = 10_000
 
 _Opening = TypeVar("_Opening", KafkaReader, KafkaSteps)
 
@@ -50,16 +49,17 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
     Raises BadEnvironment when no broker answers or topics are missing, with the remedy.
     """
     admin, producer = new_admin(connection), new_producer(connection)
+    writer = Writer(connection, producer)
     log: KafkaLog | None = None
     try:
         async with told(connection, "connect"):
-            await admin.start()
+            await start(admin)
             partitions = await existing_topics(connection, admin)
-            await producer.start()
-        log = KafkaLog(connection, admin, producer, partitions)
+            await start(producer)
+        log = KafkaLog(connection, admin, writer, partitions)
         await log.find_log_id()
     except BaseException:
-        await (log.close() if log else _close(admin, producer))
+        await (log.close() if log else _close(admin, writer))
         raise
     return log
 
@@ -67,10 +67,10 @@ async def open_kafka_log(connection: Connection) -> "KafkaLog":
 class KafkaLog:
     """A partitioned, durable, append-only log that is the topics of one prefix."""
 
-    def __init__(self, connection: Connection, admin: Admin, producer: Producer, partitions: Mapping[str, int]) -> None:
+    def __init__(self, connection: Connection, admin: Admin, writer: Writer, partitions: Mapping[str, int]) -> None:
         self._connection = connection
         self._admin = admin
-        self._producer = producer
+        self._writer = writer
         self._partitions = partitions
         self._reading = KafkaReading(connection, admin, partitions)
         self._log_id = ""
@@ -101,7 +101,10 @@ class KafkaLog:
     def partitions(self, topic: str) -> int:
         """Return how many partitions `topic` has."""
         if topic not in self._partitions:
-            raise InvariantBroken(f"this log has no topic {topic}: create it with flowgauge topics apply")
+            raise BadEnvironment(
+                f"Kafka at {self._connection.bootstrap} has no topic {self._connection.names.topic(topic)}: "
+                "create it (flowgauge topics apply) and start again"
+            )
         return self._partitions[topic]
 
     async def append(self, topic: str, records: Sequence[Outgoing]) -> Sequence[int]:
@@ -118,7 +121,7 @@ class KafkaLog:
         task = asyncio.current_task()
         self._appends.add(task)
         try:
-            return await self._append(self._connection.names.topic(topic), records)
+            return await self._writer.append(self._connection.names.topic(topic), records)
         finally:
             self._appends.discard(task)
             if not self._appends:
@@ -200,22 +203,7 @@ class KafkaLog:
         for each in list(self._open):
             await each.close()
         await self._reading.close()
-        await _close(self._admin, self._producer)
-
-    async def _append(self, name: str, records: Sequence[Outgoing]) -> list[int]:
-        sent: list[asyncio.Future[RecordMetadata]] = []
-        async with told(self._connection, f"append to {name}"):
-            for record in records:
-                sent.append(  # noqa: PERF401  # each send may wait for room
-                    await self._producer.send(
-                        name,
-                        record.value,
-                        record.key.encode(),
-                        partition=record.partition,
-                        headers=headers_of(record),
-                    )
-                )
-            return [metadata.offset for metadata in await asyncio.gather(*sent)]
+        await _close(self._admin, self._writer)
 
     async def _opened(self, opening: _Opening) -> _Opening:
         try:
@@ -249,9 +237,8 @@ class KafkaLog:
                 )
 
 
-async def _close(admin: Admin, producer: Producer) -> None:
+async def _close(admin: Admin, writer: Writer) -> None:
     try:
-        async with asyncio.timeout(CLOSE_MS_MAX / 1000):
-            await producer.stop()
+        await writer.close()
     finally:
         await admin.close()

@@ -5,6 +5,7 @@ aiokafka has no types: this is the one file that names its classes. What fails i
 # ruff: noqa: D102  # the protocols name aiokafka's methods: its documentation says what they do
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,18 +19,19 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken, Transient
+from flowgauge.transport.kafka_batch import BATCH_BYTES_MAX, RecordBatch
 from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_records import Fetched, Header
+from flowgauge.transport.log import Record
 
 __all__ = ["Admin", "Connection", "Consumer", "Producer", "TopicPartition", "told"]
 
 REQUEST_BYTES_MAX = 4 * 1_048_576  # one record with its key, headers and room for what a codec adds
-BATCH_BYTES_MAX = 1_048_576  # many records are compressed and sent as one; waits in memory for each partition
 FETCH_BYTES_MAX = 16 * 1_048_576  # of one broker at a time
 PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
 REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
 TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
-ANSWER_MS_MAX = 30_000  # a broker that says nothing for so long is away
+STOP_MS_MAX = 10_000
 
 # How aiokafka says that a broker does not believe us.
 DISBELIEF: tuple[type[Exception], ...] = (
@@ -66,6 +68,7 @@ class Connection:
     instance: str = ""  # unique among the processes of a role; who joins under a name in use takes its place
     session_ms: int = 6_000  # a member that was silent for so long is dead
     heartbeat_ms: int = 2_000
+    answer_ms: int = 30_000  # brokers that say nothing for so long are away
     transaction_ms: int = 15_000  # an open transaction of a dead process holds readers back no longer
     security: Security = Security()
     client: Mapping[str, int] = field(default_factory=dict[str, int])  # more of what every aiokafka client takes
@@ -117,7 +120,7 @@ class Consumer(Protocol):
     async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None: ...
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
-    ) -> Mapping[TopicPartition, Sequence[Fetched]]: ...
+    ) -> Mapping[TopicPartition, Sequence[Fetched | Record]]: ...
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
     async def offsets_for_times(
@@ -141,7 +144,7 @@ class Producer(Protocol):
     ) -> "asyncio.Future[RecordMetadata]": ...
     def create_batch(self) -> BatchBuilder: ...
     async def send_batch(
-        self, batch: BatchBuilder, topic: str, *, partition: int
+        self, batch: BatchBuilder | RecordBatch, topic: str, *, partition: int
     ) -> "asyncio.Future[RecordMetadata]": ...
     async def begin_transaction(self) -> None: ...
     async def send_offsets_to_transaction(
@@ -224,13 +227,56 @@ def was_evicted(consumer: Consumer) -> bool:
     return bool(cast("Any", consumer)._coordinator.generation < 0)  # noqa: SLF001  # it tells nowhere else
 
 
-async def end_transactions(producer: Producer, patience_ms: int) -> None:
-    """Stop a transactional producer, whatever state it is in; what it left open is settled by its successor."""
+async def start(client: Admin | Consumer | Producer) -> None:
+    """Connect. A broker that does not believe us is told as that: aiokafka logs it and says that none answered."""
+    heard = _Heard()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(heard)
+    try:
+        await client.start()
+    except kafka_errors.KafkaConnectionError:
+        if heard.disbelief is not None:
+            raise heard.disbelief from None
+        raise
+    finally:
+        logger.removeHandler(heard)
+
+
+class _Heard(logging.Handler):
+    """What aiokafka logs instead of raising it."""
+
+    disbelief: kafka_errors.KafkaError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it if it is about who we are."""
+        for said in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(said, kafka_errors.AuthenticationFailedError | kafka_errors.SaslAuthenticationFailed):
+                self.disbelief = said
+
+
+async def stop(producer: Producer, patience_ms: int) -> None:
+    """Send what is queued and stop, within `patience_ms`; then let go of the connections with what is left."""
     try:
         async with asyncio.timeout(patience_ms / 1000):
             await producer.stop()
     except (TimeoutError, kafka_errors.KafkaError, AssertionError):
         await cast("Any", producer).client.close()
+
+
+async def leave(consumer: Consumer) -> None:
+    """Stop a consumer. One whose fetcher pauses, because brokers are away, is cancelled by aiokafka into our task."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        await cast("Any", consumer)._client.close()  # noqa: SLF001  # what its stop would have done next
+
+
+async def end_transactions(producer: Producer, patience_ms: int) -> None:
+    """Stop a transactional producer, whatever state it is in; what it left open is settled by its successor."""
+    await stop(producer, patience_ms)
     waiter: asyncio.Future[None] | None = cast("Any", producer)._txn_manager.wait_for_transaction_end()  # noqa: SLF001
     if waiter is not None and waiter.done() and not waiter.cancelled():
         waiter.exception()  # aiokafka sets it beside the error it raises; unread, the loop would complain
@@ -259,7 +305,7 @@ async def known_partitions(producer: Producer, topic: str) -> int:
 async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
     """Let what fails inside be told as one of our errors: `doing` and the remedy."""
     try:
-        async with asyncio.timeout(ANSWER_MS_MAX / 1000):
+        async with asyncio.timeout(connection.answer_ms / 1000):
             yield
     except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
         raise explain(error, connection, doing) from error
@@ -267,36 +313,51 @@ async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
 
 def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeError:
     """Return what `error` means and what to do about it."""
-    kind: type[FlowgaugeError] = BadEnvironment
+    kind, meaning = _refused(error, connection) or _broken(error, connection)
+    return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
+
+
+def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str] | None:
+    """Return the meaning of what the brokers' operator, or ours, can mend."""
     match error:
         case kafka_errors.KafkaConnectionError():
-            meaning = "no broker answers (start it, or correct kafka.bootstrap and kafka.tls)"
+            return BadEnvironment, "no broker answers (start it, or correct kafka.bootstrap and kafka.tls)"
         case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
-            meaning = f"it does not believe us ({error}): correct kafka.sasl and its secrets"
+            return BadEnvironment, f"it does not believe us ({error}): correct kafka.sasl and its secrets"
         case (
             kafka_errors.TopicAuthorizationFailedError()
             | kafka_errors.GroupAuthorizationFailedError()
             | kafka_errors.ClusterAuthorizationFailedError()
             | kafka_errors.TransactionalIdAuthorizationFailed()
         ):
-            meaning = f"not allowed ({error}): grant it for the prefix {connection.prefix!r}"
-        case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
-            kind, meaning = (
-                Fenced,
-                (
-                    f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
-                    f"each its own kafka.instance: this one is {connection.instance!r})"
-                ),
+            return BadEnvironment, f"not allowed ({error}): grant it for the prefix {connection.prefix!r}"
+        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
+            return BadEnvironment, (
+                f"too large for the topic ({type(error).__name__}): give it max.message.bytes={REQUEST_BYTES_MAX} "
+                "(flowgauge topics apply)"
             )
-        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordTooLargeError():
-            kind, meaning = InvariantBroken, f"the record is too large ({error}): raise the topic's max.message.bytes"
-        case TimeoutError():
-            kind, meaning = Transient, f"no answer within {ANSWER_MS_MAX // 1000} s; trying again"
-        case kafka_errors.KafkaError(retriable=True) | OSError():
-            kind, meaning = Transient, f"{error!r}; trying again"
         case _:
-            kind, meaning = InvariantBroken, repr(error)
-    return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
+            return None
+
+
+def _broken(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str]:
+    match error:
+        case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
+            return Fenced, (
+                f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
+                f"each its own kafka.instance: this one is {connection.instance!r})"
+            )
+        case kafka_errors.CorruptRecordException():
+            return InvariantBroken, f"a record is damaged ({error}): restore the partition from a replica or a backup"
+        case kafka_errors.OutOfOrderSequenceNumber() | kafka_errors.UnknownProducerId():
+            # What came before was refused, so brokers refuse this too; the writer goes on with a new producer.
+            return Transient, f"{type(error).__name__}; trying again"
+        case TimeoutError():
+            return Transient, f"no answer within {connection.answer_ms} ms; trying again"
+        case kafka_errors.KafkaError(retriable=True) | OSError():
+            return Transient, f"{error!r}; trying again"
+        case _:
+            return InvariantBroken, repr(error)
 
 
 class TokenProvider:

@@ -10,6 +10,7 @@ aiokafka would take the partitions back from the process that has them now.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,16 +21,21 @@ from flowgauge.transport.kafka_client import (
     Connection,
     Consumer,
     TopicPartition,
+    leave,
     new_consumer,
+    start,
     subscribe,
     told,
     was_evicted,
 )
+from flowgauge.transport.kafka_fetched import read_as_records
 from flowgauge.transport.kafka_records import Fetched, from_kafka
-from flowgauge.transport.log import Batch, Committed
+from flowgauge.transport.log import Batch, Committed, Record
 
 REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
 JOIN_MS_MAX = 2 * REBALANCE_MS_MAX
+
+Found = Mapping[TopicPartition, Sequence[Fetched | Record]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Membership:
         """Return when the group has assigned us our share, which may be nothing."""
         try:
             async with told(self._connection, f"join group {self._group}"):
-                await self._consumer.start()
+                await start(self._consumer)
             subscribe(self._consumer, self._topic, self)
             async with asyncio.timeout(JOIN_MS_MAX / 1000):
                 await self._joined.wait()
@@ -143,15 +149,26 @@ class Membership:
     async def fetch(self, records_max: int, timeout_ms: int) -> list[Batch]:
         """Return records, beginning with another partition each time; nothing after `timeout_ms` or at a change."""
         self._check()
-        left = max(records_max, 1)
+        if records_max < 1:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_ms / 1000):
+                    await self._changed.wait()
+            return []
+        left = records_max
         batches: list[Batch] = []
         async with told(self._connection, f"read {self._topic}"):
             for partition in self._in_turn():
                 if self._changed.is_set() or not left:  # a getmany within a rebalance would wait for its end
                     break
-                batches += self._batches(
-                    await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
-                )
+                read_as_records(self._consumer)
+                try:
+                    batches += self._batches(
+                        await self._consumer.getmany(self._at(partition), timeout_ms=0, max_records=left)
+                    )
+                except InvariantBroken:
+                    if batches:  # it is told at the next poll
+                        return batches
+                    raise
                 left -= len(batches[-1].records) if batches and batches[-1].partition == partition else 0
         if batches or self._changed.is_set():
             return batches
@@ -185,7 +202,7 @@ class Membership:
         self._ended = self._ended or f"this reader of group {self._group} is closed"
         self._changed.set()
         self._acknowledged.set()
-        await self._consumer.stop()
+        await leave(self._consumer)
 
     async def _wait_for_shell(self) -> None:
         try:
@@ -194,7 +211,9 @@ class Membership:
         except TimeoutError:
             self._stale = set(self._told)
 
-    async def _wait_for_records(self, records_max: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Fetched]]:
+    async def _wait_for_records(
+        self, records_max: int, timeout_ms: int
+    ) -> Mapping[TopicPartition, Sequence[Fetched | Record]]:
         getting = asyncio.ensure_future(self._consumer.getmany(timeout_ms=timeout_ms, max_records=records_max))
         changing = asyncio.ensure_future(self._changed.wait())
         try:
@@ -214,15 +233,23 @@ class Membership:
         async with told(self._connection, f"read {self._topic}"):
             return getting.result()
 
-    def _batches(self, found: Mapping[TopicPartition, Sequence[Fetched]]) -> list[Batch]:
+    def _batches(self, found: Found) -> list[Batch]:
+        """Return what was found. Where a record cannot be read, nothing of it counts as read: it is told each time."""
         batches: list[Batch] = []
-        for at, fetched in found.items():
-            begin = self._next.get(at.partition, 0)
-            if fetched and fetched[0].offset < begin:  # fetched before a seek
-                fetched = [each for each in fetched if each.offset >= begin]
-            if fetched:
-                batches.append(Batch(at.partition, from_kafka(fetched, f"{at.topic} partition {at.partition}")))
-                self._next[at.partition] = batches[-1].next_offset
+        try:
+            for at, fetched in found.items():
+                records = from_kafka(fetched, f"{at.topic} partition {at.partition}")
+                begin = self._next.get(at.partition, 0)
+                if records and records[0].offset < begin:  # fetched before a seek
+                    records = [each for each in records if each.offset >= begin]
+                if records:
+                    batches.append(Batch(at.partition, records))
+        except InvariantBroken:
+            for at in found:
+                self._consumer.seek(at, self._next.get(at.partition, 0))
+            raise
+        for batch in batches:
+            self._next[batch.partition] = batch.next_offset
         return batches
 
     def _in_turn(self) -> list[int]:

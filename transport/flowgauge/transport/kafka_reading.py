@@ -12,7 +12,9 @@ from flowgauge.transport.kafka_client import (
     Connection,
     Consumer,
     TopicPartition,
+    leave,
     new_consumer,
+    start,
     told,
 )
 from flowgauge.transport.kafka_records import from_kafka
@@ -106,7 +108,7 @@ class KafkaReading:
     async def close(self) -> None:
         """Let go of the connections."""
         for consumer in filter(None, (self._committed, self._uncommitted)):
-            await consumer.stop()
+            await leave(consumer)
 
     async def _committed_by(self, name: str, topic: str) -> dict[int, Committed]:
         async with told(self._connection, f"ask where group {name} is"):
@@ -121,9 +123,9 @@ class KafkaReading:
     async def _start(self, isolation: str) -> Consumer:
         consumer = new_consumer(self._connection, isolation=isolation, wait_ms=FETCH_WAIT_MS)
         try:
-            await consumer.start()
+            await start(consumer)
         except BaseException:
-            await consumer.stop()
+            await leave(consumer)
             raise
         everything = [at for topic in self._partitions for at in self._all(topic)]
         consumer.assign(everything)

@@ -82,7 +82,10 @@ class Restored:
         try:
             found = _decode_position(record.value or b"")
         except msgspec.MsgspecError as error:
-            raise InvariantBroken(f"the position {self.keys.position} cannot be read ({error})") from error
+            raise InvariantBroken(
+                f"{state_topic(self.keys.topic)} offset {record.offset}: the position {self.keys.position} cannot be "
+                f"read ({error}): update this program to the version that wrote it, or restore the topic from a backup"
+            ) from error
         if found.log_id != self.log_id:
             raise LogMismatch(
                 f"the state of {self.keys.position} is of log {found.log_id}, this is log {self.log_id}: topics were "

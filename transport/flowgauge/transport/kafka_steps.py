@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken
 from flowgauge.transport import metrics
+from flowgauge.transport.kafka_batch import batches_of
 from flowgauge.transport.kafka_client import (
     Connection,
     Producer,
@@ -23,16 +24,19 @@ from flowgauge.transport.kafka_client import (
     TopicPartition,
     end_transactions,
     explain,
+    leave,
     new_consumer,
     new_producer,
+    start,
     told,
 )
 from flowgauge.transport.kafka_members import Changes, Membership
 from flowgauge.transport.kafka_reader import check_positions, register
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka, headers_of
+from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka
 from flowgauge.transport.kafka_state import Position, Restored, StateKeys, encode_position, state_topic
 from flowgauge.transport.log import Assigned, Batch, Outgoing, Output, Revoked
+from flowgauge.transport.wall_clock import now_ms
 
 COMMIT_MS_MAX = 60_000  # aiokafka tries again by itself; a transaction that takes longer was given up by the broker
 RESTORE_RECORDS_MAX = 10_000
@@ -160,7 +164,7 @@ class KafkaSteps:
         self._owned[partition] = _Owned(producer, StateKeys(self._group, self._topic, partition))
         with self._restores.time():
             async with told(connection, f"begin transactions of {self._topic} partition {partition}"):
-                await producer.start()
+                await start(producer)
             restored = await self._restore(self._owned[partition].keys)
         next_offset = restored.next_offset or 0
         await check_positions(self._place.reading, self._topic, {partition: next_offset}, self._group)
@@ -182,7 +186,7 @@ class KafkaSteps:
         consumer = new_consumer(connection, wait_ms=RESTORE_WAIT_MS)
         try:
             async with told(connection, f"connect to restore {keys.position}"):
-                await consumer.start()
+                await start(consumer)
             consumer.assign([at])
             consumer.seek(at, 0)
             while await consumer.position(at) < end:
@@ -191,7 +195,7 @@ class KafkaSteps:
                 for fetched in found.values():
                     restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
         finally:
-            await consumer.stop()
+            await leave(consumer)
         return restored
 
     async def _transact(
@@ -202,15 +206,14 @@ class KafkaSteps:
         if next_offset is not None:
             at = TopicPartition(names.topic(self._topic), partition)
             await producer.send_offsets_to_transaction({at: (next_offset, "")}, self.membership.group)
+        to: dict[tuple[str, int], list[Outgoing]] = {}
+        for topic, record in records:
+            to.setdefault((topic, record.partition), []).append(record)
         sent: list[asyncio.Future[RecordMetadata]] = []
         try:
-            for topic, record in records:
-                key, headers = record.key.encode(), headers_of(record)
-                sent.append(
-                    await producer.send(
-                        names.topic(topic), record.value, key, partition=record.partition, headers=headers
-                    )
-                )
+            for (topic, number), of in to.items():
+                for batch in batches_of(of, now_ms(), is_transactional=True):
+                    sent.append(await producer.send_batch(batch, names.topic(topic), partition=number))  # noqa: PERF401  # each may wait for room
         finally:
             await asyncio.gather(*sent)
         await producer.commit_transaction()

@@ -4,6 +4,7 @@ One process owns all partitions of a topic for a group: the one that opened it l
 its next poll or commit raises Fenced.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -45,10 +46,13 @@ class _Cursor:
         self._closed = False
 
     async def poll(self, records_max: int, timeout_ms: int) -> list[Batch]:
-        """Return what can be read, waiting up to `timeout_ms` for the first record."""
+        """Return what can be read, waiting up to `timeout_ms` for the first record; nothing when none is asked for."""
+        if records_max < 1:
+            self.check_open()
+            await asyncio.sleep(timeout_ms / 1000)
+            return []
         tail = self._shared.tail
         deadline = tail.deadline(timeout_ms)
-        records_max = max(records_max, 1)  # a read that may find nothing would look like a gap
         while True:
             self.check_open()
             in_time = await tail.wait_past(self._owner.topic, self._offsets, deadline)

@@ -105,7 +105,9 @@ class Reader(Protocol):
     async def poll(self, *, records_max: int, timeout_ms: int) -> Sequence[Assigned | Revoked | Batch]:
         """Return changes of what is owned, else what can be read now, else wait up to `timeout_ms` for either.
 
-        Batches hold at most about `records_max` records together. A poll that tells changes brings no records.
+        Batches hold at most about `records_max` records together. A poll that tells changes brings no records. One
+        with `records_max` 0 never does: it keeps the reader's place in its group while records it has must wait.
+        Raises Transient when the log cannot tell now what changed: poll again, nothing is lost.
         """
         ...
 

@@ -10,7 +10,6 @@ Brokers answer with a code for each topic and aiokafka mostly hands it on unread
 """
 
 import asyncio
-import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,9 +25,10 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.schemas.topics import RULES, STATE
-from flowgauge.transport.kafka_client import Connection, new_admin, new_producer, told
+from flowgauge.transport.kafka_client import Connection, new_admin, new_producer, start, told
 from flowgauge.transport.kafka_reading import KafkaReading
 from flowgauge.transport.kafka_state import LOG_ID, log_id_of
+from flowgauge.transport.kafka_topics import existing_topics
 from flowgauge.transport.topic_plan import (
     AddPartitions,
     ChangeSetting,
@@ -44,6 +44,7 @@ from flowgauge.transport.topic_plan import (
 STATE_RECORDS_MAX = 100  # the log's identity stands among the first records of its partition
 SETTLE_LOOKS_MAX = 100  # brokers learn of a change one after another, within a second
 SETTLE_PAUSE_MS = 100
+SERVED_PAUSE_MS = 20
 _SET = 0  # the operation of IncrementalAlterConfigs that gives a setting a value
 _UNKNOWN_TOPIC = 3
 
@@ -136,6 +137,23 @@ async def apply_plan(
         await _ensure_log_id(connection, cast("Any", admin), sizes)
 
 
+async def create_topics(connection: Connection, topics: Sequence[Topic]) -> None:
+    """Create those of `topics` that are missing and give the log its identity, without a plan.
+
+    What is there stays as it is: `apply_plan` is for people. Returns once brokers serve them all.
+    """
+    async with _administering(connection) as admin:
+        await _create(admin, topics)
+        names = {topic.name for topic in topics}
+        for _ in range(SETTLE_LOOKS_MAX):
+            found = await existing_topics(connection, cast("Any", admin))
+            if names <= {connection.names.topic(topic) for topic in found}:
+                await _ensure_log_id(connection, cast("Any", admin), Sizes(samples_partitions=found[STATE]))
+                return
+            await asyncio.sleep(SERVED_PAUSE_MS / 1000)
+    raise Transient("brokers do not serve the topics that were made: try again in a moment")
+
+
 async def require_topics(connection: Connection, sizes: Sizes) -> None:
     """Raise BadEnvironment, with a line and remedy for each difference, unless the topics are as wanted.
 
@@ -161,7 +179,7 @@ async def _administering(connection: Connection) -> AsyncGenerator[_Admin]:
     admin = cast("_Admin", new_admin(connection))
     try:
         async with told(connection, "see to its topics"):
-            await _start(admin)
+            await start(cast("Any", admin))
             yield admin
     finally:
         await admin.close()
@@ -169,30 +187,6 @@ async def _administering(connection: Connection) -> AsyncGenerator[_Admin]:
 
 async def _ask(admin: _Admin, request: object) -> Any:
     return await cast("Any", admin)._send_request(request)  # noqa: SLF001  # see the file's docstring
-
-
-async def _start(admin: _Admin) -> None:
-    """Connect. A broker that does not believe us is told as that: aiokafka logs it and says that none answered."""
-    heard = _Heard()
-    logger = logging.getLogger("aiokafka")
-    logger.addHandler(heard)
-    try:
-        await admin.start()
-    except kafka_errors.KafkaConnectionError:
-        raise heard.disbelief or kafka_errors.KafkaConnectionError() from None
-    finally:
-        logger.removeHandler(heard)
-
-
-class _Heard(logging.Handler):
-    """What aiokafka logs instead of raising it."""
-
-    disbelief: kafka_errors.KafkaError | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for said in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(said, kafka_errors.AuthenticationFailedError | kafka_errors.SaslAuthenticationFailed):
-                self.disbelief = said
 
 
 async def _plan(admin: _Admin, connection: Connection, sizes: Sizes, *, allow_shorter_retention: bool) -> Plan:
@@ -303,7 +297,7 @@ async def _ensure_log_id(connection: Connection, admin: Any, sizes: Sizes) -> No
         await reading.close()
     producer = new_producer(connection)
     try:
-        await producer.start()
+        await start(producer)
         key = f"{LOG_ID}{uuid.uuid4().hex}".encode()
         await (await producer.send(connection.names.topic(STATE), b"", key, partition=0, headers=[]))
     finally:

@@ -1,0 +1,184 @@
+"""The paths on a real Kafka broker, which is started as tests start it and whose own time is not counted.
+
+Without Java they print why and are left out: there is nothing to measure.
+"""
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from tests.kafka_broker import running_broker
+
+from benchmarks.batches import outgoing
+from benchmarks.generator import RUN_EVERY_MS
+from benchmarks.http_paths import post_all
+from benchmarks.measure import LeftOut, Line, Steps, line_of
+from benchmarks.pure import sample_messages
+from benchmarks.rules import fifty_rules
+from benchmarks.sockets import gateway_process
+from flowgauge.processors.detector_app import run_detector
+from flowgauge.processors.matcher_app import run_matcher
+from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.sample import encode_message
+from flowgauge.schemas.topics import EVENTS, SAMPLES, TRANSITIONS
+from flowgauge.transport.health import Health
+from flowgauge.transport.kafka import KafkaLog, open_kafka_log
+from flowgauge.transport.kafka_client import Connection, new_admin
+from flowgauge.transport.kafka_reading import KafkaReading
+from flowgauge.transport.log import Batch, Committed, Log, Outgoing
+from flowgauge.transport.topic_admin import apply_plan, read_plan
+from flowgauge.transport.topic_plan import Sizes
+
+PARTITIONS = 4  # of events: a body of 1,000 events is spread over them
+APPEND_RECORDS = 1_000
+FILL_RECORDS = 5_000  # appended at once where the append is not what is measured
+POLL_RECORDS = 5_000
+LOOK_S = 0.25  # each look costs the measured process a millisecond or two
+
+
+class Run(Protocol):
+    """A part, as its role runs it."""
+
+    def __call__(self, log: Log, *, stop: asyncio.Event, health: Health) -> Coroutine[object, object, None]:
+        """Run it until `stop`."""
+        ...
+
+
+def bench_append(events: int) -> Line:
+    """Append events 1,000 at a time as a gateway does, then read them as a group, committing each poll."""
+    with _broker() as bootstrap:
+        return asyncio.run(_append_and_read(bootstrap, events))
+
+
+def bench_kafka_matcher(events: int) -> Line:
+    """Events that stand in Kafka → samples in Kafka, 50 rules, offsets committed."""
+    with _broker() as bootstrap:
+        return asyncio.run(_match(bootstrap, events))
+
+
+def bench_kafka_detector(samples: int) -> Line:
+    """Sample messages that stand in Kafka → transitions, state and offsets in transactions. `events` counts samples."""
+    with _broker() as bootstrap:
+        return asyncio.run(_detect(bootstrap, samples))
+
+
+def bench_kafka_gateway(events: int) -> Line:
+    """NDJSON batches of 1,000; CPU of the gateway's process only: HTTP, canonical, append to Kafka."""
+    with _broker() as bootstrap, tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder:
+        prefix = asyncio.run(_topics(bootstrap))
+        with gateway_process(Path(folder), bootstrap, prefix) as url:
+            cpu_seconds, bodies = post_all(url, events)
+    return line_of("kafka-gateway", events, cpu_seconds).noting(body_events=events / bodies)
+
+
+@contextmanager
+def _broker() -> Generator[str]:
+    try:
+        with running_broker() as bootstrap:
+            yield bootstrap
+    except pytest.skip.Exception as skipped:
+        raise LeftOut(str(skipped)) from None
+
+
+async def _topics(bootstrap: str, partitions: int = PARTITIONS) -> str:
+    """Make the topics of a log and return their prefix."""
+    connection = Connection(bootstrap=bootstrap, prefix=f"bench-{uuid.uuid4().hex[:8]}")
+    sizes = Sizes(partitions=partitions, replication=1)
+    await apply_plan(connection, await read_plan(connection, sizes), sizes)
+    return connection.prefix
+
+
+@asynccontextmanager
+async def _log(bootstrap: str, partitions: int = PARTITIONS) -> AsyncGenerator[tuple[KafkaLog, KafkaReading]]:
+    prefix = await _topics(bootstrap, partitions)
+    connection = Connection(bootstrap=bootstrap, prefix=prefix, instance="bench")
+    log = await open_kafka_log(connection)
+    admin = new_admin(connection)
+    await admin.start()
+    try:
+        yield log, KafkaReading(connection, admin, {EVENTS: partitions, SAMPLES: 1})
+    finally:
+        await admin.close()
+        await log.close()
+
+
+async def _append_and_read(bootstrap: str, events: int) -> Line:
+    records, steps = outgoing(events, PARTITIONS), Steps()
+    async with _log(bootstrap) as (log, _):
+        began = time.monotonic()
+        with steps.step("append"):
+            for start in range(0, events, APPEND_RECORDS):
+                await log.append(EVENTS, records[start : start + APPEND_RECORDS])
+        append_seconds = time.monotonic() - began
+        with steps.step("read"):
+            await _read(log, events)
+    return steps.line("kafka-append", events).noting(append_ms_per_batch=append_seconds * 1e3 * APPEND_RECORDS / events)
+
+
+async def _read(log: KafkaLog, events: int) -> None:
+    reader = await log.open_reader(EVENTS, "benchmark")
+    seen = 0
+    while seen < events:
+        polled = await reader.poll(records_max=POLL_RECORDS, timeout_ms=250)
+        batches = [item for item in polled if isinstance(item, Batch)]
+        seen += sum(len(batch.records) for batch in batches)
+        if batches:
+            await reader.commit({batch.partition: Committed(batch.next_offset) for batch in batches})
+    await reader.close()
+
+
+async def _match(bootstrap: str, events: int) -> Line:
+    async with _log(bootstrap) as (log, reading):
+        await publish_rules(log, fifty_rules())
+        records = outgoing(events, PARTITIONS, RUN_EVERY_MS)  # the mix of the path `matcher`
+        for start in range(0, events, FILL_RECORDS):
+            await log.append(EVENTS, records[start : start + FILL_RECORDS])
+        del records
+        wanted = dict(await log.ends(EVENTS))
+        spent = await _until_passed(run_matcher, log, partial(_has_passed, reading, "matcher", EVENTS, wanted))
+        messages = sum((await log.ends(SAMPLES)).values())
+    return line_of("kafka-matcher", events, spent[0]).noting(messages=messages, wall_seconds=spent[1])
+
+
+async def _detect(bootstrap: str, asked: int) -> Line:
+    async with _log(bootstrap, partitions=1) as (log, reading):
+        await publish_rules(log, fifty_rules())
+        messages = sample_messages(asked, log.log_id)
+        samples = sum(len(message.samples) for message in messages)
+        for message in messages:
+            await log.append(SAMPLES, [Outgoing(0, "", encode_message(message))])
+        del messages
+        wanted = dict(await log.ends(SAMPLES))
+        spent = await _until_passed(run_detector, log, partial(_has_passed, reading, "detector", SAMPLES, wanted))
+        transitions = (await log.ends(TRANSITIONS))[0]
+    return line_of("kafka-detector", samples, spent[0]).noting(transitions=transitions, wall_seconds=spent[1])
+
+
+async def _until_passed(run: Run, log: KafkaLog, has_passed: Callable[[], Awaitable[bool]]) -> tuple[float, float]:
+    """Run until all is committed; return CPU and wall seconds, joining the group included."""
+    stop, health = asyncio.Event(), Health()
+    began, cpu_began = time.monotonic(), time.process_time()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run(log, stop=stop, health=health))
+        while not await has_passed():
+            assert not health.problems, health.problems
+            await asyncio.sleep(LOOK_S)
+        spent = time.process_time() - cpu_began, time.monotonic() - began
+        stop.set()
+    return spent
+
+
+async def _has_passed(reading: KafkaReading, group: str, topic: str, wanted: Mapping[int, int]) -> bool:
+    try:
+        found = await reading.committed(group, topic)
+    except Transient:  # the broker is still making the topic that holds offsets
+        return False
+    return all(partition in found and found[partition].next_offset >= end for partition, end in wanted.items())
