@@ -54,7 +54,7 @@ def test_a_readable_file_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_rules_may_be_a_folder_of_files_as_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rules").mkdir()
     for number in (1, 2):
-        (tmp_path / "rules" / f"{number}.yaml").write_text(RULES.replace("each", f"rule {number}"))
+        (tmp_path / "rules" / f"{number}.yaml").write_text(RULES.replace("name: each", f"name: rule {number}"))
     events = tmp_path / "events.jsonl"
     events.write_text(event(1))
     (tmp_path / "empty").mkdir()
