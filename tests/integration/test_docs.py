@@ -112,7 +112,9 @@ def folder(tmp_path: Path) -> Path:
         file.write_text(rules.text, encoding="utf-8")
     (story,) = (block for block in of_language("yaml") if is_story(block))
     (tmp_path / "story.yaml").write_text(story.text, encoding="utf-8")
-    (tmp_path / "capture.jsonl.gz").write_bytes(CAPTURE.read_bytes())
+    recorded = tmp_path / CAPTURE.relative_to(ROOT)  # as in a checkout
+    recorded.parent.mkdir(parents=True)
+    recorded.write_bytes(CAPTURE.read_bytes())
     event = {"occurred": rfc3339(now_ms()), "event": "asset.materialized", "resource": {"id": "s3://lake/orders"}}
     lines = [json.dumps({"id": f"018f3c2e-7b1a-7c3d-8e4f-00000000000{number}", **event}) for number in range(3)]
     (tmp_path / "events.ndjson").write_text("\n".join(lines), encoding="utf-8")

@@ -246,7 +246,10 @@ async def test_what_the_server_refuses_is_counted_and_said_once(
 
         assert counts(publisher) == (1, 3, 0)
     assert caplog.messages == [
-        "flowgauge refuses an event: wrong field: Object missing required field `resource` (said once)"
+        (
+            "flowgauge refuses an event: wrong field: `resource` is missing: expected what it happened to, such as "
+            '{"id": "s3://lake/orders"} (said once)'
+        )
     ]
 
 
