@@ -451,11 +451,9 @@ async def test_a_missing_extra_is_told_in_one_line_and_breaks_nothing(target: Ka
         """,
     )
 
-    took, missing, lost = printed.splitlines()
-    assert took == "True"
-    assert missing == (
-        "cannot publish to Kafka: aiokafka not installed: pip install 'flowgauge[kafka]'; events wait (said once)"
-    )
+    *said, lost = printed.splitlines()
+    missing = "cannot publish to Kafka: aiokafka not installed: pip install 'flowgauge[kafka]'; events wait (said once)"
+    assert sorted(said) == ["True", missing]  # the publisher's thread may be faster than the script
     assert lost.startswith("1 events are missing: ")
 
 
