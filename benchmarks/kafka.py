@@ -7,8 +7,9 @@ import asyncio
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +42,23 @@ PARTITIONS = 4  # of events: a body of 1,000 events is spread over them
 APPEND_RECORDS = 1_000
 FILL_RECORDS = 5_000  # appended at once where the append is not what is measured
 POLL_RECORDS = 5_000
-LOOK_S = 0.25  # each look costs the measured process a millisecond or two
+START_LOOK_S = 0.02
+LOOK_S = 0.5  # each look costs the measured process a millisecond or two
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What a part spent once it was at work: on which share of the records, and before that."""
+
+    share: float
+    cpu_seconds: float
+    wall_seconds: float
+    start_seconds: float  # CPU of joining the group, compiling the rules and the first records
+
+    def line(self, name: str, events: int, **notes: float) -> Line:
+        """Return the result over that share of `events`."""
+        made = line_of(name, round(events * self.share), self.cpu_seconds)
+        return made.noting(wall_seconds=self.wall_seconds, start_seconds=self.start_seconds, **notes)
 
 
 class Run(Protocol):
@@ -142,10 +159,10 @@ async def _match(bootstrap: str, events: int) -> Line:
         for start in range(0, events, FILL_RECORDS):
             await log.append(EVENTS, records[start : start + FILL_RECORDS])
         del records
-        wanted = dict(await log.ends(EVENTS))
-        spent = await _until_passed(run_matcher, log, partial(_has_passed, reading, "matcher", EVENTS, wanted))
+        wanted = sum((await log.ends(EVENTS)).values())
+        spent = await _until_passed(run_matcher, log, partial(_passed, reading, "matcher", EVENTS), wanted)
         messages = sum((await log.ends(SAMPLES)).values())
-    return line_of("kafka-matcher", events, spent[0]).noting(messages=messages, wall_seconds=spent[1])
+    return spent.line("kafka-matcher", events, messages=messages)
 
 
 async def _detect(bootstrap: str, asked: int) -> Line:
@@ -156,29 +173,34 @@ async def _detect(bootstrap: str, asked: int) -> Line:
         for message in messages:
             await log.append(SAMPLES, [Outgoing(0, "", encode_message(message))])
         del messages
-        wanted = dict(await log.ends(SAMPLES))
-        spent = await _until_passed(run_detector, log, partial(_has_passed, reading, "detector", SAMPLES, wanted))
+        wanted = sum((await log.ends(SAMPLES)).values())
+        spent = await _until_passed(run_detector, log, partial(_passed, reading, "detector", SAMPLES), wanted)
         transitions = (await log.ends(TRANSITIONS))[0]
-    return line_of("kafka-detector", samples, spent[0]).noting(transitions=transitions, wall_seconds=spent[1])
+    return spent.line("kafka-detector", samples, transitions=transitions)
 
 
-async def _until_passed(run: Run, log: KafkaLog, has_passed: Callable[[], Awaitable[bool]]) -> tuple[float, float]:
-    """Run until all is committed; return CPU and wall seconds, joining the group included."""
+async def _until_passed(run: Run, log: KafkaLog, passed: Callable[[], Awaitable[int]], wanted: int) -> _Spent:
+    """Run until `wanted` records are committed; count from the first commit that is seen."""
     stop, health = asyncio.Event(), Health()
-    began, cpu_began = time.monotonic(), time.process_time()
+    start_cpu, count = time.process_time(), 0
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run(log, stop=stop, health=health))
-        while not await has_passed():
+        while not (count := await passed()):  # noqa: ASYNC110  # a broker tells when asked
+            await asyncio.sleep(START_LOOK_S)
+        began, cpu_began, first = time.monotonic(), time.process_time(), count
+        while count < wanted:
             assert not health.problems, health.problems
             await asyncio.sleep(LOOK_S)
+            count = await passed()
         spent = time.process_time() - cpu_began, time.monotonic() - began
         stop.set()
-    return spent
+    assert first < wanted, "all was passed at the first look: take more events"
+    return _Spent((wanted - first) / wanted, *spent, start_seconds=cpu_began - start_cpu)
 
 
-async def _has_passed(reading: KafkaReading, group: str, topic: str, wanted: Mapping[int, int]) -> bool:
+async def _passed(reading: KafkaReading, group: str, topic: str) -> int:
+    """Return how many records of `topic`, which has no gaps, the group has passed."""
     try:
-        found = await reading.committed(group, topic)
+        return sum(at.next_offset for at in (await reading.committed(group, topic)).values())
     except Transient:  # the broker is still making the topic that holds offsets
-        return False
-    return all(partition in found and found[partition].next_offset >= end for partition, end in wanted.items())
+        return 0

@@ -124,7 +124,7 @@ class MemoryReader:
                 self._assign(partition) if move == "assign" else self._revoke(partition) for move, partition in moves
             ]
         found: list[Batch] = []
-        for partition, start in self.at.items():
+        for partition, start in self.at.items() if records_max else ():
             records = await self.log.read(self.topic, partition, start, records_max)
             if records:
                 found.append(Batch(partition, records))

@@ -1,6 +1,7 @@
 """The benchmarks run and say what they promise to say. What they measure is for people to judge."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_each_path_prints_one_json_line_with_its_numbers() -> None:
     assert [line["name"] for line in lines] == names
     assert all(line.keys() >= KEYS and all(line[key] > 0 for key in NUMBERS) for line in lines)
     assert all(isinstance(step, float) for line in lines for step in line["steps"].values())
+
+
+def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
+    names = ["kafka-append", "kafka-gateway"]
+
+    command = [sys.executable, "-m", "benchmarks", "--events", "4000", *names]
+    env = {**os.environ, "FLOWGAUGE_TEST_KAFKA": kafka}
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True, env=env)
+
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [(line["name"], line["events"]) for line in lines] == [(name, 4_000) for name in names]
 
 
 def test_an_unknown_path_is_told_with_those_there_are() -> None:

@@ -10,6 +10,7 @@ from tests.property.test_intent_crashes import EVENTS_SPEC, record, run_until_st
 
 from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.topics import EVENTS
+from flowgauge.sinks.clickhouse import sink_app
 from flowgauge.sinks.clickhouse.batch import Limits
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
@@ -118,3 +119,20 @@ async def test_a_row_that_is_refused_after_its_partition_went_commits_nothing() 
 
         assert noted == {0: commit_intent(Intent(0, 2, ClockState()))}
         assert reader.noted == noted
+
+
+async def test_a_partition_that_goes_while_a_full_batch_waits_is_let_go(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_app, "KEEP_PLACE_MS", 0)
+    tables = Gated()
+    put(log, 0, ["event"] * 4)
+
+    async with sink(log, tables) as reader:
+        reader.moves.append(("revoke", 0))
+        await turns(100)
+
+        assert reader.moves == []
+        tables.gate.set()
+        await turns(100)
+        assert reader.noted == {0: commit_intent(Intent(0, 2, ClockState()))}

@@ -46,6 +46,7 @@ CLOCKS_TABLE = "flowgauge.clocks"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
 POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
+KEEP_PLACE_MS = 1_000  # while a full batch waits; a rebalance waits 20 s for us
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
 
 log_lines = structlog.get_logger(__name__)
@@ -184,6 +185,10 @@ class TopicSink:
             self._report(str(error))
             await _wait(stop, self._limits.backoff_ms)
             return
+        self._in_backlog = await self._take(reader, found) >= POLL_RECORDS_MAX // 2
+
+    async def _take(self, reader: Reader, found: Sequence[Assigned | Revoked | log.Batch]) -> int:
+        """Take what a poll told; return how many records came."""
         count = 0
         for item in found:
             match item:
@@ -194,7 +199,7 @@ class TopicSink:
                 case log.Batch():
                     self._add(item.partition, item.records)
                     count += len(item.records)
-        self._in_backlog = count >= POLL_RECORDS_MAX // 2
+        return count
 
     def _add(self, partition: int, records: Sequence[Record]) -> None:
         taken = self._batches[partition].add(records, _steady_ms())
@@ -242,11 +247,18 @@ class TopicSink:
             storing = tasks.create_task(self._store_all(reader, pending, stop))
             while not storing.done():
                 if stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
-                    await asyncio.wait([storing])
+                    await self._keep_place(reader, storing)
                 else:
                     await self._fill(reader, READ_AHEAD_POLL_MS, stop)
         stored = storing.result()
         return None if stored is None else [batch for batch in stored if batch.partition not in self._lost]
+
+    async def _keep_place(self, reader: Reader, storing: asyncio.Task[list[Sealed] | None]) -> None:
+        """Wait for the insert without reading on: a group puts out who does not poll while partitions move."""
+        await asyncio.wait([storing], timeout=KEEP_PLACE_MS / 1000)
+        if not storing.done():
+            with contextlib.suppress(Transient):  # the next one tells
+                await self._take(reader, await reader.poll(records_max=0, timeout_ms=0))
 
     async def _store_all(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
         stored: list[Sealed] = []
