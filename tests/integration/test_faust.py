@@ -23,7 +23,7 @@ from tests.kafka_topics import create_topics
 
 from flowgauge.schemas.delivery import Delivery, encode_delivery
 from flowgauge.schemas.times import rfc3339
-from flowgauge.schemas.topics import DELIVERIES, EVENTS, OUTBOX, RULES, SAMPLES, STATE, TRANSITIONS, RecordKind
+from flowgauge.schemas.topics import DELIVERIES, EVENTS, RULES, SAMPLES, TRANSITIONS, RecordKind
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, new_admin, new_producer
@@ -103,6 +103,14 @@ async def log(connection: Connection) -> AsyncIterator[KafkaLog]:
     opened = await open_kafka_log(connection)
     yield opened
     await opened.close()
+
+
+def listening(pid: int) -> list[int]:
+    """Return the TCP ports that a process listens on, as Linux tells them."""
+    sockets = {path.readlink().name for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    tables = (Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+    rows = (row.split() for table in tables for row in table)
+    return [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
 
 
 class Worker:
@@ -249,18 +257,21 @@ async def test_the_documented_agent_counts_failures_past_pulses_and_poison(
     await log.append(EVENTS, [event("billing", "failed", partition=1), *steering])
     (example,) = blocks(GUIDE, "python")
     (shell,) = blocks(GUIDE, "sh")
+    topics = await topics_with(connection)
 
     with running(tmp_path, connection, "failures", example.text, command=commands(shell)[1].split()) as worker:
         first = await worker.lines(3)
+        ports = listening(worker.process.pid)
         await log.append(EVENTS, [*steering, event("orders", "failed")])
         then = await worker.lines(1)
         rest = await worker.end()
 
     assert sorted(first) == ["billing: 1 failed", "orders: 1 failed", "orders: 2 failed"]
     assert (then, rest) == (["orders: 3 failed"], [])
-    assert await topics_with(connection) == {connection.names.topic(topic) for topic in [*PARTITIONS, STATE, OUTBOX]}
+    assert await topics_with(connection) == topics
     assert worker.process.returncode == 0, worker.said
     assert worker.said.count("record skipped: not JSON") == 1, worker.said
+    assert ports == []
 
 
 async def test_agents_see_committed_transitions_once_over_an_orderly_restart(

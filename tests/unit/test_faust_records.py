@@ -160,5 +160,5 @@ def test_options_of_fausts_win_and_its_port_and_leader_topic_are_off(app: App) -
     settings = parse_settings('[kafka]\nbootstrap = "k:9092"\nreplication = 2', "here", {}, {})
     other = app_of("views", settings, web_enabled=True, id="mine")
 
-    assert (app.conf.web_enabled, app.conf.topic_disable_leader) == (False, True)
-    assert (other.conf.web_enabled, other.conf.id, other.conf.topic_replication_factor) == (True, "mine", 2)
+    assert (app.boot_strategy.enable_web, app.conf.topic_disable_leader) == (False, True)
+    assert (other.boot_strategy.enable_web, other.conf.id, other.conf.topic_replication_factor) == (True, "mine", 2)

@@ -37,6 +37,8 @@ def app_of(name: str, settings: Settings | None = None, **options: Any) -> App:
     connection = connection_of(kafka, os.environ, _read_text, host="faust")
     app: App = cast("Any", App)(**{"id": f"{connection.prefix}-{name}", **_defaults(kafka, connection), **options})
     app.names = connection.names
+    # `faust worker` sets web_enabled, whatever the app says: without --without-web it would listen on all addresses.
+    app.boot_strategy.enable_web = bool(options.get("web_enabled"))
     return app
 
 
@@ -61,7 +63,6 @@ def _defaults(kafka: KafkaSettings, connection: Connection) -> dict[str, Any]:
         "broker_credentials": credentials_of(connection.security),
         "topic_replication_factor": kafka.replication,  # of topics that tables and group_by make
         "topic_disable_leader": True,
-        "web_enabled": False,
     }
 
 
