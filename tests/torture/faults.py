@@ -19,11 +19,12 @@ Kind = Literal[
     "broker",  # SIGKILL of the broker, and a start
     "rules",  # another rule set
     "clickhouse",  # SIGKILL of ClickHouse's front, and a start a little later
+    "claim",  # SIGKILL of sinks and ClickHouse, which comes back and claims rows that it has not
     "inserts",  # inserts that are cut, time out or fail
 ]
 WEIGHTS: dict[Kind, int] = {
     "kill": 58, "kill two": 6, "freeze": 5, "zombie": 9, "move": 6, "roll": 1, "broker": 4, "rules": 4,
-    "clickhouse": 4, "inserts": 3,
+    "clickhouse": 4, "claim": 2, "inserts": 3,
 }  # fmt: skip
 ROLE_WEIGHTS = {"detect": 34, "notify": 20, "match": 16, "sink": 18, "gateway": 6, "pulse": 6}
 SECONDS: dict[Kind, tuple[float, float]] = {

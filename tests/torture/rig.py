@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from tests.clickhouse_front import Front
 from tests.integration.role_processes import kafka_environment
 from tests.integration.up_process import COMMAND
 from tests.torture.checker import Findings, check
+from tests.torture.claiming import pending_parts, remove
 from tests.torture.faults import Fault
 from tests.torture.hook import Hook
 from tests.torture.load import Load
@@ -24,7 +25,10 @@ from flowgauge.transport.kafka_client import Connection
 PARTITIONS, SAMPLES_PARTITIONS = 4, 2
 READY_S = 240.0
 SETTLE_S = 240.0
+STABLE_S = 60.0  # longer than the notifier's first waits
 CLOCK_PAST_S = 22.0  # windows, lateness, timers and slots of the rules, and some pulses
+CHECK_S_MAX = 600.0  # a long run has some 100,000 events
+FRESH_S = 1.5  # after so long each partition has a new record, a pulse at least
 AIM_S_MAX = 4.0
 CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
 BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
@@ -127,6 +131,7 @@ class Rig:
         self._began_s = time.monotonic()
         self._rule_sets = 0
         self.problems: list[str] = []
+        self.claimed = 0  # parts that ClickHouse claimed to have
 
     def say(self, line: str) -> None:
         """Print a line of the timeline."""
@@ -161,8 +166,11 @@ class Rig:
                 self._wait_until_caught_up(began_s)
             time.sleep(fault.pause_s)
 
-    def settle(self, *, wait_s: float = SETTLE_S) -> None:
-        """Let everything that begun end: every window closed, every message told, every row stored. Then compare."""
+    def settle(self, *, wait_s: float = SETTLE_S, stable_s: float = STABLE_S) -> None:
+        """Let everything that begun end: every window closed, every message told, every row stored. Then compare.
+
+        What is wrong is so for good when it stays the same for `stable_s`, or when `wait_s` are over.
+        """
         self.report.ended_s = time.monotonic()
         for member in self.team:
             member.wake()
@@ -173,21 +181,28 @@ class Rig:
         deadline = loaded_s + wait_s
         while not self._is_quiet(loaded_s) and time.monotonic() < deadline and not self.team.problem:
             time.sleep(1.0)
-        while True:
-            found = self.report.findings = self._check()
-            if found.are_none and not found.seen["open incidents"]:
-                break
-            if time.monotonic() > deadline or self.team.problem:
-                found.note(
-                    "wrong", "open incidents", [str(found.seen["open incidents"])] * bool(found.seen["open incidents"])
-                )
+        self.report.findings = self._final_findings(deadline, stable_s)
+        self._add_own_findings(self.report.findings)
+        self.report.looks = self.watch.looks
+
+    def _final_findings(self, deadline: float, stable_s: float) -> Findings:
+        found, since_s = self._check(), time.monotonic()
+        while not (found.are_none and not found.seen["open incidents"]):
+            if time.monotonic() > min(deadline, since_s + stable_s) or self.team.problem:
                 break
             time.sleep(2.0)
+            newer = self._check()
+            if newer.counts() != found.counts():
+                since_s = time.monotonic()
+            found = newer
+        return found
+
+    def _add_own_findings(self, found: Findings) -> None:
+        found.note("wrong", "open incidents", ["open"] * found.seen["open incidents"])
         found.note("wrong", "processes", [end for end in self.team.ends if end.has_traceback])
         found.note("wrong", "processes", [self.team.problem] * bool(self.team.problem))
         found.note("wrong", "answers", self.load.refused)
         found.note("wrong", "commands", self.problems)
-        self.report.looks = self.watch.looks
 
     def _is_quiet(self, loaded_s: float) -> bool:
         looks = self.watch.looks
@@ -200,21 +215,21 @@ class Rig:
     def _check(self) -> Findings:
         told = self.hook.told if self.hook and self.team.of("notify") else None
         front = self.front if self.team.of("sink") else None
-        return self.watch.run(lambda: check(self.watch.log, acked=self.load.acked, told=told, front=front), 120.0)
+        return self.watch.run(lambda: check(self.watch.log, acked=self.load.acked, told=told, front=front), CHECK_S_MAX)
 
-    def _wait_until_caught_up(self, since_s: float) -> None:
-        roles = {member.role for member in self.team}
+    def _wait_until_caught_up(self, since_s: float, roles: Sequence[str] = tuple(BEHIND_S)) -> None:
+        """Return when these roles had done by then what was in the log at `since_s`, or after CATCH_UP_S_MAX."""
+        team = {member.role for member in self.team} & set(roles)
         deadline = time.monotonic() + CATCH_UP_S_MAX
         while time.monotonic() < deadline and not self.team.problem:
             last = self.watch.looks[-1] if self.watch.looks else None
-            if (
-                last is not None
-                and last.at_s > since_s + 1.5  # a record of each partition came since
-                and all(lag_s < BEHIND_S[role] for role, lag_s in last.lag_s.items() if role in roles)
-                and last.behind_s < DETECTION_BEHIND_S
-            ):
+            if last is not None and last.at_s > since_s + FRESH_S and self._is_caught_up(last, team):
                 return
             time.sleep(0.1)
+
+    def _is_caught_up(self, look: Look, roles: Collection[str]) -> bool:
+        is_late = look.behind_s > DETECTION_BEHIND_S and "detect" in roles
+        return not is_late and all(lag_s < BEHIND_S[role] for role, lag_s in look.lag_s.items() if role in roles)
 
     # ── the faults: each returns the open transactions it hit, and what to say of it ──
 
@@ -236,6 +251,8 @@ class Rig:
         member.freeze()
         hits = len(ids & self.watch.open_transactions()) if ids else 0
         time.sleep(fault.seconds)
+        if fault.kind == "zombie":  # it wakes when others have gone on with what it had
+            self._wait_until_caught_up(time.monotonic() - FRESH_S, [member.role])
         member.wake()
         return hits, f" for {fault.seconds} s{' (aimed)' * fault.is_aimed}"
 
@@ -280,6 +297,24 @@ class Rig:
         self.front = Front(self._folder / "clickhouse", self.front.port)
         return 0, f" away for {fault.seconds} s"
 
+    def claim(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns ClickHouse and all sinks
+        """Let ClickHouse claim to have rows that it has not; see `claiming`."""
+        front = self.front
+        if front is None:
+            return 0, ": there is none"
+        sinks = self.team.of("sink")
+        for sink in sinks:
+            sink.is_wanted = False
+            sink.kill()
+        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), 60.0)
+        front.kill()
+        remove(parts)
+        self.claimed += len(parts)
+        self.front = Front(self._folder / "clickhouse", front.port)
+        for sink in sinks:
+            sink.come_back()
+        return 0, f": {len(parts)} parts"
+
     def break_inserts(self, fault: Fault) -> tuple[int, str]:
         """Break the next inserts."""
         if self.front is None:
@@ -323,15 +358,22 @@ DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {
     "broker": Rig.restart_broker,
     "rules": Rig.switch_rules,
     "clickhouse": Rig.restart_clickhouse,
+    "claim": Rig.claim,
     "inserts": Rig.break_inserts,
 }
 
 
 @contextlib.contextmanager
 def running(
-    broker: Broker, folder: Path, prefix: str, instances: Sequence[str], *, seed: int, plant: tuple[str, str] = ("", "")
+    broker: Broker,
+    folder: Path,
+    prefix: str,
+    instances: Sequence[str],
+    *,
+    seed: int,
+    plants: Mapping[str, str] | None = None,
 ) -> Generator[Rig]:
-    """Start everything and yield it under load. `plant` is a role and what is planted in it."""
+    """Start everything and yield it under load. `plants` says what is planted in roles."""
     roles = {each.partition("-")[0] for each in instances}
     env = kafka_environment(broker.bootstrap, prefix, partitions=PARTITIONS, samples_partitions=SAMPLES_PARTITIONS)
     (folder / "channels").mkdir()
@@ -352,7 +394,7 @@ def running(
             folder,
             instances,
             more={"notify": ["--rules", "channels"]},
-            planted={plant[0]: planted_command(plant[1])} if plant[0] else None,
+            planted={role: planted_command(plant) for role, plant in (plants or {}).items()},
         )
         assert run_command(team, "topics", "apply")[0] == 0
         watch = stack.enter_context(Watch(Connection(bootstrap=broker.bootstrap, prefix=prefix, instance="torture")))

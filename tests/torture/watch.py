@@ -8,6 +8,7 @@ A broker that is away makes a gap, and the first look after it shows how far eve
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -27,6 +28,7 @@ from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.wall_clock import now_ms
 
 LOOK_S = 0.3
+LIBRARY = "aiokafka"  # it would tell of every try to reach a broker that we killed
 ANSWER_S_MAX = 30.0
 GROUPS = {"match": (EVENTS, "matcher"), "detect": (SAMPLES, "detector"), "sink": (EVENTS, "clickhouse")}
 GROUPS["notify"] = (TRANSITIONS, "notifier")
@@ -85,6 +87,7 @@ class Watch:
         self.transactions = Transactions(connection.bootstrap)
 
     def __enter__(self) -> "Watch":
+        logging.getLogger(LIBRARY).setLevel(logging.CRITICAL)
         self._thread.start()
         self.run(self._open)
         return self
