@@ -4,9 +4,11 @@ Ends with 1 when anything was lost, doubled or wrong, with 3 when there is no Ka
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from _pytest.outcomes import Skipped
 from tests.restarting_broker import restarting_broker
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep logs and data here")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="flowgauge-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -42,6 +45,11 @@ def main() -> int:
         return 3
     print(as_json(found), flush=True)
     return 0 if rig.report.findings.are_none else 1
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End in order: what was started ends too."""
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Fault:
     targets: tuple[str, ...] = ()  # instances
     seconds: float = 0.0  # how long it lasts
     is_aimed: bool = False  # waits until a transaction of the target is open
+    waits_until_ready: bool = False  # else it may hit a process that is just starting
     is_patient: bool = True  # everything catches up before the next
     pause_s: float = 0.0  # before the next, then
 

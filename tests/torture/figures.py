@@ -66,7 +66,7 @@ def caught_up(report: Report) -> dict[str, object]:
             continue
         behind = [look.at_s for look in looks if _is_behind(look)]
         took.setdefault(role, []).append(round(behind[-1] - done.until_s, 1) if behind else 0.0)
-    return {role: _spread(found) for role, found in sorted(took.items())} | {"disturbed": disturbed}
+    return {**{role: _spread(found) for role, found in sorted(took.items())}, "disturbed": disturbed}
 
 
 def _spread(found: Sequence[float]) -> dict[str, float]:

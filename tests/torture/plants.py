@@ -83,12 +83,13 @@ def slow() -> None:
 
 def no_fencing() -> None:
     """Begin transactions under a name of this process's own, which fences nobody."""
-    new_producer = kafka_steps.new_producer
+    steps = cast("Any", kafka_steps)
+    new_producer = steps.new_producer
 
     def planted(connection: Any, transaction: str | None = None) -> Any:
         return new_producer(connection, transaction and f"{transaction}.{uuid.uuid4().hex}")
 
-    kafka_steps.new_producer = planted  # pyright: ignore[reportPrivateImportUsage]
+    steps.new_producer = planted
     slow()
 
 

@@ -29,7 +29,8 @@ STABLE_S = 60.0  # longer than the notifier's first waits
 CLOCK_PAST_S = 22.0  # windows, lateness, timers and slots of the rules, and some pulses
 CHECK_S_MAX = 600.0  # a long run has some 100,000 events
 FRESH_S = 1.5  # after so long each partition has a new record, a pulse at least
-AIM_S_MAX = 4.0
+AIM_PAUSE_S = 0.01
+AIM_S_MAX = 5.0
 CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
 BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
 DETECTION_BEHIND_S = 4.0  # likewise: one pulse a second, and a step or two of each stage
@@ -156,6 +157,8 @@ class Rig:
             if self.team.problem:
                 self.say(f"stopped: {self.team.problem}")
                 return
+            if fault.waits_until_ready:
+                self._wait_until_ready(fault.targets)
             began_s = time.monotonic()
             hits, detail = DOING[fault.kind](self, fault)
             self.report.done.append(Done(fault, began_s, time.monotonic(), hits))
@@ -227,6 +230,12 @@ class Rig:
                 return
             time.sleep(0.1)
 
+    def _wait_until_ready(self, instances: Sequence[str]) -> None:
+        deadline = time.monotonic() + READY_S
+        for member in map(self.team.__getitem__, instances):
+            while not member.is_ready() and time.monotonic() < deadline and not self.team.problem:
+                time.sleep(0.2)
+
     def _is_caught_up(self, look: Look, roles: Collection[str]) -> bool:
         is_late = look.behind_s > DETECTION_BEHIND_S and "detect" in roles
         return not is_late and all(lag_s < BEHIND_S[role] for role, lag_s in look.lag_s.items() if role in roles)
@@ -237,19 +246,19 @@ class Rig:
         """Kill processes, aimed at an open transaction of the first or not."""
         members = [self.team[each] for each in fault.targets]
         ids = self._transactions_of(members)
-        self._aim(fault, ids)
+        self._aim(fault, members[0], self._transactions_of(members[:1]))
         for member in members:
             member.kill()
-        hits = len(ids & self.watch.open_transactions()) if ids else 0
+        hits = len(ids & self.watch.transactions.open()) if ids else 0
         return hits, " (aimed)" if fault.is_aimed else ""
 
     def freeze(self, fault: Fault) -> tuple[int, str]:
         """Freeze a process and wake it later."""
         member = self.team[fault.targets[0]]
         ids = self._transactions_of([member])
-        self._aim(fault, ids)
+        self._aim(fault, member, ids)
         member.freeze()
-        hits = len(ids & self.watch.open_transactions()) if ids else 0
+        hits = len(ids & self.watch.transactions.open()) if ids else 0
         time.sleep(fault.seconds)
         if fault.kind == "zombie":  # it wakes when others have gone on with what it had
             self._wait_until_caught_up(time.monotonic() - FRESH_S, [member.role])
@@ -269,15 +278,12 @@ class Rig:
         for member in self.team:
             self._leave(member)
             member.come_back()
-            deadline = time.monotonic() + READY_S
-            time.sleep(1.0)
-            while not member.is_ready() and time.monotonic() < deadline:
-                time.sleep(0.2)
+            self._wait_until_ready([member.instance])
         return 0, ""
 
     def restart_broker(self, fault: Fault) -> tuple[int, str]:
         """Kill the broker and start it again."""
-        open_now = self.watch.open_transactions()
+        open_now = self.watch.transactions.open()
         self.broker.kill()
         time.sleep(fault.seconds)
         self.broker.start()
@@ -339,13 +345,17 @@ class Rig:
                 names |= {f"{self._prefix}.{group}.{topic}.{each}" for each in member.partitions(topic)}
         return names
 
-    def _aim(self, fault: Fault, ids: set[str]) -> None:
-        """Wait until one of the transactions is open."""
+    def _aim(self, fault: Fault, member: Member, ids: set[str]) -> None:
+        """Return when one of the transactions is open: the process is stopped then, so it stays open."""
         if not fault.is_aimed or not ids:
             return
         deadline = time.monotonic() + AIM_S_MAX
-        while time.monotonic() < deadline and not ids & self.watch.open_transactions():
-            pass
+        while time.monotonic() < deadline:
+            member.freeze()
+            if ids & self.watch.transactions.open():
+                return
+            member.wake()
+            time.sleep(AIM_PAUSE_S)
 
 
 DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {

@@ -225,7 +225,7 @@ class Team:
         member.loop_ends = member.loop_ends + 1 if now_s - member.began_s < STEADY_S else 1
         if member.loop_ends >= LOOP_ENDS and member.process.process.returncode == 1:
             self.problem = f"{member.instance} ended {member.loop_ends} times in a row: {last[:300]}"
-        return min(RESTART_S * 2**member.loop_ends, RESTART_S_MAX)
+        return min(RESTART_S * member.loop_ends, RESTART_S_MAX)
 
     def _read(self, member: Member) -> list[str]:
         lines = member.new_lines()

@@ -27,8 +27,8 @@ class SharedBroker:
         raise AssertionError("it runs for others too")
 
 
-def kill(instance: str, times: int = 1, *, pause_s: float = 0.5) -> list[Fault]:
-    return [Fault("kill", (instance,), pause_s=pause_s)] * times
+def kill(instance: str, times: int) -> list[Fault]:
+    return [Fault("kill", (instance,), waits_until_ready=True, is_patient=False, pause_s=0.5)] * times
 
 
 def found_in(

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from tests.restarting_broker import restarting_broker
 from tests.torture.checker import as_json
-from tests.torture.faults import timeline
+from tests.torture.faults import Kind, timeline
 from tests.torture.figures import figures
 from tests.torture.rig import running
 
 TEAM = ("gateway-1", "pulse-1", "match-1", "detect-1", "detect-2", "sink-1", "notify-1")
-KINDS = ("kill", "kill two", "zombie", "move", "broker", "rules", "clickhouse")
+KINDS: tuple[Kind, ...] = ("kill", "kill two", "zombie", "move", "broker", "rules", "clickhouse")
 FAULTS = 10
 SEED = 7
 

@@ -97,6 +97,7 @@ class Watch:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self.transactions.close()
 
     def run(self, action: Callable[[], Awaitable[_T]], wait_s: float = ANSWER_S_MAX) -> _T:
         """Run something in the watch's thread and return what it returns."""
@@ -107,27 +108,14 @@ class Watch:
 
         return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
 
-    def open_transactions(self) -> set[str]:
-        """Return the transactions that are open now; none while the broker is away."""
-        try:
-            return self.run(self.transactions.open, 5.0)
-        except (KafkaError, TimeoutError, OSError):
-            return set()
-
-    def behind_now(self, role: str) -> float:
-        """Return how far a role is behind as of the last look, in s."""
-        return self.looks[-1].lag_s.get(role, 0.0) if self.looks else 0.0
-
     async def _open(self) -> None:
         self.log = await open_kafka_log(self._connection)
-        await self.transactions.start()
         self._looking = asyncio.create_task(self._look_on())
 
     async def _close(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        await self.transactions.stop()
         await self.log.close()
 
     async def _look_on(self) -> None:
