@@ -36,6 +36,8 @@ test: check ## Check and test everything this machine can
 KILLS ?= 300
 SEED ?= 1
 torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, then count what is lost or doubled
+	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py
+	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 check: $(STAMP) ## Lock, format, lint and types

@@ -27,9 +27,10 @@ PAUSE_S = 0.05
 
 
 class Load:
-    """Sends until `finish`. `urls` gives the gateways that may answer now."""
+    """Sends until `finish`. `urls` gives the gateways that may answer now. `all_fail`: no run completes."""
 
-    def __init__(self, seed: int, urls: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, seed: int, urls: Callable[[], Sequence[str]], *, all_fail: bool = False) -> None:
+        self._all_fail = all_fail
         self._chance = random.Random(seed)
         self._urls = urls
         self._stop = threading.Event()
@@ -87,7 +88,7 @@ class Load:
     def _run_events(self, at_ms: int) -> list[dict[str, object]]:
         chance = self._chance
         flow = chance.choice(FLOWS)
-        is_bad = FLOWS[at_ms // BAD_MS % len(FLOWS)] == flow
+        is_bad = self._all_fail or FLOWS[at_ms // BAD_MS % len(FLOWS)] == flow
         end = "failed" if is_bad and chance.random() < FAILED else "completed"
         end = "crashed" if chance.random() < CRASHED else end
         run = f"{flow}/{self._number}"

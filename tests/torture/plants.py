@@ -24,6 +24,7 @@ from flowgauge.transport.kafka_steps import KafkaSteps
 from flowgauge.transport.log import Output
 
 GAP_S = 0.3
+INSERT_S = 1.5  # the same for the sink, which inserts once a second
 STEP_S = 1.0  # so that a step has transitions, and most moments lie in one
 
 
@@ -102,7 +103,7 @@ def ends_first() -> None:
         await commit(self, reader, [*stored, *due], [])
 
     async def planted_insert(self: Any, batch: Any) -> None:
-        await asyncio.sleep(GAP_S)
+        await asyncio.sleep(INSERT_S)
         await insert(self, batch)
 
     _replace(TopicSink, "_commit", planted_commit)
@@ -125,7 +126,7 @@ def slow_sink() -> None:
 
     async def planted(self: Any, batch: Any) -> None:
         await insert(self, batch)
-        await asyncio.sleep(GAP_S)
+        await asyncio.sleep(INSERT_S)
 
     _replace(TopicSink, "_insert", planted)
 

@@ -382,6 +382,7 @@ def running(
     *,
     seed: int,
     plants: Mapping[str, str] | None = None,
+    all_fail: bool = False,
 ) -> Generator[Rig]:
     """Start everything and yield it under load. `plants` says what is planted in roles."""
     roles = {each.partition("-")[0] for each in instances}
@@ -409,7 +410,7 @@ def running(
         assert run_command(team, "topics", "apply")[0] == 0
         watch = stack.enter_context(Watch(Connection(bootstrap=broker.bootstrap, prefix=prefix, instance="torture")))
         stack.enter_context(team)
-        load = Load(seed, lambda: [member.url for member in team.of("gateway") if member.is_up])
+        load = Load(seed, lambda: [member.url for member in team.of("gateway") if member.is_up], all_fail=all_fail)
         rig = Rig(broker=broker, team=team, watch=watch, load=load, folder=folder, prefix=prefix)
         rig.hook, rig.front = hook, front
         stack.callback(lambda: rig.front.kill() if rig.front else None)
