@@ -9,7 +9,7 @@ LOCK_COMMAND := uv pip compile --universal --generate-hashes --python-version 3.
 	--extra all --group dev --no-header --no-annotate --quiet --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up clean lock
+.PHONY: help demo test torture check bench up clean lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ up: $(STAMP) ## Run flowgauge on this machine, data in ./.flowgauge
 
 test: check ## Check and test everything this machine can
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+
+KILLS ?= 300
+SEED ?= 1
+torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, then count what is lost or doubled
+	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py
+	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
+	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 check: $(STAMP) ## Lock, format, lint and types
 	@$(BIN)/$(LOCK_COMMAND) --output-file $(VENV)/requirements.fresh --constraints $(LOCK) pyproject.toml

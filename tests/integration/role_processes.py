@@ -39,6 +39,7 @@ class RoleProcess:
     env: Mapping[str, str]
     folder: Path
     arguments: Sequence[str] = ()
+    command: Sequence[str] = tuple(COMMAND)  # another one runs a role that something was planted in
     process: "subprocess.Popen[str]" = field(init=False)
     url: str = ""  # "" until it answers
     frozen: bool = False
@@ -54,7 +55,7 @@ class RoleProcess:
 
     def start(self) -> None:
         """Start it; `url` comes later, see `wait_until_answers`."""
-        command = [*COMMAND, self.role, "--port", "0", "--instance", self.instance, *self.arguments]
+        command = [*self.command, self.role, "--port", "0", "--instance", self.instance, *self.arguments]
         with self.log_file.open("a") as errors:
             self.process = subprocess.Popen(
                 command,

@@ -1,0 +1,56 @@
+"""`python -m tests.torture --kills 300 --seed 1`: torture everything, print a timeline and a last line of counts.
+
+Ends with 1 when anything was lost, doubled or wrong, with 3 when there is no Kafka to torture.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from _pytest.outcomes import Skipped
+from tests.restarting_broker import restarting_broker
+from tests.torture.checker import as_json
+from tests.torture.faults import timeline
+from tests.torture.figures import figures
+from tests.torture.rig import running
+
+TEAM = (
+    "gateway-1", "gateway-2", "pulse-1", "match-1", "match-2", "detect-1", "detect-2", "sink-1", "sink-2", "notify-1",
+    "notify-2",
+)  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300, help="how many faults")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep logs and data here")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="flowgauge-torture-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            restarting_broker() as broker,
+            running(broker, folder, "torture", TEAM, seed=asked.seed) as rig,
+        ):
+            rig.torture(timeline(asked.seed, asked.kills, TEAM))
+            rig.settle()
+            found = figures(rig, asked.seed)
+    except Skipped as skipped:
+        print(skipped, file=sys.stderr)
+        return 3
+    print(as_json(found), flush=True)
+    return 0 if rig.report.findings.are_none else 1
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End in order: what was started ends too."""
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,436 @@
+"""The rig: broker, ClickHouse's front, receiver, a team of roles, a load and a watch; and the faults done to them."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.clickhouse_front import Front
+from tests.integration.role_processes import kafka_environment
+from tests.integration.up_process import COMMAND
+from tests.torture.checker import Findings, check
+from tests.torture.claiming import pending_parts, remove
+from tests.torture.faults import Fault
+from tests.torture.hook import Hook
+from tests.torture.load import Load
+from tests.torture.team import Member, Team, planted_command
+from tests.torture.watch import Look, Watch
+
+from flowgauge.transport.kafka_client import Connection
+
+PARTITIONS, SAMPLES_PARTITIONS = 4, 2
+READY_S = 240.0
+SETTLE_S = 240.0
+STABLE_S = 60.0  # longer than the notifier's first waits
+CLOCK_PAST_S = 22.0  # windows, lateness, timers and slots of the rules, and some pulses
+CHECK_S_MAX = 600.0  # a long run has some 100,000 events
+FRESH_S = 1.5  # after so long each partition has a new record, a pulse at least
+AIM_PAUSE_S = 0.01
+AIM_S_MAX = 5.0
+CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
+BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
+DETECTION_BEHIND_S = 4.0  # likewise: one pulse a second, and a step or two of each stage
+INSERT_FAULTS = ("cut after", "code 252", "error 500", "cut before", "cut after", "code 159")
+ROLES_OF_GROUPS = {"detect": ("detector", "samples"), "notify": ("notifier", "transitions")}
+
+RULES = """
+rules:
+  - name: failing
+    for_each: [flow]
+    when: {{failure_rate: {{above: {above}%, within: 4s, min_samples: 4, clear_below: 30%}}}}
+    for: 2s
+    keep_firing_for: 3s
+    allowed_lateness: 2s
+    no_data: resolve
+    notify: [ops]
+  - name: each failure
+    match: {{state: [failed, crashed]}}
+    for_each: [flow]
+    when: {{event: {{}}}}
+  - name: each crash
+    match: {{state: crashed}}
+    for_each: [flow]
+    when: {{event: {{}}}}
+    notify: [ops]
+  - name: not started
+    for_each: [flow]
+    when: {{late: {{after: 2s, at_least: 1, within: 8s}}}}
+    allowed_lateness: 2s
+    no_data: resolve
+    notify: [ops]
+"""
+BURSTS = """
+  - name: bursts
+    match: {{state: [failed, crashed]}}
+    for_each: [flow]
+    when: {{event: {{times: {times}, within: 3s}}}}
+    allowed_lateness: 2s
+    no_data: resolve
+    notify: [ops]
+"""
+RULE_SETS = (
+    RULES.format(above=50) + BURSTS.format(times=3),
+    RULES.format(above=40) + BURSTS.format(times=3),
+    RULES.format(above=40),
+    RULES.format(above=50) + BURSTS.format(times=4),
+)
+CHANNELS = 'channels:\n  - {name: ops, webhook: {url: "http://ADDRESS/hook", secret: {env: HOOK_SECRET}}}\n'
+
+
+class Broker(Protocol):
+    """Where the log is; the rig may kill it when nobody shares it."""
+
+    bootstrap: str
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it and wait for its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A fault that was done."""
+
+    fault: Fault
+    at_s: float  # monotonic
+    until_s: float
+    hits: int = 0  # open transactions that it hit
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did and found."""
+
+    done: list[Done] = field(default_factory=list[Done])
+    findings: Findings = field(default_factory=Findings)
+    looks: list[Look] = field(default_factory=list[Look])
+    ended_s: float = 0.0  # when the last fault and its catching up were over
+    facts: dict[str, object] = field(default_factory=dict[str, object])
+
+
+class Rig:
+    """Everything that runs. `running` makes it."""
+
+    def __init__(self, *, broker: Broker, team: Team, watch: Watch, load: Load, folder: Path, prefix: str) -> None:
+        self.broker = broker
+        self.team = team
+        self.watch = watch
+        self.load = load
+        self.hook: Hook | None = None
+        self.front: Front | None = None
+        self.report = Report()
+        self._folder = folder
+        self._prefix = prefix
+        self._began_s = time.monotonic()
+        self._rule_sets = 0
+        self.problems: list[str] = []
+        self.claimed = 0  # parts that ClickHouse claimed to have
+
+    def say(self, line: str) -> None:
+        """Print a line of the timeline."""
+        print(f"+{time.monotonic() - self._began_s:6.1f} s  {line}", flush=True)
+
+    def apply_rules(self) -> None:
+        """Put the next rule set in force; again while the broker is away."""
+        (self._folder / "rules.yaml").write_text(RULE_SETS[self._rule_sets % len(RULE_SETS)], encoding="utf-8")
+        self._rule_sets += 1
+        deadline = time.monotonic() + READY_S
+        while True:
+            done = run_command(self.team, "rules", "apply", "rules.yaml")
+            if done[0] == 0:
+                return
+            if done[0] != 3 or time.monotonic() > deadline:
+                self.problems.append(f"rules apply: {done}")
+                return
+
+    def torture(self, faults: Sequence[Fault]) -> None:
+        """Do all of `faults`, one after the other."""
+        for number, fault in enumerate(faults, 1):
+            if self.team.problem:
+                self.say(f"stopped: {self.team.problem}")
+                return
+            if fault.waits_until_ready:
+                self._wait_until_ready(fault.targets)
+            began_s = time.monotonic()
+            hits, detail = DOING[fault.kind](self, fault)
+            self.report.done.append(Done(fault, began_s, time.monotonic(), hits))
+            self.say(
+                f"{number:4} {fault.kind} {' '.join(fault.targets)}{detail}{', hit an open transaction' * bool(hits)}"
+            )
+            if fault.is_patient:
+                self._wait_until_caught_up(began_s)
+            time.sleep(fault.pause_s)
+
+    def settle(self, *, wait_s: float = SETTLE_S, stable_s: float = STABLE_S) -> None:
+        """Let everything that begun end: every window closed, every message told, every row stored. Then compare.
+
+        What is wrong is so for good when it stays the same for `stable_s`, or when `wait_s` are over.
+        """
+        self.report.ended_s = time.monotonic()
+        for member in self.team:
+            member.wake()
+            member.come_back()
+        self.load.finish()
+        loaded_s = time.monotonic()
+        self.say(f"the load has ended: {len(self.load.acked)} events acknowledged")
+        deadline = loaded_s + wait_s
+        while not self._is_quiet(loaded_s) and time.monotonic() < deadline and not self.team.problem:
+            time.sleep(1.0)
+        self.report.findings = self._final_findings(deadline, stable_s)
+        self._add_own_findings(self.report.findings)
+        self.report.looks = self.watch.looks
+
+    def _final_findings(self, deadline: float, stable_s: float) -> Findings:
+        found, since_s = self._check(), time.monotonic()
+        while not (found.are_none and not found.seen["open incidents"]):
+            if time.monotonic() > min(deadline, since_s + stable_s) or self.team.problem:
+                break
+            time.sleep(2.0)
+            newer = self._check()
+            if newer.counts() != found.counts():
+                since_s = time.monotonic()
+            found = newer
+        return found
+
+    def _add_own_findings(self, found: Findings) -> None:
+        found.note("wrong", "open incidents", ["open"] * found.seen["open incidents"])
+        found.note("wrong", "processes", [end for end in self.team.ends if end.has_traceback])
+        found.note("wrong", "processes", [self.team.problem] * bool(self.team.problem))
+        found.note("wrong", "answers", self.load.refused)
+        found.note("wrong", "commands", self.problems)
+
+    def _is_quiet(self, loaded_s: float) -> bool:
+        looks = self.watch.looks
+        if not looks or looks[-1].at_s < loaded_s:
+            return False
+        is_past = time.monotonic() - looks[-1].behind_s > loaded_s + CLOCK_PAST_S and looks[-1].behind_s > 0
+        roles = {member.role for member in self.team}
+        return is_past and all(lag_s < BEHIND_S[role] for role, lag_s in looks[-1].lag_s.items() if role in roles)
+
+    def _check(self) -> Findings:
+        told = self.hook.told if self.hook and self.team.of("notify") else None
+        front = self.front if self.team.of("sink") else None
+        return self.watch.run(lambda: check(self.watch.log, acked=self.load.acked, told=told, front=front), CHECK_S_MAX)
+
+    def _wait_until_caught_up(self, since_s: float, roles: Sequence[str] = tuple(BEHIND_S)) -> None:
+        """Return when these roles had done by then what was in the log at `since_s`, or after CATCH_UP_S_MAX."""
+        team = {member.role for member in self.team} & set(roles)
+        deadline = time.monotonic() + CATCH_UP_S_MAX
+        while time.monotonic() < deadline and not self.team.problem:
+            last = self.watch.looks[-1] if self.watch.looks else None
+            if last is not None and last.at_s > since_s + FRESH_S and self._is_caught_up(last, team):
+                return
+            time.sleep(0.1)
+
+    def _wait_until_ready(self, instances: Sequence[str]) -> None:
+        deadline = time.monotonic() + READY_S
+        for member in map(self.team.__getitem__, instances):
+            while not member.is_ready() and time.monotonic() < deadline and not self.team.problem:
+                time.sleep(0.2)
+
+    def _is_caught_up(self, look: Look, roles: Collection[str]) -> bool:
+        is_late = look.behind_s > DETECTION_BEHIND_S and "detect" in roles
+        return not is_late and all(lag_s < BEHIND_S[role] for role, lag_s in look.lag_s.items() if role in roles)
+
+    # ── the faults: each returns the open transactions it hit, and what to say of it ──
+
+    def kill(self, fault: Fault) -> tuple[int, str]:
+        """Kill processes, aimed at an open transaction of the first or not."""
+        members = [self.team[each] for each in fault.targets]
+        ids = self._transactions_of(members)
+        self._aim(fault, members[0], self._transactions_of(members[:1]))
+        for member in members:
+            member.kill()
+        hits = len(ids & self.watch.transactions.open()) if ids else 0
+        return hits, " (aimed)" if fault.is_aimed else ""
+
+    def freeze(self, fault: Fault) -> tuple[int, str]:
+        """Freeze a process and wake it later."""
+        member = self.team[fault.targets[0]]
+        ids = self._transactions_of([member])
+        self._aim(fault, member, ids)
+        member.freeze()
+        hits = len(ids & self.watch.transactions.open()) if ids else 0
+        time.sleep(fault.seconds)
+        if fault.kind == "zombie":  # it wakes when others have gone on with what it had
+            self._wait_until_caught_up(time.monotonic() - FRESH_S, [member.role])
+        member.wake()
+        return hits, f" for {fault.seconds} s{' (aimed)' * fault.is_aimed}"
+
+    def move(self, fault: Fault) -> tuple[int, str]:
+        """Let one of two members leave in order, and come back."""
+        member = self.team[fault.targets[0]]
+        self._leave(member)
+        time.sleep(fault.seconds)
+        member.come_back()
+        return 0, f" for {fault.seconds} s"
+
+    def roll(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns all
+        """Restart every process in order, the next once the one before is ready again."""
+        for member in self.team:
+            self._leave(member)
+            member.come_back()
+            self._wait_until_ready([member.instance])
+        return 0, ""
+
+    def restart_broker(self, fault: Fault) -> tuple[int, str]:
+        """Kill the broker and start it again."""
+        open_now = self.watch.transactions.open()
+        self.broker.kill()
+        time.sleep(fault.seconds)
+        self.broker.start()
+        return 0, f" away for {fault.seconds} s, {len(open_now)} transactions open just before"
+
+    def switch_rules(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns all
+        """Put another rule set in force."""
+        self.apply_rules()
+        return 0, f": set {self._rule_sets}"
+
+    def restart_clickhouse(self, fault: Fault) -> tuple[int, str]:
+        """Kill ClickHouse and start it again on its port."""
+        if self.front is None:
+            return 0, ": there is none"
+        self.front.kill()
+        time.sleep(fault.seconds)
+        self.front = Front(self._folder / "clickhouse", self.front.port)
+        return 0, f" away for {fault.seconds} s"
+
+    def claim(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns ClickHouse and all sinks
+        """Let ClickHouse claim to have rows that it has not; see `claiming`."""
+        front = self.front
+        if front is None:
+            return 0, ": there is none"
+        sinks = self.team.of("sink")
+        for sink in sinks:
+            sink.is_wanted = False
+            sink.kill()
+        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), 60.0)
+        front.kill()
+        remove(parts)
+        self.claimed += len(parts)
+        self.front = Front(self._folder / "clickhouse", front.port)
+        for sink in sinks:
+            sink.come_back()
+        return 0, f": {len(parts)} parts"
+
+    def break_inserts(self, fault: Fault) -> tuple[int, str]:
+        """Break the next inserts."""
+        if self.front is None:
+            return 0, ": there is none"
+        with self.front.faults(*INSERT_FAULTS, of="INSERT INTO flowgauge."):
+            time.sleep(fault.seconds)
+        return 0, f" for {fault.seconds} s"
+
+    def _leave(self, member: Member) -> None:
+        code = member.leave()
+        if code not in (0, -9):
+            self.problems.append(
+                f"{member.instance} ended with {code} when it was told to: {member.process.text()[-300:]}"
+            )
+
+    def _transactions_of(self, members: Sequence[Member]) -> set[str]:
+        """Return the names of the transactions that these processes may have open."""
+        names: set[str] = set()
+        for member in members:
+            if member.role in ROLES_OF_GROUPS:
+                group, topic = ROLES_OF_GROUPS[member.role]
+                names |= {f"{self._prefix}.{group}.{topic}.{each}" for each in member.partitions(topic)}
+        return names
+
+    def _aim(self, fault: Fault, member: Member, ids: set[str]) -> None:
+        """Return when one of the transactions is open: the process is stopped then, so it stays open."""
+        if not fault.is_aimed or not ids:
+            return
+        deadline = time.monotonic() + AIM_S_MAX
+        while time.monotonic() < deadline:
+            member.freeze()
+            if ids & self.watch.transactions.open():
+                return
+            member.wake()
+            time.sleep(AIM_PAUSE_S)
+
+
+DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {
+    "kill": Rig.kill,
+    "kill two": Rig.kill,
+    "freeze": Rig.freeze,
+    "zombie": Rig.freeze,
+    "move": Rig.move,
+    "roll": Rig.roll,
+    "broker": Rig.restart_broker,
+    "rules": Rig.switch_rules,
+    "clickhouse": Rig.restart_clickhouse,
+    "claim": Rig.claim,
+    "inserts": Rig.break_inserts,
+}
+
+
+@contextlib.contextmanager
+def running(
+    broker: Broker,
+    folder: Path,
+    prefix: str,
+    instances: Sequence[str],
+    *,
+    seed: int,
+    plants: Mapping[str, str] | None = None,
+    all_fail: bool = False,
+) -> Generator[Rig]:
+    """Start everything and yield it under load. `plants` says what is planted in roles."""
+    roles = {each.partition("-")[0] for each in instances}
+    env = kafka_environment(broker.bootstrap, prefix, partitions=PARTITIONS, samples_partitions=SAMPLES_PARTITIONS)
+    (folder / "channels").mkdir()
+    with ExitStack() as stack:
+        hook = stack.enter_context(Hook())
+        front: Front | None = None
+        if "sink" in roles:
+            front = Front(folder / "clickhouse")
+            env |= {
+                "FLOWGAUGE_CLICKHOUSE_URL": front.url,
+                "FLOWGAUGE_CLICKHOUSE_USER": front.user,
+                "FLOWGAUGE_CLICKHOUSE_PASSWORD": front.password,
+            }
+        env |= {"FLOWGAUGE_EGRESS_ALLOW": hook.address, "HOOK_SECRET": hook.secret}
+        (folder / "channels" / "ops.yaml").write_text(CHANNELS.replace("ADDRESS", hook.address), encoding="utf-8")
+        team = Team(
+            env,
+            folder,
+            instances,
+            more={"notify": ["--rules", "channels"]},
+            planted={role: planted_command(plant) for role, plant in (plants or {}).items()},
+        )
+        assert run_command(team, "topics", "apply")[0] == 0
+        watch = stack.enter_context(Watch(Connection(bootstrap=broker.bootstrap, prefix=prefix, instance="torture")))
+        stack.enter_context(team)
+        load = Load(seed, lambda: [member.url for member in team.of("gateway") if member.is_up], all_fail=all_fail)
+        rig = Rig(broker=broker, team=team, watch=watch, load=load, folder=folder, prefix=prefix)
+        rig.hook, rig.front = hook, front
+        stack.callback(lambda: rig.front.kill() if rig.front else None)
+        team.wait_until_ready(READY_S)
+        rig.apply_rules()
+        load.start()
+        stack.callback(load.finish)
+        rig.say(f"{len(instances)} processes are ready: {' '.join(instances)}")
+        yield rig
+
+
+def run_command(team: Team, *arguments: str) -> tuple[int, str]:
+    """Run a command with the team's settings to its end; return its exit code and what it said."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        env=team.env,
+        cwd=team.folder,
+        timeout=READY_S,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

@@ -1,0 +1,37 @@
+"""The short form: a fault of each kind while everything runs; nothing is lost, doubled or wrong."""
+
+from pathlib import Path
+
+import pytest
+from tests.restarting_broker import restarting_broker
+from tests.torture.checker import as_json
+from tests.torture.faults import Fault
+from tests.torture.figures import figures
+from tests.torture.rig import running
+
+TEAM = ("gateway-1", "pulse-1", "match-1", "detect-1", "detect-2", "sink-1", "notify-1")
+FAULTS = [
+    Fault("kill", ("detect-1",), is_aimed=True, is_patient=False, pause_s=0.5),
+    Fault("kill", ("notify-1",), is_aimed=True, is_patient=False, pause_s=1.0),
+    Fault("kill two", ("match-1", "sink-1"), is_patient=False, pause_s=1.0),
+    Fault("rules", is_patient=False, pause_s=1.0),
+    Fault("zombie", ("detect-2",), seconds=7.0, is_aimed=True, is_patient=False, pause_s=0.5),
+    Fault("clickhouse", seconds=0.5, is_patient=False, pause_s=1.0),
+    Fault("kill", ("gateway-1",), is_patient=False, pause_s=0.5),
+    Fault("broker", seconds=0.5, is_patient=False, pause_s=2.0),
+]
+SEED = 7
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+def test_faults_over_all_roles_lose_double_and_change_nothing(tmp_path: Path) -> None:
+    with restarting_broker() as broker, running(broker, tmp_path, "torture", TEAM, seed=SEED) as rig:
+        rig.torture(FAULTS)
+        rig.settle()
+        found = figures(rig, SEED)
+
+    print(as_json(found))
+    assert rig.report.findings.are_none, found
+    assert len(rig.report.done) == len(FAULTS)
+    assert min(rig.report.findings.seen[what] for what in ("acked", "transitions", "told", "runs")) > 0
