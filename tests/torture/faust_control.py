@@ -219,8 +219,8 @@ async def _newest(connection: Connection, topic: str) -> dict[str, int]:
     return dict(await _all(connection, topic))
 
 
-def _text(key: bytes | None) -> str:
-    text = (key or b"").decode()
+def _text(key: bytes | str | None) -> str:
+    text = key if isinstance(key, str) else (key or b"").decode()
     return str(json.loads(text)) if text.startswith('"') else text
 
 
