@@ -17,7 +17,7 @@ from flowgauge.schemas.topics import RecordKind
 from flowgauge.transport.log import Record
 
 LOG_ID = "benchmark"
-PASSES = 3
+PASSES = 5
 BATCH_RECORDS = 5_000  # what the matcher's shell polls at once
 RUN_EVENTS_PER_BATCH = BATCH_RECORDS // 20
 MESSAGES_PER_STEP = 4  # the detector's shell takes up to 64; few is harder: state is encoded once a step
