@@ -249,6 +249,7 @@ class Rig:
 
     def kill(self, fault: Fault) -> tuple[int, str]:
         """Kill processes, aimed at an open transaction of the first or not."""
+        time.sleep(fault.seconds)
         members = [self.team[each] for each in fault.targets]
         ids = self._transactions_of(members)
         self._aim(fault, members[0], self._transactions_of(members[:1]))
@@ -289,9 +290,15 @@ class Rig:
     def restart_broker(self, fault: Fault) -> tuple[int, str]:
         """Kill the broker and start it again."""
         open_now = self.watch.transactions.open()
+        before = self.watch.run(self.watch.committed)
         self.broker.kill()
         time.sleep(fault.seconds)
         self.broker.start()
+        after = self.watch.run(self.watch.committed, READY_S)
+        back = {role: (before[role], at) for role, at in after.items() if _went_back(before[role], at)}
+        self.problems += [f"the broker forgot what {role} had committed: {at}" for role, at in back.items()]
+        if back:
+            self.say(f"     the broker forgot commits: {back}")
         return 0, f" away for {fault.seconds} s, {len(open_now)} transactions open just before"
 
     def switch_rules(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns all
@@ -361,6 +368,10 @@ class Rig:
                 return
             member.wake()
             time.sleep(AIM_PAUSE_S)
+
+
+def _went_back(before: Mapping[int, int], after: Mapping[int, int]) -> bool:
+    return any(after.get(partition, 0) < offset for partition, offset in before.items())
 
 
 DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {
