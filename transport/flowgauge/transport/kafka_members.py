@@ -127,8 +127,10 @@ class Membership:
         self._acknowledged.set()
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go on at `offset`; what was fetched before is dropped."""
+        """Go on at `offset`; what was fetched before is dropped. Does nothing where the partition went meanwhile."""
         self._next[partition] = offset
+        if partition not in self._held:  # taken away while its state was restored: the change is told next
+            return
         self._consumer.seek(self._at(partition), offset)
 
     async def fetch(self, records_max: int, timeout_ms: int) -> list[Batch]:
