@@ -41,7 +41,7 @@ class Fault:
 
     kind: Kind
     targets: tuple[str, ...] = ()  # instances
-    seconds: float = 0.0  # how long it lasts
+    seconds: float = 0.0  # how long it lasts; before a kill: how long it waits
     is_aimed: bool = False  # waits until a transaction of the target is open
     waits_until_ready: bool = False  # else it may hit a process that is just starting
     is_patient: bool = True  # everything catches up before the next

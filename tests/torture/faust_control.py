@@ -41,9 +41,9 @@ from flowgauge.transport.log import Outgoing
 from flowgauge.transport.wall_clock import now_ms
 
 PREFIX, PARTITIONS, FLOWS = "control", 4, 200
-EVENTS_EACH, EVERY_S = 100, 0.2
+EVENTS_EACH, EVERY_S = 40, 0.2
 TENTH = 10
-CAUGHT_UP_S_MAX = 120.0
+CAUGHT_UP_S_MAX = 240.0
 LIFE_S = (1.0, 6.0)  # from a worker's first commit, or START_S_MAX, to its kill
 START_S_MAX = 20.0
 AGENT = f"""

@@ -27,7 +27,7 @@ PAUSE_S = 0.05
 
 
 class Load:
-    """Sends until `finish`. `urls` gives the gateways that may answer now. `all_fail`: no run completes."""
+    """Sends until `finish`. `urls` gives the gateways that may answer now; `all_fail` leaves only failed ends."""
 
     def __init__(self, seed: int, urls: Callable[[], Sequence[str]], *, all_fail: bool = False) -> None:
         self._all_fail = all_fail
@@ -92,6 +92,8 @@ class Load:
         end = "failed" if is_bad and chance.random() < FAILED else "completed"
         end = "crashed" if chance.random() < CRASHED else end
         run = f"{flow}/{self._number}"
+        if self._all_fail:
+            return [self._event(flow, run, end, at_ms)]
         scheduled = self._event(flow, run, "scheduled", at_ms) | {"scheduled_for": rfc3339(at_ms)}
         running = self._event(flow, run, "running", at_ms)
         if chance.random() < LATE:

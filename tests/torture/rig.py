@@ -33,6 +33,7 @@ AIM_PAUSE_S = 0.01
 AIM_S_MAX = 5.0
 CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
 BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
+QUIET_S = 13.0  # without a load: a sink commits pulses every ten seconds
 DETECTION_BEHIND_S = 4.0  # likewise: one pulse a second, and a step or two of each stage
 INSERT_FAULTS = ("cut after", "code 252", "error 500", "cut before", "cut after", "code 159")
 ROLES_OF_GROUPS = {"detect": ("detector", "samples"), "notify": ("notifier", "transitions")}
@@ -213,12 +214,16 @@ class Rig:
             return False
         is_past = time.monotonic() - looks[-1].behind_s > loaded_s + CLOCK_PAST_S and looks[-1].behind_s > 0
         roles = {member.role for member in self.team}
-        return is_past and all(lag_s < BEHIND_S[role] for role, lag_s in looks[-1].lag_s.items() if role in roles)
+        return is_past and all(lag_s < QUIET_S for role, lag_s in looks[-1].lag_s.items() if role in roles)
 
     def _check(self) -> Findings:
         told = self.hook.told if self.hook and self.team.of("notify") else None
         front = self.front if self.team.of("sink") else None
-        return self.watch.run(lambda: check(self.watch.log, acked=self.load.acked, told=told, front=front), CHECK_S_MAX)
+        detects = bool(self.team.of("detect"))
+        acked = self.load.acked
+        return self.watch.run(
+            lambda: check(self.watch.log, acked=acked, told=told, front=front, detects=detects), CHECK_S_MAX
+        )
 
     def _wait_until_caught_up(self, since_s: float, roles: Sequence[str] = tuple(BEHIND_S)) -> None:
         """Return when these roles had done by then what was in the log at `since_s`, or after CATCH_UP_S_MAX."""
@@ -244,6 +249,7 @@ class Rig:
 
     def kill(self, fault: Fault) -> tuple[int, str]:
         """Kill processes, aimed at an open transaction of the first or not."""
+        time.sleep(fault.seconds)
         members = [self.team[each] for each in fault.targets]
         ids = self._transactions_of(members)
         self._aim(fault, members[0], self._transactions_of(members[:1]))
@@ -284,9 +290,15 @@ class Rig:
     def restart_broker(self, fault: Fault) -> tuple[int, str]:
         """Kill the broker and start it again."""
         open_now = self.watch.transactions.open()
+        before = self.watch.run(self.watch.committed)
         self.broker.kill()
         time.sleep(fault.seconds)
         self.broker.start()
+        after = self.watch.run(self.watch.committed, READY_S)
+        back = {role: (before[role], at) for role, at in after.items() if _went_back(before[role], at)}
+        self.problems += [f"the broker forgot what {role} had committed: {at}" for role, at in back.items()]
+        if back:
+            self.say(f"     the broker forgot commits: {back}")
         return 0, f" away for {fault.seconds} s, {len(open_now)} transactions open just before"
 
     def switch_rules(self, fault: Fault) -> tuple[int, str]:  # noqa: ARG002  # it concerns all
@@ -356,6 +368,10 @@ class Rig:
                 return
             member.wake()
             time.sleep(AIM_PAUSE_S)
+
+
+def _went_back(before: Mapping[int, int], after: Mapping[int, int]) -> bool:
+    return any(after.get(partition, 0) < offset for partition, offset in before.items())
 
 
 DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {

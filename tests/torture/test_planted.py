@@ -33,7 +33,8 @@ class SharedBroker:
 
 
 def kill(instance: str, times: int) -> list[Fault]:
-    return [Fault("kill", (instance,), waits_until_ready=True, is_patient=False, pause_s=0.5)] * times
+    """Kill it again and again, each time once it has been at work for a while."""
+    return [Fault("kill", (instance,), seconds=2.0, waits_until_ready=True, is_patient=False, pause_s=0.5)] * times
 
 
 def found_in(

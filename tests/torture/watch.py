@@ -108,6 +108,14 @@ class Watch:
 
         return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
 
+    async def committed(self) -> dict[str, dict[int, int]]:
+        """Return where the group of each role stands, by partition; wait for a broker that is just starting."""
+        while True:
+            try:
+                return {role: await self._committed(*group) for role, group in GROUPS.items()}
+            except (FlowgaugeError, KafkaError, OSError):
+                await asyncio.sleep(LOOK_S)
+
     async def _open(self) -> None:
         self.log = await open_kafka_log(self._connection)
         self._looking = asyncio.create_task(self._look_on())

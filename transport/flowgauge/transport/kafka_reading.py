@@ -23,6 +23,7 @@ from flowgauge.transport.log import Committed, Record
 READ_BYTES_MAX = 16 * 1_048_576  # returned by one read, one fetch over at most
 FETCH_WAIT_MS = 5  # a fetch that found nothing holds up the next request on its connection for so long
 GETMANY_MS = 1_000
+LOADING_PAUSE_MS = 100  # between questions to a broker that has not yet read what groups committed
 LATEST_MS = 1 << 46  # after anything that a clock says
 
 
@@ -111,8 +112,17 @@ class KafkaReading:
             await leave(consumer)
 
     async def _committed_by(self, name: str, topic: str) -> dict[int, Committed]:
+        """Ask until every partition is answered for: aiokafka passes over the error of a group that is being loaded.
+
+        Its answer holds no partition then, which would read as a group that never committed anything.
+        """
+        asked = self._all(topic)
         async with told(self._connection, f"ask where group {name} is"):
-            found = await self._admin.list_consumer_group_offsets(name, partitions=self._all(topic))
+            while True:
+                found = await self._admin.list_consumer_group_offsets(name, partitions=asked)
+                if found.keys() >= set(asked):
+                    break
+                await asyncio.sleep(LOADING_PAUSE_MS / 1000)
         return {at.partition: Committed(o.offset, o.metadata or "") for at, o in found.items() if o.offset >= 0}
 
     async def _consumer(self) -> Consumer:

@@ -403,10 +403,17 @@ class TopicSink:
         self._health.problems[self._part] = problem
 
     async def _measure_behind(self, pending: Sequence[Sealed]) -> None:
-        """Count the records of our partitions that are not in ClickHouse, offsets without a row included."""
+        """Count the records of our partitions that are not in ClickHouse, offsets without a row included.
+
+        It only measures: what cannot be asked now is counted the next time.
+        """
         stored_to = {partition: batch.behind_from for partition, batch in self._batches.items()}
         stored_to.update({batch.partition: batch.intent.start for batch in pending if not batch.is_empty})
-        ends = await self._log.ends(self._spec.topic)
+        try:
+            ends = await self._log.ends(self._spec.topic)
+        except Transient as error:
+            self._report(str(error))
+            return
         behind = sum(max(0, ends[partition] - stored) for partition, stored in stored_to.items())
         BEHIND.labels(self._spec.table).set(behind)
         if self._spec.keeps_clock:
