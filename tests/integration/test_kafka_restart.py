@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from tests.kafka_topics import create_topics
 from tests.restarting_broker import RestartingBroker, restarting_broker
 
 from flowgauge.schemas.errors import FlowgaugeError
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.kafka_topics import create_topics
 from flowgauge.transport.log import Committed
 
 PARTITIONS = {EVENTS: 4}
