@@ -114,10 +114,11 @@ class KafkaReading:
     async def _committed_by(self, name: str, topic: str) -> dict[int, Committed]:
         """Ask until every partition is answered for: aiokafka passes over the error of a group that is being loaded.
 
-        Its answer holds no partition then, which would read as a group that never committed anything.
+        Its answer holds no partition then, which would read as a group that never committed anything. Raises Transient
+        when that takes as long as a broker may.
         """
-        asked = self._all(topic)
-        async with told(self._connection, f"ask where group {name} is"):
+        asked, answer_s = self._all(topic), self._connection.answer_ms / 1000
+        async with told(self._connection, f"ask where group {name} is"), asyncio.timeout(answer_s):
             while True:
                 found = await self._admin.list_consumer_group_offsets(name, partitions=asked)
                 if found.keys() >= set(asked):
