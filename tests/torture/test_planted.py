@@ -16,7 +16,14 @@ long_form = pytest.mark.skipif(
     os.environ.get("FLOWGAUGE_PLANTED") != "all", reason="runs with FLOWGAUGE_PLANTED=all, as in make torture"
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not {"FLOWGAUGE_TORTURE", "FLOWGAUGE_PLANTED"} & os.environ.keys(),
+        reason="takes minutes: runs with FLOWGAUGE_TORTURE=short, and in make torture",
+    ),
+]
 
 
 class SharedBroker:
