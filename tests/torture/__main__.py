@@ -13,7 +13,7 @@ from typing import NoReturn
 from _pytest.outcomes import Skipped
 from tests.restarting_broker import restarting_broker
 from tests.torture.checker import as_json
-from tests.torture.faults import timeline
+from tests.torture.faults import WEIGHTS, timeline
 from tests.torture.figures import figures
 from tests.torture.rig import running
 
@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300, help="how many faults")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="*", choices=WEIGHTS, default=list(WEIGHTS), help="which faults")
     parser.add_argument("--folder", type=Path, help="keep logs and data here")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
@@ -37,7 +38,7 @@ def main() -> int:
             restarting_broker() as broker,
             running(broker, folder, "torture", TEAM, seed=asked.seed) as rig,
         ):
-            rig.torture(timeline(asked.seed, asked.kills, TEAM))
+            rig.torture(timeline(asked.seed, asked.kills, TEAM, asked.kinds))
             rig.settle()
             found = figures(rig, asked.seed)
     except Skipped as skipped:

@@ -25,6 +25,7 @@ def figures(rig: Rig, seed: int) -> dict[str, object]:
         "zombies with an open transaction": len([each for each in hit if each.fault.kind == "zombie"]),
         "pending inserts repeated": rig.team.repeats,
         "ended by themselves": _ends(rig),
+        "tracebacks": [f"{end.instance}: {end.said}" for end in rig.team.ends if end.has_traceback],
         "longest detection stall s": round(max((look.behind_s for look in report.looks), default=0.0), 1),
         "longest by kind s": longest_stalls(report),
         "caught up s": caught_up(report),

@@ -203,7 +203,6 @@ class Rig:
 
     def _add_own_findings(self, found: Findings) -> None:
         found.note("wrong", "open incidents", ["open"] * found.seen["open incidents"])
-        found.note("wrong", "processes", [end for end in self.team.ends if end.has_traceback])
         found.note("wrong", "processes", [self.team.problem] * bool(self.team.problem))
         found.note("wrong", "answers", self.load.refused)
         found.note("wrong", "commands", self.problems)
@@ -343,7 +342,7 @@ class Rig:
 
     def _leave(self, member: Member) -> None:
         code = member.leave()
-        if code not in (0, -9):
+        if code not in (0, -9, -15):  # 15: it had just begun, and heard no signal yet
             self.problems.append(
                 f"{member.instance} ended with {code} when it was told to: {member.process.text()[-300:]}"
             )

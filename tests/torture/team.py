@@ -5,7 +5,7 @@
         team["detect-1"].freeze()      SIGSTOP; team["detect-1"].wake() later
         team["detect-1"].leave()       SIGTERM, and it stays away until `come_back`
 
-Every end that nobody asked for is kept with its last line: it is told at the end, and a traceback is a finding.
+Every end that nobody asked for is kept with its last line: it is told at the end, tracebacks by themselves.
 """
 
 import contextlib
@@ -221,7 +221,9 @@ class Team:
             return RESTART_S
         last = next((line for line in reversed(lines) if not line.startswith("{")), lines[-1] if lines else "")
         has_traceback = any("Traceback" in line for line in lines)
-        self.ends.append(End(member.instance, member.process.process.returncode, last[:300], has_traceback))
+        if has_traceback:  # where it came from; its log file has all of it
+            last = f"{last} ({[line.strip() for line in lines if line.lstrip().startswith('File ')][-1]})"
+        self.ends.append(End(member.instance, member.process.process.returncode, last[:500], has_traceback))
         member.loop_ends = member.loop_ends + 1 if now_s - member.began_s < STEADY_S else 1
         if member.loop_ends >= LOOP_ENDS and member.process.process.returncode == 1:
             self.problem = f"{member.instance} ended {member.loop_ends} times in a row: {last[:300]}"
