@@ -56,6 +56,9 @@ class MemoryLog:
     offsets: dict[tuple[str, str], dict[int, Committed]] = field(
         default_factory=dict[tuple[str, str], dict[int, Committed]]
     )
+    history: list[tuple[dict[int, Committed], dict[int, Committed]]] = field(  # a group's notes, and what they were
+        default_factory=list[tuple[dict[int, Committed], dict[int, Committed]]]
+    )
     now_ms: int = 1_795_000_000_000
     readers: "list[MemoryReader]" = field(default_factory=list["MemoryReader"])
 
@@ -98,6 +101,13 @@ class MemoryLog:
 
     async def read(self, topic: str, partition: int, offset: int, records_max: int) -> Sequence[Record]:
         return [record for record in self.of(topic, partition) if record.offset >= offset][:records_max]
+
+    def forget_commits(self, count: int) -> None:
+        """Let every group stand where it stood `count` of all commits ago, at most at its beginning."""
+        for _ in range(min(count, len(self.history))):
+            noted, before = self.history.pop()
+            noted.clear()
+            noted.update(before)
 
     async def trim(self, topic: str, *, before_ms: int) -> int:
         raise NotImplementedError
@@ -143,7 +153,11 @@ class MemoryReader:
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
         assert all(len(committed.metadata) <= METADATA_BYTES_MAX for committed in offsets.values())
         assert set(offsets) <= set(self.at), "a commit for a partition that was revoked"
-        self.log.faults.around("commit", lambda: self.noted.update(offsets))
+        self.log.faults.around("commit", lambda: self._note(offsets))
+
+    def _note(self, offsets: Mapping[int, Committed]) -> None:
+        self.log.history.append((self.noted, dict(self.noted)))
+        self.noted.update(offsets)
 
     async def committed(self) -> Mapping[int, Committed]:
         return {p: self.noted.get(p, Committed(0)) for p in range(self.log.partitions(self.topic))}

@@ -69,7 +69,7 @@ async def test_a_token_counts_part_by_part(store: ClickHouseStore) -> None:
 def _row(tenant: str, day: int) -> bytes:
     value = b'{"id":"%s","tenant":"%s","occurred":"2026-11-%02dT00:00:00Z","event":"x","resource":{"id":"x"}}'
     filled = value % (str(uuid.uuid4()).encode(), tenant.encode(), day)
-    return row(filled, partition=0, offset=day, append_ms=NOW_MS).line
+    return row(filled, log_id="a", partition=0, offset=day, append_ms=NOW_MS).line
 
 
 def _connected(front: Front) -> ClickHouseStore:

@@ -32,7 +32,7 @@ def letter(tenant: str, at: int, value: bytes = b"{}", *, source_offset: int = -
 
 async def put(store: ClickHouseStore, letters: Sequence[DeadLetter], *, first_offset: int = 0) -> None:
     lines = [
-        row(encode_dead_letter(each), partition=0, offset=first_offset + number, append_ms=each.at_ms).line
+        row(encode_dead_letter(each), log_id="a", partition=0, offset=first_offset + number, append_ms=each.at_ms).line
         for number, each in enumerate(letters)
     ]
     await store.insert("flowgauge.dlq", b"\n".join(lines), str(uuid.uuid4()))

@@ -21,7 +21,9 @@ T0_MS = 1_795_000_000_000
 async def put(store: ClickHouseStore, table: str, values: Sequence[bytes], *, times: int = 2) -> None:
     """Insert `values` as the sink does, `times` over, each time as new records."""
     for _ in range(times):
-        lines = [row(value, partition=0, offset=at, append_ms=T0_MS).line for at, value in enumerate(values)]
+        lines = [
+            row(value, log_id="a", partition=0, offset=at, append_ms=T0_MS).line for at, value in enumerate(values)
+        ]
         await store.insert(f"flowgauge.{table}", b"\n".join(lines), str(uuid.uuid4()))
 
 

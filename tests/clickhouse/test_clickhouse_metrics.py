@@ -79,7 +79,9 @@ def events_of(tenant: str, run: Run) -> list[bytes]:
 
 async def publish(store: ClickHouseStore, values: Sequence[bytes], times: int) -> None:
     for _ in range(times):
-        rows = [row(value, partition=0, offset=n, append_ms=APPEND_MS).line for n, value in enumerate(values)]
+        rows = [
+            row(value, log_id="a", partition=0, offset=n, append_ms=APPEND_MS).line for n, value in enumerate(values)
+        ]
         for half in (rows[::2], rows[1::2]):
             await store.insert("flowgauge.events", b"\n".join(half), str(uuid.uuid4()))
 

@@ -72,7 +72,7 @@ async def test_a_request_that_goes_wrong_is_told_and_repeated_and_each_event_is_
         assert health.problems == {}
 
 
-async def test_a_lost_answer_is_asked_for_again_under_the_same_token(
+async def test_after_a_lost_answer_only_what_is_not_there_is_inserted_under_the_same_token(
     front: Front, served: ClickHouseStore, tmp_path: Path
 ) -> None:
     async with new_log(tmp_path) as log:
@@ -84,7 +84,8 @@ async def test_a_lost_answer_is_asked_for_again_under_the_same_token(
                 await until(lambda: health.sink_behind == 0)
             tokens = [each["parameters"]["insert_deduplication_token"] for each in front.seen(EVENTS_INSERT)]
 
-        assert (len(tokens), len(set(tokens))) == (2 + 4, 2)
+        assert len(set(tokens)) == 2
+        assert 2 < len(tokens) <= 2 + 4
         assert await stored(served, tenant.name) == (200, 200, 200, 200)
 
 

@@ -24,7 +24,8 @@ CREATE TABLE flowgauge.deliveries (`delivery_id` String,
     `next_attempt_ms` Int64,
     `_partition` UInt16,
     `_offset` UInt64,
-    `_append` DateTime64(3, 'UTC'), CONSTRAINT has_delivery CHECK delivery_id != '')
+    `_append` DateTime64(3, 'UTC'),
+    `_log` LowCardinality(String), CONSTRAINT has_delivery CHECK delivery_id != '')
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(_append)
 ORDER BY (tenant, incident_id, delivery_id, attempt, at_ms)
@@ -42,7 +43,8 @@ CREATE TABLE flowgauge.dlq (`tenant` LowCardinality(String),
     `source_offset` Int64 DEFAULT -1,
     `_partition` UInt16,
     `_offset` UInt64,
-    `_append` DateTime64(3, 'UTC'))
+    `_append` DateTime64(3, 'UTC'),
+    `_log` LowCardinality(String))
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(_append)
 ORDER BY (tenant, at_ms)
@@ -64,6 +66,7 @@ CREATE TABLE flowgauge.events (`id` UUID,
     `payload` String DEFAULT '{}' CODEC(ZSTD(3)),
     `follows` Nullable(UUID) CODEC(ZSTD(1)),
     `extra` String DEFAULT '{}' CODEC(ZSTD(1)),
+    `_log` LowCardinality(String),
     `_partition` UInt16 CODEC(ZSTD(1)),
     `_offset` UInt64 CODEC(Delta(8), ZSTD(1)),
     `_append` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
@@ -181,7 +184,8 @@ CREATE TABLE flowgauge.transitions (`transition_id` String,
     `notify` Array(LowCardinality(String)),
     `_partition` UInt16,
     `_offset` UInt64,
-    `_append` DateTime64(3, 'UTC'), INDEX ix_incident incident_id TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_incident CHECK (incident_id != '') AND (transition_id != ''))
+    `_append` DateTime64(3, 'UTC'),
+    `_log` LowCardinality(String), INDEX ix_incident incident_id TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_incident CHECK (incident_id != '') AND (transition_id != ''))
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(_append)
 ORDER BY (tenant, opened_at_ms, incident_id, seq)

@@ -39,6 +39,7 @@ kills = st.tuples(st.integers(0, 14), st.sampled_from(["before", "after", "amid"
     skips_max=st.integers(1, 3),
     troubles=st.lists(st.sampled_from(["before", "after", "claimed", ""]), max_size=4),
     claims=st.booleans(),
+    forgets=st.lists(st.integers(0, 6), max_size=8),
 )
 @example(
     rounds=[([("poison", 0, 1)] * 9 + [("event", 0, 1)] * 3, (-1, ""))],
@@ -46,14 +47,19 @@ kills = st.tuples(st.integers(0, 14), st.sampled_from(["before", "after", "amid"
     skips_max=1,
     troubles=[],
     claims=False,
+    forgets=[],
 )
-@example(rounds=[([("event", 0, 1)], (1, "amid"))], rows_max=1, skips_max=1, troubles=[], claims=True)
+@example(rounds=[([("event", 0, 1)], (1, "amid"))], rows_max=1, skips_max=1, troubles=[], claims=True, forgets=[])
+@example(
+    rounds=[([("event", 0, 1)] * 5, (-1, ""))] * 3, rows_max=2, skips_max=1, troubles=[], claims=False, forgets=[3, 9]
+)
 def test_every_event_is_one_row_wherever_the_sink_is_killed(  # noqa: PLR0917  # drawn by name
     rounds: list[tuple[list[tuple[str, int, int]], tuple[int, str]]],
     rows_max: int,
     skips_max: int,
     troubles: list[str],
     claims: bool,
+    forgets: list[int],
 ) -> None:
     async def scenario() -> None:
         log, tables = MemoryLog({EVENTS: 3}, stride=2), MemoryTables(troubles=list(troubles), claims=claims)
@@ -64,6 +70,8 @@ def test_every_event_is_one_row_wherever_the_sink_is_killed(  # noqa: PLR0917  #
                 log.now_ms += step_ms
                 log.put(EVENTS, [record(kind, partition, log.now_ms, serial := serial + 1)])
             await run_until_stored(log, tables, limits, Faults(kill_at, when))
+            if forgets:
+                log.forget_commits(forgets.pop())
         await run_until_stored(log, tables, limits, Faults())
 
         expected, refused = expected_rows(log)

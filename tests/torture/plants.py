@@ -16,6 +16,8 @@ from flowgauge.console.main import main
 from flowgauge.processors.detector import Detector
 from flowgauge.processors.matcher_app import _MatcherShell  # pyright: ignore[reportPrivateUsage]
 from flowgauge.producers.gateway import _Gateway  # pyright: ignore[reportPrivateUsage]
+from flowgauge.sinks.clickhouse.batch import Sealed, body_of
+from flowgauge.sinks.clickhouse.inserting import Inserter
 from flowgauge.sinks.clickhouse.sink_app import TopicSink
 from flowgauge.sinks.webhooks.notifier_app import _Finished, _Notifier  # pyright: ignore[reportPrivateUsage]
 from flowgauge.sinks.webhooks.schedule import Verdict
@@ -97,7 +99,7 @@ def no_fencing() -> None:
 def ends_first() -> None:
     """Commit the end of a batch before it is inserted."""
     commit = cast("Any", TopicSink)._commit
-    insert = cast("Any", TopicSink)._insert
+    insert = Inserter.insert
 
     async def planted_commit(self: Any, reader: Any, stored: Any, due: Any) -> None:
         await commit(self, reader, [*stored, *due], [])
@@ -107,28 +109,28 @@ def ends_first() -> None:
         await insert(self, batch)
 
     _replace(TopicSink, "_commit", planted_commit)
-    _replace(TopicSink, "_insert", planted_insert)
+    _replace(Inserter, "insert", planted_insert)
 
 
 def trusts_tokens() -> None:
     """Believe ClickHouse when it says that it has a batch."""
 
-    async def planted(self: Any, batch: Any, token: str) -> None:
-        return
+    async def planted(self: Any, batch: Sealed, token: str) -> None:
+        await self._writer.insert(self._spec.table, body_of(batch.rows), token)
 
-    _replace(TopicSink, "_make_good", planted)
+    _replace(Inserter, "_insert_missing", planted)
     slow_sink()
 
 
 def slow_sink() -> None:
     """Pause between an insert and the commit of its end."""
-    insert = cast("Any", TopicSink)._insert
+    insert = Inserter.insert
 
     async def planted(self: Any, batch: Any) -> None:
         await insert(self, batch)
         await asyncio.sleep(INSERT_S)
 
-    _replace(TopicSink, "_insert", planted)
+    _replace(Inserter, "insert", planted)
 
 
 def told_before_sent() -> None:

@@ -58,12 +58,12 @@ def test_skips_are_kept_in_order_and_once() -> None:
 
 
 def test_an_intent_of_another_version_is_not_replayed() -> None:
-    with pytest.raises(LogMismatch, match=r"offsets \[5, 9\) was begun by note version 2"):
-        read_position(Committed(5, '{"v":2,"clock":[1,1],"end":9}'))
+    with pytest.raises(LogMismatch, match=r"offsets \[5, 9\) was begun by note version 1"):
+        read_position(Committed(5, '{"v":1,"clock":[1,1],"end":9}'))
 
 
 def test_a_settled_note_of_another_version_is_read() -> None:
-    assert read_position(Committed(5, '{"v":2,"clock":[1,0]}')) == Position(5, ClockState(1, 0))
+    assert read_position(Committed(5, '{"v":1,"clock":[1,0]}')) == Position(5, ClockState(1, 0))
 
 
 def test_a_damaged_note_stops_the_sink() -> None:
@@ -74,5 +74,5 @@ def test_a_damaged_note_stops_the_sink() -> None:
 def test_the_note_is_what_kafka_keeps_beside_an_offset() -> None:
     intent = Intent(100, 120, ClockState(5, 4), (101, 105))
 
-    assert commit_intent(intent).metadata == '{"v":1,"clock":[5,4],"end":120,"skips":[1,4]}'
-    assert commit_position(120, ClockState(9, 4)).metadata == '{"v":1,"clock":[9,4]}'
+    assert commit_intent(intent).metadata == '{"v":2,"clock":[5,4],"end":120,"skips":[1,4]}'
+    assert commit_position(120, ClockState(9, 4)).metadata == '{"v":2,"clock":[9,4]}'

@@ -9,22 +9,24 @@ from flowgauge.sinks.clickhouse.rows import SPECS, dead_letter, row
 BY_TABLE = {spec.table: spec for spec in SPECS}
 
 
-@pytest.mark.parametrize(
-    "value", [b'{"a":1}', b'{"a":{"b":"}"}}', '{"a":"☃"}'.encode(), b'{"a":",\\"_partition\\":1"}']
-)
+@pytest.mark.parametrize("value", [b'{"a":1}', b'{"a":{"b":"}"}}', '{"a":"☃"}'.encode(), b'{"a":",\\"_log\\":1"}'])
 def test_a_row_is_the_record_with_its_place_and_clock(value: bytes) -> None:
-    made = row(value, partition=3, offset=41, append_ms=1_795_000_000_007)
+    made = row(value, log_id="a", partition=3, offset=41, append_ms=1_795_000_000_007)
 
-    assert made.line == value[:-1] + b',"_partition":3,"_offset":41,"_append":"1795000000.007"}'
+    assert made.line == value[:-1] + b',"_log":"a","_partition":3,"_offset":41,"_append":"1795000000.007"}'
     assert made.value() == value
 
 
 def test_space_after_the_record_is_dropped() -> None:
-    assert row(b'{"a":1} \n', partition=0, offset=0, append_ms=0).line.startswith(b'{"a":1,"_partition"')
+    assert row(b'{"a":1} \n', log_id="a", partition=0, offset=0, append_ms=0).line.startswith(
+        b'{"a":1,"_log":"a","_partition"'
+    )
 
 
 def test_an_early_clock_keeps_ten_digits_so_that_it_is_read_as_seconds() -> None:
-    assert row(b'{"a":1}', partition=0, offset=0, append_ms=1_005).line.endswith(b'"_append":"0000000001.005"}')
+    assert row(b'{"a":1}', log_id="a", partition=0, offset=0, append_ms=1_005).line.endswith(
+        b'"_append":"0000000001.005"}'
+    )
 
 
 def test_a_dead_letter_names_its_source_and_is_cut() -> None:

@@ -15,6 +15,11 @@ CLAIMED = Counter(
     "Rows that ClickHouse said it had after a crash amid their insert, and had not; they were inserted again.",
     ["table"],
 )
+FORGOTTEN = Counter(
+    "flowgauge_sinks_forgotten_rows_total",
+    "Rows that ClickHouse had although the group's place lay before them: the log forgot commits.",
+    ["table"],
+)
 RETRIES = Counter(
     "flowgauge_sinks_retries_total",
     "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",

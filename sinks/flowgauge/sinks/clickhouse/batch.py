@@ -80,6 +80,7 @@ class Sealed:
 class Batch:
     """Collects records of one partition from `start` on, whose clock there is `clock`."""
 
+    log_id: str
     spec: TableSpec
     partition: int
     start: int
@@ -159,12 +160,12 @@ class Batch:
         except InvalidEvent as error:
             self._letters.append(_letter(self.partition, record, append_ms, error))
             return
-        made = row(value, partition=self.partition, offset=record.offset, append_ms=append_ms)
+        made = row(value, log_id=self.log_id, partition=self.partition, offset=record.offset, append_ms=append_ms)
         self._rows.append(made)
         self.size += len(made.line)
 
 
-def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[Record]) -> Sealed:
+def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[Record], *, log_id: str) -> Sealed:
     """Make the batch of a pending `intent` again from its `records`: the same rows, the same letters.
 
     What was skipped then is skipped now, whatever `check` would say today. Raises InvariantBroken when the log no
@@ -182,7 +183,9 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
             why = _why_skipped(spec, record.value, append_ms)
             letters.append(_letter(partition, record, append_ms, why))
         else:
-            rows.append(row(record.value, partition=partition, offset=record.offset, append_ms=append_ms))
+            rows.append(
+                row(record.value, log_id=log_id, partition=partition, offset=record.offset, append_ms=append_ms)
+            )
     if len(letters) != len(skipped):
         raise InvariantBroken(
             f"{spec.topic}-{partition}: the pending insert of [{intent.start}, {intent.end}) skips "

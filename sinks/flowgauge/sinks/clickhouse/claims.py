@@ -24,8 +24,9 @@ Place = tuple[int, int]  # offset and append time of a row
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the rows of one batch stand: offsets [start, end) of a partition, appended first_ms to last_ms."""
+    """Where the rows of one batch stand: offsets [start, end) of a log's partition, appended first_ms to last_ms."""
 
+    log_id: str
     partition: int
     start: int
     end: int
@@ -33,9 +34,9 @@ class Span:
     last_ms: int
 
 
-def span_of(partition: int, rows: Sequence[Row]) -> Span:
+def span_of(log_id: str, partition: int, rows: Sequence[Row]) -> Span:
     """Return the span of `rows`, which are in offset order and at least one."""
-    return Span(partition, rows[0].offset, rows[-1].offset + 1, rows[0].append_ms, rows[-1].append_ms)
+    return Span(log_id, partition, rows[0].offset, rows[-1].offset + 1, rows[0].append_ms, rows[-1].append_ms)
 
 
 def missing_rows(rows: Sequence[Row], held: Set[Place]) -> Sequence[Row]:

@@ -20,7 +20,7 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.errors import InvariantBroken, LogMismatch
 from flowgauge.transport.log import METADATA_BYTES_MAX, Committed
 
-NOTE_VERSION = 1  # names how rows are made of records; an intent is only replayed by the version that wrote it
+NOTE_VERSION = 2  # names how rows are made of records; an intent is only replayed by the version that wrote it
 SKIPS_MAX = 256  # at most 11 digits a skipped offset: 2.8 kB of the 4 kB of metadata
 REFUSED_MAX = 64  # rows that ClickHouse itself refuses, in one batch: another 0.7 kB
 

@@ -23,7 +23,7 @@ from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
 from flowgauge.schemas.transition import decode_transition
 
 REFUSED = "refused by ClickHouse"  # the reason of a dead letter that `check` had passed
-_FIRST_MEMBER = b',"_partition":'
+_FIRST_MEMBER = b',"_log":'
 _TIMES_CACHED = 1_024  # records of one append, and of one that is capped, share their time
 
 Validate = Callable[[bytes, int], object]
@@ -52,13 +52,13 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         return self.line[: self.line.rindex(_FIRST_MEMBER)] + b"}"
 
 
-def row(value: bytes, *, partition: int, offset: int, append_ms: int) -> Row:
-    """Return `value`, a JSON object, with `_partition`, `_offset` and `_append` as its last members.
+def row(value: bytes, *, log_id: str, partition: int, offset: int, append_ms: int) -> Row:
+    """Return `value`, a JSON object, with `_log`, `_partition`, `_offset` and `_append` as its last members.
 
     The time is written as quoted seconds of ten digits: ClickHouse takes a bare 13-digit number for seconds,
     which is the year 9999, and a shorter number for a date.
     """
-    place = b',"_partition":%d,"_offset":%d,"_append":' % (partition, offset)
+    place = b',"_log":"%b","_partition":%d,"_offset":%d,"_append":' % (log_id.encode(), partition, offset)
     return Row(offset, append_ms, value[: value.rindex(b"}")] + place + _time_and_brace(append_ms))
 
 

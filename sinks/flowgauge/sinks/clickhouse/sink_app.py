@@ -15,18 +15,16 @@ import contextlib
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
-import msgspec
 import structlog
 
 from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
-from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, body_of, replayed
-from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Place, Span, missing_rows, span_of
+from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, replayed
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
+from flowgauge.sinks.clickhouse.inserting import Inserter, Writer
 from flowgauge.sinks.clickhouse.intent import (
     Intent,
     commit_intent,
@@ -34,15 +32,21 @@ from flowgauge.sinks.clickhouse.intent import (
     read_position,
 )
 from flowgauge.sinks.clickhouse.rows import SPECS, TableSpec
-from flowgauge.sinks.metrics import BEHIND, CLAIMED, DEAD_LETTERS, FLUSH_SECONDS, REPLAYS, RETRIES, ROW_BYTES, ROWS
+from flowgauge.sinks.metrics import (
+    BEHIND,
+    DEAD_LETTERS,
+    FLUSH_SECONDS,
+    REPLAYS,
+    RETRIES,
+    ROW_BYTES,
+    ROWS,
+)
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
 from flowgauge.transport.patience import patiently
-from flowgauge.transport.wall_clock import now_ms
 
 GROUP = "clickhouse"
-CLOCKS_TABLE = "flowgauge.clocks"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
 POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
@@ -50,22 +54,6 @@ KEEP_PLACE_MS = 1_000  # while a full batch waits; a rebalance waits 20 s for us
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
 
 log_lines = structlog.get_logger(__name__)
-
-
-class Writer(Protocol):
-    """Where rows go: ClickHouseStore, and what tests put around it."""
-
-    async def insert(self, table: str, body: bytes, token: str) -> None:
-        """Insert once per token; raise RowRefused or EngineTrouble."""
-        ...
-
-    async def held(self, table: str, span: Span) -> Set[Place]:
-        """Return the places in `span` whose rows the table has; raise EngineTrouble."""
-        ...
-
-    async def fold_again(self, table: str, span: Span) -> None:
-        """Fold the rows that the table has in `span` into its views once more; raise EngineTrouble."""
-        ...
 
 
 async def run_sink(
@@ -92,7 +80,7 @@ class TopicSink:
 
     def __init__(self, log: Log, store: Writer, spec: TableSpec, *, health: Health, limits: Limits = LIMITS) -> None:
         self._log = log
-        self._writer = store
+        self._inserter = Inserter(store, spec, log.log_id)
         self._spec = spec
         self._health = health
         self._limits = limits
@@ -128,6 +116,7 @@ class TopicSink:
     async def _recover(self, reader: Reader, assigned: Assigned) -> None:
         """Begin a partition where the last commit left it, after the batch that is pending."""
         self._noted_ms[assigned.partition] = _steady_ms()
+        self._inserter.doubt(assigned.partition)
         position = read_position(assigned.committed)
         if position.intent is None:
             self._begin(assigned.partition, position.offset, position.clock)
@@ -165,11 +154,11 @@ class TopicSink:
                 )
             records.extend(record for record in found if record.offset < intent.end)
             offset = found[-1].offset + 1
-        return replayed(self._spec, partition, intent, records)
+        return replayed(self._spec, partition, intent, records, log_id=self._log.log_id)
 
     def _begin(self, partition: int, offset: int, clock: ClockState) -> None:
         self._batches[partition] = Batch(
-            self._spec, partition, offset, clock, since_ms=_steady_ms(), limits=self._limits
+            self._log.log_id, self._spec, partition, offset, clock, since_ms=_steady_ms(), limits=self._limits
         )
 
     async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
@@ -277,7 +266,7 @@ class TopicSink:
             try:
                 await self._send_letters(batch.letters[letters_sent:])
                 letters_sent = len(batch.letters)
-                await self._insert(batch)
+                await self._inserter.insert(batch)
             except RowRefused as refused:
                 if batch.partition in self._lost:
                     break
@@ -294,44 +283,6 @@ class TopicSink:
                 self._count_stored(batch, _steady_ms() - began_ms)
                 break
         return batch
-
-    async def _insert(self, batch: Sealed) -> None:
-        token = batch.intent.token(self._log.log_id, self._spec.topic, batch.partition)
-        if batch.rows:
-            await self._writer.insert(self._spec.table, body_of(batch.rows), token)
-            if batch.is_repeat:
-                await self._make_good(batch, token)
-        if self._spec.keeps_clock:
-            # The table keeps one row a position, so a repeat needs no token that may be a mere claim.
-            repeat = f"-{now_ms()}" if batch.is_repeat else ""
-            await self._writer.insert(CLOCKS_TABLE, self._clock_row(batch), f"{token}-clock{repeat}")
-
-    async def _make_good(self, batch: Sealed, token: str) -> None:
-        """Insert what ClickHouse claims to have of `batch` and has not (see `claims`)."""
-        table, span = self._spec.table, span_of(batch.partition, batch.rows)
-        for number in range(TRIES_MAX):
-            missing = missing_rows(batch.rows, await self._writer.held(table, span))
-            if not missing:
-                break
-            self._lines.warning("rows were claimed and not there", partition=batch.partition, rows=len(missing))
-            CLAIMED.labels(table).inc(len(missing))
-            await self._writer.insert(table, body_of(missing), f"{token}-again-{number}")
-        else:
-            if span.last_ms > now_ms() - KEPT_MS:
-                raise EngineTrouble(f"ClickHouse: rows of {table} are not there after {TRIES_MAX} inserts", "unknown")
-            self._lines.warning("rows are too old to stay", partition=batch.partition, start=span.start, end=span.end)
-        await self._writer.fold_again(table, span)
-
-    def _clock_row(self, batch: Sealed) -> bytes:
-        return msgspec.json.encode(
-            {
-                "log_id": self._log.log_id,
-                "topic": self._spec.topic,
-                "partition": batch.partition,
-                "end": batch.intent.end,
-                "clock_ms": batch.clock_end.clock_ms,
-            }
-        )
 
     async def _send_letters(self, letters: Sequence[DeadLetter]) -> None:
         if not letters:

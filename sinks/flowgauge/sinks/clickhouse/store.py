@@ -73,7 +73,8 @@ FOLD_SETTINGS: Mapping[str, object] = {
 }
 HELD = """
 SELECT groupArray((_offset, toUnixTimestamp64Milli(_append))) FROM {table}
-WHERE _partition = {{partition:UInt16}} AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
+WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
+  AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
   AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
 """
 SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
@@ -210,7 +211,8 @@ class ClickHouseStore:
 
     def _fold_again(self, table: str, span: Span) -> None:
         only = (
-            f"_partition = {span.partition} AND _offset >= {span.start} AND _offset < {span.end} "
+            f"_log = \\'{span.log_id}\\' AND _partition = {span.partition} "
+            f"AND _offset >= {span.start} AND _offset < {span.end} "
             f"AND _append >= fromUnixTimestamp64Milli({span.first_ms}) "
             f"AND _append <= fromUnixTimestamp64Milli({span.last_ms})"
         )
