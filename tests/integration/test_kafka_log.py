@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, cast
 
 import pytest
 from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
 from tests.kafka_topics import create_topics
 
-from flowgauge.schemas.errors import BadEnvironment, LogMismatch
+from flowgauge.schemas.errors import BadEnvironment, LogMismatch, StoodStill
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, STATE, TRANSITIONS
+from flowgauge.transport import kafka_standstill
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, TopicPartition, new_admin, new_producer
 from flowgauge.transport.kafka_members import Membership
@@ -283,3 +285,22 @@ async def test_a_share_that_changes_while_it_is_made_ready_is_made_ready_anew(
         await polled.close()
         await reading.close()
         await admin.close()
+
+
+async def test_a_reader_whose_fetching_has_ended_without_a_word_ends_too(
+    open_log: OpenKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_standstill, "SILENCE_S", 0.0)
+    monkeypatch.setattr(kafka_standstill, "LOOK_S", 0.0)
+    log = await open_log()
+    reader = await log.open_reader(SAMPLES, "g")
+    await reader.poll(records_max=1, timeout_ms=0)
+    cast("Any", reader).membership._consumer._fetcher._fetch_task.cancel()
+    await log.append(SAMPLES, events(b"waits"))
+
+    async def poll_on() -> None:
+        while True:
+            await reader.poll(records_max=1, timeout_ms=NOTHING_MS)
+
+    with pytest.raises(StoodStill, match="gets nothing of partition 0 though it stands at 0 of 1"):
+        await poll_on()

@@ -12,6 +12,7 @@ FlowgaugeError
 ├── Transient             try again later, with backoff: disk full, ClickHouse away
 └── InvariantBroken       a bug or a damaged store: stop loudly, lose nothing
     ├── Fenced            another owner took over: end this one
+    ├── StoodStill        a connection that brings nothing: end, start again
     └── OffsetGap         input is missing: match again from the detector's position
 """
 
@@ -98,6 +99,10 @@ class InvariantBroken(FlowgaugeError):
 
 class Fenced(InvariantBroken):
     """Another process opened the same group: its steps count from now on, ours do not."""
+
+
+class StoodStill(InvariantBroken):
+    """A connection brings nothing though something waits; only a new one helps."""
 
 
 class OffsetGap(InvariantBroken):

@@ -30,6 +30,7 @@ from flowgauge.transport.kafka_client import (
 )
 from flowgauge.transport.kafka_fetched import read_as_records
 from flowgauge.transport.kafka_records import Fetched, from_kafka
+from flowgauge.transport.kafka_standstill import Standstill
 from flowgauge.transport.log import Batch, Committed, Record
 
 REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
@@ -67,6 +68,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._ended = ""  # why nothing more is possible
         self._turn = 0
+        self._standstill = Standstill()
 
     @property
     def group(self) -> str:
@@ -170,9 +172,13 @@ class Membership:
                         return batches
                     raise
                 left -= len(batches[-1].records) if batches and batches[-1].partition == partition else 0
+        if not batches and not self._changed.is_set():
+            batches = self._batches(await self._wait_for_records(left, timeout_ms))
         if batches or self._changed.is_set():
-            return batches
-        return self._batches(await self._wait_for_records(left, timeout_ms))
+            self._standstill.end()
+        elif self._standstill.is_to_be_looked_at():
+            await self._look_whether_it_stands_still()
+        return batches
 
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
         """Commit for partitions that are ours. Raises Fenced for one that is not, Transient when no broker answers."""
@@ -183,6 +189,13 @@ class Membership:
         noted = {self._at(partition): (at.next_offset, at.metadata) for partition, at in offsets.items()}
         async with told(self._connection, f"commit in group {self._group}"):
             await self._consumer.commit(noted)
+
+    async def _look_whether_it_stands_still(self) -> None:
+        """Raise StoodStill when records wait for us that aiokafka does not fetch."""
+        async with told(self._connection, f"look whether {self._topic} has more"):
+            ends = await self._consumer.end_offsets([self._at(partition) for partition in sorted(self._told)])
+            places = {at.partition: (await self._consumer.position(at), end) for at, end in ends.items()}
+        self._standstill.look(places, f"group {self._group}")
 
     async def readable_ends(self, ends: Mapping[int, int]) -> Mapping[int, int]:
         """Return `ends` without the transaction markers that stand after the last record we were given."""
