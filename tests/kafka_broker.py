@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,7 @@ REMEDY = "no Kafka for tests: run .ci/kafka (needs Java 17 and Maven), or set FL
 IMAGE = "confluentinc/cp-kafka:8.1.0"  # Kafka 4.1, in the layout that testcontainers starts
 START_S_MAX = 60.0  # takes 2 s on an idle machine
 POLL_S = 0.05
+PORTS = (15_000, 32_000)
 STARTS_MAX = 3  # somebody else may take a port between its choice and its use
 # Small, quick to start, and quiet but for what is wrong.
 JAVA = [
@@ -187,11 +189,17 @@ auto.create.topics.enable=false
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that nobody has now."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+    """Return two ports that nobody has now.
+
+    Below those that systems give to connections: such a one is taken while a broker that was killed is away.
+    """
+    free: list[int] = []
+    while len(free) < 2:
+        port = random.choice([each for each in range(*PORTS) if each not in free])  # those beside us draw others
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            free.append(port)
+    return free[0], free[1]
 
 
 def answers(bootstrap: str, process: subprocess.Popen[bytes]) -> bool:

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 from tests.integration.fenced_blocks import ROOT, blocks
 from tests.integration.gateway_server import running_gateway
-from tests.kafka_broker import java_broker
+from tests.kafka_broker import Broker, java_broker, mortal_broker
 from tests.kafka_topics import create_topics
-from tests.restarting_broker import RestartingBroker, restarting_broker
 
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS, RecordKind
@@ -173,12 +172,12 @@ async def test_the_largest_events_arrive(connection: Connection, target: KafkaTa
 
 
 @pytest.fixture
-def broker() -> Iterator[RestartingBroker]:
-    with restarting_broker() as broker:
+def broker() -> Iterator[Broker]:
+    with mortal_broker() as broker:
         yield broker
 
 
-async def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_doubles_none(broker: RestartingBroker) -> None:
+async def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_doubles_none(broker: Broker) -> None:
     connection = Connection(bootstrap=broker.bootstrap)
     await create_topics(connection, {EVENTS: PARTITIONS})
 
@@ -191,7 +190,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_no_event_and_doubles
     assert (sorted(found), set(found.values())) == (list(range(told)), {1})
 
 
-def tell_while_it_is_killed(publisher: Publisher, broker: RestartingBroker) -> int:
+def tell_while_it_is_killed(publisher: Publisher, broker: Broker) -> int:
     """Publish before, while and after the broker is away; return how many events."""
     number = 0
 

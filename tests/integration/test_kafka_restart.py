@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from tests.kafka_broker import Broker, mortal_broker
 from tests.kafka_topics import create_topics
-from tests.restarting_broker import RestartingBroker, restarting_broker
 
 from flowgauge.schemas.errors import FlowgaugeError
 from flowgauge.schemas.topics import EVENTS
@@ -31,14 +31,14 @@ async def answers_of(log: KafkaLog, wanted: dict[int, Committed]) -> list[dict[i
 
 
 def test_a_group_that_a_broker_is_still_loading_does_not_look_new() -> None:
-    with restarting_broker() as broker:
+    with mortal_broker() as broker:
         answers, wanted = asyncio.run(asked_of_a_new_life(broker))
 
     assert all(answer == wanted for answer in answers), answers
 
 
 async def asked_of_a_new_life(
-    broker: RestartingBroker,
+    broker: Broker,
 ) -> tuple[list[dict[int, Committed]], dict[int, Committed]]:
     """Commit, let the broker die and come back, and return what it says from then on, and what it should say."""
     connection = Connection(bootstrap=broker.bootstrap, instance="one")
@@ -55,7 +55,7 @@ async def asked_of_a_new_life(
 
 
 async def asked_while_it_restarts(
-    broker: RestartingBroker, log: KafkaLog, wanted: dict[int, Committed]
+    broker: Broker, log: KafkaLog, wanted: dict[int, Committed]
 ) -> list[dict[int, Committed]]:
     """Kill the broker, start it again, and ask all the while."""
     broker.kill()

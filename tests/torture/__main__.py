@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from _pytest.outcomes import Skipped
-from tests.restarting_broker import restarting_broker
+from tests.kafka_broker import mortal_broker
 from tests.torture.checker import as_json
 from tests.torture.faults import WEIGHTS, timeline
 from tests.torture.figures import figures
@@ -35,7 +35,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            restarting_broker() as broker,
+            mortal_broker() as broker,
             running(broker, folder, "torture", TEAM, seed=asked.seed) as rig,
         ):
             rig.torture(timeline(asked.seed, asked.kills, TEAM, asked.kinds))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.restarting_broker import restarting_broker
+from tests.kafka_broker import mortal_broker
 from tests.torture.checker import as_json
 from tests.torture.faults import Fault
 from tests.torture.figures import figures
@@ -34,7 +34,7 @@ pytestmark = [
 
 
 def test_faults_over_all_roles_lose_double_and_change_nothing(tmp_path: Path) -> None:
-    with restarting_broker() as broker, running(broker, tmp_path, "torture", TEAM, seed=SEED) as rig:
+    with mortal_broker() as broker, running(broker, tmp_path, "torture", TEAM, seed=SEED) as rig:
         rig.torture(FAULTS)
         rig.settle()
         found = figures(rig, SEED)
