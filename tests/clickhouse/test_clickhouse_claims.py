@@ -9,13 +9,16 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.clickhouse.running_sink import NOW_MS, Tenant, new_log, running_sink, stored, until
+from tests.clickhouse.running_sink import NOW_MS, PARTITIONS, Tenant, new_log, running_sink, stored, until
 from tests.clickhouse.test_clickhouse_sink import Faulty, end_after
 from tests.clickhouse_front import Front
 
+from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.sink_app import GROUP
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.transport.log import Committed
 
 EVENTS_COUNT = 200
 FLOWS_RUNS = "SELECT count() FROM flowgauge.runs_final WHERE tenant = {tenant:String}"
@@ -46,6 +49,23 @@ async def test_what_a_killed_engine_only_claims_to_have_is_inserted(tmp_path: Pa
             assert await stored(store, tenant.name) == (EVENTS_COUNT,) * 4
             assert (await store.query(FLOWS_RUNS, {"tenant": tenant.name})).rows == [(EVENTS_COUNT,)]
             store.close()
+
+
+async def test_what_a_log_forgot_to_be_stored_is_not_stored_again(store: ClickHouseStore, tmp_path: Path) -> None:
+    async with new_log(tmp_path) as log:
+        tenant = Tenant(log)
+        await tenant.publish(EVENTS_COUNT)
+        async with running_sink(log, store) as health:
+            await until(lambda: health.sink_behind == 0)
+        reader = await log.open_reader(EVENTS, GROUP)
+        await reader.commit(dict.fromkeys(range(PARTITIONS[EVENTS]), Committed(0)))
+        await reader.close()
+        await tenant.publish(EVENTS_COUNT)
+
+        async with running_sink(log, store) as health:
+            await until(lambda: health.sink_behind == 0)
+
+        assert await stored(store, tenant.name) == (*(2 * EVENTS_COUNT,) * 3, EVENTS_COUNT)
 
 
 async def test_a_token_counts_part_by_part(store: ClickHouseStore) -> None:

@@ -24,6 +24,7 @@ def figures(rig: Rig, seed: int) -> dict[str, object]:
         "kills that hit an open transaction": len([each for each in hit if each.fault.kind in KILLS]),
         "zombies with an open transaction": len([each for each in hit if each.fault.kind == "zombie"]),
         "pending inserts repeated": rig.team.repeats,
+        "restarts after which the broker forgot commits": rig.forgets,
         "ended by themselves": _ends(rig),
         "tracebacks": [f"{end.instance}: {end.said}" for end in rig.team.ends if end.has_traceback],
         "longest detection stall s": round(max((look.behind_s for look in report.looks), default=0.0), 1),
