@@ -40,6 +40,15 @@ DISBELIEF: tuple[type[Exception], ...] = (
 )
 
 
+class FencedInstanceId(kafka_errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka publishes no types
+    """Another member joined under our instance id (FENCED_INSTANCE_ID), which aiokafka has no class for."""
+
+    errno = 82
+
+
+kafka_errors.kafka_errors[FencedInstanceId.errno] = FencedInstanceId
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
     """How brokers are believed, and we by them. The default is a plain connection."""
@@ -227,6 +236,11 @@ def was_evicted(consumer: Consumer) -> bool:
     return bool(cast("Any", consumer)._coordinator.generation < 0)  # noqa: SLF001  # it tells nowhere else
 
 
+def raise_refusal(consumer: Consumer) -> None:
+    """Raise what brokers refuse this member of a group for: aiokafka keeps it until it is asked for records."""
+    cast("Any", consumer)._coordinator.check_errors()  # noqa: SLF001  # nobody asks for records before it has joined
+
+
 async def start(client: Admin | Consumer | Producer) -> None:
     """Connect. A broker that does not believe us is told as that: aiokafka logs it and says that none answered."""
     heard = _Heard()
@@ -313,8 +327,27 @@ async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
 
 def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeError:
     """Return what `error` means and what to do about it."""
-    kind, meaning = _refused(error, connection) or _broken(error, connection)
+    error = _cause(error)
+    kind, meaning = _refused(error, connection) or _put_out(error, connection) or _broken(error, connection)
     return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
+
+
+def broken_by(producer: Producer, error: BaseException) -> BaseException:
+    """Return what broke a transaction, where aiokafka says only that the producer is of no use any more."""
+    if isinstance(error, AssertionError | kafka_errors.IllegalOperation):
+        waiter: asyncio.Future[None] | None = cast("Any", producer)._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            return waiter.exception() or error
+    return error
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what ended aiokafka's own task, where it says only that something did."""
+    while type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    if type(error) is kafka_errors.KafkaError and FencedInstanceId.__name__ in str(error):  # told as a text only
+        return FencedInstanceId()
+    return error
 
 
 def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str] | None:
@@ -340,13 +373,33 @@ def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeEr
             return None
 
 
+def _put_out(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str] | None:
+    """Return the meaning of what says that brokers no longer know this process as the owner."""
+    match error:
+        case (
+            kafka_errors.ProducerFenced()
+            | kafka_errors.InvalidProducerEpoch()
+            | kafka_errors.CommitFailedError()
+            | kafka_errors.UnknownMemberIdError()
+            | kafka_errors.IllegalGenerationError()
+            | FencedInstanceId()
+        ):
+            return Fenced, (
+                f"another process has taken over ({type(error).__name__}), or this one stood still for too long; it "
+                f"ends (if both are to run, give each its own kafka.instance: this one is {connection.instance!r})"
+            )
+        case kafka_errors.InvalidTxnState() | kafka_errors.InvalidProducerIdMapping():
+            return InvariantBroken, (
+                f"brokers have forgotten its transaction ({type(error).__name__}): it stood still for longer than "
+                "kafka.transaction_timeout or the brokers' transactional.id.expiration.ms; it ends, and the next "
+                "start goes on from what was committed"
+            )
+        case _:
+            return None
+
+
 def _broken(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str]:
     match error:
-        case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
-            return Fenced, (
-                f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
-                f"each its own kafka.instance: this one is {connection.instance!r})"
-            )
         case kafka_errors.CorruptRecordException():
             return InvariantBroken, f"a record is damaged ({error}): restore the partition from a replica or a backup"
         case kafka_errors.OutOfOrderSequenceNumber() | kafka_errors.UnknownProducerId():

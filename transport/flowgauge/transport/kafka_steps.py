@@ -22,6 +22,7 @@ from flowgauge.transport.kafka_client import (
     Producer,
     RecordMetadata,
     TopicPartition,
+    broken_by,
     end_transactions,
     explain,
     leave,
@@ -123,7 +124,7 @@ class KafkaSteps:
                     with self._transactions.time():
                         await self._transact(owned.producer, partition, next_offset, records)
             except BaseException as error:
-                self._ended = _ending(error, self._place.connection, where)
+                self._ended = _ending(broken_by(owned.producer, error), self._place.connection, where)
                 if isinstance(error, asyncio.CancelledError):
                     raise
                 raise self._ended from error
@@ -190,7 +191,7 @@ class KafkaSteps:
             consumer.assign([at])
             consumer.seek(at, 0)
             while await consumer.position(at) < end:
-                async with asyncio.timeout(2 * connection.transaction_ms / 1000):
+                async with told(connection, f"restore {keys.position} from {at.topic} partition {at.partition}"):
                     found = await consumer.getmany(at, timeout_ms=RESTORE_WAIT_MS, max_records=RESTORE_RECORDS_MAX)
                 for fetched in found.values():
                     restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
