@@ -22,8 +22,9 @@ from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.schemas.topics import EVENTS, STATE
 from flowgauge.transport.kafka import open_kafka_log
-from flowgauge.transport.kafka_client import Connection, Security
+from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.kafka_names import Names
+from flowgauge.transport.kafka_security import Security
 from flowgauge.transport.topic_admin import apply_plan, read_plan, require_topics
 from flowgauge.transport.topic_plan import ALL, Sizes, wanted_topics
 

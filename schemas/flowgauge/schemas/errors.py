@@ -12,6 +12,7 @@ FlowgaugeError
 ├── Transient             try again later, with backoff: disk full, ClickHouse away
 └── InvariantBroken       a bug or a damaged store: stop loudly, lose nothing
     ├── Fenced            another owner took over: end this one
+    ├── Unreadable        what a program of ours wrote cannot be read: nothing is consumed past it
     └── OffsetGap         input is missing: match again from the detector's position
 """
 
@@ -98,6 +99,16 @@ class InvariantBroken(FlowgaugeError):
 
 class Fenced(InvariantBroken):
     """Another process opened the same group: its steps count from now on, ours do not."""
+
+
+class Unreadable(InvariantBroken):
+    """A record, state or note that only programs of ours write cannot be read: a newer version's, or damaged."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        super().__init__(
+            f"{where} cannot be read ({error}): update this program to the version that wrote it; if it is damaged, "
+            "restore the log from a backup, or begin a new one under another kafka.prefix"
+        )
 
 
 class OffsetGap(InvariantBroken):

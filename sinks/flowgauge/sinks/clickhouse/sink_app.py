@@ -22,7 +22,7 @@ import structlog
 
 from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
-from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
+from flowgauge.schemas.errors import Fenced, InvariantBroken, LogMismatch, Transient
 from flowgauge.schemas.topics import DLQ
 from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, body_of, replayed
 from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Place, Span, missing_rows, span_of
@@ -128,7 +128,11 @@ class TopicSink:
     async def _recover(self, reader: Reader, assigned: Assigned) -> None:
         """Begin a partition where the last commit left it, after the batch that is pending."""
         self._noted_ms[assigned.partition] = _steady_ms()
-        position = read_position(assigned.committed)
+        try:
+            position = read_position(assigned.committed)
+        except (InvariantBroken, LogMismatch) as error:
+            where = f"group {GROUP} on {self._spec.topic} partition {assigned.partition}"
+            raise type(error)(f"{where}: {error}") from error
         if position.intent is None:
             self._begin(assigned.partition, position.offset, position.clock)
             return
