@@ -77,19 +77,12 @@ async def opened(connection: Connection) -> AsyncGenerator[KafkaLog]:
         await log.close()
 
 
-def is_frozen(process: RoleProcess) -> bool:
-    """Tell whether the kernel has it stopped; fail when it ended instead."""
-    assert process.is_running(), process.text()
-    state = Path(f"/proc/{process.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    return state in "Tt"
-
-
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_former_owner_that_wakes_ends_with_one_line_and_changes_nothing(
     place: str, zombies: dict[str, Zombie]
 ) -> None:
     zombie = zombies[place]
-    await asyncio.to_thread(wait_for, lambda: is_frozen(zombie.process), "the freeze")
+    await asyncio.to_thread(wait_for, zombie.process.is_stopped, "the freeze")
     async with opened(zombie.connection) as log:
         steps = await log.open_steps(SAMPLES, "detector")
         assigned = await take_assigned(steps)

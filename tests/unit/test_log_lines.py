@@ -107,6 +107,23 @@ async def test_a_failure_of_the_library_that_nobody_waits_for_is_one_line_of_its
     assert str(line["said"]).startswith("left behind: ProducerFenced(")
 
 
+def test_what_is_found_after_the_end_of_the_loop_is_told_too(library: logging.Logger) -> None:
+    async def leave_behind() -> "asyncio.Future[None]":
+        tell_left_behind(library.name)
+        tell_library_lines(library.name)
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        left.set_exception(ProducerFenced())
+        return left
+
+    with capture_logs() as told:
+        left = asyncio.run(leave_behind())
+        del left
+        gc.collect()
+
+    (line,) = told
+    assert str(line["said"]).startswith("left behind: ProducerFenced(")
+
+
 async def test_a_failure_of_ours_that_nobody_waits_for_keeps_its_traceback(library: logging.Logger) -> None:
     tell_left_behind(library.name)
 

@@ -55,7 +55,13 @@ def quiet_library(name: str) -> None:
 
 def tell_library_lines(name: str) -> None:
     """Write what the library `name` warns of in the running loop as lines of ours, bounded (see LibraryLines)."""
-    logging.getLogger(name).handlers = [LibraryLines(asyncio.get_running_loop().call_later)]
+    loop = asyncio.get_running_loop()
+
+    def later(delay_s: float, call: Callable[[], None]) -> None:
+        if not loop.is_closed():  # what is left behind may be found only after its end
+            loop.call_later(delay_s, call)
+
+    logging.getLogger(name).handlers = [LibraryLines(later)]
 
 
 def tell_left_behind(name: str) -> None:

@@ -350,6 +350,11 @@ def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeEr
                 f"too large for the topic ({type(error).__name__}): give it max.message.bytes={REQUEST_BYTES_MAX} "
                 "(flowgauge topics apply)"
             )
+        case kafka_errors.InvalidTransactionTimeout():
+            return BadEnvironment, (
+                f"it allows no transaction of {connection.transaction_ms} ms: lower kafka.transaction_timeout, or "
+                "raise the brokers' transaction.max.timeout.ms"
+            )
         case _:
             return None
 

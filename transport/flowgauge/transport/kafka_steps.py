@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken
+from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken
 from flowgauge.transport import metrics
 from flowgauge.transport.kafka_batch import batches_of
 from flowgauge.transport.kafka_client import (
@@ -138,7 +138,7 @@ class KafkaSteps:
 
     async def _take_changes(self) -> None:
         """Stop the producers of what is gone, start those of what is new, all at once."""
-        if isinstance(self._ended, InvariantBroken):
+        if self._ended is not None:
             raise self._ended
         while (changes := self.membership.changes()) is not None:
             opened = await self._open_changes(changes)
@@ -254,6 +254,6 @@ def _ending(error: BaseException, connection: Connection, where: str) -> Flowgau
         return Fenced(f"cannot {doing}: another process has taken over; this one ends")
     if isinstance(error, Exception):
         told_as = explain(error, connection, doing)
-        if isinstance(told_as, InvariantBroken):
+        if isinstance(told_as, InvariantBroken | BadEnvironment):
             return told_as
     return InvariantBroken(f"cannot {doing}: {error!r}; whether it counts is read at the next start: this process ends")
