@@ -123,6 +123,12 @@ class RoleProcess:
         self.process.send_signal(signal.SIGSTOP)
         self.frozen = True
 
+    def is_stopped(self) -> bool:
+        """Tell whether the kernel has it stopped; fail when it ended instead."""
+        assert self.is_running(), self.text()
+        state = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        return state in "Tt"
+
     def wake(self) -> None:
         """Let a frozen one go on."""
         self.process.send_signal(signal.SIGCONT)

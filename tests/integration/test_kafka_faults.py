@@ -9,7 +9,7 @@ import dataclasses
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -22,13 +22,14 @@ from flowgauge.schemas.errors import BadEnvironment, Fenced, InvariantBroken, Tr
 from flowgauge.schemas.topics import EVENTS, OUTBOX, SAMPLES, STATE, TRANSITIONS
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, new_producer
-from flowgauge.transport.log import Committed
+from flowgauge.transport.log import Batch, Committed
 from flowgauge.transport.topic_admin import apply_plan, read_plan
 from flowgauge.transport.topic_plan import ALL, Sizes, wanted_topics
 
 ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 ANSWER_MS = 1_500  # how long a broker that was killed is waited for
 DEADLINE_S = 60
+BRIEF_MS, POLL_MS = 1_000, 100  # of several heartbeats
 ATTEMPTS_MAX = 1_000  # in some seconds; a loop without pause makes tens of thousands
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -211,6 +212,29 @@ async def test_two_processes_with_one_instance_are_told_and_the_later_one_goes_o
 
         assert (await see(second, 1)).values() == [b"a"]
         await second.commit({0: Committed(1)})
+
+
+async def test_of_processes_that_begin_at_once_under_one_name_one_goes_on_and_the_others_are_told(
+    connection: Connection, log: KafkaLog
+) -> None:
+    await log.append(SAMPLES, events(b"a"))
+    async with AsyncExitStack() as logs:
+        others = [await logs.enter_async_context(opened(connection)) for _ in range(2)]
+
+        ends = await asyncio.gather(*(work_until_told(each) for each in (log, *others)), return_exceptions=True)
+
+    told = [end for end in ends if isinstance(end, BaseException)]
+    assert (len(told), {type(end) for end in told}) == (2, {Fenced}), ends
+    assert all("each its own kafka.instance: this one is 'one'" in str(end) for end in told), told
+
+
+async def work_until_told(log: KafkaLog) -> None:
+    """Step on until put out; return where nobody does so for longer than a session."""
+    steps = await log.open_steps(SAMPLES, "detector")
+    for _ in range(4 * BRIEF_MS // POLL_MS):
+        for each in await steps.poll(records_max=10, timeout_ms=POLL_MS):
+            if isinstance(each, Batch):
+                await steps.commit(0, next_offset=each.next_offset, state={}, outputs=[])
 
 
 async def test_a_transaction_that_nobody_ends_holds_readers_back_no_longer_than_its_timeout(

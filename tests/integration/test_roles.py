@@ -361,6 +361,28 @@ def test_a_process_whose_name_another_takes_ends_with_one_line(kafka: str, tmp_p
     assert said.endswith("give each its own kafka.instance: this one is 'match-1')")
 
 
+def test_of_two_processes_that_start_at_once_under_one_name_one_works_and_the_other_ends_with_one_line(
+    kafka: str, tmp_path: Path
+) -> None:
+    env = kafka_environment(kafka, f"r{uuid.uuid4().hex[:8]}", partitions=1, samples_partitions=1)
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    with Roles(env, folders[0]) as one, Roles(env, folders[1]) as other:
+        assert one.run("topics", "apply").returncode == 0
+        both = [roles.start("detect", "detect-1") for roles in (one, other)]
+
+        wait_for(lambda: not all(each.is_running() for each in both), "the end of one", wait_s=WAIT_S)
+        (ended,) = [each for each in both if not each.is_running()]
+        (working,) = [each for each in both if each is not ended]
+        working.wait_until_ready()
+
+        assert working.partitions("samples") == [0]
+        (said,) = [line["text"] for line in ended.log() if "text" in line]
+        assert (ended.process.returncode, "Traceback" in ended.text()) == (1, False), ended.text()
+    assert said.endswith("each its own kafka.instance: this one is 'detect-1')")
+
+
 @pytest.mark.parametrize(
     ("role", "env", "code", "said"),
     [

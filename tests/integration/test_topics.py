@@ -22,8 +22,9 @@ from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.schemas.topics import EVENTS, STATE
 from flowgauge.transport.kafka import open_kafka_log
-from flowgauge.transport.kafka_client import Connection, Security
+from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.kafka_names import Names
+from flowgauge.transport.kafka_security import Security
 from flowgauge.transport.topic_admin import apply_plan, read_plan, require_topics
 from flowgauge.transport.topic_plan import ALL, Sizes, wanted_topics
 
@@ -359,7 +360,7 @@ def test_the_credentials_of_the_settings_are_used(secured: str, tmp_path: Path) 
 
     assert said[0] == (1, "")  # there are no topics yet
     assert (said[1][0], said[1][1].count("\n")) == (3, 1)
-    assert "correct kafka.sasl and its secrets" in said[1][1]
+    assert "correct kafka.sasl, or kafka.username and kafka.password" in said[1][1]
 
 
 async def test_a_user_that_may_is_let_in(secured: str) -> None:

@@ -180,7 +180,7 @@ def expected_rows(log: MemoryLog) -> tuple[list[tuple[int, int, str]], set[tuple
     for partition in range(3):
         clock = PartitionClock()
         for each in log.of(EVENTS, partition):
-            append_ms = see(clock, each)
+            append_ms = see(clock, each, 0)
             if each.kind != RecordKind.EVENT or each.value is None:
                 continue
             try:

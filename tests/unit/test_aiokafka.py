@@ -8,10 +8,12 @@ import re
 from importlib import import_module
 from typing import Any
 
+from aiokafka.errors import for_code
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.transport.kafka_batch import RecordBatch, batches_of
+from flowgauge.transport.kafka_client import FencedInstanceId
 from flowgauge.transport.kafka_records import KIND_HEADER
 from flowgauge.transport.log import Outgoing
 
@@ -77,8 +79,10 @@ def test_the_private_names_that_we_read_are_there() -> None:
             "_consumer_record(tp, record)",
         ],
         "aiokafka.consumer.group_coordinator:GroupCoordinator": [
-            "generation = OffsetCommitRequest.DEFAULT_GENERATION_ID"
+            "generation = OffsetCommitRequest.DEFAULT_GENERATION_ID",
+            "def check_errors(self)",
         ],
+        "aiokafka.conn:OAuthAuthenticator": ["_token_sent = True", "async def step(self, payload)"],
         "aiokafka.producer.producer:AIOKafkaProducer": ["_txn_manager = "],
         "aiokafka.producer.transaction_manager:TransactionManager": ["def wait_for_transaction_end(self)"],
         "aiokafka.admin.client:AIOKafkaAdminClient": ["def _send_request("],
@@ -87,6 +91,10 @@ def test_the_private_names_that_we_read_are_there() -> None:
     missing = [f"{place}: {text}" for place, texts in wanted.items() for text in texts if text not in source(place)]
 
     assert missing == []
+
+
+def test_a_code_that_we_add_is_the_one_that_it_looks_up() -> None:
+    assert for_code(FencedInstanceId.errno) is FencedInstanceId
 
 
 def test_what_takes_the_place_of_a_partitions_records_is_asked_no_more_than_it_has() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from flowgauge.schemas.errors import BadEnvironment, InvalidSettings
 from flowgauge.schemas.settings import parse_settings
-from flowgauge.transport.kafka_client import Connection, Security, new_admin
+from flowgauge.transport.kafka_client import Connection, new_admin
+from flowgauge.transport.kafka_security import Security
 from flowgauge.transport.kafka_settings import connection_of
 
 SCRAM = """

@@ -54,7 +54,7 @@ async def test_every_source_is_told_of_each_of_them_and_the_newest_is_current(lo
     await asyncio.gather(*(publish_rules(log, rules(name)) for name in ("a", "b", "c")))
 
     for source in range(SOURCES):
-        assert announced_versions(await log.read(EVENTS, source, 0, 100)) == {1, 2, 3}
+        assert announced_versions(await log.read(EVENTS, source, 0, 100), source) == {1, 2, 3}
     assert (await read(log)).current_version == 3
 
 

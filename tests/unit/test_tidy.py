@@ -40,8 +40,8 @@ PORTS = {
 SHELLS = {
     *(f"transport/{name}.py" for name in (
         "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka", "kafka_batch",
-        "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_steps", "kafka_topics",
-        "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading", "local_tail",
+        "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security", "kafka_steps",
+        "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading", "local_tail",
         "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
@@ -53,7 +53,7 @@ SHELLS = {
     )),
     *(f"sinks/{name}.py" for name in (
         "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",
-        "clickhouse/sink_app", "clickhouse/store",
+        "clickhouse/inserting", "clickhouse/sink_app", "clickhouse/store",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (

@@ -24,7 +24,7 @@ import structlog
 from flowgauge.console.access import read_text
 from flowgauge.console.ending import Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.listening import address_of, bind, serve
-from flowgauge.console.log_lines import configure_log_lines, quiet_library, tell_library_lines
+from flowgauge.console.log_lines import configure_log_lines, quiet_library, tell_left_behind, tell_library_lines
 from flowgauge.console.metrics import ITSELF, Knows
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.probes import probe_app
@@ -84,6 +84,7 @@ async def run_until_signal(role: Role, settings: Settings, *, announce: Callable
     """Run the role until SIGINT or SIGTERM. A second signal ends the process at once, as if it were killed."""
     configure_log_lines(settings.log_level, role=role.name, instance=instance_of(settings))
     quiet_library(KAFKA_LIBRARY)  # what goes wrong at the start is told once, by us
+    tell_left_behind(KAFKA_LIBRARY)
     stop = asyncio.Event()
     stop_on_signals(stop)
     await run_role(role, settings, Ending(stop), ready=announce)

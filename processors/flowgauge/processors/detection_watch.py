@@ -12,8 +12,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from flowgauge.processors.detector_app import GROUP
-from flowgauge.schemas.errors import BadEnvironment, Transient
-from flowgauge.schemas.sample import decode_message
+from flowgauge.schemas.errors import FlowgaugeError
+from flowgauge.schemas.sample import read_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
@@ -31,7 +31,7 @@ async def run_detection_watch(log: Log, *, stop: asyncio.Event, health: Health) 
     while not stop.is_set():
         try:
             clock_ms = await watch.look()
-        except (Transient, BadEnvironment) as error:
+        except FlowgaugeError as error:  # it only watches: whoever consumes ends by it
             health.problems[PART] = str(error)
         else:
             health.problems.pop(PART, None)
@@ -68,7 +68,7 @@ class _Watched:
             records = await log.read(SAMPLES, self.partition, offset, min(READ_RECORDS_MAX, end - offset))
             for record in records:
                 if record.offset < end and record.value is not None:
-                    message = decode_message(record.value)
+                    message = read_message(record.value, f"{SAMPLES} partition {self.partition} offset {record.offset}")
                     self.clocks[message.source] = max(message.clock_ms, self.clocks.get(message.source, 0))
             offset = records[-1].offset + 1 if records else end
         self.next_offset = offset

@@ -5,15 +5,18 @@ Shutdown: finish the step, let go; what was not committed is as if it never happ
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from flowgauge.processors import metrics
 from flowgauge.processors.detector import Detector, DetectorCounts
 from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.ruletopic import RuleBook
+from flowgauge.schemas.errors import InvariantBroken, Unreadable
 from flowgauge.schemas.ids import events_partition
-from flowgauge.schemas.sample import decode_message
-from flowgauge.schemas.topics import EVENTS, SAMPLES, TRANSITIONS
+from flowgauge.schemas.sample import read_message
+from flowgauge.schemas.topics import EVENTS, SAMPLES, STATE, TRANSITIONS
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Revoked, Steps
@@ -22,6 +25,8 @@ from flowgauge.transport.patience import patiently
 GROUP = "detector"
 POLL_RECORDS_MAX = 64  # messages, of some thousand samples each at most
 POLL_MS = 250
+
+_T = TypeVar("_T")
 
 
 async def run_detector(log: Log, *, stop: asyncio.Event, health: Health) -> None:
@@ -39,10 +44,11 @@ class _DetectorShell:
         self._detectors: dict[int, Detector] = {}
 
     async def run(self) -> None:
-        steps = await self._log.open_steps(SAMPLES, GROUP)
+        steps = await self._patiently(lambda: self._log.open_steps(SAMPLES, GROUP))
+        poll = partial(steps.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
         try:
             while not self._stop.is_set():
-                for item in await steps.poll(records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS):
+                for item in await self._patiently(poll):
                     match item:
                         case Assigned():
                             await self._begin(item)
@@ -54,13 +60,16 @@ class _DetectorShell:
             await steps.close()
 
     async def _begin(self, assigned: Assigned) -> None:
-        await self._book.refresh()
-        self._detectors[assigned.partition] = Detector(
-            log_id=self._log.log_id,
-            sources=self._log.partitions(EVENTS),
-            rulesets=self._book.rulesets,
-            state=assigned.state,
-        )
+        await self._patiently(self._book.refresh)
+        try:
+            self._detectors[assigned.partition] = Detector(
+                log_id=self._log.log_id,
+                sources=self._log.partitions(EVENTS),
+                rulesets=self._book.rulesets,
+                state=assigned.state,
+            )
+        except Unreadable as error:
+            raise InvariantBroken(f"{STATE}, of {SAMPLES} partition {assigned.partition}: {error}") from error
         self._show(assigned.partition)
 
     def _forget(self, partition: int) -> None:
@@ -70,23 +79,26 @@ class _DetectorShell:
             metrics.KEYS.remove(str(partition))
 
     async def _apply(self, steps: Steps, batch: Batch) -> None:
-        messages = [decode_message(record.value) for record in batch.records if record.value is not None]
-        await self._book.know({message.rules_version for message in messages})
+        where = f"{SAMPLES} partition {batch.partition} offset"
+        messages = [
+            read_message(each.value, f"{where} {each.offset}") for each in batch.records if each.value is not None
+        ]
+        await self._patiently(lambda: self._book.know({message.rules_version for message in messages}))
         outcome = self._detectors[batch.partition].apply(messages)
-        await patiently(
+        await self._patiently(
             lambda: steps.commit(
                 batch.partition,
                 next_offset=batch.next_offset,
                 state=outcome.state,
                 outputs=[self._output(transition) for transition in outcome.transitions],
-            ),
-            part=GROUP,
-            health=self._health,
-            stop=self._stop,
+            )
         )
         _count(outcome.counts, outcome.transitions)
         count_left_out(self._health, outcome.counts.left_out)
         self._show(batch.partition)
+
+    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        return await patiently(action, part=GROUP, health=self._health, stop=self._stop)
 
     def _output(self, transition: Transition) -> Output:
         partition = events_partition(transition.incident_id, self._log.partitions(TRANSITIONS))

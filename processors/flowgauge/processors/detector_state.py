@@ -7,10 +7,12 @@ i/UID/TENANT          the ids an immediate `event` rule has told of lately
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from flowgauge.processors.key_state import Key, KeyRecord
+from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.sample import Sample
 from flowgauge.transport.log import STATE_RECORD_BYTES_MAX
@@ -54,10 +56,12 @@ KeptFrom = tuple[int, int, Kept]  # first and last clock at which one of its sam
 
 
 encode = msgspec.msgpack.Encoder().encode
-_decode_position = msgspec.msgpack.Decoder(PositionRecord).decode
-_decode_key = msgspec.msgpack.Decoder(KeyRecord).decode
-_decode_chunk = msgspec.msgpack.Decoder(list[Kept]).decode
-_decode_ids = msgspec.msgpack.Decoder(dict[str, int]).decode
+_position = msgspec.msgpack.Decoder(PositionRecord)
+_key = msgspec.msgpack.Decoder(KeyRecord)
+_chunk = msgspec.msgpack.Decoder(list[Kept])
+_ids = msgspec.msgpack.Decoder(dict[str, int])
+
+_T = TypeVar("_T")
 
 
 def key_name(uid: str, key: Key) -> str:
@@ -85,32 +89,41 @@ def parts_of(name: str, record: KeyRecord, stored_parts: int) -> tuple[dict[str,
 
 
 def read_position(state: Mapping[str, bytes]) -> PositionRecord | None:
-    """Return the stored position; None where the group never committed."""
+    """Return the stored position; None where the group never committed. As all that read here, raises Unreadable."""
     stored = state.get(POSITION)
-    return _decode_position(stored) if stored is not None else None
+    return _read(_position, POSITION, stored) if stored is not None else None
 
 
 def read_keys(state: Mapping[str, bytes]) -> Iterator[tuple[KeyRecord, int]]:
     """Yield each stored key with the number of its parts."""
-    parts: dict[str, dict[int, bytes]] = {}
+    parts: dict[str, dict[str, bytes]] = {}
     for name, value in state.items():
         if name.startswith("k/"):
             stem, _, number = name.rpartition("/")
-            parts.setdefault(stem, {})[int(number)] = value
-    for found in parts.values():
-        yield _decode_key(b"".join(found[number] for number in range(len(found)))), len(found)
+            parts.setdefault(stem, {})[number] = value
+    for stem, found in parts.items():
+        # A part that is missing leaves what cannot be read.
+        whole = b"".join(found.get(str(number), b"") for number in range(len(found)))
+        yield _read(_key, stem, whole), len(found)
 
 
 def read_chunks(state: Mapping[str, bytes]) -> Iterator[tuple[int, list[Kept]]]:
     """Yield the stored chunks by number, in the order they were written."""
     names = sorted(int(name.removeprefix("w/")) for name in state if name.startswith("w/"))
     for number in names:
-        yield number, _decode_chunk(state[chunk_name(number)])
+        yield number, _read(_chunk, chunk_name(number), state[chunk_name(number)])
 
 
 def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
     """Return the ids told of lately, by their record's name."""
-    return {name: _decode_ids(value) for name, value in state.items() if name.startswith("i/")}
+    return {name: _read(_ids, name, value) for name, value in state.items() if name.startswith("i/")}
+
+
+def _read(decoder: msgspec.msgpack.Decoder[_T], name: str, value: bytes) -> _T:
+    try:
+        return decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"what the detector keeps as {name!r}", error) from error
 
 
 def chunks_of(kept: Sequence[KeptFrom]) -> Iterator[tuple[bytes, int, int]]:

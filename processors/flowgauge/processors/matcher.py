@@ -16,14 +16,14 @@ from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
-from flowgauge.schemas.control_records import decode_pulse, decode_rules_marker
+from flowgauge.schemas.control_records import read_pulse, read_rules_marker
 from flowgauge.schemas.errors import InvalidEvent, LogMismatch
 from flowgauge.schemas.event import Event, Glance, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.left_out import Cause, Count, note
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.times import micros, millis
-from flowgauge.schemas.topics import RecordKind
+from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.log import Record
 
 MEMO_MAX = 100_000  # distinct glances: bounded names of a healthy system stay far below
@@ -136,8 +136,11 @@ class Matcher:
         """Return the newer rule set that a marker announces; two publishers may have put an older one behind it."""
         if record.value is None:
             return None
-        version = decode_rules_marker(record.value).version
+        version = read_rules_marker(record.value, self._where(record)).version
         return version if version > self._version else None
+
+    def _where(self, record: Record) -> str:
+        return f"{EVENTS} partition {self._source} offset {record.offset}"
 
     def _use(self, version: int) -> None:
         self._version = version
@@ -195,7 +198,7 @@ class Matcher:
 
     def _see_control(self, record: Record) -> None:
         if record.kind == _PULSE and record.value is not None:
-            pulse = decode_pulse(record.value)
+            pulse = read_pulse(record.value, self._where(record))
             if pulse.log_id != self._log_id:
                 raise LogMismatch(
                     f"partition {self._source} offset {record.offset}: a pulse of log {pulse.log_id} in log "

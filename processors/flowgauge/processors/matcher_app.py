@@ -7,6 +7,7 @@ before the commit sends the same ranges again, and the detector drops what it ha
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,7 @@ from flowgauge.processors import metrics
 from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
 from flowgauge.processors.ruletopic import RuleBook, announced_versions
+from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
@@ -23,6 +25,8 @@ from flowgauge.transport.patience import patiently
 GROUP = "matcher"
 POLL_RECORDS_MAX = 5_000
 POLL_MS = 250
+
+_T = TypeVar("_T")
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(MatcherState).decode
@@ -43,11 +47,12 @@ class _MatcherShell:
         self._matchers: dict[int, Matcher] = {}
 
     async def run(self) -> None:
-        reader = await self._log.open_reader(EVENTS, GROUP)
+        reader = await self._patiently(lambda: self._log.open_reader(EVENTS, GROUP))
+        poll = partial(reader.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
         try:
             while not self._stop.is_set():
                 batches: list[Batch] = []
-                for item in await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS):
+                for item in await self._patiently(poll):
                     match item:
                         case Assigned():
                             await self._begin(item)
@@ -63,8 +68,8 @@ class _MatcherShell:
             await reader.close()
 
     async def _begin(self, assigned: Assigned) -> None:
-        state = _decode_state(assigned.metadata) if assigned.metadata else MatcherState()
-        await self._book.know([state.rules_version])
+        state = _state_in(assigned)
+        await self._patiently(lambda: self._book.know([state.rules_version]))
         self._matchers[assigned.partition] = Matcher(
             log_id=self._log.log_id,
             source=assigned.partition,
@@ -74,7 +79,8 @@ class _MatcherShell:
         )
 
     async def _match(self, batch: Batch) -> list[Outgoing]:
-        await self._book.know(announced_versions(batch.records))
+        announced = announced_versions(batch.records, batch.partition)
+        await self._patiently(lambda: self._book.know(announced))
         matched = self._matchers[batch.partition].match(batch.records)
         _count(matched.counts)
         count_left_out(self._health, matched.counts.left_out)
@@ -91,8 +97,19 @@ class _MatcherShell:
         state = self._matchers[batch.partition].state
         return Committed(batch.next_offset, _encode_state(state).decode())
 
-    async def _patiently(self, action: Callable[[], Awaitable[object]]) -> None:
-        await patiently(action, part=GROUP, health=self._health, stop=self._stop)
+    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        return await patiently(action, part=GROUP, health=self._health, stop=self._stop)
+
+
+def _state_in(assigned: Assigned) -> MatcherState:
+    """Return what was noted with the offset; another version's is not passed over: its rules would be unknown."""
+    if not assigned.metadata:
+        return MatcherState()
+    try:
+        return _decode_state(assigned.metadata)
+    except msgspec.DecodeError as error:
+        where = f"{EVENTS} partition {assigned.partition} offset {assigned.next_offset}"
+        raise Unreadable(f"what group {GROUP} noted at {where}", error) from error
 
 
 def _count(counts: MatchCounts) -> None:

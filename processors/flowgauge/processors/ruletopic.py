@@ -20,8 +20,8 @@ from uuid import uuid4
 import msgspec
 
 from flowgauge.processors.ruleset import RuleSet, rules_from_sources
-from flowgauge.schemas.control_records import RulesMarker, decode_rules_marker, encode_record
-from flowgauge.schemas.errors import InvariantBroken
+from flowgauge.schemas.control_records import RulesMarker, encode_record, read_rules_marker
+from flowgauge.schemas.errors import BadInput, InvariantBroken, Unreadable
 from flowgauge.schemas.topics import EVENTS, RULES, RecordKind
 from flowgauge.transport.log import Log, Outgoing, Record
 
@@ -96,10 +96,16 @@ class RuleBook:
     def _read(self, record: Record) -> None:
         if record.value is None:
             return
-        if record.key.startswith("current"):  # without a version, as earlier programs wrote it
-            self.current_version = max(self.current_version, _decode_current(record.value).version)
+        try:
+            self._take(record.key, record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, BadInput) as error:
+            raise Unreadable(f"{RULES} partition 0 offset {record.offset} (key {record.key!r})", error) from error
+
+    def _take(self, key: str, value: bytes) -> None:
+        if key.startswith("current"):  # without a version, as earlier programs wrote it
+            self.current_version = max(self.current_version, _decode_current(value).version)
         else:
-            stored = _decode_rules(record.value)
+            stored = _decode_rules(value)
             if stored.version not in self.rulesets:
                 self.rulesets[stored.version] = rules_from_sources(stored.rules, stored.version)
                 self._content_ids[stored.version] = stored.content_id
@@ -138,10 +144,10 @@ async def _write_version(log: Log, book: RuleBook, ruleset: RuleSet) -> int:
             return version
 
 
-def announced_versions(records: Iterable[Record]) -> set[int]:
-    """Return the rule-set versions that markers among `records` announce."""
+def announced_versions(records: Iterable[Record], partition: int) -> set[int]:
+    """Return the rule-set versions that markers among `records` of an events partition announce."""
     return {
-        decode_rules_marker(record.value).version
+        read_rules_marker(record.value, f"{EVENTS} partition {partition} offset {record.offset}").version
         for record in records
         if record.kind == RecordKind.RULES and record.value is not None
     }

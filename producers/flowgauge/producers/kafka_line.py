@@ -17,17 +17,16 @@ from flowgauge.producers.kafka_target import KafkaTarget
 from flowgauge.schemas.errors import BadEnvironment, FlowgaugeError
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.kafka_client import (
-    DISBELIEF,
     Connection,
     Producer,
     RecordMetadata,
-    Security,
     end_producer,
     explain,
     known_partitions,
     new_producer,
     told,
 )
+from flowgauge.transport.kafka_security import Security, refusal_in
 from flowgauge.transport.log import Outgoing
 
 REQUEST_MS_MAX = 10_000  # a broker that answers no request for so long is asked again
@@ -94,9 +93,7 @@ def keep_quiet(is_ours: Callable[[logging.LogRecord], bool]) -> None:
     def listen(record: logging.LogRecord) -> bool:
         if not is_ours(record):
             return True
-        for said in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(said, DISBELIEF):
-                _heard.disbelief = said
+        _heard.refusal = refusal_in(record) or getattr(_heard, "refusal", None)
         return False
 
     for name in list(logging.root.manager.loggerDict):
@@ -108,12 +105,12 @@ _heard = threading.local()  # by thread: each publisher has one
 
 
 async def _start(producer: Producer) -> None:
-    """Connect. A broker that does not believe us is told as that: aiokafka logs it and says that none answered."""
-    _heard.disbelief = None
+    """Connect. Why a broker did not take us is raised as that: aiokafka logs it and says that none answered."""
+    _heard.refusal = None
     try:
         await producer.start()
     except Exception as error:  # noqa: BLE001  # it goes on, or what is known better does
-        raise _heard.disbelief or error from None
+        raise _heard.refusal or error from None
 
 
 def _require(partitions: int, missing: str) -> None:

@@ -13,6 +13,7 @@ FlowgaugeError
 └── InvariantBroken       a bug or a damaged store: stop loudly, lose nothing
     ├── Fenced            another owner took over: end this one
     ├── StoodStill        a connection that brings nothing: end, start again
+    ├── Unreadable        what a program of ours wrote cannot be read: nothing is consumed past it
     └── OffsetGap         input is missing: match again from the detector's position
 """
 
@@ -103,6 +104,16 @@ class Fenced(InvariantBroken):
 
 class StoodStill(InvariantBroken):
     """A connection brings nothing though something waits; only a new one helps."""
+
+
+class Unreadable(InvariantBroken):
+    """A record, state or note that only programs of ours write cannot be read: a newer version's, or damaged."""
+
+    def __init__(self, where: str, error: Exception) -> None:
+        super().__init__(
+            f"{where} cannot be read ({error}): update this program to the version that wrote it; if it is damaged, "
+            "restore the log from a backup, or begin a new one under another kafka.prefix"
+        )
 
 
 class OffsetGap(InvariantBroken):

@@ -8,6 +8,8 @@ The matcher writes them, the detector reads them. `key[0]` is always the tenant.
 
 import msgspec
 
+from flowgauge.schemas.errors import Unreadable
+
 
 class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event as one rule sees it."""
@@ -40,3 +42,11 @@ class SampleMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 encode_message = msgspec.msgpack.Encoder().encode
 decode_message = msgspec.msgpack.Decoder(SampleMessage).decode
+
+
+def read_message(value: bytes, where: str) -> SampleMessage:
+    """Return the message; raise Unreadable with `where` it stands: without it, every window would miss samples."""
+    try:
+        return decode_message(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(where, error) from error

@@ -91,7 +91,9 @@ class KafkaLog:
                 f"Kafka at {self._connection.bootstrap} has no topic {self._connection.names.topic(STATE)}: "
                 "create the topics first (flowgauge topics apply), or correct kafka.prefix"
             )
-        self._log_id = log_id_of(await self._reading.read(STATE, 0, 0, LOG_ID_RECORDS_MAX))
+        # The first record alone first: reading on would wait for a transaction that a dead process left open.
+        first = await self._reading.read(STATE, 0, 0, 1)
+        self._log_id = log_id_of(first) or log_id_of(await self._reading.read(STATE, 0, 0, LOG_ID_RECORDS_MAX))
         if not self._log_id:
             raise BadEnvironment(
                 f"the topic {self._connection.names.topic(STATE)} does not begin with the identity of a log: "

@@ -1,20 +1,20 @@
 """aiokafka's clients behind the few methods that we use, made with the settings that the log's promises need.
 
-aiokafka has no types: this is the one file that names its classes. What fails is told by `explain`, in one line.
+aiokafka has no types: this file names its classes, and kafka_security those of how to connect. What fails is told by
+`explain`, in one line.
 """
 # ruff: noqa: D102  # the protocols name aiokafka's methods: its documentation says what they do
 
 import asyncio
 import logging
-import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import errors as kafka_errors
-from aiokafka.abc import AbstractTokenProvider, ConsumerRebalanceListener
+from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
@@ -22,6 +22,14 @@ from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, Inv
 from flowgauge.transport.kafka_batch import BATCH_BYTES_MAX, RecordBatch
 from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_records import Fetched, Header
+from flowgauge.transport.kafka_security import (
+    PLAIN,
+    Security,
+    TokenProvider,
+    meaning_of_refusal,
+    refusal_in,
+    tls_context,
+)
 from flowgauge.transport.log import Record
 
 __all__ = ["Admin", "Connection", "Consumer", "Producer", "TopicPartition", "told"]
@@ -33,30 +41,14 @@ REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
 TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
 STOP_MS_MAX = 10_000
 
-# How aiokafka says that a broker does not believe us.
-DISBELIEF: tuple[type[Exception], ...] = (
-    kafka_errors.AuthenticationFailedError,
-    kafka_errors.SaslAuthenticationFailed,
-)
+
+class FencedInstanceId(kafka_errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka publishes no types
+    """Another member joined under our instance id (FENCED_INSTANCE_ID), which aiokafka has no class for."""
+
+    errno = 82
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Security:
-    """How brokers are believed, and we by them. The default is a plain connection."""
-
-    tls: bool = False
-    ca: str = ""  # path of the certificates to believe; "" those of the system
-    certificate: str = ""  # path of our own, for brokers that ask for one
-    key: str = ""
-    mechanism: str = ""  # PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER
-    username: str = ""
-    password: str = field(default="", repr=False)
-    token: Callable[[], str] | None = field(default=None, repr=False)  # asked at each connection, for OAUTHBEARER
-
-    @property
-    def protocol(self) -> str:
-        """What Kafka calls it."""
-        return f"{'SASL_' if self.mechanism else ''}{'SSL' if self.tls else 'PLAINTEXT'}"
+kafka_errors.kafka_errors[FencedInstanceId.errno] = FencedInstanceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +62,7 @@ class Connection:
     heartbeat_ms: int = 2_000
     answer_ms: int = 30_000  # brokers that say nothing for so long are away
     transaction_ms: int = 15_000  # an open transaction of a dead process holds readers back no longer
-    security: Security = Security()
+    security: Security = PLAIN
     client: Mapping[str, int] = field(default_factory=dict[str, int])  # more of what every aiokafka client takes
 
     @property
@@ -227,16 +219,21 @@ def was_evicted(consumer: Consumer) -> bool:
     return bool(cast("Any", consumer)._coordinator.generation < 0)  # noqa: SLF001  # it tells nowhere else
 
 
+def raise_refusal(consumer: Consumer) -> None:
+    """Raise what brokers refuse this member of a group for: aiokafka keeps it until it is asked for records."""
+    cast("Any", consumer)._coordinator.check_errors()  # noqa: SLF001  # nobody asks for records before it has joined
+
+
 async def start(client: Admin | Consumer | Producer) -> None:
-    """Connect. A broker that does not believe us is told as that: aiokafka logs it and says that none answered."""
+    """Connect. Why a broker did not take us is raised as that: aiokafka logs it and says that none answered."""
     heard = _Heard()
     logger = logging.getLogger("aiokafka")
     logger.addHandler(heard)
     try:
         await client.start()
     except kafka_errors.KafkaConnectionError:
-        if heard.disbelief is not None:
-            raise heard.disbelief from None
+        if heard.refusal is not None:
+            raise heard.refusal from None
         raise
     finally:
         logger.removeHandler(heard)
@@ -245,13 +242,11 @@ async def start(client: Admin | Consumer | Producer) -> None:
 class _Heard(logging.Handler):
     """What aiokafka logs instead of raising it."""
 
-    disbelief: kafka_errors.KafkaError | None = None
+    refusal: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it if it is about who we are."""
-        for said in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(said, kafka_errors.AuthenticationFailedError | kafka_errors.SaslAuthenticationFailed):
-                self.disbelief = said
+        """Keep why we were not taken."""
+        self.refusal = refusal_in(record) or self.refusal
 
 
 async def stop(producer: Producer, patience_ms: int) -> None:
@@ -313,17 +308,36 @@ async def told(connection: Connection, doing: str) -> AsyncGenerator[None]:
 
 def explain(error: Exception, connection: Connection, doing: str) -> FlowgaugeError:
     """Return what `error` means and what to do about it."""
-    kind, meaning = _refused(error, connection) or _broken(error, connection)
+    error = _cause(error)
+    kind, meaning = _refused(error, connection) or _put_out(error, connection) or _broken(error, connection)
     return kind(f"Kafka at {connection.bootstrap}: cannot {doing}: {meaning}")
+
+
+def broken_by(producer: Producer, error: BaseException) -> BaseException:
+    """Return what broke a transaction, where aiokafka says only that the producer is of no use any more."""
+    if isinstance(error, AssertionError | kafka_errors.IllegalOperation):
+        waiter: asyncio.Future[None] | None = cast("Any", producer)._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            return waiter.exception() or error
+    return error
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what ended aiokafka's own task, where it says only that something did."""
+    while type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    if type(error) is kafka_errors.KafkaError and FencedInstanceId.__name__ in str(error):  # told as a text only
+        return FencedInstanceId()
+    return error
 
 
 def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str] | None:
     """Return the meaning of what the brokers' operator, or ours, can mend."""
+    if meaning := meaning_of_refusal(error, connection.security):
+        return BadEnvironment, meaning
     match error:
         case kafka_errors.KafkaConnectionError():
             return BadEnvironment, "no broker answers (start it, or correct kafka.bootstrap and kafka.tls)"
-        case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
-            return BadEnvironment, f"it does not believe us ({error}): correct kafka.sasl and its secrets"
         case (
             kafka_errors.TopicAuthorizationFailedError()
             | kafka_errors.GroupAuthorizationFailedError()
@@ -336,17 +350,42 @@ def _refused(error: Exception, connection: Connection) -> tuple[type[FlowgaugeEr
                 f"too large for the topic ({type(error).__name__}): give it max.message.bytes={REQUEST_BYTES_MAX} "
                 "(flowgauge topics apply)"
             )
+        case kafka_errors.InvalidTransactionTimeout():
+            return BadEnvironment, (
+                f"it allows no transaction of {connection.transaction_ms} ms: lower kafka.transaction_timeout, or "
+                "raise the brokers' transaction.max.timeout.ms"
+            )
+        case _:
+            return None
+
+
+def _put_out(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str] | None:
+    """Return the meaning of what says that brokers no longer know this process as the owner."""
+    match error:
+        case (
+            kafka_errors.ProducerFenced()
+            | kafka_errors.InvalidProducerEpoch()
+            | kafka_errors.CommitFailedError()
+            | kafka_errors.UnknownMemberIdError()
+            | kafka_errors.IllegalGenerationError()
+            | FencedInstanceId()
+        ):
+            return Fenced, (
+                f"another process has taken over ({type(error).__name__}), or this one stood still for too long; it "
+                f"ends (if both are to run, give each its own kafka.instance: this one is {connection.instance!r})"
+            )
+        case kafka_errors.InvalidTxnState() | kafka_errors.InvalidProducerIdMapping():
+            return InvariantBroken, (
+                f"brokers have forgotten its transaction ({type(error).__name__}): it stood still for longer than "
+                "kafka.transaction_timeout or the brokers' transactional.id.expiration.ms; it ends, and the next "
+                "start goes on from what was committed"
+            )
         case _:
             return None
 
 
 def _broken(error: Exception, connection: Connection) -> tuple[type[FlowgaugeError], str]:
     match error:
-        case kafka_errors.ProducerFenced() | kafka_errors.CommitFailedError() | kafka_errors.InvalidProducerEpoch():
-            return Fenced, (
-                f"another process has taken over ({type(error).__name__}); this one ends (if both are to run, give "
-                f"each its own kafka.instance: this one is {connection.instance!r})"
-            )
         case kafka_errors.CorruptRecordException():
             return InvariantBroken, f"a record is damaged ({error}): restore the partition from a replica or a backup"
         case kafka_errors.OutOfOrderSequenceNumber() | kafka_errors.UnknownProducerId():
@@ -358,20 +397,6 @@ def _broken(error: Exception, connection: Connection) -> tuple[type[FlowgaugeErr
             return Transient, f"{error!r}; trying again"
         case _:
             return InvariantBroken, repr(error)
-
-
-class TokenProvider:
-    """Where aiokafka asks for the token at each connection."""
-
-    def __init__(self, read: Callable[[], str]) -> None:
-        self._read = read
-
-    async def token(self) -> str:
-        """Return the token as it is now: it may have been renewed."""
-        return await asyncio.to_thread(self._read)
-
-
-cast("Any", AbstractTokenProvider).register(TokenProvider)  # whose method is said to return nothing
 
 
 def _common(connection: Connection) -> dict[str, Any]:
@@ -391,15 +416,3 @@ def _common(connection: Connection) -> dict[str, Any]:
     elif security.mechanism:
         options |= {"sasl_plain_username": security.username, "sasl_plain_password": security.password}
     return options
-
-
-def tls_context(security: Security) -> ssl.SSLContext:
-    """Return how brokers' certificates are checked and ours shown. Raises BadEnvironment for unreadable files."""
-    try:
-        context = ssl.create_default_context(cafile=security.ca or None)
-        if security.certificate:
-            context.load_cert_chain(security.certificate, security.key or None)
-    except (OSError, ssl.SSLError) as error:
-        paths = ", ".join(path for path in (security.ca, security.certificate, security.key) if path)
-        raise BadEnvironment(f"kafka.tls: {paths}: {error}: name readable PEM files") from error
-    return context

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.transport import metrics
@@ -23,6 +24,7 @@ from flowgauge.transport.kafka_client import (
     TopicPartition,
     leave,
     new_consumer,
+    raise_refusal,
     start,
     subscribe,
     told,
@@ -35,6 +37,7 @@ from flowgauge.transport.log import Batch, Committed, Record
 
 REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
 JOIN_MS_MAX = 2 * REBALANCE_MS_MAX
+JOIN_LOOK_MS = 100  # between looks for what brokers refuse us for
 
 Found = Mapping[TopicPartition, Sequence[Fetched | Record]]
 
@@ -68,7 +71,7 @@ class Membership:
         self._joined = asyncio.Event()
         self._ended = ""  # why nothing more is possible
         self._turn = 0
-        self._standstill = Standstill()
+        self._standstill = Standstill(monotonic)
 
     @property
     def group(self) -> str:
@@ -87,7 +90,7 @@ class Membership:
                 await start(self._consumer)
             subscribe(self._consumer, self._topic, self)
             async with asyncio.timeout(JOIN_MS_MAX / 1000):
-                await self._joined.wait()
+                await self._wait_until_joined()
         except BaseException as error:
             await self.leave()
             if isinstance(error, TimeoutError):
@@ -216,6 +219,14 @@ class Membership:
         self._changed.set()
         self._acknowledged.set()
         await leave(self._consumer)
+
+    async def _wait_until_joined(self) -> None:
+        while not self._joined.is_set():
+            async with told(self._connection, f"join group {self._group}"):
+                raise_refusal(self._consumer)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(JOIN_LOOK_MS / 1000):
+                    await self._joined.wait()
 
     async def _wait_for_shell(self) -> None:
         try:

@@ -6,7 +6,6 @@ partition has the same place before its end.
 """
 
 from collections.abc import Callable, Mapping
-from time import monotonic
 
 from flowgauge.schemas.errors import StoodStill
 
@@ -17,7 +16,7 @@ LOOK_S = 30.0  # after a broker came back, the next fetch needs a moment
 class Standstill:
     """Of one consumer. `now_s` is a steady clock."""
 
-    def __init__(self, now_s: Callable[[], float] = monotonic) -> None:
+    def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._next_look_s = now_s() + SILENCE_S
         self._seen: Mapping[int, int] = {}  # partition → where it stood before its end at the last look

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken
+from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken
 from flowgauge.transport import metrics
 from flowgauge.transport.kafka_batch import batches_of
 from flowgauge.transport.kafka_client import (
@@ -22,6 +22,7 @@ from flowgauge.transport.kafka_client import (
     Producer,
     RecordMetadata,
     TopicPartition,
+    broken_by,
     end_transactions,
     explain,
     leave,
@@ -123,7 +124,7 @@ class KafkaSteps:
                     with self._transactions.time():
                         await self._transact(owned.producer, partition, next_offset, records)
             except BaseException as error:
-                self._ended = _ending(error, self._place.connection, where)
+                self._ended = _ending(broken_by(owned.producer, error), self._place.connection, where)
                 if isinstance(error, asyncio.CancelledError):
                     raise
                 raise self._ended from error
@@ -137,7 +138,7 @@ class KafkaSteps:
 
     async def _take_changes(self) -> None:
         """Stop the producers of what is gone, start those of what is new, all at once."""
-        if isinstance(self._ended, InvariantBroken):
+        if self._ended is not None:
             raise self._ended
         while (changes := self.membership.changes()) is not None:
             opened = await self._open_changes(changes)
@@ -190,7 +191,7 @@ class KafkaSteps:
             consumer.assign([at])
             consumer.seek(at, 0)
             while await consumer.position(at) < end:
-                async with asyncio.timeout(2 * connection.transaction_ms / 1000):
+                async with told(connection, f"restore {keys.position} from {at.topic} partition {at.partition}"):
                     found = await consumer.getmany(at, timeout_ms=RESTORE_WAIT_MS, max_records=RESTORE_RECORDS_MAX)
                 for fetched in found.values():
                     restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
@@ -253,6 +254,6 @@ def _ending(error: BaseException, connection: Connection, where: str) -> Flowgau
         return Fenced(f"cannot {doing}: another process has taken over; this one ends")
     if isinstance(error, Exception):
         told_as = explain(error, connection, doing)
-        if isinstance(told_as, InvariantBroken):
+        if isinstance(told_as, InvariantBroken | BadEnvironment):
             return told_as
     return InvariantBroken(f"cannot {doing}: {error!r}; whether it counts is read at the next start: this process ends")

@@ -9,13 +9,11 @@ would split it. Read `intent` first; `sink_app` moves the batches.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from flowgauge.schemas.clock import ClockState, PartitionClock
-from flowgauge.schemas.control_records import decode_pulse
+from flowgauge.schemas.control_records import read_pulse
 from flowgauge.schemas.delivery import DeadLetter
 from flowgauge.schemas.errors import InvalidEvent, InvariantBroken
-from flowgauge.schemas.topics import RecordKind
+from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.intent import REFUSED_MAX, SKIPS_MAX, Intent
 from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
 from flowgauge.transport.log import Record
@@ -135,7 +133,7 @@ class Batch:
                 return taken
             if record.offset < self.next_offset:  # read again after a seek
                 continue
-            append_ms = see(self._clock, record)
+            append_ms = see(self._clock, record, self.partition)
             if record.kind == _EVENT and record.value is not None:
                 if self.is_empty:
                     self.since_ms = now_ms
@@ -176,7 +174,7 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
     rows: list[Row] = []
     letters: list[DeadLetter] = []
     for record in records:
-        append_ms = see(clock, record)
+        append_ms = see(clock, record, partition)
         if record.kind != _EVENT or record.value is None:
             continue
         if record.offset in skipped:
@@ -199,13 +197,11 @@ def body_of(rows: Sequence[Row]) -> bytes:
     return b"\n".join([row.line for row in rows])
 
 
-def see(clock: PartitionClock, record: Record) -> int:
-    """Move the partition's clock over `record`; return its trusted append time."""
+def see(clock: PartitionClock, record: Record, partition: int) -> int:
+    """Move the partition's clock over `record`; return its trusted append time. Raises Unreadable."""
     if record.kind == _PULSE and record.value is not None:
-        try:
-            return clock.see_pulse(record.append_ms, decode_pulse(record.value).sent_ms)
-        except msgspec.MsgspecError as error:
-            raise InvariantBroken(f"the pulse at offset {record.offset} cannot be read: {error}") from error
+        pulse = read_pulse(record.value, f"{EVENTS} partition {partition} offset {record.offset}")
+        return clock.see_pulse(record.append_ms, pulse.sent_ms)
     return clock.see_record(record.append_ms)
 
 

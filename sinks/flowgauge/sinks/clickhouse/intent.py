@@ -80,10 +80,11 @@ def commit_position(offset: int, clock: ClockState) -> Committed:
     return Committed(offset, _text(_Note(v=NOTE_VERSION, clock=clock)))
 
 
-def read_position(committed: Committed) -> Position:
+def read_position(committed: Committed, where: str = "a group") -> Position:
     """Read what `commit_intent` or `commit_position` wrote; an empty note is that of a new group.
 
-    Raises LogMismatch when another version wrote the pending intent, InvariantBroken when it is unreadable.
+    `where` begins what errors say. Raises LogMismatch when another version wrote the pending intent, InvariantBroken
+    when it is unreadable.
     """
     if not committed.metadata:
         return Position(committed.next_offset, ClockState())
@@ -91,15 +92,16 @@ def read_position(committed: Committed) -> Position:
         note = _decode(committed.metadata)
     except msgspec.MsgspecError as error:
         raise InvariantBroken(
-            f"the note at offset {committed.next_offset} cannot be read ({error}): {committed.metadata[:200]!r}"
+            f"{where}: the note at offset {committed.next_offset} cannot be read ({error}): "
+            f"{committed.metadata[:200]!r}"
         ) from error
     start = committed.next_offset
     if not note.end:
         return Position(start, note.clock)
     if note.v != NOTE_VERSION:
         raise LogMismatch(
-            f"an insert of the offsets [{start}, {note.end}) was begun by note version {note.v}, this program has "
-            f"version {NOTE_VERSION}: start the program that began it once, so that it finishes"
+            f"{where}: an insert of the offsets [{start}, {note.end}) was begun by note version {note.v}, this program "
+            f"has version {NOTE_VERSION}: start the program that began it once, so that it finishes"
         )
     return Position(start, note.clock, Intent(start, note.end, note.clock, _offsets(start, note.skips)))
 

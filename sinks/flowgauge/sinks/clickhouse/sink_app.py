@@ -117,7 +117,8 @@ class TopicSink:
         """Begin a partition where the last commit left it, after the batch that is pending."""
         self._noted_ms[assigned.partition] = _steady_ms()
         self._inserter.doubt(assigned.partition)
-        position = read_position(assigned.committed)
+        where = f"group {GROUP} on {self._spec.topic} partition {assigned.partition}"
+        position = read_position(assigned.committed, where)
         if position.intent is None:
             self._begin(assigned.partition, position.offset, position.clock)
             return

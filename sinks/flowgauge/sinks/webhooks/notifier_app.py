@@ -30,7 +30,7 @@ import structlog
 
 from flowgauge.schemas import topics
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter, encode_delivery
-from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import decode_transition
 from flowgauge.sinks.webhooks.attempt import Sender
@@ -159,7 +159,11 @@ class _Notifier:
 
     def _assign(self, assigned: Assigned, now_ms: int) -> None:
         outbox = Outbox(max_alert_age_ms=self.max_alert_age_ms)
-        outbox.restore(assigned.state, now_ms)
+        try:
+            outbox.restore(assigned.state, now_ms)
+        except Unreadable as error:
+            where = f"{topics.OUTBOX}, of {topics.TRANSITIONS} partition {assigned.partition}"
+            raise InvariantBroken(f"{where}: {error}") from error
         self.outboxes[assigned.partition] = outbox
         self.positions[assigned.partition] = assigned.next_offset
         self.caught_up.discard(assigned.partition)
@@ -173,7 +177,7 @@ class _Notifier:
         for record in batch.records:
             try:
                 transition = decode_transition(record.value or b"")
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 _log.error("transition unreadable", partition=batch.partition, offset=record.offset)
                 unreadable.append(_dead_letter(record, batch.partition, str(error), now_ms))
                 continue

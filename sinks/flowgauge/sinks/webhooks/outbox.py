@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome
+from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks import telling as tell
@@ -132,10 +133,13 @@ class Outbox:
     _now_ms: int = field(init=False, default=0)
 
     def restore(self, state: Mapping[str, bytes], now_ms: int) -> None:
-        """Go on from committed state: attempts of unknown outcome are due again at once, and each lane is probed."""
+        """Go on from committed state: attempts of unknown outcome are due again at once, and each lane is probed.
+
+        Raises Unreadable for what another version wrote.
+        """
         self._now_ms = now_ms
         for incident_id, encoded in state.items():
-            telling = _decode(encoded)
+            telling = _read(incident_id, encoded)
             tell.resume(telling, now_ms)
             self._tellings[incident_id] = telling
             if telling.is_withheld:
@@ -351,3 +355,10 @@ class Outbox:
             tell.step_back(telling, back_ms)
             for channel in telling.lines:
                 self._push(incident_id, channel)
+
+
+def _read(incident_id: str, encoded: bytes) -> Telling:
+    try:
+        return _decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"what the notifier keeps of incident {incident_id!r}", error) from error

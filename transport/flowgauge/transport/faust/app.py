@@ -13,8 +13,9 @@ from faust.types.transports import TransportT
 
 from flowgauge.schemas.settings import KafkaSettings, Settings, load_settings
 from flowgauge.transport.faust.committed_reading import CommittedTransport
-from flowgauge.transport.kafka_client import Connection, Security, TokenProvider, tls_context
+from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.kafka_names import Names
+from flowgauge.transport.kafka_security import Security, TokenProvider, tls_context
 from flowgauge.transport.kafka_settings import connection_of
 
 
