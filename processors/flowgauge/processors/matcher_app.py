@@ -14,6 +14,7 @@ from flowgauge.processors import metrics
 from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
 from flowgauge.processors.ruletopic import RuleBook, announced_versions
+from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
@@ -25,7 +26,7 @@ POLL_RECORDS_MAX = 5_000
 POLL_MS = 250
 
 _encode_state = msgspec.json.Encoder().encode
-_decode_state = msgspec.json.Decoder(MatcherState).decode
+decode_state = msgspec.json.Decoder(MatcherState).decode
 
 
 async def run_matcher(log: Log, *, stop: asyncio.Event, health: Health) -> None:
@@ -63,7 +64,12 @@ class _MatcherShell:
             await reader.close()
 
     async def _begin(self, assigned: Assigned) -> None:
-        state = _decode_state(assigned.metadata) if assigned.metadata else MatcherState()
+        if assigned.metadata:
+            state = decode_state(assigned.metadata)
+        else:
+            await self._book.refresh()
+            clock_ms, version = self._book.begin_of(assigned.partition)
+            state = MatcherState(ClockState(clock_ms), version)
         await self._book.know([state.rules_version])
         self._matchers[assigned.partition] = Matcher(
             log_id=self._log.log_id,
