@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
 
+from flowgauge.processors.growing import announce_sources
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import RuleBook, announced_versions, publish_rules
 from flowgauge.schemas.errors import BadEnvironment, Transient
@@ -226,6 +227,25 @@ async def test_events_grow_in_use_too_once_the_log_was_told_and_shrink_never(con
     await book.refresh()
     assert (book.current_version, book.rulesets[2].joining) == (2, range(6, 8))
     assert [announced_versions(await log.read(EVENTS, each, 0, 10)) for each in range(8)] == [{1, 2}] * 6 + [set()] * 2
+    await log.close()
+
+
+async def test_growth_that_broke_off_after_the_log_was_told_is_finished_by_the_next_apply(
+    connection: Connection,
+) -> None:
+    await apply(connection)
+    log = await open_kafka_log(connection)
+    await publish_rules(log, RuleSet())
+    version = await announce_sources(log, 6)
+
+    checked = run(connection, "check", "--partitions", "6")
+    finished = run(connection, "apply", "--partitions", "6")
+
+    assert "partitions is 4, not 6 (flowgauge topics apply)" in checked.stdout
+    assert finished.stdout == f"grew {connection.prefix}.events from 4 to 6 partitions\n"
+    book = RuleBook(log)
+    await book.refresh()
+    assert (book.newest_version, book.current_version) == (version, version)
     await log.close()
 
 
