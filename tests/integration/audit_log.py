@@ -7,8 +7,9 @@ the oracle of what should have been told, whatever processes had their share in 
 from collections.abc import AsyncIterator
 
 from flowgauge.processors.detector import Detector
-from flowgauge.processors.matcher import Matcher
+from flowgauge.processors.matcher import Matcher, MatcherState
 from flowgauge.processors.ruletopic import RuleBook
+from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.topics import EVENTS, TRANSITIONS
 from flowgauge.schemas.transition import Transition, decode_transition
 from flowgauge.transport.log import Log, Record
@@ -47,7 +48,14 @@ async def expected_transitions(log: Log) -> list[Transition]:
     detector = Detector(log_id=log.log_id, sources=sources, rulesets=book.rulesets)
     found: list[Transition] = []
     for source in range(sources):
-        matcher = Matcher(log_id=log.log_id, source=source, samples_partitions=1, rulesets=book.rulesets)
+        clock_ms, version = book.begin_of(source)
+        matcher = Matcher(
+            log_id=log.log_id,
+            source=source,
+            samples_partitions=1,
+            rulesets=book.rulesets,
+            state=MatcherState(ClockState(clock_ms), version),
+        )
         records = [record async for record in records_in(log, EVENTS, source)]
         for messages in matcher.match(records).messages:
             found += detector.apply(messages).transitions

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, cast
 
 import pytest
+from aiokafka.admin import NewPartitions
 from tests.contract.contract_log import NOTHING_MS, events, output, see, take_assigned
 from tests.kafka_topics import create_topics
 
@@ -169,6 +170,19 @@ async def test_topics_that_are_made_twice_at_once_are_one_log(connection: Connec
     assert logs[0].log_id == logs[1].log_id != ""
     for log in logs:
         await log.close()
+
+
+async def test_who_opened_the_log_before_it_grew_takes_no_new_partition_for_one_without_a_place(
+    connection: Connection, open_log: OpenKafka
+) -> None:
+    log = await open_log()
+    admin = cast("Any", new_admin(connection))
+    await admin.start()
+    await admin.create_partitions({connection.names.topic(EVENTS): NewPartitions(3)})
+    await admin.close()
+
+    with pytest.raises(BadEnvironment, match="more partitions than the 2 that this process knows of: start it again"):
+        await log.open_reader(EVENTS, "sink")
 
 
 async def test_a_group_beyond_the_end_is_refused_with_the_remedy(open_log: OpenKafka) -> None:

@@ -17,8 +17,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
 
+from flowgauge.processors.growing import announce_sources
 from flowgauge.processors.ruleset import RuleSet
-from flowgauge.processors.ruletopic import publish_rules
+from flowgauge.processors.ruletopic import RuleBook, announced_versions, publish_rules
 from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.schemas.topics import EVENTS, STATE
 from flowgauge.transport.kafka import open_kafka_log
@@ -200,7 +201,7 @@ async def test_a_shorter_retention_is_taken_when_it_is_allowed(connection: Conne
     assert (await settings_of(connection, EVENTS))["retention.ms"] == "86400000"
 
 
-async def test_events_grow_until_there_are_rules_and_shrink_never(connection: Connection) -> None:
+async def test_events_grow_in_use_too_once_the_log_was_told_and_shrink_never(connection: Connection) -> None:
     await apply(connection)
 
     grown = run(connection, "apply", "--partitions", "6")
@@ -212,9 +213,43 @@ async def test_events_grow_until_there_are_rules_and_shrink_never(connection: Co
     log = await open_kafka_log(connection)
     await publish_rules(log, RuleSet())
     await log.close()
+    planned = run(connection, "plan", "--partitions", "8")
     late = run(connection, "apply", "--partitions", "8")
-    assert (late.returncode, late.stdout) == (1, "")
-    assert "partitions is 6, not 8: detection has begun with these (set partitions = 6, or " in late.stderr
+    again = run(connection, "apply", "--partitions", "8")
+    assert (late.returncode, late.stdout, late.stderr) == (
+        0,
+        f"grew {connection.prefix}.events from 6 to 8 partitions\n",
+        "",
+    )
+    assert planned.stdout.rstrip().endswith("tell the log, then add partitions")
+    assert again.stdout == "the topics are as wanted\n"
+    log = await open_kafka_log(connection)
+    book = RuleBook(log)
+    await book.refresh()
+    assert (book.current_version, book.rulesets[2].joining) == (2, range(6, 8))
+    assert [announced_versions(await log.read(EVENTS, each, 0, 10), each) for each in range(8)] == [{1, 2}] * 6 + [
+        set()
+    ] * 2
+    await log.close()
+
+
+async def test_growth_that_broke_off_after_the_log_was_told_is_finished_by_the_next_apply(
+    connection: Connection,
+) -> None:
+    await apply(connection)
+    log = await open_kafka_log(connection)
+    await publish_rules(log, RuleSet())
+    version = await announce_sources(log, 6)
+
+    checked = run(connection, "check", "--partitions", "6")
+    finished = run(connection, "apply", "--partitions", "6")
+
+    assert "partitions is 4, not 6 (flowgauge topics apply)" in checked.stdout
+    assert finished.stdout == f"grew {connection.prefix}.events from 4 to 6 partitions\n"
+    book = RuleBook(log)
+    await book.refresh()
+    assert (book.newest_version, book.current_version) == (version, version)
+    await log.close()
 
 
 async def test_two_that_apply_at_once_agree(connection: Connection) -> None:
@@ -295,7 +330,7 @@ def test_the_commands_of_the_guide_run_in_their_order(connection: Connection, tm
 
     expected = [(command, 1 if command == "flowgauge topics plan" else 0) for command, _ in codes]
     assert codes == expected
-    assert len(codes) == 6
+    assert len(codes) == 8
 
 
 def test_the_guide_names_every_topic_and_setting() -> None:

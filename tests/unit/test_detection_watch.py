@@ -7,21 +7,22 @@ import pytest
 
 from flowgauge.processors.detection_watch import DetectionWatch
 from flowgauge.processors.detector_app import GROUP
+from flowgauge.processors.growing import announce_sources
 from flowgauge.schemas.sample import SampleMessage, encode_message
-from flowgauge.schemas.topics import EVENTS, SAMPLES
+from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Committed, Log, Outgoing
 
 
 @pytest.fixture
 async def log(tmp_path: Path) -> AsyncIterator[Log]:
-    opened = await open_local_log(tmp_path, partitions={EVENTS: 2, SAMPLES: 2})
+    opened = await open_local_log(tmp_path, partitions={EVENTS: 2, SAMPLES: 2, RULES: 1})
     yield opened
     await opened.close()
 
 
-async def tell(log: Log, partition: int, source: int, clock_ms: int) -> None:
-    message = SampleMessage(log.log_id, source, 0, 1, clock_ms, 0, 0, [])
+async def tell(log: Log, partition: int, source: int, clock_ms: int, *, version: int = 0) -> None:
+    message = SampleMessage(log.log_id, source, 0, 1, clock_ms, version, 0, [])
     await log.append(SAMPLES, [Outgoing(partition, "", encode_message(message))])
 
 
@@ -53,6 +54,26 @@ async def test_what_the_detectors_have_not_passed_does_not_count(log: Log) -> No
     await pass_messages(log, {1: 4})
 
     assert (before, await watch.look()) == (10, 20)
+
+
+async def test_sources_that_join_with_a_rule_set_leave_it_unknown_until_they_are_heard_of(log: Log) -> None:
+    watch = DetectionWatch(log)
+    for partition in (0, 1):
+        for source in (0, 1):
+            await tell(log, partition, source, 10)
+    await pass_messages(log, {0: 2, 1: 2})
+    before = await watch.look()
+    version = await announce_sources(log, 3)
+
+    for partition in (0, 1):
+        await tell(log, partition, 0, 20, version=version)
+    await pass_messages(log, {0: 3, 1: 3})
+    joining = await watch.look()
+    for partition in (0, 1):
+        await tell(log, partition, 2, 15, version=version)
+    await pass_messages(log, {0: 4, 1: 4})
+
+    assert (before, joining, await watch.look()) == (10, 0, 10)
 
 
 async def test_a_source_that_was_not_heard_of_leaves_it_unknown(log: Log) -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.property.detection import LOG_ID, START_MS
 
 from flowgauge.processors import detector as detector_module
-from flowgauge.processors import told_ids
+from flowgauge.processors import source_set, told_ids
 from flowgauge.processors.detector import Detector, Outcome
 from flowgauge.processors.detector_state import PART_BYTES_MAX
 from flowgauge.processors.ruleset import RuleSet, parse_rules
@@ -162,6 +162,18 @@ def test_samples_of_an_unknown_source_are_refused() -> None:
         feeder.take(SampleMessage(LOG_ID, 1, 0, 1, START_MS, 1, 0, []))
 
 
+def test_a_matcher_that_lost_its_place_brings_no_old_rule_set_back() -> None:
+    feeder = Feeder(ruleset(FAILING + "}"))
+    feeder.rulesets |= {2: RuleSet((), 2), 3: RuleSet((), 3)}
+    for version in (1, 2, 0, 3):
+        message = feeder.message(version)
+        switched_ms = message.clock_ms if version else 0
+        feeder.take(msgspec.structs.replace(message, rules_version=version, switched_ms=switched_ms))
+
+    assert feeder.detector.active_version == 3
+    assert feeder.restored().active_version == 3
+
+
 def test_state_of_another_log_or_source_set_is_refused() -> None:
     feeder = Feeder(ruleset(FAILING + "}"))
     feeder.see(1_000)
@@ -175,7 +187,7 @@ def test_state_of_another_log_or_source_set_is_refused() -> None:
 def test_state_of_another_format_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     feeder = Feeder(ruleset(FAILING + "}"))
     feeder.see(1_000)
-    monkeypatch.setattr(detector_module, "STATE_FORMAT", 3)
+    monkeypatch.setattr(source_set, "STATE_FORMAT", 3)
 
     with pytest.raises(LogMismatch, match="has format 2, this version reads 3: run the version that wrote it"):
         feeder.restored()

@@ -49,7 +49,7 @@ SHELLS = {
         "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in (
-        "detection_watch", "detector_app", "leaving_out", "matcher_app", "ruletopic",
+        "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
     )),
     *(f"sinks/{name}.py" for name in (
         "clickhouse/client", "clickhouse/dead_letters", "clickhouse/incidents", "clickhouse/metrics",

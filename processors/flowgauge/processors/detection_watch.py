@@ -5,13 +5,16 @@
     clock of p0 = min over its sources of what stands before ▲; of detection = min over partitions
 
 Each message tells its source's clock, and each source is told of each second. A source that was not heard of since the
-start has no clock yet, and neither has detection then: *unknown* is never taken for fine.
+start has no clock yet, and neither has detection then: *unknown* is never taken for fine. That holds for sources too
+which join with the rule set of a message.
 """
 
 import asyncio
 from dataclasses import dataclass, field
 
 from flowgauge.processors.detector_app import GROUP
+from flowgauge.processors.ruletopic import RuleBook
+from flowgauge.processors.source_set import sources_at
 from flowgauge.schemas.errors import FlowgaugeError
 from flowgauge.schemas.sample import read_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
@@ -44,7 +47,7 @@ class DetectionWatch:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._sources = log.partitions(EVENTS)
+        self._book = RuleBook(log)
         self._watched = [_Watched(partition) for partition in range(log.partitions(SAMPLES))]
 
     async def look(self) -> int:
@@ -52,13 +55,18 @@ class DetectionWatch:
         stands = await self._log.committed(SAMPLES, GROUP)
         for each in self._watched:
             await each.read(self._log, stands[each.partition].next_offset)
-        return min(each.clock_ms(self._sources) for each in self._watched)
+        await self._book.know({each.version for each in self._watched})
+        return min(each.clock_ms(self._sources(each.version)) for each in self._watched)
+
+    def _sources(self, version: int) -> int:
+        return sources_at(self._book.rulesets, self._log.partitions(EVENTS), version)
 
 
 @dataclass(slots=True)
 class _Watched:
     partition: int
     next_offset: int | None = None
+    version: int = 0  # newest rule set that a message was of
     clocks: dict[int, int] = field(default_factory=dict[int, int])  # source → its clock
 
     async def read(self, log: Log, end: int) -> None:
@@ -69,6 +77,7 @@ class _Watched:
             for record in records:
                 if record.offset < end and record.value is not None:
                     message = read_message(record.value, f"{SAMPLES} partition {self.partition} offset {record.offset}")
+                    self.version = max(message.rules_version, self.version)
                     self.clocks[message.source] = max(message.clock_ms, self.clocks.get(message.source, 0))
             offset = records[-1].offset + 1 if records else end
         self.next_offset = offset

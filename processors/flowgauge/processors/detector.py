@@ -18,9 +18,7 @@ import msgspec
 from flowgauge.processors.alert_state import Change, close
 from flowgauge.processors.detector_state import (
     POSITION,
-    STATE_FORMAT,
     Kept,
-    PositionRecord,
     SourcePosition,
     encode,
     ids_name,
@@ -35,6 +33,7 @@ from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.processors.source_set import admit, position_of
 from flowgauge.processors.told_ids import ToldIds
 from flowgauge.processors.wake_ups import WakeUps
 from flowgauge.schemas.errors import LogMismatch, OffsetGap
@@ -72,6 +71,8 @@ class Outcome:
 class Detector:
     """The state of one samples partition. `rulesets` must know each version before its samples come.
 
+    `sources` is how many partitions the events have now; what it began with is told by `source_set`.
+
     `stores=False` leaves keys and waiting samples out of `Outcome.state`: a replay never begins again from it.
     """
 
@@ -85,8 +86,9 @@ class Detector:
         stores: bool = True,
     ) -> None:
         self._rulesets = rulesets
-        self._position = _position(log_id, sources, read_position(state or {}))
+        self._position = position_of(log_id, sources, rulesets, read_position(state or {}))
         self._rules = RulesInForce(rulesets, self._position)
+        self._newest_version = max(each.rules_version for each in self._position.sources)
         self._finished: set[int] = set()
         self._keys: dict[Place, KeyState] = {}
         self._store = KeyStore() if stores else None
@@ -140,8 +142,9 @@ class Detector:
     # ── taking samples ──
 
     def _take(self, message: SampleMessage) -> None:
+        self._admit_sources(message.rules_version)
         position = self._position.sources[self._known_source(message)]
-        if message.start > position.next_offset and position.clock_ms >= 0:
+        if message.start > position.next_offset > 0:
             raise OffsetGap(
                 f"source {message.source}: samples of offsets {position.next_offset} to {message.start - 1} are "
                 f"missing; match again from offset {position.next_offset}"
@@ -155,6 +158,12 @@ class Detector:
             self._take_samples(Kept(message.source, message.rules_version, samples))
         position.next_offset = message.end
         position.clock_ms = max(position.clock_ms, message.clock_ms)
+
+    def _admit_sources(self, version: int) -> None:
+        """Wait for the sources that join with rule sets up to `version` too."""
+        if version > self._newest_version:
+            self._newest_version = version
+            admit(self._position, self._rulesets, version, self.clock_ms)
 
     def _new_samples(self, message: SampleMessage, position: SourcePosition) -> Sequence[Sample]:
         """Return the samples that were not taken yet; none of them lies before this source's clock."""
@@ -175,7 +184,7 @@ class Detector:
         if message.source >= len(self._position.sources):
             raise LogMismatch(
                 f"samples of source partition {message.source}, but the source set has "
-                f"{len(self._position.sources)} partitions: announce the larger source set first"
+                f"{len(self._position.sources)} partitions: more are added by flowgauge topics apply"
             )
         return message.source
 
@@ -468,22 +477,6 @@ class Detector:
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
         if state is not None and pane_end(sample.occurred_us // 1000, rule.pane_ms) > state.evaluated_ms:
             state.wait(sample, source)
-
-
-def _position(log_id: str, sources: int, stored: PositionRecord | None) -> PositionRecord:
-    if stored is None:
-        return PositionRecord(log_id, [SourcePosition() for _ in range(sources)], 0, {}, STATE_FORMAT)
-    if stored.state_format != STATE_FORMAT:
-        raise LogMismatch(
-            f"the detector's state has format {stored.state_format}, this version reads {STATE_FORMAT}: run "
-            "the version that wrote it, or start with a new data folder"
-        )
-    if stored.log_id != log_id or len(stored.sources) != sources:
-        raise LogMismatch(
-            f"the detector's state belongs to log {stored.log_id} with {len(stored.sources)} source partitions, "
-            f"this log is {log_id} with {sources}: restore the log that belongs to it, or start with a new one"
-        )
-    return stored
 
 
 def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:

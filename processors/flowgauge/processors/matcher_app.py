@@ -15,6 +15,7 @@ from flowgauge.processors import metrics
 from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.processors.matcher import MatchCounts, Matcher, MatcherState
 from flowgauge.processors.ruletopic import RuleBook, announced_versions
+from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
@@ -68,7 +69,12 @@ class _MatcherShell:
             await reader.close()
 
     async def _begin(self, assigned: Assigned) -> None:
-        state = _state_in(assigned)
+        if assigned.metadata:
+            state = noted_state(assigned.committed, assigned.partition)
+        else:
+            await self._patiently(self._book.refresh)
+            clock_ms, version = self._book.begin_of(assigned.partition)
+            state = MatcherState(ClockState(clock_ms), version)
         await self._patiently(lambda: self._book.know([state.rules_version]))
         self._matchers[assigned.partition] = Matcher(
             log_id=self._log.log_id,
@@ -101,14 +107,14 @@ class _MatcherShell:
         return await patiently(action, part=GROUP, health=self._health, stop=self._stop)
 
 
-def _state_in(assigned: Assigned) -> MatcherState:
+def noted_state(noted: Committed, partition: int) -> MatcherState:
     """Return what was noted with the offset; another version's is not passed over: its rules would be unknown."""
-    if not assigned.metadata:
+    if not noted.metadata:
         return MatcherState()
     try:
-        return _decode_state(assigned.metadata)
+        return _decode_state(noted.metadata)
     except msgspec.DecodeError as error:
-        where = f"{EVENTS} partition {assigned.partition} offset {assigned.next_offset}"
+        where = f"{EVENTS} partition {partition} offset {noted.next_offset}"
         raise Unreadable(f"what group {GROUP} noted at {where}", error) from error
 
 

@@ -49,7 +49,7 @@ class RulesInForce:
 
     def note(self, source: int, position: SourcePosition, version: int, switched_ms: int) -> None:
         """Note that a source reached a version's marker; a version it skipped counts as reached there too."""
-        if version == position.rules_version:
+        if version <= position.rules_version:  # a matcher that lost its place begins again without one
             return
         for reached in self.versions(position.rules_version, version):
             self._position.switches.setdefault(reached, {})[source] = switched_ms
@@ -60,10 +60,10 @@ class RulesInForce:
         if not self._position.switches:
             return None
         version = min(self._position.switches)
-        announced = self._position.switches[version]
-        if len(announced) + len(finished - announced.keys()) < len(self._position.sources):
-            return None
-        return max(announced.values()), version
+        for source, position in enumerate(self._position.sources):
+            if position.rules_version < version and source not in finished:
+                return None
+        return max(self._position.switches[version].values()), version
 
     def activate(self, version: int) -> None:
         """Put rule set `version` in force."""

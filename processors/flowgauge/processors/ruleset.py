@@ -92,10 +92,14 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All rules that apply together. `version` counts the sets that one log has had; 0 before the first."""
+    """All rules that apply together. `version` counts the sets that one log has had; 0 before the first.
+
+    `joining` are the source partitions that the log gets with this set, usually none: see `source_set`.
+    """
 
     rules: tuple[CompiledRule, ...] = ()
     version: int = 0
+    joining: range = range(0)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
     def content_id(self) -> str:

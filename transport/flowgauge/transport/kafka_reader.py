@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from flowgauge.schemas.errors import InvariantBroken, LogMismatch
+from flowgauge.schemas.errors import BadEnvironment, InvariantBroken, LogMismatch
 from flowgauge.transport.kafka_members import Membership
 from flowgauge.transport.kafka_reading import KafkaReading
 from flowgauge.transport.log import METADATA_BYTES_MAX, NEW, Assigned, Batch, Committed, Revoked
@@ -76,7 +76,15 @@ class KafkaReader:
 
 
 async def register(reading: KafkaReading, membership: Membership, group: str, topic: str) -> dict[int, Committed]:
-    """Return where the group stands on each partition that is ours, after noting the beginning where it is new."""
+    """Return where the group stands on each partition that is ours, after noting the beginning where it is new.
+
+    Raises BadEnvironment for a partition that was added since the log was opened: it would be taken for a new one.
+    """
+    if any(partition >= reading.partitions(topic) for partition in membership.held()):
+        raise BadEnvironment(
+            f"{topic} has more partitions than the {reading.partitions(topic)} that this process knows of: start it "
+            "again, with partitions set as the topic has them"
+        )
     found = await reading.committed(group, topic)
     held = membership.held()
     new = dict.fromkeys(held - found.keys(), NEW)

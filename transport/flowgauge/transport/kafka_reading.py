@@ -5,12 +5,16 @@ fetched in vain. It reads what is committed only; a second one knows where the u
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
+
+from aiokafka import errors as kafka_errors
 
 from flowgauge.transport.kafka_client import (
     Admin,
     Connection,
     Consumer,
+    OffsetNoted,
     TopicPartition,
     leave,
     new_consumer,
@@ -80,6 +84,10 @@ class KafkaReading:
             found = await (await self._consumer()).offsets_for_times(asked)
         return {at.partition: first.offset if first else None for at, first in found.items()}
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions `topic` had when the log was opened."""
+        return self._partitions[topic]
+
     async def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset after everything in a partition, open transactions included."""
         at = self._at(topic, partition)
@@ -120,7 +128,9 @@ class KafkaReading:
         asked, answer_s = self._all(topic), self._connection.answer_ms / 1000
         async with told(self._connection, f"ask where group {name} is"), asyncio.timeout(answer_s):
             while True:
-                found = await self._admin.list_consumer_group_offsets(name, partitions=asked)
+                found: Mapping[TopicPartition, OffsetNoted] = {}
+                with contextlib.suppress(kafka_errors.GroupCoordinatorNotAvailableError):  # it never had a group yet
+                    found = await self._admin.list_consumer_group_offsets(name, partitions=asked)
                 if found.keys() >= set(asked):
                     break
                 await asyncio.sleep(LOADING_PAUSE_MS / 1000)

@@ -11,7 +11,7 @@ Brokers answer with a code for each topic and aiokafka mostly hands it on unread
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, cast
@@ -23,7 +23,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
-from flowgauge.schemas.errors import BadEnvironment, Transient
+from flowgauge.schemas.errors import BadEnvironment, InvariantBroken, Transient
 from flowgauge.schemas.topics import RULES, STATE
 from flowgauge.transport.kafka_client import Connection, new_admin, new_producer, start, told
 from flowgauge.transport.kafka_reading import KafkaReading
@@ -118,18 +118,24 @@ async def read_plan(connection: Connection, sizes: Sizes, *, allow_shorter_reten
 
 
 async def apply_plan(
-    connection: Connection, plan: Plan, sizes: Sizes, *, allow_shorter_retention: bool = False
+    connection: Connection,
+    plan: Plan,
+    sizes: Sizes,
+    *,
+    announce: Callable[[int], Awaitable[None]] | None = None,
+    allow_shorter_retention: bool = False,
 ) -> None:
     """Do the steps of `plan`, then wait until brokers show the topics as wanted and the log has an identity.
 
-    Each step can be done again, so a plan that was broken off is made anew and done. Raises BadEnvironment when
-    brokers refuse a step, with the remedy, and Transient when they do not show it in time.
+    `announce` tells a log in use how many partitions its events will have; without it they do not grow. Each step can
+    be done again, so a plan that was broken off is made anew and done. Raises BadEnvironment when brokers refuse a
+    step, with the remedy, and Transient when they do not show it in time.
     """
     async with _administering(connection) as admin:
         await _create(admin, [step.topic for step in plan.steps if isinstance(step, Create)])
         for step in plan.steps:
             if isinstance(step, AddPartitions):
-                await _grow(admin, step.topic, step.wanted)
+                await _grow(admin, step, announce)
         if changes := _changes(plan.steps):
             for code, message, _, name in (await _ask(admin, _Alter(changes))).resources:
                 _check(code, message, f"change {name}")
@@ -170,7 +176,7 @@ class _Admin(Protocol):
     async def start(self) -> None: ...
     async def close(self) -> None: ...
     async def create_topics(self, new_topics: Sequence[object]) -> Any: ...
-    async def create_partitions(self, topic_partitions: Mapping[str, object]) -> Any: ...
+    async def create_partitions(self, topic_partitions: Mapping[str, object], *, validate_only: bool = ...) -> Any: ...
     async def describe_configs(self, config_resources: Sequence[object]) -> Sequence[Any]: ...
 
 
@@ -248,11 +254,21 @@ async def _create(admin: _Admin, wanted: Sequence[Topic]) -> None:
             _check(code, message, f"create {name}")
 
 
-async def _grow(admin: _Admin, name: str, wanted: int) -> None:
+async def _grow(admin: _Admin, step: AddPartitions, announce: Callable[[int], Awaitable[None]] | None) -> None:
+    """Grow a topic. Detection waits from the announcement on: so brokers are first asked whether they would do it."""
+    if step.is_in_use:
+        if announce is None:
+            raise InvariantBroken(f"{step.topic} is in use: its log must be told before it grows")
+        await _add_partitions(admin, step, validate_only=True)
+        await announce(step.wanted)
+    await _add_partitions(admin, step, validate_only=False)
+
+
+async def _add_partitions(admin: _Admin, step: AddPartitions, *, validate_only: bool) -> None:
     try:
-        await admin.create_partitions({name: NewPartitions(wanted)})
+        await admin.create_partitions({step.topic: NewPartitions(step.wanted)}, validate_only=validate_only)
     except kafka_errors.KafkaError as error:
-        _check(cast("Any", error).errno, str(error), f"add partitions to {name}")
+        _check(cast("Any", error).errno, str(error), f"add partitions to {step.topic}")
         raise
 
 

@@ -4,13 +4,13 @@
                           ├─► plan_topics ─► Plan(steps, refusals)
     what the cluster has ─┘
 
-A step is one of: create a topic, change one of its settings, add partitions to events while nothing has been detected
-in them. All else that differs is refused with its remedy, for one of these reasons:
+A step is one of: create a topic, change one of its settings, add partitions to events. Those of a log in use are
+announced in it first, so that every pane waits for the new sources too. All else that differs is refused with its
+remedy, for one of these reasons:
 
 1. Records would be lost: fewer partitions, compact → delete, a shorter retention (which alone can be allowed).
 2. State would no longer meet its input: the partitions of samples and state, of transitions and outbox, of the
-   topics that are read as a whole; and those of events once the log is in use, because every pane waits for the
-   sources that detection began with, and a new partition would be without the marker of its rule set.
+   topics that are read as a whole.
 3. The clock of detection would be other than the broker's: message.timestamp.type. Records that stand there already
    keep the time of their producer, so no change mends it.
 4. We cannot do it: more replicas is a move of data that the cluster's operator plans.
@@ -86,11 +86,12 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class AddPartitions:
-    """Grow a topic."""
+    """Grow a topic. One that `is_in_use` only after the log was told (flowgauge.processors.growing)."""
 
     topic: str
     found: int
     wanted: int
+    is_in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def plan_topics(
 ) -> Plan:
     """Return what makes `found` (name → topic; a missing one is not in it) what `sizes` asks for.
 
-    `is_in_use` says that the log has had rules or detection, so that its events cannot grow.
+    `is_in_use` says that the log has had rules or detection, so that it must be told before its events grow.
     `allow_shorter_retention` lets records go that are older than the wanted retention; nothing else loses any.
     """
     steps: list[Step] = []
@@ -179,7 +180,7 @@ def after_step(found: Mapping[str, Topic], step: Step) -> dict[str, Topic]:
     match step:
         case Create(topic):
             return {**found, topic.name: topic}
-        case AddPartitions(name, _, wanted):
+        case AddPartitions(name, _, wanted, _):
             has = found[name]
             return {**found, name: Topic(name, wanted, has.replicas, has.settings)}
         case ChangeSetting(name, setting, _, value):
@@ -195,7 +196,7 @@ def differences(plan: Plan) -> list[str]:
         match step:
             case Create(topic):
                 lines.append(f"{topic.name}: there is no such topic {remedy}")
-            case AddPartitions(name, has, wanted):
+            case AddPartitions(name, has, wanted, _):
                 lines.append(f"{name}: {PARTITIONS} is {has}, not {wanted} {remedy}")
             case ChangeSetting(name, setting, has, wanted):
                 lines.append(f"{name}: {setting} is {has or 'not told'}, not {wanted} {remedy}")
@@ -230,10 +231,8 @@ def _partitions(logical: str, has: Topic, wanted: Topic, *, is_in_use: bool) -> 
         return None
     if logical == topics.EVENTS and has.partitions > wanted.partitions:
         reason = "Kafka takes no partitions away"
-    elif logical == topics.EVENTS and is_in_use:
-        reason = "detection has begun with these"
     elif logical == topics.EVENTS:
-        return AddPartitions(has.name, has.partitions, wanted.partitions)
+        return AddPartitions(has.name, has.partitions, wanted.partitions, is_in_use)
     elif logical in (topics.SAMPLES, topics.STATE):
         reason = "detection keeps its state by partition"
     else:

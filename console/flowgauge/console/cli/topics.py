@@ -138,7 +138,26 @@ class _Cluster:
         """Do the steps."""
         from flowgauge.transport.topic_admin import apply_plan
 
-        _run(apply_plan(self.connection, plan, self.sizes, allow_shorter_retention=allow_shorter_retention))
+        _run(
+            apply_plan(
+                self.connection,
+                plan,
+                self.sizes,
+                announce=self._announce,
+                allow_shorter_retention=allow_shorter_retention,
+            )
+        )
+
+    async def _announce(self, partitions: int) -> None:
+        """Tell the log, as it is, how many partitions its events will have."""
+        from flowgauge.processors.growing import announce_sources
+        from flowgauge.transport.kafka import open_kafka_log
+
+        log = await open_kafka_log(self.connection)
+        try:
+            await announce_sources(log, partitions)
+        finally:
+            await log.close()
 
 
 def _read_text(path: str) -> str:
@@ -174,8 +193,9 @@ def _steps(plan: "Plan") -> list[tuple[str, str, str, str, str]]:
             case Create(topic):
                 size = f"{topic.partitions} × {topic.replicas}"
                 rows.append((topic.name, SIZE, "–", size, f"create, cleanup: {topic.settings[CLEANUP]}"))
-            case AddPartitions(name, found, wanted):
-                rows.append((name, "partitions", str(found), str(wanted), "add partitions"))
+            case AddPartitions(name, found, wanted, is_in_use):
+                what = "tell the log, then add partitions" if is_in_use else "add partitions"
+                rows.append((name, "partitions", str(found), str(wanted), what))
             case ChangeSetting(name, setting, found, wanted):
                 rows.append((name, setting, found or "–", wanted, "change"))
     return rows
@@ -189,7 +209,7 @@ def _done(plan: "Plan") -> list[str]:
         match step:
             case Create(topic):
                 lines.append(f"created {topic.name}: {topic.partitions} × {topic.replicas} {SIZE}")
-            case AddPartitions(name, found, wanted):
+            case AddPartitions(name, found, wanted, _):
                 lines.append(f"grew {name} from {found} to {wanted} partitions")
             case ChangeSetting(name, setting, found, wanted):
                 lines.append(f"changed {name}: {setting} from {found or 'nothing'} to {wanted}")
