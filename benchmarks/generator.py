@@ -22,7 +22,8 @@ FLOWS_PER_TENANT = 8
 TASKS = 15
 TASK_STATES = ("scheduled", "pending", "running", "completed")
 LOGS = 54
-EVENTS_PER_RUN = 6 + TASKS * len(TASK_STATES) + LOGS
+RUN_STATES = 6  # changes of a run's state
+EVENTS_PER_RUN = RUN_STATES + TASKS * len(TASK_STATES) + LOGS
 RUN_EVERY_MS = 10_000  # over all flows: at 120 events a run this is 12 events a second of event time
 RUN_LASTS_MS = 600_000
 HOUR_MS = 3_600_000
@@ -70,15 +71,16 @@ def made_events(
     start_ms: int = START_MS,
     run_every_ms: int = RUN_EVERY_MS,
     only_runs: bool = False,
+    from_ms: int = 0,
 ) -> Iterator[Made]:
     """Yield `count` events in append order; equal arguments give equal bytes.
 
-    `only_runs` leaves out task-run events and logs.
+    `only_runs` leaves out task-run events and logs, `from_ms` what reaches the log before it.
     """
     draw = random.Random(SEED)
     waiting: list[tuple[_Planned, _Run]] = []
-    begun_ms, number = start_ms, 0
-    for _ in range(count):
+    begun_ms, number, made = start_ms, 0, 0
+    while made < count:
         while not waiting or begun_ms <= waiting[0][0].append_ms:
             run = _new_run(draw, begun_ms)
             for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs):
@@ -86,6 +88,9 @@ def made_events(
             number += 1
             begun_ms += run_every_ms
         planned, run = heapq.heappop(waiting)
+        if planned.append_ms < from_ms:
+            continue
+        made += 1
         yield Made(planned.append_ms, run.run, _written(draw, planned, run))
 
 
