@@ -72,10 +72,12 @@ def made_events(
     run_every_ms: int = RUN_EVERY_MS,
     only_runs: bool = False,
     from_ms: int = 0,
+    run_lasts_ms: int = RUN_LASTS_MS,
 ) -> Iterator[Made]:
     """Yield `count` events in append order; equal arguments give equal bytes.
 
-    `only_runs` leaves out task-run events and logs, `from_ms` what reaches the log before it.
+    `only_runs` leaves out task-run events and logs, `from_ms` what reaches the log before it. A run works for a
+    half to the whole of `run_lasts_ms`.
     """
     draw = random.Random(SEED)
     waiting: list[tuple[_Planned, _Run]] = []
@@ -83,7 +85,7 @@ def made_events(
     while made < count:
         while not waiting or begun_ms <= waiting[0][0].append_ms:
             run = _new_run(draw, begun_ms)
-            for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs):
+            for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs, run_lasts_ms=run_lasts_ms):
                 heapq.heappush(waiting, (planned, run))
             number += 1
             begun_ms += run_every_ms
@@ -108,11 +110,13 @@ def _new_run(draw: random.Random, begun_ms: int) -> _Run:
     return _Run(tenant, flow, run, _time(begun_ms + 60_000), related)
 
 
-def _plan(draw: random.Random, number: int, begun_ms: int, run: _Run, *, only_runs: bool) -> Iterator[_Planned]:
+def _plan(
+    draw: random.Random, number: int, begun_ms: int, run: _Run, *, only_runs: bool, run_lasts_ms: int
+) -> Iterator[_Planned]:
     """Yield the run's events, each with its place in time."""
     due_ms = begun_ms + 60_000
     started_ms = due_ms + (400_000 if draw.randrange(LATE_STARTS_EACH) == 0 else draw.randrange(500, 5_000))
-    ended_ms = started_ms + draw.randrange(RUN_LASTS_MS // 2, RUN_LASTS_MS)
+    ended_ms = started_ms + draw.randrange(run_lasts_ms // 2, run_lasts_ms)
     moments = [
         (begun_ms, "scheduled"),
         (due_ms, "pending"),

@@ -13,6 +13,7 @@ counts. Ends with 1 when an event or an alert is missing or a process ended. See
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -129,8 +130,10 @@ def running(folder: Path, *, matchers: int, console: bool) -> Generator[Steady]:
                 roles.start("match", f"match-{number + 1}")
             roles.start("notify", "notify-1", "--rules", "channels")
             for each in roles:
+                each.wait_until_answers()
+            _command(roles, "rules", "apply", "rules.yaml")  # before: without rules a console has no clock to show
+            for each in roles:
                 each.wait_until_ready()
-            _command(roles, "rules", "apply", "rules.yaml")
             steady = Steady(roles, front, receiver, Connection(bootstrap=bootstrap, prefix=prefix, instance="steady"))
             try:
                 yield steady
@@ -258,6 +261,7 @@ def main() -> int:
     parser.add_argument("--matchers", type=int, default=1)
     parser.add_argument("--console", action="store_true", help="with the console role, which looks at lags")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="flowgauge-steady-", ignore_cleanup_errors=True) as folder,
@@ -267,6 +271,11 @@ def main() -> int:
     except pytest.skip.Exception as skipped:
         print(skipped, file=sys.stderr)
         return 3
+
+
+def _end(number: int, frame: object) -> NoReturn:  # noqa: ARG001  # what a handler is given
+    """End in order: what was started ends too."""
+    sys.exit(2)
 
 
 if __name__ == "__main__":

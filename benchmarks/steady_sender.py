@@ -14,12 +14,13 @@ import httpx2
 import msgspec
 
 from benchmarks.batches import EVENTS_PER_BODY, without_tenant
-from benchmarks.generator import EVENTS_PER_RUN, RUN_LASTS_MS, Made, made_events
+from benchmarks.generator import EVENTS_PER_RUN, Made, made_events
 from flowgauge.transport.wall_clock import now_ms
 
 BODY_MS = 100
-RAMP_MS = RUN_LASTS_MS + 120_000  # until runs end as often as they begin
-SKIPPED_PER_S = 60_000  # of the events before the middle
+RUN_LASTS_MS = 150_000  # shorter than usual: what is before the middle is made too
+RAMP_MS = RUN_LASTS_MS + 90_000  # until runs end as often as they begin
+SKIPPED_PER_S = 25_000  # of the events before the middle
 FAILED = b'"event":"prefect.flow-run.Failed"'
 ID = slice(len('{"id":"'), len('{"id":"') + 36)
 
@@ -38,7 +39,13 @@ def live(rate: int) -> tuple[Made, Iterator[Made]]:
     run_every_ms, ahead_ms = max(EVENTS_PER_RUN * 1_000 // rate, 1), RAMP_MS * rate // SKIPPED_PER_S
     while True:
         begin_ms = now_ms() + ahead_ms
-        events = made_events(sys.maxsize, start_ms=begin_ms - RAMP_MS, run_every_ms=run_every_ms, from_ms=begin_ms)
+        events = made_events(
+            sys.maxsize,
+            start_ms=begin_ms - RAMP_MS,
+            run_every_ms=run_every_ms,
+            from_ms=begin_ms,
+            run_lasts_ms=RUN_LASTS_MS,
+        )
         first = next(events)
         if first.append_ms > now_ms():
             return first, events

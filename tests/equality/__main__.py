@@ -4,10 +4,12 @@ The last line is JSON: counts and a digest a way. Ends with 1 when two ways diff
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from _pytest.outcomes import Skipped
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--captures", type=Path, nargs="*", default=EXTRACTS, help="of a Prefect server, by their time")
     parser.add_argument("--folder", type=Path, help="keep the history and all data here")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="flowgauge-equality-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -71,6 +74,11 @@ def compare_all(history: History, folder: Path, bootstrap: str) -> Report:
         {name: each.summary() for name, each in said.items()},
         {name: each for name, each in differing.items() if each},
     )
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End in order: what was started ends too."""
+    sys.exit(2)
 
 
 if __name__ == "__main__":
