@@ -22,7 +22,8 @@ FLOWS_PER_TENANT = 8
 TASKS = 15
 TASK_STATES = ("scheduled", "pending", "running", "completed")
 LOGS = 54
-EVENTS_PER_RUN = 6 + TASKS * len(TASK_STATES) + LOGS
+RUN_STATES = 6  # changes of a run's state
+EVENTS_PER_RUN = RUN_STATES + TASKS * len(TASK_STATES) + LOGS
 RUN_EVERY_MS = 10_000  # over all flows: at 120 events a run this is 12 events a second of event time
 RUN_LASTS_MS = 600_000
 HOUR_MS = 3_600_000
@@ -70,22 +71,28 @@ def made_events(
     start_ms: int = START_MS,
     run_every_ms: int = RUN_EVERY_MS,
     only_runs: bool = False,
+    from_ms: int = 0,
+    run_lasts_ms: int = RUN_LASTS_MS,
 ) -> Iterator[Made]:
     """Yield `count` events in append order; equal arguments give equal bytes.
 
-    `only_runs` leaves out task-run events and logs.
+    `only_runs` leaves out task-run events and logs, `from_ms` what reaches the log before it. A run works for a
+    half to the whole of `run_lasts_ms`.
     """
     draw = random.Random(SEED)
     waiting: list[tuple[_Planned, _Run]] = []
-    begun_ms, number = start_ms, 0
-    for _ in range(count):
+    begun_ms, number, made = start_ms, 0, 0
+    while made < count:
         while not waiting or begun_ms <= waiting[0][0].append_ms:
             run = _new_run(draw, begun_ms)
-            for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs):
+            for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs, run_lasts_ms=run_lasts_ms):
                 heapq.heappush(waiting, (planned, run))
             number += 1
             begun_ms += run_every_ms
         planned, run = heapq.heappop(waiting)
+        if planned.append_ms < from_ms:
+            continue
+        made += 1
         yield Made(planned.append_ms, run.run, _written(draw, planned, run))
 
 
@@ -103,11 +110,13 @@ def _new_run(draw: random.Random, begun_ms: int) -> _Run:
     return _Run(tenant, flow, run, _time(begun_ms + 60_000), related)
 
 
-def _plan(draw: random.Random, number: int, begun_ms: int, run: _Run, *, only_runs: bool) -> Iterator[_Planned]:
+def _plan(
+    draw: random.Random, number: int, begun_ms: int, run: _Run, *, only_runs: bool, run_lasts_ms: int
+) -> Iterator[_Planned]:
     """Yield the run's events, each with its place in time."""
     due_ms = begun_ms + 60_000
     started_ms = due_ms + (400_000 if draw.randrange(LATE_STARTS_EACH) == 0 else draw.randrange(500, 5_000))
-    ended_ms = started_ms + draw.randrange(RUN_LASTS_MS // 2, RUN_LASTS_MS)
+    ended_ms = started_ms + draw.randrange(run_lasts_ms // 2, run_lasts_ms)
     moments = [
         (begun_ms, "scheduled"),
         (due_ms, "pending"),

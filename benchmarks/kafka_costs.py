@@ -11,13 +11,13 @@ import os
 import time
 import uuid
 from collections.abc import Generator, Sequence
-from pathlib import Path
 
 from tests.kafka_broker import running_broker
 from tests.kafka_topics import create_topics
 
 from benchmarks.batches import outgoing
 from benchmarks.measure import Line, line_of
+from benchmarks.processes import below, cpu_seconds
 from flowgauge.processors.matcher_app import POLL_RECORDS_MAX as MATCHER_POLL_RECORDS
 from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, TRANSITIONS
@@ -78,24 +78,7 @@ def bench_kafka_costs(events: int) -> Line:
 
 def children_cpu_seconds() -> float:
     """Return user + system time of every process below this one that still runs."""
-    ticks = 0
-    waiting = [os.getpid()]
-    while waiting:
-        below = _children(waiting.pop())
-        waiting += below
-        for process in below:
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _children(process: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            found += map(int, (thread / "children").read_text(encoding="utf-8").split())
-    return found
+    return sum(map(cpu_seconds, below(os.getpid())))
 
 
 async def _pass(bootstrap: str, records: Sequence[Outgoing], spent: Spent) -> None:

@@ -61,8 +61,13 @@ _TEAM = """
 
 def fifty_rules() -> RuleSet:
     """Return 14 rules of every tenant and 36 of single teams, as version 1."""
+    return _version_1(fifty_rules_text())
+
+
+def fifty_rules_text() -> str:
+    """Return the same as a rule file says them."""
     paths = "".join(_PATH.format(path=path) for path in PATHS)
-    return _version_1(_PLATFORM + _pools(4) + paths + _teams(12))
+    return _PLATFORM + _pools(4) + paths + _teams(12)
 
 
 def ten_rules() -> RuleSet:

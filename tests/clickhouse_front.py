@@ -39,6 +39,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import chdb
 
+from flowgauge.transport.wall_clock import now_ms
+
 # What the HTTP interface itself reads; every other parameter is a setting of the query.
 NO_SETTINGS = {
     "client_protocol_version",
@@ -125,12 +127,13 @@ class Requests(BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]  # the class that made it
 
     def do_PUT(self) -> None:
-        """Take the faults to come (a control request of the tests)."""
+        """Take the faults to come, and tell the statements until then (a control request of the tests)."""
         asked = json.loads(self._body())
         with self.server.lock:
+            told = json.dumps(self.server.seen).encode()
             self.server.faults = [(str(fault), str(of)) for fault, of in asked]
             self.server.seen = []
-        self._answer(200, b"", {})
+        self._answer(200, told, {})
 
     def do_GET(self) -> None:
         """Tell the statements since the last PUT (a control request of the tests)."""
@@ -145,12 +148,13 @@ class Requests(BaseHTTPRequestHandler):
         text = statement[:200].decode(errors="replace")
         fault = self.server.take_fault(text)
         seen: dict[str, object] = {"path": self.path, "statement": text, "parameters": parameters, "fault": fault}
+        seen["done_ms"] = 0  # when it had run
         with self.server.lock:
             self.server.seen.append(seen)
         if self.headers["Authorization"] != self.server.authorization:
             self._refuse(403, AUTHENTICATION_FAILED.format(user=self.server.user))
         elif fault in {"", "cut after", "no answer"}:
-            self._run(statement, parameters, fault)
+            self._run(statement, parameters, seen)
         else:
             self._break(fault)
 
@@ -160,12 +164,15 @@ class Requests(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"] or 0))
 
-    def _run(self, statement: bytes, parameters: Mapping[str, str], fault: str) -> None:
+    def _run(self, statement: bytes, parameters: Mapping[str, str], seen: dict[str, object]) -> None:
+        fault = seen["fault"]
         try:
             answer = self.server.engine.run(statement, parameters)
         except Exception as error:  # noqa: BLE001  # whatever the engine says is the client's to hear
             self._refuse(500, f"{error}\n")
             return
+        with self.server.lock:
+            seen["done_ms"] = now_ms()
         if fault == "no answer":
             self.rfile.read(1)  # until the client hangs up
         if fault:
@@ -228,6 +235,20 @@ class Front:
         self.port = int(self._process.stdout.readline())
         self.url = f"{'https' if pem else 'http'}://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of those who use it, as environment variables."""
+        return {
+            "FLOWGAUGE_CLICKHOUSE_URL": self.url,
+            "FLOWGAUGE_CLICKHOUSE_USER": self.user,
+            "FLOWGAUGE_CLICKHOUSE_PASSWORD": self.password,
+        }
+
     def __enter__(self) -> "Front":
         return self
 
@@ -249,9 +270,14 @@ class Front:
             self._control("PUT", [])
 
     def seen(self, of: str = "") -> list[dict[str, Any]]:
-        """Return statement, parameters and fault of each request since the last faults were set."""
+        """Return statement, parameters, fault and end of each request since the last faults were set."""
         told = json.loads(self._control("GET", None))
         return [each for each in told if str(each["statement"]).startswith(of)]
+
+    def take_seen(self) -> list[dict[str, Any]]:
+        """Return what `seen` does, and forget it: it would grow for as long as the front runs."""
+        told: list[dict[str, Any]] = json.loads(self._control("PUT", []))
+        return told
 
     def _control(self, method: str, body: object) -> bytes:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=READY_S)

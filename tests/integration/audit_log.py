@@ -40,6 +40,12 @@ async def transitions_in(log: Log) -> list[Transition]:
     ]
 
 
+async def left_of(log: Log, topic: str, group: str) -> int:
+    """Return how many records of a topic without transactions the group has not passed. Raises Transient."""
+    passed = await log.committed(topic, group)
+    return sum(end - passed[partition].next_offset for partition, end in (await log.ends(topic)).items())
+
+
 async def expected_transitions(log: Log) -> list[Transition]:
     """Return those that it should have written."""
     book = RuleBook(log)

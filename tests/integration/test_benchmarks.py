@@ -38,6 +38,23 @@ def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
     assert [(line["name"], line["events"]) for line in lines] == [(name, 4_000) for name in names]
 
 
+@pytest.mark.timeout(600)
+def test_a_steady_run_says_what_each_process_costs_and_that_nothing_is_missing(kafka: str) -> None:
+    command = [sys.executable, "-m", "benchmarks.steady", "--rate", "300", "--minutes", "0.2", "--matchers", "2"]
+    env = {**os.environ, "FLOWGAUGE_TEST_KAFKA": kafka}
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False, env=env)
+
+    assert run.returncode == 0, run.stderr
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    processes = {line["process"] for line in lines if line["part"] == "process"}
+    roles = {f"{role}-1" for role in ("gateway", "pulse", "match", "detect", "sink", "notify")}
+    assert processes == roles | {"match-2", "clickhouse", "sender", "receiver"}  # the broker is not its own
+    assert lines[-1]["part"] == "counts"
+    assert lines[-1]["sent"] == lines[-1]["rows"] > 0
+    assert lines[-1]["failures"] == lines[-1]["alerts"]
+
+
 def test_an_unknown_path_is_told_with_those_there_are() -> None:
     command = [sys.executable, "-m", "benchmarks", "nothing"]
 

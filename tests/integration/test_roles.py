@@ -133,13 +133,7 @@ def running(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     prefix = f"r{uuid.uuid4().hex[:8]}"
     env = kafka_environment(kafka, prefix, partitions=PARTITIONS, samples_partitions=SAMPLES_PARTITIONS)
     with Front(folder / "clickhouse") as front, WebhookReceiver() as receiver:
-        env |= {
-            "FLOWGAUGE_CLICKHOUSE_URL": front.url,
-            "FLOWGAUGE_CLICKHOUSE_USER": front.user,
-            "FLOWGAUGE_CLICKHOUSE_PASSWORD": front.password,
-            "FLOWGAUGE_EGRESS_ALLOW": receiver.address,
-            "HOOK_SECRET": receiver.secret,
-        }
+        env |= front.environment | {"FLOWGAUGE_EGRESS_ALLOW": receiver.address, "HOOK_SECRET": receiver.secret}
         (folder / "rules.yaml").write_text(f"{FAILING}", encoding="utf-8")
         (folder / "channels").mkdir()
         (folder / "channels" / "ops.yaml").write_text(CHANNELS.replace("ADDRESS", receiver.address), encoding="utf-8")

@@ -39,11 +39,7 @@ def test_two_servers_of_ours_share_a_clickhouse_and_keep_nothing_of_it_themselve
     for folder in folders:
         folder.mkdir()
     with Front(tmp_path / "front") as front:
-        named = {
-            "FLOWGAUGE_CLICKHOUSE_URL": front.url,
-            "FLOWGAUGE_CLICKHOUSE_USER": front.user,
-            "FLOWGAUGE_CLICKHOUSE_PASSWORD": front.password,
-        }
+        named = front.environment
         with running_up(folders[0] / "data", env=named) as one, running_up(folders[1] / "data", env=named) as two:
             publish_a_failed_run(one, "orders")
             publish_a_failed_run(two, "reports")

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from flowgauge.sinks.webhooks.receiver import Received, listen
+from flowgauge.transport.wall_clock import now_ms
 
 HOST = "127.0.0.1"
 START_S_MAX = 30.0
@@ -20,6 +21,7 @@ class WebhookReceiver:
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self.came_ms: dict[str, int] = {}  # message id → when it came first
         self.address = ""  # host:port
         self._ready = threading.Event()
         self._stop: asyncio.Event
@@ -42,11 +44,15 @@ class WebhookReceiver:
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        listening = asyncio.ensure_future(listen(HOST, 0, [self.secret], self.received.append, on_ready=self._on_ready))
+        listening = asyncio.ensure_future(listen(HOST, 0, [self.secret], self._take, on_ready=self._on_ready))
         await asyncio.wait([listening, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await listening
+
+    def _take(self, message: Received) -> None:
+        self.came_ms.setdefault(message.message_id, now_ms())
+        self.received.append(message)
 
     def _on_ready(self, host: str, port: int) -> None:
         self.address = f"{host}:{port}"

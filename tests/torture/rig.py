@@ -409,11 +409,7 @@ def running(
         front: Front | None = None
         if "sink" in roles:
             front = Front(folder / "clickhouse")
-            env |= {
-                "FLOWGAUGE_CLICKHOUSE_URL": front.url,
-                "FLOWGAUGE_CLICKHOUSE_USER": front.user,
-                "FLOWGAUGE_CLICKHOUSE_PASSWORD": front.password,
-            }
+            env |= front.environment
         env |= {"FLOWGAUGE_EGRESS_ALLOW": hook.address, "HOOK_SECRET": hook.secret}
         (folder / "channels" / "ops.yaml").write_text(CHANNELS.replace("ADDRESS", hook.address), encoding="utf-8")
         team = Team(
