@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.sockets import address_of, listening
+from flowgauge.console.ending import run_as_process
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.topics import DLQ, EVENTS
@@ -53,4 +54,4 @@ async def _cpu(_request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), *sys.argv[2:]))
+    asyncio.run(run_as_process(serve(Path(sys.argv[1]), *sys.argv[2:])))

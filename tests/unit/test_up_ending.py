@@ -49,15 +49,31 @@ def test_an_egress_entry_that_cannot_be_read_is_a_setting_to_mend() -> None:
 def test_a_thread_that_hangs_does_not_keep_the_process_from_ending() -> None:
     code = """
 import asyncio, threading
-from flowgauge.console.ending import ShutdownOverdue, end_if_overdue
+from flowgauge.console.ending import ShutdownOverdue, run_as_process
 
 async def running():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
     raise ShutdownOverdue("did not end in time: sink")
 
-asyncio.run(end_if_overdue(running()))
+asyncio.run(run_as_process(running()))
 """
 
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
 
     assert (ended.returncode, ended.stderr) == (1, "flowgauge: did not end in time: sink\n")
+
+
+def test_a_process_passes_over_what_it_imported_when_it_collects_garbage() -> None:
+    code = """
+import asyncio, gc
+from flowgauge.console.ending import run_as_process
+
+async def running():
+    print(gc.get_freeze_count() > len(gc.get_objects()))
+
+asyncio.run(run_as_process(running()))
+"""
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15, check=False)
+
+    assert ended.stdout == "True\n"

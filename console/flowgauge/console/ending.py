@@ -9,6 +9,7 @@ makes the next start quicker.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -121,8 +122,14 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(name, end)
 
 
-async def end_if_overdue(running: Coroutine[None, None, None]) -> None:
-    """Run it; end the process where its parts do not: a thread hangs, and the loop would wait for it to the end."""
+async def run_as_process(running: Coroutine[None, None, None]) -> None:
+    """Run it as all that this process does; end the process where its parts do not.
+
+    They do not where a thread hangs: the loop would wait for it to the end. What is in memory by now, modules above
+    all, stays to the end: garbage collection passes it over, which would else be a tenth of matching and detecting.
+    """
+    gc.collect()
+    gc.freeze()
     try:
         await running
     except ShutdownOverdue as overdue:

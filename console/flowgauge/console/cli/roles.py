@@ -120,10 +120,10 @@ def console(**flags: object) -> None:
 
 
 def _run(role: "Role", flags: Mapping[str, Any]) -> None:
-    from flowgauge.console.ending import end_if_overdue
+    from flowgauge.console.ending import run_as_process
     from flowgauge.console.role import run_until_signal
     from flowgauge.schemas.settings import load_settings
 
     given = {name: value for name, value in flags.items() if name not in {"config", "instance"}}
     settings = load_settings(flags["config"], os.environ, {**given, "kafka.instance": flags["instance"]})
-    asyncio.run(end_if_overdue(run_until_signal(role, settings, announce=click.echo)))
+    asyncio.run(run_as_process(run_until_signal(role, settings, announce=click.echo)))

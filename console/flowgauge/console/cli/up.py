@@ -30,7 +30,7 @@ def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **fla
 
     Ends on Ctrl-C or SIGTERM; a kill at any moment loses nothing.
     """
-    from flowgauge.console.ending import end_if_overdue
+    from flowgauge.console.ending import run_as_process
     from flowgauge.console.loading import Load
     from flowgauge.console.up import run_until_signal
     from flowgauge.schemas.settings import load_settings
@@ -40,4 +40,4 @@ def command(*, load: Path | None, shift_to_now: bool, config: Path | None, **fla
         raise click.UsageError("--shift-to-now moves what --load FILE brings: name the file")
     settings = load_settings(config, os.environ, flags)
     history = Load(load, now_ms() if shift_to_now else None) if load else None
-    asyncio.run(end_if_overdue(run_until_signal(settings, load=history, announce=click.echo)))
+    asyncio.run(run_as_process(run_until_signal(settings, load=history, announce=click.echo)))
