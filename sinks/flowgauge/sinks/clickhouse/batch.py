@@ -2,8 +2,8 @@
 
     records ──► Batch.add ──► rows and dead letters ──► seal ──► Sealed(intent, rows, letters)
 
-One insert is one block, so that it is there whole or not at all, and its token does not depend on how the engine
-would split it. Read `intent` first; `sink_app` moves the batches.
+One insert is one block, so that its token does not depend on how the engine would split it; each day of it is there
+whole or not at all. Read `intent` first; `sink_app` moves the batches.
 """
 
 from collections.abc import Sequence
