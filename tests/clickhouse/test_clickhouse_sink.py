@@ -15,7 +15,7 @@ from flowgauge.schemas.delivery import decode_dead_letter
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.batch import Limits
-from flowgauge.sinks.clickhouse.claims import Place, Span
+from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import read_position
 from flowgauge.sinks.clickhouse.sink_app import GROUP
@@ -42,7 +42,7 @@ class Faulty:
         else:
             await act()
 
-    async def held(self, table: str, span: Span) -> Set[Place]:
+    async def held(self, table: str, span: Span) -> Set[int]:
         return await self.store.held(table, span)
 
     async def fold_again(self, table: str, span: Span) -> None:
