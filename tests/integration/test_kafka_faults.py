@@ -238,6 +238,26 @@ async def test_a_transaction_that_nobody_ends_holds_readers_back_no_longer_than_
         await frozen.stop()
 
 
+async def test_a_restore_that_does_not_move_is_told_and_works_once_nothing_holds_it_back(
+    connection: Connection, log: KafkaLog
+) -> None:
+    other = new_producer(connection, "of another partition, in the same one of the state")
+    await other.start()
+    await other.begin_transaction()
+    await (await other.send(connection.names.topic(STATE), b"", b"other", partition=0, headers=[]))
+    await log.append(SAMPLES, events(b"a"))
+
+    async with opened(dataclasses.replace(connection, answer_ms=ANSWER_MS)) as brief:
+        with pytest.raises(Transient, match=r"cannot restore .*state partition 0: no answer within 1500 ms; trying"):
+            await brief.open_steps(SAMPLES, "detector")
+        await cast("Any", other).abort_transaction()
+
+        steps = await brief.open_steps(SAMPLES, "detector")
+        assert (await see(steps, 1)).values() == [b"a"]
+
+    await other.stop()
+
+
 async def write(
     connection: Connection, topic: str, key: bytes, value: bytes, *, headers: list[tuple[str, bytes | None]]
 ) -> None:
