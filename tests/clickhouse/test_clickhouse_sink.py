@@ -249,7 +249,7 @@ async def test_the_clock_of_a_replay_is_that_of_the_first_read(store: ClickHouse
     async with new_log(tmp_path) as log:
         tenant = Tenant(log)
         late_broker_clock = [NOW_MS, NOW_MS + 60_000, NOW_MS - 60_000]
-        pulse = Outgoing(0, "", encode_record(Pulse(sent_ms=NOW_MS, log_id="x")), RecordKind.PULSE, NOW_MS)
+        pulse = Outgoing(0, "", encode_record(Pulse(sent_ms=NOW_MS, log_id=log.log_id)), RecordKind.PULSE, NOW_MS)
         await log.append(EVENTS, [pulse])
         events = [Outgoing(0, "", tenant.event(n), append_ms=ms) for n, ms in enumerate(late_broker_clock)]
         await log.append(EVENTS, events[:2])
@@ -272,7 +272,7 @@ async def test_the_clock_of_a_replay_is_that_of_the_first_read(store: ClickHouse
 
 async def test_a_quiet_partition_notes_its_clock(store: ClickHouseStore, tmp_path: Path) -> None:
     async with new_log(tmp_path) as log:
-        pulse = Outgoing(1, "", encode_record(Pulse(sent_ms=NOW_MS, log_id="x")), RecordKind.PULSE, NOW_MS)
+        pulse = Outgoing(1, "", encode_record(Pulse(sent_ms=NOW_MS, log_id=log.log_id)), RecordKind.PULSE, NOW_MS)
         await log.append(EVENTS, [pulse])
 
         async with running_sink(log, store, Limits()) as health:

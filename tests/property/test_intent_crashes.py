@@ -18,11 +18,12 @@ from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
-from flowgauge.sinks.clickhouse.batch import Limits, see
+from flowgauge.sinks.clickhouse.batch import Limits
 from flowgauge.sinks.clickhouse.rows import SPECS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Outgoing
+from flowgauge.transport.source_clock import see
 
 DAY_MS = 86_400_000
 EVENTS_SPEC = SPECS[:1]
@@ -181,7 +182,7 @@ def expected_rows(log: MemoryLog) -> tuple[list[tuple[int, int, str]], set[tuple
     for partition in range(3):
         clock = PartitionClock()
         for each in log.of(EVENTS, partition):
-            append_ms = see(clock, each, 0)
+            append_ms = see(clock, each, 0, log.log_id)
             if each.kind != RecordKind.EVENT or each.value is None:
                 continue
             try:
