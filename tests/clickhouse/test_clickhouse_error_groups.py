@@ -57,7 +57,7 @@ SAME = {
         "GET http://host:4280/v1/orders/ab-12?page=2 gave 500",
         "GET http://host:4281/v1/orders/ab-713?page=11 gave 502",
     ),
-    "worker <id> is gone, twice": ("worker 7fk29dzq is gone, twice", "worker  q8m1x0\n is gone, twice"),
+    "worker <id> is gone, twice": ("worker 7fk29dzq is gone, twice", "\nworker  q8m1x0\t is gone, twice "),
 }
 
 

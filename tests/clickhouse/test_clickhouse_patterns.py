@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.clickhouse.test_clickhouse_metrics import ask, publish
 
-from flowgauge.sinks.clickhouse.metrics import MetricQuery
+from flowgauge.sinks.clickhouse.metrics import PATTERN_FLOWS_MAX, InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -82,3 +82,19 @@ async def test_one_flow_is_asked_alone(store: ClickHouseStore, flow: str, found:
     rows = (await ask(store, "patterns", all_time(tenant, tz="Europe/Berlin", flow=flow))).dicts()
 
     assert [row["flow"] for row in rows] == found
+
+
+async def test_more_flows_than_are_tested_at_once_are_refused_with_the_remedy(store: ClickHouseStore) -> None:
+    tenant = f"many-{uuid.uuid4().hex[:6]}"
+    ends = [
+        end_of(tenant, f"flow-{n}", FIRST + timedelta(days=day), 1, failed=True)
+        for n in range(PATTERN_FLOWS_MAX + 1)
+        for day in range(3)
+    ]
+    await publish(store, ends[:-3], 1)
+    assert (await ask(store, "patterns", all_time(tenant))).rows == []
+
+    await publish(store, ends[-3:], 1)
+    with pytest.raises(InvalidQuestion, match=r"^flow: more than 2,000 flows failed on three days or more: name one"):
+        await ask(store, "patterns", all_time(tenant))
+    assert (await ask(store, "patterns", all_time(tenant, flow="flow-7"))).rows == []

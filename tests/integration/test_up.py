@@ -369,6 +369,11 @@ def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Pa
     assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
     assert [row["flow"] for row in json.loads(found.stdout)["rows"]] == ["etl"]
 
+    found = run("metrics", "patterns", "--url", url, "--data", str(data), cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
+    assert found.stdout.endswith("stands out beyond chance.\n")
+
 
 def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_path: Path) -> None:
     found = run("metrics", "runs", "--url", "http://127.0.0.1:1", "--data", str(tmp_path / "none"), cwd=tmp_path)

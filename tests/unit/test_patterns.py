@@ -1,6 +1,7 @@
 """Patterns of failures: what is planted is found and said, what chance does is not."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -49,11 +50,28 @@ def by_schedule(chance: np.random.Generator, hours: int) -> tuple[Counts, float]
     return np.resize(chance.choice([0, 0, 0, 1, 2, 20], 24), hours), float(chance.choice([0.02, 0.1, 0.3]))
 
 
+def storms(chance: np.random.Generator, hours: int) -> tuple[Counts, Rates]:
+    """Fail at any hour, and then again and again within it."""
+    finished, rates = np.ones(hours, dtype=np.int64), np.full(hours, 0.005)
+    at = np.flatnonzero(chance.random(hours) < chance.choice([0.1, 1]) / 24)
+    finished[at] += chance.integers(1, 60, len(at))
+    rates[at] = 1.0
+    return finished, rates
+
+
+def busy_hour(chance: np.random.Generator, hours: int) -> tuple[Counts, float]:
+    """Fail a few times in all, in a flow that has half of its runs in one hour."""
+    finished = np.resize(np.asarray([1] * 9 + [20] + [1] * 14), hours)
+    return finished, float(chance.integers(4, 9)) / int(finished.sum())
+
+
 KINDS: Sequence[Callable[[np.random.Generator, int], tuple[Counts, float | Rates]]] = (
     scattered,
     bursts,
     only_at_2,
     by_schedule,
+    storms,
+    busy_hour,
 )
 
 
@@ -99,6 +117,42 @@ def months_first(days: int) -> list[int]:
 )
 def test_what_is_planted_is_found(data: FlowHours, found: object) -> None:
     assert [(each.kind, each.slots, each.weekdays) for each in patterns([examine(data)])] == found
+
+
+def every(kind: str, times: int) -> FlowHours:
+    """Return a flow with a run an hour that fails at one slot of that kind, so many times, and only then."""
+    span_days = {"hour": 1, "weekday": 7, "day of month": 31}[kind] * (times + 2)
+    days = [date(2026, 1, 5) + timedelta(days=day) for day in range(span_days)]
+    places = {
+        "hour": [24 * day + 2 for day in range(span_days)],
+        "weekday": [24 * day for day, at in enumerate(days) if at.isoweekday() == 3],
+        "day of month": [24 * day for day, at in enumerate(days) if at.day == 20],
+    }[kind]
+    failed = np.zeros(span_days * 24, dtype=np.int64)
+    for place in places[1 : times + 1]:
+        failed[place : place + (1 if kind == "hour" else 24)] = 1
+    at = np.arange(len(failed)) + (days[0] - date(1970, 1, 1)).days * 24
+    return FlowHours("f", at.tolist(), [1] * len(failed), failed.tolist())
+
+
+@pytest.mark.parametrize(
+    ("kind", "flows", "times"),
+    [
+        ("hour", 1, 3),
+        ("weekday", 1, 5),
+        ("day of month", 1, 3),
+        ("hour", 1_000, 5),
+        ("weekday", 1_000, 8),
+        ("day of month", 1_000, 5),
+    ],
+)
+def test_how_much_data_a_pattern_takes_is_as_the_guide_says(kind: str, flows: int, times: int) -> None:
+    def found(times: int) -> list[str]:
+        one = examine(every(kind, times))
+        return [each.kind for each in patterns([one, *[replace(one, found=())] * (flows - 1)])]
+
+    assert kind in found(times)
+    assert kind not in found(times - 1)
 
 
 def test_one_long_outage_and_two_bad_nights_are_no_pattern() -> None:

@@ -150,17 +150,11 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
         raise InvalidQuestion(
             f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
         )
+    sql = question("pattern_hours")
     seen: list[Examined] = []
     for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
-        asked = {
-            "tenant": query.tenant,
-            "flows": flows[start : start + PATTERN_FLOWS_AT_ONCE],
-            "since_ms": query.since_ms,
-            "until_ms": query.until_ms,
-            "tz": query.tz,
-        }
-        found = await store.query(question("pattern_hours"), asked)
-        seen += await asyncio.to_thread(_examined, found)
+        asked = {**_parameters(sql, query, []), "flows": flows[start : start + PATTERN_FLOWS_AT_ONCE]}
+        seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
     return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
 
 

@@ -28,7 +28,7 @@ FROM (
         replaceRegexpAll(text_2, '(^|[\\s(=:,\\[{])[ub]?\'[^\']*\'', '\\1<text>') AS text_3,
         replaceRegexpAll(text_1, '"[^"]*"|`[^`]*`', '<text>') AS text_2,
         replaceRegexpAll(
-            replaceRegexpAll(leftUTF8(trim(message), 500), '\\s+', ' '),
+            trim(replaceRegexpAll(leftUTF8(message, 500), '\\s+', ' ')),
             '\\d{4}-\\d\\d-\\d\\d(?:[T ]\\d\\d:\\d\\d(?::\\d\\d(?:[.,]\\d+)?)?)?(?:Z|[+-]\\d\\d:?\\d\\d)?',
             '<time>'
         ) AS text_1
