@@ -153,7 +153,8 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
     sql = question("pattern_hours")
     seen: list[Examined] = []
     for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
-        asked = {**_parameters(sql, query, []), "flows": flows[start : start + PATTERN_FLOWS_AT_ONCE]}
+        some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
+        asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
         seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
     return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
 

@@ -1,5 +1,6 @@
--- Finished and failed runs of some flows by the hour of their end, counted in hours of the clock in the zone `tz` since
--- 1970: an hour that the clock repeats is one hour. In a zone that is half an hour off, an hour holds what begins in it.
+-- Finished and failed runs by the hour of their end, of the flows of `patterns` from `first` to `last`. Hours are those of
+-- the clock in the zone `tz` since 1970: one that the clock repeats is one hour. In a zone that is half an hour off, an
+-- hour holds what begins in it.
 SELECT
     flow,
     groupArray(toInt32(toRelativeDayNum(hour, {tz:String})) * 24 + toHour(hour, {tz:String})) AS hours,
@@ -11,7 +12,8 @@ FROM (
         SELECT flow, hour, state, uniqExactMerge(runs) AS ends
         FROM flowgauge.run_ends_hourly
         WHERE tenant = {tenant:String}
-            AND flow IN {flows:Array(String)}
+            AND flow >= {first:String}
+            AND flow <= {last:String}
             AND state IN ('completed', 'failed', 'crashed')
             AND hour >= toStartOfHour(fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC'))
             AND hour < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
@@ -20,4 +22,5 @@ FROM (
     GROUP BY flow, hour
 )
 GROUP BY flow
+HAVING uniqExactIf(toDate(hour, {tz:String}), failed_runs > 0) >= 3
 ORDER BY flow

@@ -1,4 +1,4 @@
--- The flows that failed on three days or more in the zone `tz`, which a pattern needs at least, the most days first.
+-- The flows that failed on three days or more in the zone `tz`, which a pattern needs at least.
 SELECT flow
 FROM flowgauge.run_ends_hourly
 WHERE tenant = {tenant:String}
@@ -8,5 +8,5 @@ WHERE tenant = {tenant:String}
     AND hour < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
 GROUP BY flow
 HAVING uniqExact(toDate(hour, {tz:String})) >= 3
-ORDER BY uniqExact(toDate(hour, {tz:String})) DESC, flow
+ORDER BY flow
 LIMIT {flows_max:UInt32}
