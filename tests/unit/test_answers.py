@@ -2,8 +2,11 @@
 
 import pytest
 
+from flowgauge.console.cli.metrics import SINCE, SINCE_DEFAULT
 from flowgauge.console.web.answers import metric_query, moment_ms
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import parse_duration_ms
+from flowgauge.sinks.clickhouse.metrics import METRICS, since_of
 
 NOW = 1_800_000_000_000
 
@@ -58,3 +61,9 @@ def test_a_question_takes_what_it_looks_at_and_empty_ones_are_as_if_not_written(
 
     assert (asked.text, asked.level, asked.run, asked.flow, asked.tz) == ("refused", "ERROR", "r1", "a", "UTC")
     assert metric_query("heatmap", "t", {"tz": "Europe/Berlin"}, NOW).tz == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_command_looks_as_far_back_as_the_question_does(name: str) -> None:
+    assert SINCE.get(name, SINCE_DEFAULT) == since_of(name)
+    assert metric_query(name, "t", {}, NOW).since_ms == NOW - parse_duration_ms(since_of(name))

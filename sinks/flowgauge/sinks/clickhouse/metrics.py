@@ -1,9 +1,10 @@
-"""The questions that ClickHouse answers, by name: each is one .sql file in queries/, its parameters always bound.
+"""The questions that ClickHouse answers, by name: each is a .sql file in queries/, its parameters always bound.
 
 The tenant is always the first condition. Dashboards read the rollups and runs; only `logs` and the last minutes read
 raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,20 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import rfc3339
+from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
+from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
 from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
 TEXT_MAX = 200  # characters of a log search: more is no search
 LIMIT_DEFAULT = 100
+SINCE_DEFAULT = "7d"
+PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
+PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
 _LEVELS = {
     "TRACE": 5,
     "DEBUG": 10,
@@ -61,6 +69,7 @@ class Metric:
     name: str
     title: str
     columns: tuple[str, ...]
+    since: str = SINCE_DEFAULT  # how far back, where nothing is said
 
 
 METRICS: Mapping[str, Metric] = {
@@ -91,6 +100,17 @@ METRICS: Mapping[str, Metric] = {
             "The newest log lines by text, run and level",
             ("time", "level", "flow", "run", "logger", "message"),
         ),
+        Metric(
+            "errors",
+            "Errors of failed runs and tasks and error logs, by what they say, the most frequent first",
+            ("error", "count", "runs", "flows", "first_seen", "last_seen", "example_run"),
+        ),
+        Metric(
+            "patterns",
+            "Hours, weekdays and days of the month at which flows fail beyond chance",
+            PATTERN_COLUMNS,
+            since="56d",
+        ),
         Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second")),
         Metric(
             "overview",
@@ -111,6 +131,8 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
     if name not in METRICS:
         raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
     _refuse_unbounded(query)
+    if name == "patterns":
+        return Table(list(METRICS[name].columns), await _patterns(store, query))
     words = inner_words(query.text)
     sql = question(name)
     if words:
@@ -118,6 +140,27 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
     found = await store.query(sql, _parameters(sql, query, words))
     rows = await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
     return Table(list(METRICS[name].columns), rows)
+
+
+async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
+    """Test the flows some at a time, off the event loop, and correct for all of them."""
+    sql = question("patterns")
+    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query, []))).rows]
+    if len(flows) > PATTERN_FLOWS_MAX:
+        raise InvalidQuestion(
+            f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
+        )
+    sql = question("pattern_hours")
+    seen: list[Examined] = []
+    for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
+        some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
+        asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
+        seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
+    return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
+
+
+def _examined(table: Table) -> list[Examined]:
+    return [examine(hours) for hours in msgspec.convert(table.dicts(), list[FlowHours])]
 
 
 @cache
@@ -131,6 +174,11 @@ def parameters_of(name: str) -> frozenset[str]:
     """Return which of flow, run, text, level, tz and limit the question `name` looks at; of no question, none."""
     sql = question(name) if name in METRICS else ""
     return frozenset(each for each in _CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
+
+
+def since_of(name: str) -> str:
+    """Return how far back the question `name` looks, where nothing is said."""
+    return METRICS[name].since if name in METRICS else SINCE_DEFAULT
 
 
 def inner_words(text: str) -> list[str]:
@@ -167,6 +215,7 @@ def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, obj
         "levels": levels_from(query.level),
         "words": words,
         "limit": query.limit,
+        "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
     }
     return {name: value for name, value in known.items() if f"{{{name}:" in sql}
