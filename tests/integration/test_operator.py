@@ -75,7 +75,12 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert ("stored" in acme, "stored" in platform) == (False, True)
         assert "secret-channel" in ask("/", "acme").text
         assert "secret-channel" not in ask("/", "beta").text
-        listed = ask("/v1/incidents?tenant=acme", "platform").json()
+
+        def incidents() -> dict[str, Any]:
+            return dict(ask("/v1/incidents?tenant=acme", "platform").json())
+
+        wait_for(lambda: len(incidents()["rows"]) == 2, "the incidents in ClickHouse")
+        listed = incidents()
         assert {row["tenant"] for row in listed["rows"]} == {"acme"}
         assert [list(row) for row in listed["rows"]] == [listed["columns"]] * 2
         assert {row["state"] for row in listed["rows"]} == {"happened"}

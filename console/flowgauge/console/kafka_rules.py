@@ -51,11 +51,11 @@ def _read(texts: Mapping[str, str], settings: Settings) -> Written:
 
 def _warnings(written: Written) -> tuple[str, ...]:
     """Return what to mend. Secrets and ways out are for the notifier's machine to miss."""
-    warnings = [str(each) for each in written.ruleset.warnings]
-    if written.channels.channels:
-        warnings.append(CHANNELS_ELSEWHERE)
-    elif names := sorted({name for rule in written.ruleset.rules for name in rule.rule.notify}):
-        warnings.append(
-            f"nobody is told unless these are channels that `flowgauge notify --rules DIR` reads: {', '.join(names)}"
-        )
-    return tuple(warnings)
+    elsewhere = (CHANNELS_ELSEWHERE,) if written.channels.channels else ()
+    return (*map(str, written.ruleset.warnings), *elsewhere)
+
+
+def told_elsewhere(written: Written) -> str:
+    """Return the names that `flowgauge notify` must know, as a line for people; nothing where there are none."""
+    names = sorted({name for rule in written.ruleset.rules for name in rule.rule.notify})
+    return f"they tell {', '.join(names)}: channels that `flowgauge notify --rules DIR` must know" if names else ""

@@ -17,7 +17,7 @@ from aiokafka.conn import OAuthAuthenticator
 
 from flowgauge.schemas.errors import BadEnvironment, FlowgaugeError
 
-_CONNECT_LINE = "Unable connect to "
+_CONNECT_LINES = ("Unable connect to", "Unable to request metadata from")  # where a client connects
 _REFUSED_TOKEN = b"\x01"  # RFC 7628: what a client says to a refusal, so that the exchange ends
 
 
@@ -88,7 +88,7 @@ def tls_context(security: Security) -> ssl.SSLContext:
 
 def refusal_in(record: logging.LogRecord) -> Exception | None:
     """Return why a broker that was reached did not take us, as a log line of aiokafka tells it; None where none is."""
-    is_connect_line = record.msg.startswith(_CONNECT_LINE)  # others tell of a connection that broke later
+    is_connect_line = record.msg.startswith(_CONNECT_LINES)  # others tell of a connection that broke later
     for said in record.args if isinstance(record.args, tuple) else ():
         match said:
             case (

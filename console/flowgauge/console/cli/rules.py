@@ -63,13 +63,17 @@ def apply(
 
     settings = load_settings(config, os.environ, {})
     if settings.kafka.bootstrap and context.get_parameter_source("url") is ParameterSource.DEFAULT:
-        from flowgauge.console.kafka_rules import apply_to_kafka
+        from flowgauge.console.kafka_rules import apply_to_kafka, told_elsewhere
 
         written, applied = asyncio.run(apply_to_kafka(settings, files))
+        note = told_elsewhere(written)
     else:
         written, applied = asyncio.run(apply_files(Place(url, token, data), files))
+        note = ""
     _warn(*applied.warnings)
     click.echo(f"rule set {applied.version} is in force: {written}")
+    if note:
+        click.echo(note)
 
 
 @command.command()
