@@ -18,11 +18,11 @@ def names(listing: str) -> set[str]:
 
 
 def pick(lock: str, wanted: set[str]) -> str:
-    """Return the entries of `lock` for `wanted`. Raises ValueError that names what is missing."""
-    entries = {entry[1]: entry[0] for entry in _ENTRY.finditer(lock)}
-    if missing := wanted - entries.keys():
+    """Return the entries of `lock` for `wanted`, in its order. Raises ValueError that names what is missing."""
+    entries = [(entry[1], entry[0]) for entry in _ENTRY.finditer(lock)]  # of some, one for each range of interpreters
+    if missing := wanted - {name for name, _ in entries}:
         raise ValueError(f"not in the lock: {', '.join(sorted(missing))}")
-    return "".join(entries[name] for name in sorted(wanted))
+    return "".join(entry for name, entry in entries if name in wanted)
 
 
 def main(lock: str, *listings: str) -> None:
