@@ -72,7 +72,8 @@ async def _tell_lags(readiness: Readiness, stop: asyncio.Event) -> None:
             part = f"{name} {lag.topic.rpartition('.')[2]}"
             if lag.seconds > BEHIND_SHOWN_S:
                 readiness.told_of_others.add(part)
-                health.problems[part] = f"{lag.seconds:.0f} s behind: is `flowgauge {name}` running?"
+                asks = ", and does ClickHouse answer it" if name == "sink" else ""
+                health.problems[part] = f"{lag.seconds:.0f} s behind: is `flowgauge {name}` running{asks}?"
             else:
                 health.problems.pop(part, None)
             if (lag.topic, lag.group) == SINK[0]:

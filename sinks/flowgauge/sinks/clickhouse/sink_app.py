@@ -338,7 +338,8 @@ class TopicSink:
         self._noted_ms[batch.partition] = _steady_ms()
 
     async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        return await patiently(action, part=self._part, health=self._health, stop=self._stop)
+        # A part of its own: a log that answers says nothing of ClickHouse.
+        return await patiently(action, part=f"{self._part}, log", health=self._health, stop=self._stop)
 
     def _count_stored(self, batch: Sealed, took_ms: int) -> None:
         table = self._spec.table
