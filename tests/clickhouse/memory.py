@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from flowgauge.sinks.clickhouse.claims import Place, Span
+from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.transport.log import METADATA_BYTES_MAX, Assigned, Batch, Committed, Outgoing, Record, Revoked, Steps
 
@@ -175,7 +175,7 @@ class MemoryTables:
 
     A token that comes again with other rows fails the test: the real engine would lose or double rows there.
     Rows that hold "poison" are refused. `troubles` are raised one a call, before or after acting, or
-    when the server was killed and only claims to have acted. Killed "amid" an
+    when the server was killed and only claims to have acted, or goes on acting "later". Killed "amid" an
     insert it has the first part of it; where `claims`, the view and the next part know the token and have no rows.
     """
 
@@ -186,8 +186,14 @@ class MemoryTables:
     claimed: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
     unfolded: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])  # the same of the view
     views: set[bytes] = field(default_factory=set[bytes])  # the rows that were folded into the view
+    running: list[tuple[str, str, dict[str, list[bytes]]]] = field(
+        default_factory=list[tuple[str, str, dict[str, list[bytes]]]]
+    )  # inserts whose callers gave them up: table, token and the parts to come, one a call
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
+        self._go_on()
+        if any(token == of for _, of, _ in self.running):
+            raise EngineTrouble("a query of this id is running", "known")
         rows = body.split(b"\n")
         for index, row in enumerate(rows):
             if b"poison" in row:
@@ -197,6 +203,9 @@ class MemoryTables:
         if trouble == "before":
             raise EngineTrouble("the disk is full", "known")
         parts = _parts(rows)
+        if trouble == "later":
+            self.running.append((table, token, parts))
+            raise EngineTrouble("no answer came", "unknown")
         if trouble == "claimed":
             self.claimed |= {(table, token, day): part for day, part in parts.items()}
             raise EngineTrouble("the server was killed", "unknown")
@@ -209,8 +218,24 @@ class MemoryTables:
         if trouble == "after":
             raise EngineTrouble("no answer came", "unknown")
 
-    async def held(self, table: str, span: Span) -> set[Place]:
-        return self.faults.around(f"look {table}", lambda: {_place(row) for row in self._in(table, span)})
+    async def held(self, table: str, span: Span) -> set[int]:
+        found = self.faults.around(f"look {table}", lambda: {_place(row)[0] for row in self._in(table, span)})
+        self._go_on()
+        return found
+
+    def end_inserts(self) -> None:
+        """Let inserts that go on without their callers come to their ends."""
+        while self.running:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Let the next part of an insert that goes on without its caller be there."""
+        if self.running:
+            table, token, parts = self.running[0]
+            day = next(iter(parts))
+            self._write(table, token, {day: parts.pop(day)})
+            if not parts:
+                del self.running[0]
 
     async def fold_again(self, table: str, span: Span) -> None:
         self.faults.around(f"fold {table}", lambda: self.views.update(self._in(table, span)))
@@ -220,7 +245,7 @@ class MemoryTables:
             row
             for (name, _, _), rows in self.parts.items()
             for row in rows
-            if name == table and msgspec.json.decode(row)["_partition"] == span.partition
+            if name == table and _log(row) == (span.log_id, span.partition)
             if span.start <= _place(row)[0] < span.end and span.first_ms <= _place(row)[1] <= span.last_ms
         ]
 
@@ -248,7 +273,12 @@ class MemoryTables:
         return [msgspec.json.decode(row, type=dict[str, object]) for row in found]
 
 
-def _place(row: bytes) -> Place:
+def _log(row: bytes) -> tuple[str, int]:
+    told = msgspec.json.decode(row)
+    return told["_log"], told["_partition"]
+
+
+def _place(row: bytes) -> tuple[int, int]:
     told = msgspec.json.decode(row)
     return told["_offset"], round(float(told["_append"]) * 1000)
 

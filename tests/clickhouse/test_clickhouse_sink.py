@@ -15,7 +15,7 @@ from flowgauge.schemas.delivery import decode_dead_letter
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.batch import Limits
-from flowgauge.sinks.clickhouse.claims import Place, Span
+from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import read_position
 from flowgauge.sinks.clickhouse.sink_app import GROUP
@@ -42,7 +42,7 @@ class Faulty:
         else:
             await act()
 
-    async def held(self, table: str, span: Span) -> Set[Place]:
+    async def held(self, table: str, span: Span) -> Set[int]:
         return await self.store.held(table, span)
 
     async def fold_again(self, table: str, span: Span) -> None:
@@ -249,7 +249,7 @@ async def test_the_clock_of_a_replay_is_that_of_the_first_read(store: ClickHouse
     async with new_log(tmp_path) as log:
         tenant = Tenant(log)
         late_broker_clock = [NOW_MS, NOW_MS + 60_000, NOW_MS - 60_000]
-        pulse = Outgoing(0, "", encode_record(Pulse(sent_ms=NOW_MS, log_id="x")), RecordKind.PULSE, NOW_MS)
+        pulse = Outgoing(0, "", encode_record(Pulse(sent_ms=NOW_MS, log_id=log.log_id)), RecordKind.PULSE, NOW_MS)
         await log.append(EVENTS, [pulse])
         events = [Outgoing(0, "", tenant.event(n), append_ms=ms) for n, ms in enumerate(late_broker_clock)]
         await log.append(EVENTS, events[:2])
@@ -272,7 +272,7 @@ async def test_the_clock_of_a_replay_is_that_of_the_first_read(store: ClickHouse
 
 async def test_a_quiet_partition_notes_its_clock(store: ClickHouseStore, tmp_path: Path) -> None:
     async with new_log(tmp_path) as log:
-        pulse = Outgoing(1, "", encode_record(Pulse(sent_ms=NOW_MS, log_id="x")), RecordKind.PULSE, NOW_MS)
+        pulse = Outgoing(1, "", encode_record(Pulse(sent_ms=NOW_MS, log_id=log.log_id)), RecordKind.PULSE, NOW_MS)
         await log.append(EVENTS, [pulse])
 
         async with running_sink(log, store, Limits()) as health:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.contract_log import events, see
-from tests.integration.test_kafka_faults import opened, until_appended
+from tests.integration.own_log import opened
+from tests.integration.test_kafka_faults import until_appended
 from tests.kafka_broker import LIB, REMEDY, Broker
 from tests.kafka_topics import create_topics
 

@@ -7,26 +7,24 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.contract.contract_log import events, output, see, take_assigned
+from tests.integration.own_log import ONE, made, opened
 from tests.kafka_broker import Broker, mortal_broker
 
 from flowgauge.schemas.errors import BadEnvironment, Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import EVENTS, OUTBOX, SAMPLES, STATE, TRANSITIONS
-from flowgauge.transport.kafka import KafkaLog, open_kafka_log
+from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.kafka_client import Connection, new_producer
 from flowgauge.transport.log import Batch, Committed
-from flowgauge.transport.topic_admin import apply_plan, read_plan
-from flowgauge.transport.topic_plan import ALL, Sizes, wanted_topics
+from flowgauge.transport.topic_plan import ALL, wanted_topics
 
-ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 ANSWER_MS = 1_500  # how long a broker that was killed is waited for
 DEADLINE_S = 60
 BRIEF_MS, POLL_MS = 1_000, 100  # of several heartbeats
@@ -50,24 +48,6 @@ async def log(connection: Connection) -> AsyncIterator[KafkaLog]:
 def mortal() -> Iterator[Broker]:
     with mortal_broker() as broker:
         yield broker
-
-
-async def made(bootstrap: str) -> Connection:
-    """Make the topics of a log of its own."""
-    connection = Connection(
-        bootstrap=bootstrap, prefix=f"t{uuid.uuid4().hex[:8]}", instance="one", heartbeat_ms=200, answer_ms=30_000
-    )
-    await apply_plan(connection, await read_plan(connection, ONE), ONE)
-    return connection
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncGenerator[KafkaLog]:
-    log = await open_kafka_log(connection)
-    try:
-        yield log
-    finally:
-        await log.close()
 
 
 async def until_appended(log: KafkaLog, value: bytes) -> None:
@@ -256,6 +236,26 @@ async def test_a_transaction_that_nobody_ends_holds_readers_back_no_longer_than_
         await frozen.commit_transaction()
     with contextlib.suppress(Exception):
         await frozen.stop()
+
+
+async def test_a_restore_that_does_not_move_is_told_and_works_once_nothing_holds_it_back(
+    connection: Connection, log: KafkaLog
+) -> None:
+    other = new_producer(connection, "of another partition, in the same one of the state")
+    await other.start()
+    await other.begin_transaction()
+    await (await other.send(connection.names.topic(STATE), b"", b"other", partition=0, headers=[]))
+    await log.append(SAMPLES, events(b"a"))
+
+    async with opened(dataclasses.replace(connection, answer_ms=ANSWER_MS)) as brief:
+        with pytest.raises(Transient, match=r"cannot restore .*state partition 0: no answer within 1500 ms; trying"):
+            await brief.open_steps(SAMPLES, "detector")
+        await cast("Any", other).abort_transaction()
+
+        steps = await brief.open_steps(SAMPLES, "detector")
+        assert (await see(steps, 1)).values() == [b"a"]
+
+    await other.stop()
 
 
 async def write(

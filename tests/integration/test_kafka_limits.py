@@ -4,18 +4,16 @@ The broker is the tests' own: it allows short transactions only, and looks often
 """
 
 import asyncio
-import dataclasses
 import os
 import re
 import sys
-import uuid
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.contract.contract_log import events, output, take_assigned
 from tests.integration.fenced_blocks import ROOT
+from tests.integration.own_log import made, opened
 from tests.integration.role_processes import WAIT_S, RoleProcess, Roles, kafka_environment
 from tests.integration.test_kafka_faults import set_max_bytes
 from tests.integration.up_process import wait_for
@@ -25,13 +23,9 @@ from tests.torture.transactions import Transactions
 from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.sample import SampleMessage, encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES, TRANSITIONS
-from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.log import Outgoing
-from flowgauge.transport.topic_admin import apply_plan, read_plan
-from flowgauge.transport.topic_plan import Sizes
 
-ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 ALLOWED_MS = 10_000
 PROPERTIES = f"""
 transaction.max.timeout.ms={ALLOWED_MS}
@@ -48,30 +42,8 @@ def impatient() -> Iterator[str]:
         yield bootstrap
 
 
-async def made(bootstrap: str) -> Connection:
-    """Make the topics of a log of its own."""
-    connection = Connection(
-        bootstrap=bootstrap,
-        prefix=f"l{uuid.uuid4().hex[:8]}",
-        instance="one",
-        heartbeat_ms=200,
-        transaction_ms=ALLOWED_MS,
-    )
-    await apply_plan(connection, await read_plan(connection, ONE), ONE)
-    return connection
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncGenerator[KafkaLog]:
-    log = await open_kafka_log(connection)
-    try:
-        yield log
-    finally:
-        await log.close()
-
-
 async def test_a_transaction_that_is_longer_than_brokers_allow_is_told_with_both_settings(impatient: str) -> None:
-    connection = dataclasses.replace(await made(impatient), transaction_ms=ALLOWED_MS + 1)
+    connection = await made(impatient, transaction_ms=ALLOWED_MS + 1)
     said = (
         r"begin transactions of flowgauge\.samples partition 0: it allows no transaction of 10001 ms: lower "
         r"kafka\.transaction_timeout, or raise the brokers' transaction\.max\.timeout\.ms"
@@ -85,7 +57,7 @@ async def test_a_transaction_that_is_longer_than_brokers_allow_is_told_with_both
 async def test_a_step_with_what_a_broker_refuses_as_too_large_is_told_with_the_remedy_and_undone(
     impatient: str,
 ) -> None:
-    connection = await made(impatient)
+    connection = await made(impatient, transaction_ms=ALLOWED_MS)
     await set_max_bytes(connection, "1000")
     said = r"cannot commit a step of flowgauge\.samples partition 0, group detector: too large .*max\.message\.bytes"
     async with opened(connection) as log:
@@ -123,7 +95,7 @@ def stalled(impatient: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 async def started(bootstrap: str, folder: Path, place: str) -> RoleProcess:
-    connection = await made(bootstrap)
+    connection = await made(bootstrap, transaction_ms=ALLOWED_MS)
     async with opened(connection) as log:
         message = SampleMessage(log.log_id, 0, 0, 1, 1_000, 0, 0, [])
         await log.append(SAMPLES, [Outgoing(0, "", encode_message(message))])

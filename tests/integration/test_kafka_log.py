@@ -178,7 +178,10 @@ async def test_who_opened_the_log_before_it_grew_takes_no_new_partition_for_one_
     log = await open_log()
     admin = cast("Any", new_admin(connection))
     await admin.start()
-    await admin.create_partitions({connection.names.topic(EVENTS): NewPartitions(3)})
+    topic = connection.names.topic(EVENTS)
+    await admin.create_partitions({topic: NewPartitions(3)})
+    while len((await admin.describe_topics([topic]))[0]["partitions"]) < 3:  # noqa: ASYNC110  # a broker tells no event
+        await asyncio.sleep(0.01)
     await admin.close()
 
     with pytest.raises(BadEnvironment, match="more partitions than the 2 that this process knows of: start it again"):

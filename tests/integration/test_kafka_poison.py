@@ -7,13 +7,12 @@ from outside, events, goes to the dlq instead (test_dlq); so do transitions, del
 import asyncio
 import json
 import re
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from tests.clickhouse.memory import MemoryTables
 from tests.contract.contract_log import take_assigned
+from tests.integration.own_log import made, opened
 
 from flowgauge.console.ending import Ending, Part, run_parts
 from flowgauge.processors.detection_watch import PART, run_detection_watch
@@ -28,13 +27,9 @@ from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.health import Health
-from flowgauge.transport.kafka import KafkaLog, open_kafka_log
-from flowgauge.transport.kafka_client import Connection
+from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.log import Committed, Outgoing
-from flowgauge.transport.topic_admin import apply_plan, read_plan
-from flowgauge.transport.topic_plan import Sizes
 
-ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 POISON = b"\xff poison"
 STARTS = 2
 DEADLINE_S = 60
@@ -47,19 +42,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 @pytest.fixture
 async def log(kafka: str) -> AsyncIterator[KafkaLog]:
-    connection = Connection(bootstrap=kafka, prefix=f"p{uuid.uuid4().hex[:8]}", instance="one", heartbeat_ms=200)
-    await apply_plan(connection, await read_plan(connection, ONE), ONE)
-    async with opened(connection) as log:
+    async with opened(await made(kafka)) as log:
         yield log
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncGenerator[KafkaLog]:
-    log = await open_kafka_log(connection)
-    try:
-        yield log
-    finally:
-        await log.close()
 
 
 def record(topic: str, value: bytes = POISON, key: str = "", kind: RecordKind = RecordKind.EVENT) -> Place:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import httpx2
 import pytest
 import structlog
+from tests.integration.own_log import make_topics
 from tests.integration.role_processes import Roles, kafka_environment
 from tests.integration.up_process import wait_for
 from tests.secured_kafka import SECRET, USER, Secured, secured_broker, unsecured_token
@@ -25,11 +26,8 @@ from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.topic_admin import apply_plan, read_plan
-from flowgauge.transport.topic_plan import Sizes
 from flowgauge.transport.wall_clock import now_ms
 
-ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 PREFIX = "secured"
 WRONG = "hunter2-is-wrong"
 EVENT = {"event": "etl.done", "resource": {"id": "etl.1"}}
@@ -128,10 +126,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     with secured_broker(tmp_path_factory.mktemp("secured"), now_ms()) as secured:
         asyncio.run(make_topics(Connection(bootstrap=secured.plain, prefix=PREFIX)))
         yield secured
-
-
-async def make_topics(connection: Connection) -> None:
-    await apply_plan(connection, await read_plan(connection, ONE), ONE)
 
 
 @dataclass(frozen=True, slots=True)

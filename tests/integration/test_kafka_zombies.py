@@ -8,8 +8,7 @@ import asyncio
 import re
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +16,15 @@ import pytest
 from tests.contract.contract_log import output, take_assigned
 from tests.integration.fenced_blocks import ROOT
 from tests.integration.frozen_role import PLACES
+from tests.integration.own_log import make_topics, opened
 from tests.integration.role_processes import WAIT_S, RoleProcess, Roles, kafka_environment
 from tests.integration.up_process import wait_for
 
 from flowgauge.schemas.sample import SampleMessage, encode_message
 from flowgauge.schemas.topics import SAMPLES, TRANSITIONS
-from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.log import Outgoing
-from flowgauge.transport.topic_admin import apply_plan, read_plan
-from flowgauge.transport.topic_plan import Sizes
 
-ONE = Sizes(partitions=1, samples_partitions=1, replication=1)
 PUT_OUT = r"another process (has taken|took) over"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -59,22 +55,13 @@ async def started(kafka: str, folder: Path, place: str) -> Zombie:
     env = kafka_environment(kafka, f"z{uuid.uuid4().hex[:8]}", partitions=1, samples_partitions=1)
     env |= {"FLOWGAUGE_KAFKA_SESSION": "1500ms", "FLOWGAUGE_KAFKA_HEARTBEAT": "300ms"}
     connection = Connection(bootstrap=kafka, prefix=env["FLOWGAUGE_KAFKA_PREFIX"], instance="successor")
-    await apply_plan(connection, await read_plan(connection, ONE), ONE)
+    await make_topics(connection)
     async with opened(connection) as log:
         message = SampleMessage(log.log_id, 0, 0, 1, 1_000, 0, 0, [])
         await log.append(SAMPLES, [Outgoing(0, "", encode_message(message))])
     command = [sys.executable, "-m", "tests.integration.frozen_role", place]
     env |= {"PYTHONPATH": str(ROOT)}
     return Zombie(RoleProcess("detect", "zombie", Roles(env, folder).env, folder, command=command), connection)
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncGenerator[KafkaLog]:
-    log = await open_kafka_log(connection)
-    try:
-        yield log
-    finally:
-        await log.close()
 
 
 @pytest.mark.parametrize("place", PLACES)

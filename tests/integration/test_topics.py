@@ -1,6 +1,7 @@
 """`flowgauge topics plan|apply|check` against real brokers: what it makes, leaves alone, refuses and says."""
 
 import asyncio
+import dataclasses
 import os
 import re
 import socket
@@ -19,7 +20,7 @@ from tests.kafka_broker import java_broker
 
 from flowgauge.processors.growing import announce_sources
 from flowgauge.processors.ruleset import RuleSet
-from flowgauge.processors.ruletopic import RuleBook, announced_versions, publish_rules
+from flowgauge.processors.ruletopic import RuleBook, announced_versions, publish_rules, write_version
 from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.schemas.topics import EVENTS, STATE
 from flowgauge.transport.kafka import open_kafka_log
@@ -33,6 +34,7 @@ GUIDE = ROOT / "docs" / "kafka.md"
 GOLDEN = Path(__file__).parents[1] / "golden" / "topics"
 FLOWGAUGE = Path(sys.executable).parent / "flowgauge"
 ONE = Sizes(partitions=4, samples_partitions=2, replication=1)
+ANSWER_MS = 3_000
 SECURED = """
 listeners=PLAINTEXT://127.0.0.1:{{client}},SASL_PLAINTEXT://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{{controller}}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
@@ -249,6 +251,44 @@ async def test_growth_that_broke_off_after_the_log_was_told_is_finished_by_the_n
     book = RuleBook(log)
     await book.refresh()
     assert (book.newest_version, book.current_version) == (version, version)
+    await log.close()
+
+
+async def test_a_log_may_take_longer_to_be_told_than_brokers_may_take_to_answer(connection: Connection) -> None:
+    await apply(connection)
+    log = await open_kafka_log(connection)
+    await publish_rules(log, RuleSet())
+    await log.close()
+    more = dataclasses.replace(ONE, partitions=6)
+    brief = dataclasses.replace(connection, answer_ms=ANSWER_MS)
+
+    async def announce(partitions: int) -> None:
+        told = await open_kafka_log(brief)
+        await announce_sources(told, partitions)
+        await told.close()
+        await asyncio.sleep(2 * ANSWER_MS / 1000)  # as long as there is lag to be read
+
+    await apply_plan(brief, await read_plan(brief, more), more, announce=announce)
+
+    await require_topics(connection, more)
+
+
+async def test_a_growth_that_broke_off_is_taken_along_by_a_further_one(connection: Connection) -> None:
+    await apply(connection)
+    log = await open_kafka_log(connection)
+    await publish_rules(log, RuleSet())
+    book = RuleBook(log)
+    await book.refresh()
+    await write_version(log, book, RuleSet(), range(4, 6))  # and then it ended
+    await log.close()
+
+    grown = run(connection, "apply", "--partitions", "8")
+
+    assert (grown.stdout, grown.stderr) == (f"grew {connection.prefix}.events from 4 to 8 partitions\n", "")
+    log = await open_kafka_log(connection)
+    book = RuleBook(log)
+    await book.refresh()
+    assert [book.begin_of(source)[1] for source in range(8)] == [0] * 4 + [3] * 4
     await log.close()
 
 

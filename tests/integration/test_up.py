@@ -22,6 +22,8 @@ from flowgauge.transport.wall_clock import now_ms
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 FAILING = """
 rules:
   - name: all failing
@@ -108,6 +110,43 @@ def test_the_commands_ask_the_server(up: Up, tmp_path: Path) -> None:
 
     assert (found.returncode, found.stderr) == (0, "")
     assert [row["state"] for row in json.loads(found.stdout)["rows"]] == ["completed"]
+
+
+def test_an_hour_at_which_a_flow_fails_each_day_is_told_by_the_api_and_by_the_command(up: Up, tmp_path: Path) -> None:
+    midnight_ms = now_ms() // DAY_MS * DAY_MS
+    ends = [
+        event("nightly", "failed" if -ago % 24 == 2 else "completed", occurred=rfc3339(midnight_ms - ago * HOUR_MS))
+        for ago in range(1, 12 * 24 + 1)
+    ]
+    publish(up, *ends)
+    wait_for(
+        lambda: len(up.rows("/v1/metrics/runs", flow="nightly", since="20d", limit="1000")) == len(ends), "the runs"
+    )
+    sentence = (
+        "100% of the failures of nightly fall between 02:00 and 03:00 UTC, on 12 days; "
+        "4% of its runs end then; chance alone: p < 0.001"
+    )
+
+    found = run("metrics", "patterns", "--flow", "nightly", "--url", up.url, cwd=tmp_path)
+    steady = run("metrics", "patterns", "--flow", "steady", "--url", up.url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Mon   0  0 ##  0" in found.stdout
+    assert found.stdout.endswith(f"\n\n{sentence}.\n")
+    assert [row["says"] for row in up.rows("/v1/metrics/patterns", flow="nightly")] == [sentence]
+    assert steady.stdout.endswith("\n\nNo hour, weekday or day of the month stands out beyond chance.\n")
+
+
+def test_errors_are_told_by_what_they_say(up: Up, tmp_path: Path) -> None:
+    publish(up, *[event("saying", "failed", payload={"message": f"order {n} is lost"}) for n in range(3)])
+    wait_for(lambda: len(up.rows("/v1/metrics/runs", flow="saying")) == 3, "the runs")
+
+    found = run("metrics", "errors", "--flow", "saying", "--url", up.url, cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[2].split("  ")[0] == "order <n> is lost"
+    (row,) = up.rows("/v1/metrics/errors", flow="saying")
+    assert (row["count"], row["runs"], row["flows"]) == (3, 3, 1)
 
 
 def test_a_table_says_that_there_are_more_rows_and_shows_as_many_as_were_asked_for(up: Up, tmp_path: Path) -> None:
@@ -329,6 +368,11 @@ def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Pa
 
     assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
     assert [row["flow"] for row in json.loads(found.stdout)["rows"]] == ["etl"]
+
+    found = run("metrics", "patterns", "--url", url, "--data", str(data), cwd=tmp_path)
+
+    assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
+    assert found.stdout.endswith("stands out beyond chance.\n")
 
 
 def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from tests.property.detection import LOG_ID, START_MS, Happening, event_at, happ
 from tests.property.test_rule_switch import ruleset, rulesets
 
 from flowgauge.processors.detector import Detector, Outcome
-from flowgauge.processors.growing import clock_after
+from flowgauge.processors.growing import SourceAt
 from flowgauge.processors.matcher import Matcher, MatcherState
 from flowgauge.processors.ruleset import RuleSet, parse_rules
-from flowgauge.processors.source_set import first_sources, joined_with, sources_at
-from flowgauge.schemas.clock import ClockState
+from flowgauge.processors.source_set import begun_with, first_sources, joined_with, joinings, sources_at
+from flowgauge.schemas.clock import ClockState, PartitionClock
 from flowgauge.schemas.control_records import Pulse, RulesMarker, encode_record
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.sample import SampleMessage
@@ -38,15 +38,16 @@ class Grown:
 
     sets: Mapping[int, RuleSet]
     partitions: Sequence[Sequence[Record]]
-    clock_ms: int  # where the joining sources begin
+    clock_ms: int  # where the joining sources begin: it was written for the last set with which some join
 
     def begin(self, source: int) -> MatcherState:
-        version = joined_with(self.sets, source)
+        begins = [version for version, _ in joinings(self.sets)][-1:]
+        version = begun_with(self.sets, begins, source)
         return MatcherState(ClockState(self.clock_ms), version) if version else MatcherState()
 
     def from_the_beginning(self) -> "Grown":
         """Return the same log, had its new partitions been there, empty but for a marker of each set so far."""
-        joined = max(version for version, each in self.sets.items() if each.joining)
+        joined = max(version for version, _ in joinings(self.sets))
         partitions = [
             renumbered([*map(marker, range(1, joined + 1)), until(self.clock_ms), *records])
             if joined_with(self.sets, source)
@@ -79,15 +80,28 @@ def pulse(append_ms: int) -> Record:
 
 @st.composite
 def grown_logs(draw: st.DrawFn) -> Grown:
-    """Draw a log that grows from 1 to 3 sources by 1 or 2, at any place, with a rule set or none after that."""
+    """Draw a log that grows from 1 to 3 sources by 1 or 2, at any place, with a rule set or none after that.
+
+    Before that another growth may have broken off: its set is there, and its marker in some of the sources.
+    """
     sets = draw(rulesets())
     had = draw(st.integers(1, 3))
-    more = draw(st.integers(1, 2))
-    joined = draw(st.integers(1, len(sets))) + 1
+    broken_off = draw(st.integers(0, 2))
+    more = broken_off + draw(st.integers(1, 2))
+    growths = [each for each in (range(had, had + broken_off), range(had + broken_off, had + more)) if each]
+    newest = draw(st.integers(1, len(sets)))
+    joined = newest + len(growths)
     sets = {
-        **{version: each for version, each in sets.items() if version < joined},
-        joined: replace(sets[joined - 1], version=joined, joining=range(had, had + more)),
-        **{version + 1: replace(each, version=version + 1) for version, each in sets.items() if version >= joined},
+        **{version: each for version, each in sets.items() if version <= newest},
+        **{
+            version: replace(sets[newest], version=version, joining=joining)
+            for version, joining in enumerate(growths, newest + 1)
+        },
+        **{
+            version + len(growths): replace(each, version=version + len(growths))
+            for version, each in sets.items()
+            if version > newest
+        },
     }
     happened = draw(happenings())
     cut = draw(st.integers(0, len(happened)))
@@ -100,7 +114,7 @@ def grown_logs(draw: st.DrawFn) -> Grown:
         partitions[source].append(record(item, behind_ms[source] + draw(st.sampled_from((0, 0, 0, 1, JUMP_MS)))))
     announced = (happened[cut].append_ms if cut < len(happened) else END_MS - 100) - 1
     old = [_with_old_markers(draw, records, joined, announced) for records in partitions[:had]]
-    clocks = [clock_after(ClockState(), records[: _place(records, joined) + 1]).clock_ms for records in old]
+    clocks = [_clock_at_marker(records, joined) for records in old]
     both = [_with_new_markers(draw, records, joined, len(sets)) for records in [*old, *partitions[had:]]]
     whole = [renumbered([*records, pulse(END_MS), until(END_MS)]) for records in both]
     return Grown(sets, whole, max(clocks))
@@ -135,6 +149,12 @@ def _with_new_markers(draw: st.DrawFn, records: Sequence[Record], joined: int, n
         if place > _place(found, joined):
             found.insert(place, pulse(found[place - 1].append_ms if place else START_MS))
     return found
+
+
+def _clock_at_marker(records: Sequence[Record], version: int) -> int:
+    at = SourceAt(0, version, 0, PartitionClock())
+    at.take(records, LOG_ID)
+    return at.clock.clock_ms
 
 
 def _place(records: Sequence[Record], version: int) -> int:

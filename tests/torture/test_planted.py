@@ -11,19 +11,16 @@ from tests.torture.faults import Fault
 from tests.torture.rig import running
 
 STABLE_S = 12.0
-# Each takes a minute. Those that are marked with it run with FLOWGAUGE_PLANTED=all, as `make torture` does.
+# Each takes a minute. One is part of `make test`; those with this mark are asked for, or run in `make torture`.
+short_form = pytest.mark.skipif(
+    not {"FLOWGAUGE_TORTURE", "FLOWGAUGE_PLANTED"} & os.environ.keys(),
+    reason="takes minutes: runs with FLOWGAUGE_TORTURE=short, and in make torture",
+)
 long_form = pytest.mark.skipif(
     os.environ.get("FLOWGAUGE_PLANTED") != "all", reason="runs with FLOWGAUGE_PLANTED=all, as in make torture"
 )
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not {"FLOWGAUGE_TORTURE", "FLOWGAUGE_PLANTED"} & os.environ.keys(),
-        reason="takes minutes: runs with FLOWGAUGE_TORTURE=short, and in make torture",
-    ),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 class SharedBroker:
@@ -62,6 +59,7 @@ def found_in(
     return rig.report.findings
 
 
+@short_form
 def test_what_is_planted_in_gateway_matcher_sink_and_notifier_is_found_in_what_each_breaks(
     kafka: str, tmp_path: Path
 ) -> None:
@@ -92,6 +90,7 @@ def frozen(seconds: float) -> list[Fault]:
     return [Fault("zombie", ("detect-1",), seconds=seconds, pause_s=3.0)]
 
 
+@short_form
 @pytest.mark.parametrize(("plant", "is_clean"), [("no-fencing", False), pytest.param("slow", True, marks=long_form)])
 def test_a_former_owner_that_wakes_is_found_where_nothing_fences_it(
     plant: str, is_clean: bool, kafka: str, tmp_path: Path

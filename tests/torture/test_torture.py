@@ -1,6 +1,5 @@
 """The short form: a fault of each kind while everything runs; nothing is lost, doubled or wrong."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,7 @@ FAULTS = [
 ]
 SEED = 7
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not {"FLOWGAUGE_TORTURE", "FLOWGAUGE_PLANTED"} & os.environ.keys(),
-        reason="takes minutes: runs with FLOWGAUGE_TORTURE=short, and in make torture",
-    ),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 def test_faults_over_all_roles_lose_double_and_change_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import pytest
 from flowgauge.console.cli import metrics as command
 from flowgauge.console.web.answers import metric_query, moment_ms
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import parse_duration_ms
 from flowgauge.sinks.clickhouse.metric import BY, PER
+from flowgauge.sinks.clickhouse.metrics import METRICS, since_of
 
 NOW = 1_800_000_000_000
 
@@ -83,3 +85,9 @@ def test_a_bucket_that_says_no_length_is_refused() -> None:
 
 def test_the_command_knows_the_choices_of_the_questions() -> None:
     assert (tuple(command.PER.choices), tuple(command.BY.choices)) == (PER, BY)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_command_looks_as_far_back_as_the_question_does(name: str) -> None:
+    assert command.SINCE.get(name, command.SINCE_DEFAULT) == since_of(name)
+    assert metric_query(name, "t", {}, NOW).since_ms == NOW - parse_duration_ms(since_of(name))

@@ -23,21 +23,22 @@ def standstill(clock: Clock) -> Standstill:
     return Standstill(clock)
 
 
-def test_a_look_is_due_after_silence_and_not_after_records(standstill: Standstill, clock: Clock) -> None:
-    assert not standstill.is_to_be_looked_at()
-    clock.now_s += SILENCE_S
-    assert standstill.is_to_be_looked_at()
-    standstill.end()
-    assert not standstill.is_to_be_looked_at()
-
-
-def test_a_place_that_has_not_moved_before_its_end_between_two_looks_is_a_standstill(
-    standstill: Standstill, clock: Clock
-) -> None:
-    clock.now_s += SILENCE_S
-    standstill.look({0: (5, 5), 1: (7, 9)}, "group sink")
-    assert not standstill.is_to_be_looked_at()
+def test_a_look_is_due_at_a_partition_that_was_silent_and_not_at_others(standstill: Standstill, clock: Clock) -> None:
+    assert standstill.to_be_looked_at([0, 1]) == []
+    clock.now_s += SILENCE_S - 1
+    standstill.note([0])
+    clock.now_s += 1
+    assert standstill.to_be_looked_at([0, 1]) == [1]
+    assert standstill.to_be_looked_at([0, 1]) == []
     clock.now_s += LOOK_S
+    assert standstill.to_be_looked_at([0, 1]) == [0, 1]
+    standstill.begin()
+    clock.now_s += LOOK_S
+    assert standstill.to_be_looked_at([0, 1]) == []
+
+
+def test_a_place_that_has_not_moved_before_its_end_between_two_looks_is_a_standstill(standstill: Standstill) -> None:
+    standstill.look({0: (5, 5), 1: (7, 9)}, "group sink")
 
     with pytest.raises(StoodStill, match="group sink gets nothing of partition 1 though it stands at 7 of 12"):
         standstill.look({0: (5, 5), 1: (7, 12)}, "group sink")
@@ -51,7 +52,7 @@ def test_what_moved_or_has_nothing_before_it_does_not_stand_still(
     standstill.look({1: later}, "group sink")
 
 
-def test_records_in_between_begin_anew(standstill: Standstill) -> None:
+def test_a_look_that_learnt_nothing_begins_anew(standstill: Standstill) -> None:
     standstill.look({1: (7, 9)}, "group sink")
-    standstill.end()
+    standstill.look({}, "group sink")
     standstill.look({1: (7, 9)}, "group sink")

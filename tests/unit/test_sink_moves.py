@@ -1,7 +1,7 @@
 """Partitions that come and go while the sink stores: one intent a partition at a time, and only where it owns it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,13 +9,16 @@ from tests.clickhouse.memory import MemoryLog, MemoryReader, MemoryTables
 from tests.property.test_intent_crashes import EVENTS_SPEC, record, run_until_stored
 
 from flowgauge.schemas.clock import ClockState
+from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse import sink_app
 from flowgauge.sinks.clickhouse.batch import Limits
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
 from flowgauge.sinks.clickhouse.sink_app import GROUP, run_sink
+from flowgauge.transport import patience
 from flowgauge.transport.health import Health
+from flowgauge.transport.log import Committed
 
 LIMITS = Limits(2, skips_max=2, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0, backoff_max_ms=1)
 
@@ -136,3 +139,24 @@ async def test_a_partition_that_goes_while_a_full_batch_waits_is_let_go(
         tables.gate.set()
         await turns(100)
         assert reader.noted == {0: commit_intent(Intent(0, 2, ClockState()))}
+
+
+async def test_a_commit_that_no_broker_answers_is_tried_again(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PAUSE_MS", 0)
+    tables = Gated()
+
+    async with sink(log, tables) as reader:
+        commit, away = reader.commit, [Transient("no broker answers")] * 3
+
+        async def answered_late(offsets: Mapping[int, Committed]) -> None:
+            if away:
+                raise away.pop()
+            await commit(offsets)
+
+        monkeypatch.setattr(reader, "commit", answered_late)
+        tables.gate.set()
+        await turns(200)
+
+        assert away == []
+        assert reader.noted[0].next_offset == 2
+    assert places(tables) == [(0, 0), (0, 1)]

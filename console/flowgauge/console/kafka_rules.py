@@ -51,5 +51,11 @@ def _read(texts: Mapping[str, str], settings: Settings) -> Written:
 
 def _warnings(written: Written) -> tuple[str, ...]:
     """Return what to mend. Secrets and ways out are for the notifier's machine to miss."""
-    elsewhere = (CHANNELS_ELSEWHERE,) if written.channels.channels else ()
-    return (*map(str, written.ruleset.warnings), *elsewhere)
+    warnings = [str(each) for each in written.ruleset.warnings]
+    if written.channels.channels:
+        warnings.append(CHANNELS_ELSEWHERE)
+    elif names := sorted({name for rule in written.ruleset.rules for name in rule.rule.notify}):
+        warnings.append(
+            f"nobody is told unless these are channels that `flowgauge notify --rules DIR` reads: {', '.join(names)}"
+        )
+    return tuple(warnings)

@@ -16,8 +16,8 @@ from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
-from flowgauge.schemas.control_records import read_pulse, read_rules_marker
-from flowgauge.schemas.errors import InvalidEvent, LogMismatch
+from flowgauge.schemas.control_records import read_rules_marker
+from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import Event, Glance, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.left_out import Cause, Count, note
@@ -25,10 +25,11 @@ from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.times import micros, millis
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.log import Record
+from flowgauge.transport.source_clock import see
 
 MEMO_MAX = 100_000  # distinct glances: bounded names of a healthy system stay far below
 
-_PULSE, _RULES = RecordKind.PULSE, RecordKind.RULES  # at hand: looking up a member costs more than comparing it
+_RULES = RecordKind.RULES  # at hand: looking up a member costs more than comparing it
 
 Candidates = tuple[tuple[int, CompiledRule], ...]
 _text = msgspec.to_builtins  # of a UUID: what `str` returns, in a fifth of the time
@@ -136,11 +137,9 @@ class Matcher:
         """Return the newer rule set that a marker announces; two publishers may have put an older one behind it."""
         if record.value is None:
             return None
-        version = read_rules_marker(record.value, self._where(record)).version
+        where = f"{EVENTS} partition {self._source} offset {record.offset}"
+        version = read_rules_marker(record.value, where).version
         return version if version > self._version else None
-
-    def _where(self, record: Record) -> str:
-        return f"{EVENTS} partition {self._source} offset {record.offset}"
 
     def _use(self, version: int) -> None:
         self._version = version
@@ -177,7 +176,7 @@ class Matcher:
             if kind or value is None:  # RecordKind.EVENT is 0
                 self._clock.see_record(newest_ms)
                 newest_ms = 0  # capped by the pulses so far; shown again after the next one it would count for more
-                self._see_control(record)
+                see(self._clock, record, self._source, self._log_id)
                 continue
             if append_ms > newest_ms:
                 newest_ms = append_ms
@@ -195,18 +194,6 @@ class Matcher:
         self._clock.see_record(newest_ms)
         counts.events += events
         return found
-
-    def _see_control(self, record: Record) -> None:
-        if record.kind == _PULSE and record.value is not None:
-            pulse = read_pulse(record.value, self._where(record))
-            if pulse.log_id != self._log_id:
-                raise LogMismatch(
-                    f"partition {self._source} offset {record.offset}: a pulse of log {pulse.log_id} in log "
-                    f"{self._log_id}: the topic was restored or recreated; start with a new data folder or topic"
-                )
-            self._clock.see_pulse(record.append_ms, pulse.sent_ms)
-        else:
-            self._clock.see_record(record.append_ms)
 
     def _match_event(
         self, record: Record, candidates: Candidates, found: list[list[Sample]], counts: MatchCounts

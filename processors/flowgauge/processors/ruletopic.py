@@ -24,7 +24,7 @@ from uuid import uuid4
 import msgspec
 
 from flowgauge.processors.ruleset import RuleSet, rules_from_sources
-from flowgauge.processors.source_set import joined_with, sources_at
+from flowgauge.processors.source_set import begun_with, joinings, sources_at
 from flowgauge.schemas.control_records import RulesMarker, encode_record, read_rules_marker
 from flowgauge.schemas.errors import BadEnvironment, BadInput, InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.topics import EVENTS, RULES, RecordKind
@@ -53,7 +53,7 @@ class CurrentRules(msgspec.Struct):
 
 
 class SourcesBegin(msgspec.Struct):
-    """The clock at which those source partitions begin that join with sets up to `version`."""
+    """The clock at which those source partitions begin that join with sets up to `version` and have not begun."""
 
     version: int
     clock_ms: int
@@ -109,23 +109,33 @@ class RuleBook:
         """How many source partitions the log has, or will have when it has grown."""
         return sources_at(self.rulesets, self._log.partitions(EVENTS), self.newest_version)
 
-    def has_begun(self, version: int) -> bool:
-        """Tell whether it is written where the sources begin that join with rule set `version`."""
-        return any(each >= version for each in self._begins_ms)
+    @property
+    def joining_version(self) -> int:
+        """The newest version with which sources join, 0 where none does."""
+        return max((version for version, _ in joinings(self.rulesets)), default=0)
+
+    @property
+    def begun_sources(self) -> int:
+        """How many source partitions may be made by now, or are."""
+        return sources_at(self.rulesets, self._log.partitions(EVENTS), max(self._begins_ms, default=0))
+
+    def has_begun(self, source: int) -> bool:
+        """Tell whether it is written where `source` begins; of one that was there at first it need not be."""
+        return begun_with(self.rulesets, self._begins_ms, source) is not None
 
     def begin_of(self, source: int) -> tuple[int, int]:
         """Return (clock, rules version) with which the records of `source` begin; (0, 0) if it was there at first.
 
-        Raises BadEnvironment for a partition that was made without telling the log.
+        That is not the version it joins with where the growth broke off and a further one took it along. Raises
+        BadEnvironment for a partition that was made without telling the log.
         """
-        version = joined_with(self.rulesets, source)
-        begins_ms = [self._begins_ms[each] for each in sorted(self._begins_ms) if each >= version]
-        if (version and not begins_ms) or (source >= self.sources):
+        version = begun_with(self.rulesets, self._begins_ms, source)
+        if source >= self.sources or version is None:
             raise BadEnvironment(
                 f"{EVENTS} partition {source} is not in the log's source set: it was not made by flowgauge topics "
                 "apply (docs/kafka.md says what to do)"
             )
-        return (begins_ms[0], version) if version else (0, 0)
+        return self._begins_ms.get(version, 0), version
 
     @property
     def newest_version(self) -> int:
@@ -145,7 +155,8 @@ class RuleBook:
             self.current_version = max(self.current_version, _decode_current(value).version)
         elif key.startswith(BEGIN):
             begin = _decode_begin(value)
-            self._begins_ms.setdefault(begin.version, begin.clock_ms)
+            if begin.version >= self.joining_version:  # else a further growth has taken its sources along
+                self._begins_ms.setdefault(begin.version, begin.clock_ms)
         else:
             stored = _decode_rules(value)
             if stored.version not in self.rulesets:
@@ -169,7 +180,7 @@ async def publish_rules(log: Log, ruleset: RuleSet, *, first_append_ms: Mapping[
     while not book.says(version, ruleset):
         version = await write_version(log, book, ruleset)
         _check_sources(log, book)  # after ours stands there: a set with which sources join has seen it, or we see that
-    await announce(log, version, first_append_ms=first_append_ms)
+    await announce(log, version, range(log.partitions(EVENTS)), first_append_ms=first_append_ms)
     await log.append(RULES, [current_record(version)])
     return version
 
@@ -192,11 +203,12 @@ async def write_version(log: Log, book: RuleBook, ruleset: RuleSet, joining: ran
     return version
 
 
-async def announce(log: Log, version: int, *, first_append_ms: Mapping[int, int] | None = None) -> Sequence[int]:
-    """Put the marker of `version` into every source partition, and return its offset in each."""
+async def announce(
+    log: Log, version: int, partitions: Iterable[int], *, first_append_ms: Mapping[int, int] | None = None
+) -> Sequence[int]:
+    """Put the marker of `version` into these source partitions, and return its offset in each."""
     marker = encode_record(RulesMarker(version=version))
     times = first_append_ms or {}
-    partitions = range(log.partitions(EVENTS))
     return await log.append(
         EVENTS, [Outgoing(each, "", marker, RecordKind.RULES, times.get(each)) for each in partitions]
     )

@@ -12,7 +12,7 @@ final when they joined could hold one of their samples, however far each source 
 if they had been there, empty, from the beginning.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flowgauge.processors.detector_state import STATE_FORMAT, PositionRecord, SourcePosition
 from flowgauge.processors.ruleset import RuleSet
@@ -42,8 +42,21 @@ def joined_with(rulesets: Mapping[int, RuleSet], source: int) -> int:
     return next((version for version, joining in joinings(rulesets) if source in joining), 0)
 
 
+def begun_with(rulesets: Mapping[int, RuleSet], begins: Iterable[int], source: int) -> int | None:
+    """Return the version with which `source` begins, 0 for one that was there at first, None before it is written.
+
+    `begins` are the versions for which a clock is written. The first from the one on that it joins with counts: a
+    growth that broke off before its clock was written is taken along by the next, whose markers all sources have.
+    """
+    joined = joined_with(rulesets, source)
+    return min((each for each in begins if each >= joined), default=None) if joined else 0
+
+
 def admit(position: PositionRecord, rulesets: Mapping[int, RuleSet], version: int, clock_ms: int) -> None:
-    """Take into `position`, whose clock is `clock_ms`, the sources that join with sets up to `version`."""
+    """Take into `position`, whose clock is `clock_ms`, the sources that join with sets up to `version`.
+
+    One that begins with a later version than it joins with tells so in its first message, before its clock moves.
+    """
     sources = position.sources
     for each, joining in joinings(rulesets):
         if each <= version:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -24,6 +25,7 @@ from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_records import Fetched, Header
 from flowgauge.transport.kafka_security import (
     PLAIN,
+    ClosedAtOnce,
     Security,
     TokenProvider,
     meaning_of_refusal,
@@ -229,6 +231,7 @@ async def start(client: Admin | Consumer | Producer) -> None:
     heard = _Heard()
     logger = logging.getLogger("aiokafka")
     logger.addHandler(heard)
+    connecting = _connecting.set(heard)
     try:
         await client.start()
     except kafka_errors.KafkaConnectionError:
@@ -236,17 +239,23 @@ async def start(client: Admin | Consumer | Producer) -> None:
             raise heard.refusal from None
         raise
     finally:
+        _connecting.reset(connecting)
         logger.removeHandler(heard)
 
 
 class _Heard(logging.Handler):
-    """What aiokafka logs instead of raising it."""
+    """What aiokafka logs instead of raising it, of the one client that connects in this task or in one of its own."""
 
     refusal: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep why we were not taken."""
-        self.refusal = refusal_in(record) or self.refusal
+        """Keep why we were not taken; that a connection was closed says the least."""
+        refusal = refusal_in(record) if _connecting.get() is self else None
+        if refusal is not None and (self.refusal is None or not isinstance(refusal, ClosedAtOnce)):
+            self.refusal = refusal
+
+
+_connecting: ContextVar[_Heard | None] = ContextVar("_connecting", default=None)  # whose client logs
 
 
 async def stop(producer: Producer, patience_ms: int) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
+from flowgauge.schemas.errors import Fenced, FlowgaugeError, InvariantBroken, Transient
 from flowgauge.transport import metrics
 from flowgauge.transport.kafka_client import (
     REBALANCE_MS_MAX,
@@ -32,7 +32,7 @@ from flowgauge.transport.kafka_client import (
 )
 from flowgauge.transport.kafka_fetched import read_as_records
 from flowgauge.transport.kafka_records import Fetched, from_kafka
-from flowgauge.transport.kafka_standstill import Standstill
+from flowgauge.transport.kafka_standstill import LOOK_S_MAX, Standstill
 from flowgauge.transport.log import Batch, Committed, Record
 
 REVOKE_WAIT_MS = REBALANCE_MS_MAX * 2 // 3  # leaves time to join again before the group goes on without us
@@ -138,6 +138,7 @@ class Membership:
         if self._pending is not changes:
             return False
         self._told = (self._told - set(changes.revoked)) | set(changes.assigned)
+        self._standstill.begin()
         self._stale.clear()
         self._pending = None
         self._is_taking = False
@@ -177,10 +178,9 @@ class Membership:
                 left -= len(batches[-1].records) if batches and batches[-1].partition == partition else 0
         if not batches and not self._changed.is_set():
             batches = self._batches(await self._wait_for_records(left, timeout_ms))
-        if batches or self._changed.is_set():
-            self._standstill.end()
-        elif self._standstill.is_to_be_looked_at():
-            await self._look_whether_it_stands_still()
+        self._standstill.note(batch.partition for batch in batches)
+        if not self._changed.is_set() and (silent := self._standstill.to_be_looked_at(self._told)):
+            await self._look_whether_they_stand_still(silent)
         return batches
 
     async def commit(self, offsets: Mapping[int, Committed]) -> None:
@@ -193,11 +193,15 @@ class Membership:
         async with told(self._connection, f"commit in group {self._group}"):
             await self._consumer.commit(noted)
 
-    async def _look_whether_it_stands_still(self) -> None:
-        """Raise StoodStill when records wait for us that aiokafka does not fetch."""
-        async with told(self._connection, f"look whether {self._topic} has more"):
-            ends = await self._consumer.end_offsets([self._at(partition) for partition in sorted(self._told)])
-            places = {at.partition: (await self._consumer.position(at), end) for at, end in ends.items()}
+    async def _look_whether_they_stand_still(self, silent: Sequence[int]) -> None:
+        """Raise StoodStill when records of `silent` partitions wait for us that aiokafka does not fetch."""
+        places: dict[int, tuple[int, int]] = {}
+        with contextlib.suppress(
+            FlowgaugeError, TimeoutError
+        ):  # brokers are away, or partitions move: the next poll tells
+            async with asyncio.timeout(LOOK_S_MAX), told(self._connection, f"look whether {self._topic} has more"):
+                ends = await self._consumer.end_offsets([self._at(partition) for partition in silent])
+                places = {at.partition: (await self._consumer.position(at), end) for at, end in ends.items()}
         self._standstill.look(places, f"group {self._group}")
 
     async def readable_ends(self, ends: Mapping[int, int]) -> Mapping[int, int]:

@@ -17,6 +17,7 @@ from aiokafka.conn import OAuthAuthenticator
 
 from flowgauge.schemas.errors import BadEnvironment, FlowgaugeError
 
+_CONNECT_LINE = "Unable connect to "
 _REFUSED_TOKEN = b"\x01"  # RFC 7628: what a client says to a refusal, so that the exchange ends
 
 
@@ -65,10 +66,9 @@ class TokenProvider:
         """Return the token as it is now: it may have been renewed."""
         try:
             return await asyncio.to_thread(self._read)
-        except Exception as error:  # whatever a hook raises; aiokafka goes on only with errors of its own
-            # What an unknown error says may hold the secret.
-            said = str(error) if isinstance(error, FlowgaugeError | OSError) else type(error).__name__
-            raise NoToken(said) from error
+        except Exception as error:  # noqa: BLE001  # whatever a hook raises; aiokafka goes on only with errors of its own
+            # What others' errors say may hold the secret, as an HTTP client's OSError does that names the whole URL.
+            raise NoToken(str(error) if isinstance(error, FlowgaugeError) else type(error).__name__) from None
 
 
 cast("Any", AbstractTokenProvider).register(TokenProvider)  # whose method is said to return nothing
@@ -88,6 +88,7 @@ def tls_context(security: Security) -> ssl.SSLContext:
 
 def refusal_in(record: logging.LogRecord) -> Exception | None:
     """Return why a broker that was reached did not take us, as a log line of aiokafka tells it; None where none is."""
+    is_connect_line = record.msg.startswith(_CONNECT_LINE)  # others tell of a connection that broke later
     for said in record.args if isinstance(record.args, tuple) else ():
         match said:
             case (
@@ -99,7 +100,7 @@ def refusal_in(record: logging.LogRecord) -> Exception | None:
                 | NoToken()
             ):
                 return said
-            case kafka_errors.KafkaConnectionError() | ConnectionResetError() | EOFError():
+            case kafka_errors.KafkaConnectionError() | ConnectionResetError() | EOFError() if is_connect_line:
                 return ClosedAtOnce()
             case _:
                 continue

@@ -19,6 +19,7 @@ from flowgauge.transport import metrics
 from flowgauge.transport.kafka_batch import batches_of
 from flowgauge.transport.kafka_client import (
     Connection,
+    Consumer,
     Producer,
     RecordMetadata,
     TopicPartition,
@@ -34,9 +35,9 @@ from flowgauge.transport.kafka_client import (
 from flowgauge.transport.kafka_members import Changes, Membership
 from flowgauge.transport.kafka_reader import check_positions, register
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.kafka_records import check_outgoing, check_state_size, from_kafka
+from flowgauge.transport.kafka_records import Fetched, check_outgoing, check_state_size, from_kafka
 from flowgauge.transport.kafka_state import Position, Restored, StateKeys, encode_position, state_topic
-from flowgauge.transport.log import Assigned, Batch, Outgoing, Output, Revoked
+from flowgauge.transport.log import Assigned, Batch, Outgoing, Output, Record, Revoked
 from flowgauge.transport.wall_clock import now_ms
 
 COMMIT_MS_MAX = 60_000  # aiokafka tries again by itself; a transaction that takes longer was given up by the broker
@@ -176,7 +177,8 @@ class KafkaSteps:
         """Read the state partition up to the high watermark of now.
 
         Not up to the last stable offset of now: another partition's open transaction, which shares the state
-        partition, may stand before records of ours. It ends within its timeout, and the reading waits for that.
+        partition, may stand before records of ours. It ends within its timeout, and the reading waits for that. Raises
+        Transient when the reading has not moved for as long as brokers may take to answer.
         """
         restored, connection = Restored(keys, self._place.log_id), self._place.connection
         topic = state_topic(self._topic)
@@ -192,9 +194,8 @@ class KafkaSteps:
             consumer.seek(at, 0)
             while await consumer.position(at) < end:
                 async with told(connection, f"restore {keys.position} from {at.topic} partition {at.partition}"):
-                    found = await consumer.getmany(at, timeout_ms=RESTORE_WAIT_MS, max_records=RESTORE_RECORDS_MAX)
-                for fetched in found.values():
-                    restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
+                    fetched = await _next_of(consumer, at)
+                restored.see(from_kafka(fetched, f"{at.topic} partition {at.partition}"))
         finally:
             await leave(consumer)
         return restored
@@ -246,6 +247,15 @@ class KafkaSteps:
     async def _drop(self, partitions: Sequence[int]) -> None:
         owned = [self._owned.pop(partition) for partition in partitions if partition in self._owned]
         await asyncio.gather(*(end_transactions(each.producer, STOP_MS_MAX) for each in owned))
+
+
+async def _next_of(consumer: Consumer, at: TopicPartition) -> Sequence[Fetched | Record]:
+    """Return the next records, none where markers of transactions were passed. Waits as long as its caller lets it."""
+    place = await consumer.position(at)
+    while await consumer.position(at) == place:
+        if found := await consumer.getmany(at, timeout_ms=RESTORE_WAIT_MS, max_records=RESTORE_RECORDS_MAX):
+            return found[at]
+    return ()
 
 
 def _ending(error: BaseException, connection: Connection, where: str) -> FlowgaugeError:

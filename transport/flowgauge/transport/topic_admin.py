@@ -42,6 +42,7 @@ from flowgauge.transport.topic_plan import (
 )
 
 STATE_RECORDS_MAX = 100  # the log's identity stands among the first records of its partition
+SEEING = "see to its topics"  # what fails; a deadline covers one question to brokers, not what is done in between
 SETTLE_LOOKS_MAX = 100  # brokers learn of a change one after another, within a second
 SETTLE_PAUSE_MS = 100
 SERVED_PAUSE_MS = 20
@@ -127,17 +128,21 @@ async def apply_plan(
 ) -> None:
     """Do the steps of `plan`, then wait until brokers show the topics as wanted and the log has an identity.
 
-    `announce` tells a log in use how many partitions its events will have; without it they do not grow. Each step can
-    be done again, so a plan that was broken off is made anew and done. Raises BadEnvironment when brokers refuse a
-    step, with the remedy, and Transient when they do not show it in time.
+    `announce` tells a log in use how many partitions its events will have, and takes as long as it takes to read what
+    lags there; without it they do not grow. Each step can be done again, so a plan that was broken off is made anew and
+    done. Raises BadEnvironment when brokers refuse a step, with the remedy, and Transient when they do not show it in
+    time.
     """
     async with _administering(connection) as admin:
-        await _create(admin, [step.topic for step in plan.steps if isinstance(step, Create)])
+        async with told(connection, SEEING):
+            await _create(admin, [step.topic for step in plan.steps if isinstance(step, Create)])
         for step in plan.steps:
             if isinstance(step, AddPartitions):
-                await _grow(admin, step, announce)
+                await _grow(admin, connection, step, announce)
         if changes := _changes(plan.steps):
-            for code, message, _, name in (await _ask(admin, _Alter(changes))).resources:
+            async with told(connection, SEEING):
+                answers = (await _ask(admin, _Alter(changes))).resources
+            for code, message, _, name in answers:
                 _check(code, message, f"change {name}")
         await _settled(admin, connection, sizes, allow_shorter_retention=allow_shorter_retention)
         await _ensure_log_id(connection, cast("Any", admin), sizes)
@@ -149,10 +154,12 @@ async def create_topics(connection: Connection, topics: Sequence[Topic]) -> None
     What is there stays as it is: `apply_plan` is for people. Returns once brokers serve them all.
     """
     async with _administering(connection) as admin:
-        await _create(admin, topics)
+        async with told(connection, SEEING):
+            await _create(admin, topics)
         names = {topic.name for topic in topics}
         for _ in range(SETTLE_LOOKS_MAX):
-            found = await existing_topics(connection, cast("Any", admin))
+            async with told(connection, SEEING):
+                found = await existing_topics(connection, cast("Any", admin))
             if names <= {connection.names.topic(topic) for topic in found}:
                 await _ensure_log_id(connection, cast("Any", admin), Sizes(samples_partitions=found[STATE]))
                 return
@@ -184,9 +191,9 @@ class _Admin(Protocol):
 async def _administering(connection: Connection) -> AsyncGenerator[_Admin]:
     admin = cast("_Admin", new_admin(connection))
     try:
-        async with told(connection, "see to its topics"):
+        async with told(connection, SEEING):
             await start(cast("Any", admin))
-            yield admin
+        yield admin
     finally:
         await admin.close()
 
@@ -197,7 +204,8 @@ async def _ask(admin: _Admin, request: object) -> Any:
 
 async def _plan(admin: _Admin, connection: Connection, sizes: Sizes, *, allow_shorter_retention: bool) -> Plan:
     wanted = [topic.name for topic in wanted_topics(connection.names, sizes)]
-    found = await _found(admin, wanted)
+    async with told(connection, SEEING):
+        found = await _found(admin, wanted)
     plan = partial(plan_topics, connection.names, sizes, found, allow_shorter_retention=allow_shorter_retention)
     if not any(isinstance(step, AddPartitions) for step in plan().steps):
         return plan()  # and nobody needs to read records for it
@@ -254,22 +262,25 @@ async def _create(admin: _Admin, wanted: Sequence[Topic]) -> None:
             _check(code, message, f"create {name}")
 
 
-async def _grow(admin: _Admin, step: AddPartitions, announce: Callable[[int], Awaitable[None]] | None) -> None:
+async def _grow(
+    admin: _Admin, connection: Connection, step: AddPartitions, announce: Callable[[int], Awaitable[None]] | None
+) -> None:
     """Grow a topic. Detection waits from the announcement on: so brokers are first asked whether they would do it."""
     if step.is_in_use:
         if announce is None:
             raise InvariantBroken(f"{step.topic} is in use: its log must be told before it grows")
-        await _add_partitions(admin, step, validate_only=True)
+        await _add_partitions(admin, connection, step, validate_only=True)
         await announce(step.wanted)
-    await _add_partitions(admin, step, validate_only=False)
+    await _add_partitions(admin, connection, step, validate_only=False)
 
 
-async def _add_partitions(admin: _Admin, step: AddPartitions, *, validate_only: bool) -> None:
-    try:
-        await admin.create_partitions({step.topic: NewPartitions(step.wanted)}, validate_only=validate_only)
-    except kafka_errors.KafkaError as error:
-        _check(cast("Any", error).errno, str(error), f"add partitions to {step.topic}")
-        raise
+async def _add_partitions(admin: _Admin, connection: Connection, step: AddPartitions, *, validate_only: bool) -> None:
+    async with told(connection, SEEING):
+        try:
+            await admin.create_partitions({step.topic: NewPartitions(step.wanted)}, validate_only=validate_only)
+        except kafka_errors.KafkaError as error:
+            _check(cast("Any", error).errno, str(error), f"add partitions to {step.topic}")
+            raise
 
 
 def _changes(steps: Iterable[object]) -> dict[str, dict[str, str]]:
@@ -313,8 +324,9 @@ async def _ensure_log_id(connection: Connection, admin: Any, sizes: Sizes) -> No
         await reading.close()
     producer = new_producer(connection)
     try:
-        await start(producer)
-        key = f"{LOG_ID}{uuid.uuid4().hex}".encode()
-        await (await producer.send(connection.names.topic(STATE), b"", key, partition=0, headers=[]))
+        async with told(connection, SEEING):
+            await start(producer)
+            key = f"{LOG_ID}{uuid.uuid4().hex}".encode()
+            await (await producer.send(connection.names.topic(STATE), b"", key, partition=0, headers=[]))
     finally:
         await producer.stop()

@@ -14,12 +14,12 @@ ROWS_MAX = 10_000  # of one answer: a question for more is refused
 _Row = TypeVar("_Row")
 
 
-def answer_to(place: "Place", path: str, parameters: Mapping[str, str]) -> "Answer":
-    """Return the answer to GET `path`; say on standard error where it is of no running server."""
+def answer_to(place: "Place", path: str, parameters: Mapping[str, str], *, is_first: bool = True) -> "Answer":
+    """Return the answer to GET `path`; the first says on standard error where it is of no running server."""
     from flowgauge.console.ask import ask
 
     answer = asyncio.run(ask(place, path, parameters))
-    if answer.folder is not None:
+    if answer.folder is not None and is_first:
         click.echo(f"no server runs: read from {answer.folder}", err=True)
     return answer
 

@@ -1,5 +1,6 @@
 """`flowgauge metrics NAME`: a question to ClickHouse."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,13 +14,17 @@ PER = click.Choice(["flow", "deployment", "work_pool", "tag"])
 BY = click.Choice(["failing", "slowest", "changed"])
 
 LIMIT_DEFAULT = 100
-WHOLE = ("heatmap", "overview")  # answers of one size, without a limit
+SINCE = {"patterns": "56d"}  # how far back where nothing is said, and SINCE_DEFAULT of all others
+SINCE_DEFAULT = "7d"
+WHOLE = ("heatmap", "overview", "patterns")  # answers of one size, without a limit
 NEWEST_LAST = "failure-rate"  # the hours of a limited answer are the newest, in their order
+
+NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 
 
 @click.command()
 @click.argument("name")
-@click.option("--since", default="7d", show_default=True, help="How far back, such as 90m or 7d, or a time.")
+@click.option("--since", help="How far back, such as 90m or 7d, or a time.  [default: 7d; patterns: 56d]")
 @click.option("--until", help="Where to end, as --since.  [default: now]")
 @click.option("--flow", help="Only this flow.")
 @click.option("--deployment", help="Only runs of this deployment.")
@@ -44,8 +49,8 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     """Answer the question NAME.
 
     Of groups of runs: states, durations, top, lateness, adherence, retries or concurrency. Of ends by hour:
-    failure-rate or heatmap. As it was told: runs, logs, events, or the timeline of one --run or --resource. Of now:
-    overview.
+    failure-rate, heatmap or patterns. Of what they say: errors. As it was told: runs, logs, events, or the timeline of
+    one --run or --resource. Of now: overview.
 
     Asks the server, or reads the data folder when no server owns it.
     """
@@ -53,15 +58,26 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     from flowgauge.console.heat_grid import heat_grid
     from flowgauge.console.text_table import text_table
 
+    asked["since"] = asked["since"] or SINCE.get(name, SINCE_DEFAULT)
     parameters = {key: str(value) for key, value in asked.items() if value is not None}
     limit = int(asked["limit"] or LIMIT_DEFAULT)
     if form == "table" and name not in WHOLE:
         parameters["limit"] = one_more(limit)
-    answer = answer_to(Place(url, token, data), f"/v1/metrics/{name}", parameters)
+    place = Place(url, token, data)
+    answer = answer_to(place, f"/v1/metrics/{name}", parameters)
     if form == "json":
         click.echo(answer.text)
     elif name == "heatmap":
         click.echo(heat_grid(answer.body["rows"], parameters.get("tz", "UTC")))
+    elif name == "patterns":
+        heat = answer_to(place, "/v1/metrics/heatmap", parameters, is_first=False)
+        click.echo(f"{heat_grid(heat.body['rows'], parameters.get('tz', 'UTC'))}\n\n{_statements(answer.body['rows'])}")
     else:
         rows = answer.rows() if name in WHOLE else shown(answer.rows(), limit, newest_last=name == NEWEST_LAST)
         click.echo(text_table(answer.columns(), rows))
+
+
+def _statements(rows: Sequence[Mapping[str, object]]) -> str:
+    from flowgauge.console.text_table import printable
+
+    return "\n".join(printable(f"{row['says']}.") for row in rows) or NO_PATTERN

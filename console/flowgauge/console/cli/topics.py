@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,7 +156,7 @@ class _Cluster:
 
         log = await open_kafka_log(self.connection)
         try:
-            await announce_sources(log, partitions)
+            await announce_sources(log, partitions, partial(click.echo, err=True))
         finally:
             await log.close()
 

@@ -18,14 +18,13 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, MetricQuery
-from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of
+from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, SINCE_DEFAULT, MetricQuery
+from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
-SINCE_DEFAULT = "7d"
 WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
 RECENT_MAX = 10  # incidents that closed, on the overview
@@ -148,7 +147,7 @@ def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: 
         _refuse_passed_over(name, parameters)
     return MetricQuery(
         tenant=tenant,
-        since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, now_ms),
+        since_ms=moment_ms("since", parameters.get("since") or since_of(name), now_ms),
         until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms + AHEAD_MS,
         limit=limit_of(parameters.get("limit", "")),
         bucket_ms=length_ms("bucket", parameters.get("bucket", ""), 0),

@@ -7,7 +7,8 @@ the same as no failures, and has its own look.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flowgauge.console.web.words import WEEKDAYS, count, percent
+from flowgauge.console.web.words import count, percent
+from flowgauge.schemas.times import WEEKDAYS
 
 # Upper bounds of the shares of each step but the last: most flows fail rarely, so the steps widen.
 STEPS = (0.0, 0.05, 0.15, 0.30, 0.60)

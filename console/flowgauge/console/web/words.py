@@ -117,6 +117,3 @@ def shown_of(shown: int, of: int) -> str:
 def count(number: int | float, unit: str, plural: str = "") -> str:
     """Return a number with its unit in the right form, such as `1 run` or `1,204 runs`."""
     return f"{number:,} {unit if number == 1 else plural or unit + 's'}"
-
-
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

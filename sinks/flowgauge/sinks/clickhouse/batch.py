@@ -2,23 +2,23 @@
 
     records ──► Batch.add ──► rows and dead letters ──► seal ──► Sealed(intent, rows, letters)
 
-One insert is one block, so that it is there whole or not at all, and its token does not depend on how the engine
-would split it. Read `intent` first; `sink_app` moves the batches.
+One insert is one block, so that its token does not depend on how the engine would split it; each day of it is there
+whole or not at all. Read `intent` first; `sink_app` moves the batches.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from flowgauge.schemas.clock import ClockState, PartitionClock
-from flowgauge.schemas.control_records import read_pulse
 from flowgauge.schemas.delivery import DeadLetter
 from flowgauge.schemas.errors import InvalidEvent, InvariantBroken
-from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.schemas.topics import RecordKind
 from flowgauge.sinks.clickhouse.intent import REFUSED_MAX, SKIPS_MAX, Intent
 from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
 from flowgauge.transport.log import Record
+from flowgauge.transport.source_clock import see
 
-_EVENT, _PULSE = RecordKind.EVENT, RecordKind.PULSE  # at hand: looking up a member costs more than comparing it
+_EVENT = RecordKind.EVENT  # at hand: looking up a member costs more than comparing it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Batch:
                 return taken
             if record.offset < self.next_offset:  # read again after a seek
                 continue
-            append_ms = see(self._clock, record, self.partition)
+            append_ms = see(self._clock, record, self.partition, self.log_id)
             if record.kind == _EVENT and record.value is not None:
                 if self.is_empty:
                     self.since_ms = now_ms
@@ -174,7 +174,7 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
     rows: list[Row] = []
     letters: list[DeadLetter] = []
     for record in records:
-        append_ms = see(clock, record, partition)
+        append_ms = see(clock, record, partition, log_id)
         if record.kind != _EVENT or record.value is None:
             continue
         if record.offset in skipped:
@@ -195,14 +195,6 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
 def body_of(rows: Sequence[Row]) -> bytes:
     """Return rows as JSONEachRow."""
     return b"\n".join([row.line for row in rows])
-
-
-def see(clock: PartitionClock, record: Record, partition: int) -> int:
-    """Move the partition's clock over `record`; return its trusted append time. Raises Unreadable."""
-    if record.kind == _PULSE and record.value is not None:
-        pulse = read_pulse(record.value, f"{EVENTS} partition {partition} offset {record.offset}")
-        return clock.see_pulse(record.append_ms, pulse.sent_ms)
-    return clock.see_record(record.append_ms)
 
 
 def _why_skipped(spec: TableSpec, value: bytes, append_ms: int) -> InvalidEvent:

@@ -1,7 +1,7 @@
 """Inserts the batches of one table, each row once, whatever the group's place and the engine's tokens claim.
 
     batch that nobody tried          insert under its token
-    batch that may have been tried   look ► insert what is not there ► look again, until all is there ► fold the views
+    batch that may have been tried   look ► insert what is not there ► look, until all is there ► fold the views
 
 A batch may have been tried when it is a pending one, when an insert of it failed, and when it is the first after its
 partition was assigned: a broker may forget commits, so that the group's place lies before what is stored. Where that is
@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from flowgauge.sinks.clickhouse.batch import Sealed, body_of
-from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Place, Span, missing_rows, span_of
+from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Span, missing_rows, span_of
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.rows import Row, TableSpec
 from flowgauge.sinks.metrics import CLAIMED, FORGOTTEN
@@ -33,8 +33,8 @@ class Writer(Protocol):
         """Insert once per token; raise RowRefused or EngineTrouble."""
         ...
 
-    async def held(self, table: str, span: Span) -> Set[Place]:
-        """Return the places in `span` whose rows the table has; raise EngineTrouble."""
+    async def held(self, table: str, span: Span) -> Set[int]:
+        """Return the offsets in `span` whose rows the table has; raise EngineTrouble."""
         ...
 
     async def fold_again(self, table: str, span: Span) -> None:
@@ -49,17 +49,17 @@ class Inserter:
         self._writer = writer
         self._spec = spec
         self._log_id = log_id
-        self._unsure: set[int] = set()  # partitions where the table may have more than the group's place says
+        self._doubts: dict[int, object] = {}  # partitions where the table may have more than the group's place says
         self._lines = log_lines.bind(table=spec.table)
 
     def doubt(self, partition: int) -> None:
         """Take it that the table may hold more of `partition` than the group's place says."""
-        self._unsure.add(partition)
+        self._doubts[partition] = object()
 
     async def insert(self, batch: Sealed) -> None:
         """Insert the rows of `batch`, and its clock, once. Raises RowRefused, EngineTrouble."""
         token = batch.intent.token(self._log_id, self._spec.topic, batch.partition)
-        if batch.rows and (batch.is_repeat or batch.partition in self._unsure):
+        if batch.rows and (batch.is_repeat or batch.partition in self._doubts):
             await self._insert_missing(batch, token)
         elif batch.rows:
             await self._writer.insert(self._spec.table, body_of(batch.rows), token)
@@ -71,26 +71,26 @@ class Inserter:
     async def _insert_missing(self, batch: Sealed, token: str) -> None:
         """Insert the rows of `batch` that are not there, and look again until all are (see `claims`)."""
         table, span = self._spec.table, span_of(self._log_id, batch.partition, batch.rows)
-        missing = missing_rows(batch.rows, await self._writer.held(table, span))
-        if len(missing) == len(batch.rows):
-            await self._writer.insert(table, body_of(batch.rows), token)
+        doubt, is_held = self._doubts.get(batch.partition), False
+        for number in range(TRIES_MAX + 1):
             missing = missing_rows(batch.rows, await self._writer.held(table, span))
-            if not batch.is_repeat:  # a partition is inserted in order, so nothing after this batch is there either
-                self._unsure.discard(batch.partition)
-        elif not batch.is_repeat:
-            self._report_forgotten(batch, len(batch.rows) - len(missing))
-        for number in range(TRIES_MAX):
+            if not number and (is_held := len(missing) < len(batch.rows)) and not batch.is_repeat:
+                self._report_forgotten(batch, len(batch.rows) - len(missing))
             if not missing:
                 break
-            self._lines.warning("rows were not there", partition=batch.partition, rows=len(missing))
-            CLAIMED.labels(table).inc(len(missing))
-            await self._insert_some(batch, missing, f"{token}-again-{number}")
-            missing = missing_rows(batch.rows, await self._writer.held(table, span))
-        if missing:
-            if span.last_ms > now_ms() - KEPT_MS:
+            if number:
+                self._lines.warning("rows were claimed and not there", partition=batch.partition, rows=len(missing))
+                CLAIMED.labels(table).inc(len(missing))
+            # First under the token of all: an insert of them that somebody gave up, and that goes on, meets it.
+            await self._insert_some(batch, missing, f"{token}-again-{number}" if number else token)
+        else:
+            if batch.rows[-1].append_ms > now_ms() - KEPT_MS:
                 raise EngineTrouble(f"ClickHouse: rows of {table} are not there after {TRIES_MAX} inserts", "unknown")
             self._lines.warning("rows are too old to stay", partition=batch.partition, start=span.start, end=span.end)
         await self._writer.fold_again(table, span)
+        # A partition is inserted in order: nothing after this batch is there. Unless it was assigned again meanwhile.
+        if not (is_held or batch.is_repeat) and self._doubts.get(batch.partition) is doubt:
+            self._doubts.pop(batch.partition, None)
 
     async def _insert_some(self, batch: Sealed, rows: Sequence[Row], token: str) -> None:
         """Insert `rows`, which are some of `batch`; raise RowRefused with the index in the batch."""

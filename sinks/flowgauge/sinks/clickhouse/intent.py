@@ -5,9 +5,8 @@
     commit  (end,   {next intent or none, clock at end})                 under load: one commit a batch
 
 A crash anywhere leaves either the old note (nothing was inserted), or an intent whose range is replayed exactly:
-the same rows under the same token, so the engine drops them or completes what is missing; that it did is looked at
-(see `claims`: an engine that was killed itself may claim what it has not). Rows are a function of
-the records, the clock at `start` and the skipped offsets, all of which the note holds. The metadata is at most
+the same rows, of which those that are not there go under the same token (see `claims`). Rows are a function of the
+records, the clock at `start` and the skipped offsets, all of which the note holds. The metadata is at most
 METADATA_BYTES_MAX bytes, so a batch is closed when it has skipped SKIPS_MAX records. Next file: `batch`.
 """
 

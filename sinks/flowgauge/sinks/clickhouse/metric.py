@@ -11,6 +11,7 @@ from flowgauge.sinks.clickhouse.table import Table
 
 TEXT_MAX = 200  # characters of a log search: more is no search
 LIMIT_DEFAULT = 100
+SINCE_DEFAULT = "7d"
 BUCKET_MS_MIN = 60_000
 BUCKET_MS_MAX = 31 * 86_400_000
 BUCKETS_MAX = 1_000  # of one answer: more is no chart
@@ -60,6 +61,7 @@ class Metric:
     columns: tuple[str, ...]
     per: str | None = None  # what runs are grouped by unless asked otherwise; empty: all are one group; None: no groups
     bucket_ms: int | None = None  # the buckets unless asked otherwise; 0: all time is one; None: there never are any
+    since: str = SINCE_DEFAULT  # how far back, where nothing is said
     one_of: tuple[str, ...] = ()  # a question without any of these fields would be about everything
 
 

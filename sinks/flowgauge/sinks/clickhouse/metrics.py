@@ -1,21 +1,35 @@
-"""The questions that ClickHouse answers, by name: each is one .sql file in queries/, its parameters always bound.
+"""The questions that ClickHouse answers, by name: each is a .sql file in queries/, its parameters always bound.
 
 The tenant is always the first condition. Dashboards read the rollups and runs; only `logs`, `timeline` and the last
 minutes read raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
+import msgspec
+
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
-from flowgauge.sinks.clickhouse.metric import InvalidQuestion, Metric, MetricQuery, arranged, refuse_unbounded
+from flowgauge.sinks.clickhouse.metric import (
+    SINCE_DEFAULT,
+    InvalidQuestion,
+    Metric,
+    MetricQuery,
+    arranged,
+    refuse_unbounded,
+)
+from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
+from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, with_runs
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
+PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
+PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
 _LEVELS = {
     "TRACE": 5,
     "DEBUG": 10,
@@ -80,6 +94,17 @@ METRICS: Mapping[str, Metric] = {
             ("time", "gap_seconds", "kind", "name", "event", "state", "level", "message"),
             one_of=("run", "resource"),
         ),
+        Metric(
+            "errors",
+            "Errors of failed runs and tasks and error logs, by what they say, the most frequent first",
+            ("error", "count", "runs", "flows", "first_seen", "last_seen", "example_run"),
+        ),
+        Metric(
+            "patterns",
+            "Hours, weekdays and days of the month at which flows fail beyond chance",
+            PATTERN_COLUMNS,
+            since="56d",
+        ),
         Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second")),
         Metric(
             "overview",
@@ -102,6 +127,8 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
         raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
     metric = METRICS[name]
     refuse_unbounded(metric, query)
+    if name == "patterns":
+        return Table(list(metric.columns), await _patterns(store, query))
     words = inner_words(query.text)
     sql = question(name)
     if words:
@@ -115,6 +142,27 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
         raise EngineTrouble(f"{trouble}: ask {name} for less: {_narrowed_by(name)}", trouble.kind) from trouble
     rows = await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
     return arranged(metric, asked, rows)
+
+
+async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
+    """Test the flows some at a time, off the event loop, and correct for all of them."""
+    sql = question("patterns")
+    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query, []))).rows]
+    if len(flows) > PATTERN_FLOWS_MAX:
+        raise InvalidQuestion(
+            f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
+        )
+    sql = question("pattern_hours")
+    seen: list[Examined] = []
+    for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
+        some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
+        asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
+        seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
+    return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
+
+
+def _examined(table: Table) -> list[Examined]:
+    return [examine(hours) for hours in msgspec.convert(table.dicts(), list[FlowHours])]
 
 
 @cache
@@ -131,6 +179,11 @@ def parameters_of(name: str) -> frozenset[str]:
     sql = question(name)
     found = frozenset(each for each in CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
     return found - {"bucket"} if METRICS[name].bucket_ms is None else found
+
+
+def since_of(name: str) -> str:
+    """Return how far back the question `name` looks, where nothing is said."""
+    return METRICS[name].since if name in METRICS else SINCE_DEFAULT
 
 
 def inner_words(text: str) -> list[str]:
@@ -176,6 +229,7 @@ def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, obj
         "levels": levels_from(query.level),
         "words": words,
         "limit": query.limit,
+        "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
         "per": query.per,
         "by": query.by,

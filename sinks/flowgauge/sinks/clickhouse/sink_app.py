@@ -12,9 +12,10 @@ revoked is forgotten with all that was read of it: its intent stands, and whoeve
 
 import asyncio
 import contextlib
-from collections.abc import Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -52,6 +53,8 @@ POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
 KEEP_PLACE_MS = 1_000  # while a full batch waits; a rebalance waits 20 s for us
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
+
+_T = TypeVar("_T")
 
 log_lines = structlog.get_logger(__name__)
 
@@ -97,7 +100,7 @@ class TopicSink:
     async def run(self, stop: asyncio.Event) -> None:
         """Read, insert, commit until `stop`; of each partition first what was left pending."""
         self._stop = stop
-        reader = await self._log.open_reader(self._spec.topic, GROUP)
+        reader = await self._patiently(partial(self._log.open_reader, self._spec.topic, GROUP))
         try:
             pending: list[Sealed] = []
             while pending or not stop.is_set():
@@ -147,7 +150,7 @@ class TopicSink:
         offset = intent.start
         while offset < intent.end:
             read = partial(self._log.read, self._spec.topic, partition, offset, POLL_RECORDS_MAX)
-            found = await patiently(read, part=self._part, health=self._health, stop=self._stop)
+            found = await self._patiently(read)
             if not found:
                 raise InvariantBroken(
                     f"{self._spec.topic}-{partition}: an insert of the offsets [{intent.start}, {intent.end}) is "
@@ -219,7 +222,7 @@ class TopicSink:
         }
         offsets.update({batch.partition: commit_intent(batch.intent) for batch in due})
         if offsets:
-            await reader.commit(offsets)
+            await self._patiently(partial(reader.commit, offsets))
             self._noted_ms.update(dict.fromkeys(offsets, _steady_ms()))
         await self._measure_behind(due)
 
@@ -309,7 +312,7 @@ class TopicSink:
             batch = batch.without_row(refused.index, refused.detail)
         else:
             batch = await self._replayed(batch.partition, batch.intent.cut_before(offset))
-        await reader.commit({batch.partition: commit_intent(batch.intent)})
+        await self._patiently(partial(reader.commit, {batch.partition: commit_intent(batch.intent)}))
         self._noted_ms[batch.partition] = _steady_ms()
         return batch
 
@@ -326,13 +329,16 @@ class TopicSink:
         """After a long stall, insert only what the log still says is ours to insert."""
         if _steady_ms() - self._noted_ms[batch.partition] <= INTENT_AGE_MAX_MS:
             return
-        found = (await reader.committed()).get(batch.partition)
+        found = (await self._patiently(reader.committed)).get(batch.partition)
         if found != commit_intent(batch.intent):
             raise Fenced(
                 f"{self._spec.topic}-{batch.partition}: the insert of [{batch.intent.start}, {batch.intent.end}) "
                 f"stalled and another process took over; the log now says {found}"
             )
         self._noted_ms[batch.partition] = _steady_ms()
+
+    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        return await patiently(action, part=self._part, health=self._health, stop=self._stop)
 
     def _count_stored(self, batch: Sealed, took_ms: int) -> None:
         table = self._spec.table

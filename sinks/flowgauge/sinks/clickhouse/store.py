@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from uuid import UUID
 
 from flowgauge.schemas.errors import BadEnvironment
-from flowgauge.sinks.clickhouse.claims import Place, Span
+from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import (
     CONNECTIONS_MAX,
     DATABASE,
@@ -72,7 +72,7 @@ FOLD_SETTINGS: Mapping[str, object] = {
     "max_partitions_per_insert_block": 0,
 }
 HELD = """
-SELECT groupArray((_offset, toUnixTimestamp64Milli(_append))) FROM {table}
+SELECT groupArray(_offset) FROM {table}
 WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
   AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
   AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
@@ -163,10 +163,10 @@ class ClickHouseStore:
         """
         await self._call(lambda: self._insert(table, body, token))
 
-    async def held(self, table: str, span: Span) -> Set[Place]:
-        """Return the places in `span` whose rows `table` has. Raises EngineTrouble."""
+    async def held(self, table: str, span: Span) -> Set[int]:
+        """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
         found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span), LOOK_SETTINGS))
-        return {(int(offset), int(append_ms)) for offset, append_ms in cast("Sequence[Place]", found.rows[0][0])}
+        return set(cast("Sequence[int]", found.rows[0][0]))
 
     async def fold_again(self, table: str, span: Span) -> None:
         """Fold the rows that `table` has in `span` into its views once more. Raises EngineTrouble."""
