@@ -42,13 +42,15 @@ class Run:
     def due(self) -> datetime | None:
         """When it was to start, as far as that is known."""
         if self.scheduled_for is None and self.late_seen is not None:
-            return self.late_seen - timedelta(seconds=15)
+            is_before = self.started is None or self.late_seen <= self.started
+            return self.late_seen - timedelta(seconds=15) if is_before else None
         return self.scheduled_for
 
     @property
     def expected(self) -> datetime | None:
         """When it was to start, also where it is only known that it was not called late."""
-        return self.due or ((self.queued or self.started) if "auto-scheduled" in self.tags else None)
+        known = [at for at in (self.queued, self.started) if at is not None]
+        return self.due or (min(known, default=None) if "auto-scheduled" in self.tags else None)
 
     @property
     def seconds(self) -> float | None:
@@ -132,6 +134,9 @@ def _told(tenant: str, run: str, due: datetime, chance: random.Random) -> list[E
         tell(at, "pending", related=[*related, pool])
         at += timedelta(seconds=chance.randrange(1, 90))
     tell(at, "running", related=[*related, pool])
+    if chance.random() < 0.1:  # as before a retry
+        at += timedelta(seconds=chance.randrange(1, 60))
+        tell(at, "late")
     for _ in range(chance.choice([0, 0, 0, 1, 2])):
         at += timedelta(seconds=chance.randrange(1, 600))
         tell(at, "retrying")

@@ -161,7 +161,7 @@ async def test_durations_and_their_drift(store: ClickHouseStore, told: Told, per
         drift = [a / b - 1 if b else None for a, b in zip(now, then, strict=True)]
         return len(runs), *now, max(known([run.seconds for run in runs])), len(before), *drift
 
-    bucket_ms = size // timedelta(milliseconds=1) if size else 0
+    bucket_ms = size // timedelta(milliseconds=1) if size else None
     found = await cells(store, "durations", asked(tenant, per=per, bucket_ms=bucket_ms))
 
     groups = grouped(timed, lambda run: run.ended, per, size)
@@ -223,7 +223,7 @@ async def test_lateness_and_waits_are_of_the_runs_that_started(
             values += [len(seconds), quantile(seconds, 0.5), quantile(seconds, 0.95), max(seconds, default=None)]
         return tuple(values)
 
-    bucket_ms = size // timedelta(milliseconds=1) if size else 0
+    bucket_ms = size // timedelta(milliseconds=1) if size else None
     found = await cells(store, "lateness", asked(tenant, per=per, bucket_ms=bucket_ms))
 
     groups = grouped(runs, lambda run: run.started, per, size)
@@ -250,6 +250,49 @@ async def test_adherence_is_the_share_that_started_within_the_grace(
 
     groups = grouped(filter(is_judged, runs), lambda run: run.expected, per)
     assert found == nearly({key: judge(group) for key, group in groups.items()})
+
+
+@pytest.mark.parametrize(("now_after_s", "judged"), [(0, []), (60, []), (61, [(1, 1)]), (10**6, [(1, 1)])])
+async def test_a_run_that_may_still_start_is_not_judged(
+    store: ClickHouseStore, now_after_s: int, judged: list[tuple[int, int]]
+) -> None:
+    """Neither before it is due nor in its grace, however far ahead the question looks."""
+    tenant = f"still {now_after_s}"
+    due = SINCE + HOUR
+    await publish(store, [told_by(tenant, SINCE, "scheduled", scheduled_for=due.isoformat())])
+
+    now_ms = millis(due + timedelta(seconds=now_after_s))
+    table = await answer(store, "adherence", asked(tenant, now_ms=now_ms))
+
+    assert [(row["expected"], row["never_started"]) for row in table.dicts()] == judged
+
+
+async def test_a_run_that_is_called_late_after_it_ran_has_no_lateness(store: ClickHouseStore) -> None:
+    tenant = "late after it ran"
+    await publish(
+        store,
+        [told_by(tenant, SINCE + HOUR, "running"), told_by(tenant, SINCE + 3 * HOUR, "late")],
+    )
+
+    (late,) = (await answer(store, "lateness", asked(tenant))).dicts()
+
+    assert (late["runs"], late["due_runs"], late["late_p50_seconds"]) == (1, 0, None)
+
+
+def told_by(tenant: str, at: datetime, state: str, **more: object) -> Event:
+    """Return what the one run of `tenant` told when it came into `state`."""
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{tenant} {state}")),
+        "tenant": tenant,
+        "occurred": at.isoformat(),
+        "event": f"flow-run.{state}",
+        "kind": "flow-run",
+        "flow": "orders",
+        "run": "r1",
+        "state": state,
+        "resource": {"id": "flow-run.r1"},
+        **more,
+    }
 
 
 @pytest.mark.parametrize("per", GROUPS[1:])
@@ -312,6 +355,8 @@ async def test_a_narrowed_question_is_about_those_runs_alone(
 @pytest.mark.parametrize(
     ("name", "wrong", "says"),
     [
+        ("states", {"bucket_ms": 0}, "^bucket: expected 1m to 31d, got 0s$"),
+        ("durations", {"bucket_ms": 0}, "^bucket: expected 1m to 31d, got 0s$"),
         ("states", {"bucket_ms": 1_000}, "^bucket: expected 1m to 31d, got 1s$"),
         ("states", {"bucket_ms": 32 * 86_400_000}, "^bucket: expected 1m to 31d, got 4w4d$"),
         (
@@ -341,6 +386,13 @@ async def test_a_question_that_takes_too_much_says_what_makes_it_smaller(served:
 
     with front.faults("code 159", of="-- Each run once"), pytest.raises(EngineTrouble, match=said):
         await answer(served, "states", asked("acme"))
+
+
+async def test_patterns_that_take_too_much_say_so_too(served: ClickHouseStore, front: Front) -> None:
+    said = r"\(code 241\): ask patterns for less: a shorter time \(since, until\), one flow"
+
+    with front.faults("code 241", of="-- The flows that failed"), pytest.raises(EngineTrouble, match=said):
+        await answer(served, "patterns", asked("acme"))
 
 
 @pytest.mark.parametrize("name", [metric.name for metric in RUN_METRICS if metric.bucket_ms is not None])

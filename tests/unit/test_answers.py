@@ -83,6 +83,11 @@ def test_a_bucket_that_says_no_length_is_refused() -> None:
         metric_query("states", "t", {"bucket": "daily"}, NOW)
 
 
+def test_a_bucket_of_no_length_is_asked_for_and_so_can_be_refused() -> None:
+    assert metric_query("states", "t", {"bucket": "0s"}, NOW).bucket_ms == 0
+    assert metric_query("states", "t", {"bucket": ""}, NOW).bucket_ms is None
+
+
 def test_the_command_knows_the_choices_of_the_questions() -> None:
     assert (tuple(command.PER.choices), tuple(command.BY.choices)) == (PER, BY)
 

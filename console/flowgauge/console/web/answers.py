@@ -150,8 +150,9 @@ def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: 
         since_ms=moment_ms("since", parameters.get("since") or since_of(name), now_ms),
         until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms + AHEAD_MS,
         limit=limit_of(parameters.get("limit", "")),
-        bucket_ms=length_ms("bucket", parameters.get("bucket", ""), 0),
-        grace_ms=length_ms("grace", parameters.get("grace", ""), GRACE_MS_DEFAULT),
+        bucket_ms=length_ms("bucket", parameters["bucket"]) if parameters.get("bucket") else None,
+        grace_ms=length_ms("grace", parameters["grace"]) if parameters.get("grace") else GRACE_MS_DEFAULT,
+        now_ms=now_ms,
         **{name: parameters[name] for name in _TEXTS if parameters.get(name)},
     )
 
@@ -186,10 +187,8 @@ def _moment_ms(text: str, now_ms: int) -> int:
     return at_ms
 
 
-def length_ms(name: str, text: str, default_ms: int) -> int:
+def length_ms(name: str, text: str) -> int:
     """Return how long `text` says; raise BadInput that names the field where it says nothing of the kind."""
-    if not text:
-        return default_ms
     try:
         return parse_duration_ms(text)
     except ValueError:

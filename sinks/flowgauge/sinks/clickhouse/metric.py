@@ -44,8 +44,9 @@ class MetricQuery:
     tz: str = "UTC"  # of the heat map
     per: str = ""  # what runs are grouped by; empty: what the metric says
     by: str = "failing"  # what is at the top
-    bucket_ms: int = 0  # how long the buckets of time are; 0: what the metric says
+    bucket_ms: int | None = None  # how long the buckets of time are; None: what the metric says
     grace_ms: int = GRACE_MS_DEFAULT  # how late a run may start and be on time
+    now_ms: int | None = None  # what may still start is not judged; None: until_ms is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
     _refuse_zone(query.tz)
     _refuse_other("per", query.per, ("", *PER))
     _refuse_other("by", query.by, BY)
-    _refuse_buckets(query.bucket_ms or metric.bucket_ms or 0, query.until_ms - query.since_ms)
+    bucket_ms = (metric.bucket_ms or None) if query.bucket_ms is None else query.bucket_ms
+    if bucket_ms is not None:
+        _refuse_buckets(bucket_ms, query.until_ms - query.since_ms)
     if not 0 <= query.grace_ms <= GRACE_MS_MAX:
         raise InvalidQuestion(f"grace: expected 0s to 7d, got {format_duration(query.grace_ms)}")
     if metric.one_of and not any(getattr(query, field) for field in metric.one_of):
@@ -107,8 +110,6 @@ def _refuse_other(field: str, value: str, known: Sequence[str]) -> None:
 
 
 def _refuse_buckets(bucket_ms: int, range_ms: int) -> None:
-    if not bucket_ms:
-        return
     if not BUCKET_MS_MIN <= bucket_ms <= BUCKET_MS_MAX:
         raise InvalidQuestion(f"bucket: expected 1m to 31d, got {format_duration(bucket_ms)}")
     if range_ms > BUCKETS_MAX * bucket_ms:

@@ -127,21 +127,23 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
         raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
     metric = METRICS[name]
     refuse_unbounded(metric, query)
-    if name == "patterns":
-        return Table(list(metric.columns), await _patterns(store, query))
-    words = inner_words(query.text)
-    sql = question(name)
-    if words:
-        sql = sql.replace("-- words", _WORDS_CONDITION)
     asked = replace(query, per=query.per or metric.per or "", bucket_ms=query.bucket_ms or metric.bucket_ms or 0)
     try:
-        found = await store.query(sql, _parameters(sql, asked, words))
+        rows = await (_patterns(store, asked) if name == "patterns" else _rows(store, name, asked))
     except EngineTrouble as trouble:
         if not str(trouble).endswith(_TOO_MUCH):
             raise
         raise EngineTrouble(f"{trouble}: ask {name} for less: {_narrowed_by(name)}", trouble.kind) from trouble
-    rows = await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
     return arranged(metric, asked, rows)
+
+
+async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
+    words = inner_words(query.text)
+    sql = question(name)
+    if words:
+        sql = sql.replace("-- words", _WORDS_CONDITION)
+    found = await store.query(sql, _parameters(sql, query, words))
+    return await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -158,11 +160,15 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
         some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
         asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
         seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
-    return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
+    return await asyncio.to_thread(_corrected, seen, query.tz)
 
 
 def _examined(table: Table) -> list[Examined]:
     return [examine(hours) for hours in msgspec.convert(table.dicts(), list[FlowHours])]
+
+
+def _corrected(seen: list[Examined], tz: str) -> list[tuple[object, ...]]:
+    return [pattern_row(pattern, tz) for pattern in patterns(seen)]
 
 
 @cache
@@ -235,5 +241,6 @@ def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, obj
         "by": query.by,
         "bucket_ms": query.bucket_ms,
         "grace_ms": query.grace_ms,
+        "now_ms": query.until_ms if query.now_ms is None else query.now_ms,
     }
     return {name: value for name, value in known.items() if f"{{{name}:" in sql}

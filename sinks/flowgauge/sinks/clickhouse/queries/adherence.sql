@@ -1,5 +1,5 @@
 -- Of the runs that were expected in [since, until): how many started within the grace. A run that was cancelled before
--- it ran, and one whose grace is not over at `until`, are not judged.
+-- it ran, and one whose grace is not over at `until`, or not yet now, are not judged.
 SELECT
     bucket,
     of,
@@ -14,7 +14,7 @@ FROM (
 WHERE isNotNull(started)
     OR (
         state != 'cancelled'
-        AND toUnixTimestamp64Milli(assumeNotNull(expected)) + {grace_ms:Int64} < {until_ms:Int64}
+        AND toUnixTimestamp64Milli(assumeNotNull(expected)) + {grace_ms:Int64} < least({until_ms:Int64}, {now_ms:Int64})
     )
 GROUP BY bucket, of
 ORDER BY bucket DESC, runs DESC, of

@@ -1,6 +1,6 @@
 -- As 0006, with the columns of 0020.
 -- due: when the orchestrator said that the run was to start, else 15 seconds before it called the run late: Prefect does
--- so that long after the expected start, and tells no other time.
+-- so that long after the expected start, and tells no other time. What is called late after it ran says nothing of that.
 -- expected: the same, and for what Prefect scheduled and never called late, when it was queued.
 -- A run waits from when it was queued and due, whichever came last, until it runs.
 CREATE OR REPLACE VIEW flowgauge.runs_final AS
@@ -21,8 +21,11 @@ SELECT
     max(runs.work_pool) AS work_pool,
     arraySort(groupUniqArrayArray(runs.tags)) AS tags,
     min(runs.queued) AS queued,
-    coalesce(scheduled_for, min(runs.late_seen) - INTERVAL 15 SECOND) AS due,
-    coalesce(due, if(has(tags, 'auto-scheduled'), coalesce(queued, started), NULL)) AS expected,
+    coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - INTERVAL 15 SECOND) AS due,
+    coalesce(
+        due,
+        if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)
+    ) AS expected,
     dateDiff('microsecond', due, started) / 1000000 AS late_seconds,
     if(
         queued <= started,
