@@ -104,6 +104,22 @@ async def test_an_error_counts_events_runs_and_flows_once_each_and_knows_when_it
     assert [row[1:4] for row in of_flow.rows] == [(1, 1, 1)]
     assert [row[1:4] for row in (await ask(store, "errors", week(tenant, flow="etl"))).rows] == [(3, 2, 1)]
     assert [row[1:4] for row in (await ask(store, "errors", week(tenant, run="r1"))).rows] == [(1, 1, 1)]
+    of_resource = await ask(store, "errors", week(tenant, run="of its resource"))
+    assert [row[1:4] for row in of_resource.rows] == [(1, 1, 1)]
+
+
+async def test_a_run_that_is_known_by_its_resource_gives_its_flow_to_what_does_not_know_it(
+    store: ClickHouseStore, tenant: str
+) -> None:
+    ended: dict[str, object] = {"kind": "flow-run", "run": None, "resource": {"id": "of its resource"}}
+    told = [
+        said(tenant, 0, "", **ended, state="running"),
+        said(tenant, 1, "", **ended | {"flow": None, "payload": {"message": "disk full"}}, state="failed"),
+    ]
+    await publish(store, told, 1)
+
+    for narrow in ({}, {"flow": "etl"}, {"run": "of its resource"}):
+        assert [row[1:4] for row in (await ask(store, "errors", week(tenant, **narrow))).rows] == [(1, 1, 1)]
 
 
 async def test_the_most_frequent_errors_come_first_and_text_narrows_them(store: ClickHouseStore, tenant: str) -> None:

@@ -11,7 +11,7 @@ from flowgauge.schemas.delivery import Delivery, Outcome, encode_delivery
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.schemas.transition import AlertState, ExampleRun, Transition, encode_transition
 from flowgauge.sinks.clickhouse.incidents import Ended, incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metrics import InvalidQuestion
+from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 

@@ -1,16 +1,20 @@
 """Patterns through ClickHouse: what was planted is found at its local hour, of one tenant and with each run once."""
 
 import random
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from tests.clickhouse.test_clickhouse_metrics import ask, publish
 
-from flowgauge.sinks.clickhouse.metrics import PATTERN_FLOWS_MAX, InvalidQuestion, MetricQuery
+from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
+from flowgauge.sinks.clickhouse.metrics import PATTERN_FLOWS_MAX, answer
+from flowgauge.sinks.clickhouse.patterns import patterns
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -98,3 +102,20 @@ async def test_more_flows_than_are_tested_at_once_are_refused_with_the_remedy(st
     with pytest.raises(InvalidQuestion, match=r"^flow: more than 2,000 flows failed on three days or more: name one"):
         await ask(store, "patterns", all_time(tenant))
     assert (await ask(store, "patterns", all_time(tenant, flow="flow-7"))).rows == []
+
+
+async def test_the_event_loop_tests_no_flow_itself(store: ClickHouseStore) -> None:
+    called: set[object] = set()
+
+    def note(frame: FrameType, _event: str, _of: object) -> None:
+        called.add(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(note)  # of this thread alone
+    try:
+        await ask(store, "patterns", all_time("nobody"))
+    finally:
+        sys.setprofile(before)
+
+    assert answer.__code__ in called
+    assert patterns.__code__ not in called

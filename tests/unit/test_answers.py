@@ -2,10 +2,11 @@
 
 import pytest
 
-from flowgauge.console.cli.metrics import SINCE, SINCE_DEFAULT
+from flowgauge.console.cli import metrics as command
 from flowgauge.console.web.answers import metric_query, moment_ms
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_duration_ms
+from flowgauge.sinks.clickhouse.metric import BY, PER
 from flowgauge.sinks.clickhouse.metrics import METRICS, since_of
 
 NOW = 1_800_000_000_000
@@ -43,8 +44,14 @@ def test_what_is_no_time_is_refused_in_one_short_line(text: str) -> None:
     ("name", "parameters", "says"),
     [
         ("failure-rate", {"text": "refused"}, "text: the question failure-rate does not look at that; it knows flow,"),
+        ("top", {"bucket": "1d"}, "bucket: the question top does not look at that; it knows by, deployment, flow, "),
+        ("durations", {"grace": "1m", "by": "failing"}, "by, grace: the question durations does not look at that; "),
         ("durations", {"run": "r1", "level": "ERROR"}, "level, run: the question durations does not look at that; it"),
-        ("runs", {"level": "ERROR"}, "level: .*; it knows flow, limit, run, since, tenant, until$"),
+        (
+            "runs",
+            {"level": "ERROR"},
+            "level: .*; it knows deployment, flow, limit, run, since, tag, tenant, until, work_pool$",
+        ),
         ("failure-rate", {"tz": "Europe/Berlin"}, "tz: .*; its times are UTC; it knows"),
         ("overview", {"flow": "etl"}, "flow: .*; it knows since, tenant, until$"),
     ],
@@ -63,7 +70,29 @@ def test_a_question_takes_what_it_looks_at_and_empty_ones_are_as_if_not_written(
     assert metric_query("heatmap", "t", {"tz": "Europe/Berlin"}, NOW).tz == "Europe/Berlin"
 
 
+def test_a_question_about_groups_takes_what_they_are_and_how_long_buckets_and_grace_last() -> None:
+    narrowed = {"deployment": "prod", "work_pool": "k8s", "tag": "gpu"}
+    asked = metric_query("adherence", "t", {**narrowed, "per": "tag", "bucket": "1d", "grace": "1m30s"}, NOW)
+
+    assert (asked.deployment, asked.work_pool, asked.tag) == ("prod", "k8s", "gpu")
+    assert (asked.per, asked.bucket_ms, asked.grace_ms) == ("tag", 86_400_000, 90_000)
+
+
+def test_a_bucket_that_says_no_length_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"^bucket: expected how long, such as 15m, 1h or 1d, got 'daily'$"):
+        metric_query("states", "t", {"bucket": "daily"}, NOW)
+
+
+def test_a_bucket_of_no_length_is_asked_for_and_so_can_be_refused() -> None:
+    assert metric_query("states", "t", {"bucket": "0s"}, NOW).bucket_ms == 0
+    assert metric_query("states", "t", {"bucket": ""}, NOW).bucket_ms is None
+
+
+def test_the_command_knows_the_choices_of_the_questions() -> None:
+    assert (tuple(command.PER.choices), tuple(command.BY.choices)) == (PER, BY)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_the_command_looks_as_far_back_as_the_question_does(name: str) -> None:
-    assert SINCE.get(name, SINCE_DEFAULT) == since_of(name)
+    assert command.SINCE.get(name, command.SINCE_DEFAULT) == since_of(name)
     assert metric_query(name, "t", {}, NOW).since_ms == NOW - parse_duration_ms(since_of(name))

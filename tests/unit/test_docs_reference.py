@@ -27,11 +27,14 @@ from flowgauge.schemas.settings import (
 from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition
+from flowgauge.sinks.clickhouse.metrics import METRICS
+from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.webhooks.channels import Channel, Webhook
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
 PUBLISH = (DOCS / "publish.md").read_text(encoding="utf-8")
+QUESTIONS = (DOCS / "questions.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
 FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
 DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
@@ -119,6 +122,14 @@ def test_the_names_and_filters_of_a_summary_are_all_told() -> None:
     assert complaint is not None
     assert re.findall(r"`(\w+)`", filters) == complaint.partition("there are ")[2].split(", ")
     assert set(re.findall(r"`([\w.]+)`", names)) - {"for_each", "resource.env"} == set(summary_values(TRANSITION))
+
+
+def test_every_question_about_runs_stands_in_the_reference_with_its_columns() -> None:
+    groups = {cells[0]: re.findall(r"`(\w+)`", cells[1]) for cells in table(QUESTIONS, "## Of groups of runs")}
+    single = {cells[0]: tuple(re.findall(r"`(\w+)`", cells[1])) for cells in table(QUESTIONS, "## One by one")}
+
+    assert groups == {metric.name: list(metric.columns[1:]) for metric in RUN_METRICS}
+    assert single == {name: METRICS[name].columns for name in ("runs", "logs", "timeline")}
 
 
 def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -> None:

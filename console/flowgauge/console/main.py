@@ -23,7 +23,7 @@ COMMANDS = {
     "up": "Run everything in one process on this machine.",
     "demo": "Watch recorded and live events go through the whole pipeline.",
     "publish": "Send event lines of files or standard input to a server.",
-    "metrics": "Answer a question: failure-rate, heatmap, patterns, durations, runs, errors, logs, events, overview.",
+    "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, apply and test rules.",

@@ -10,6 +10,9 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
 
+PER = click.Choice(["flow", "deployment", "work_pool", "tag"])
+BY = click.Choice(["failing", "slowest", "changed"])
+
 LIMIT_DEFAULT = 100
 SINCE = {"patterns": "56d"}  # how far back where nothing is said, and SINCE_DEFAULT of all others
 SINCE_DEFAULT = "7d"
@@ -24,10 +27,18 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 @click.option("--since", help="How far back, such as 90m or 7d, or a time.  [default: 7d; patterns: 56d]")
 @click.option("--until", help="Where to end, as --since.  [default: now]")
 @click.option("--flow", help="Only this flow.")
+@click.option("--deployment", help="Only runs of this deployment.")
+@click.option("--work-pool", help="Only runs of this work pool.")
+@click.option("--tag", help="Only runs with this tag.")
 @click.option("--run", help="Only this run.")
+@click.option("--resource", help="Only what was told of this resource's id.")
 @click.option("--text", help="Only logs that contain this text.")
 @click.option("--level", type=LEVEL, help="Only logs of this level or worse.")
 @click.option("--tz", help="Time zone of hours and weekdays, such as Europe/Berlin.  [default: UTC]")
+@click.option("--per", type=PER, help="Group runs by this.")
+@click.option("--bucket", help="Group runs by time too: buckets of 15m, 1h, 1d …")
+@click.option("--by", type=BY, help="What is at the top.  [default: failing]")
+@click.option("--grace", help="How late a run may start and be on time.  [default: 1m]")
 @click.option("--limit", type=click.IntRange(1, 10_000), help="At most this many rows.")
 @format_option
 @tenant_option
@@ -35,7 +46,11 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 @token_option
 @data_option
 def command(*, name: str, form: str, url: str, token: str | None, data: Path, **asked: str | int | None) -> None:
-    """Answer the question NAME: failure-rate, heatmap, patterns, durations, runs, errors, logs, events or overview.
+    """Answer the question NAME.
+
+    Of groups of runs: states, durations, top, lateness, adherence, retries or concurrency. Of ends by hour:
+    failure-rate, heatmap or patterns. Of what they say: errors. As it was told: runs, logs, events, or the timeline of
+    one --run or --resource. Of now: overview.
 
     Asks the server, or reads the data folder when no server owns it.
     """

@@ -18,15 +18,8 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metrics import (
-    LIMIT_DEFAULT,
-    METRICS,
-    SINCE_DEFAULT,
-    MetricQuery,
-    answer,
-    parameters_of,
-    since_of,
-)
+from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, SINCE_DEFAULT, MetricQuery
+from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.health import Health
@@ -41,7 +34,8 @@ TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse,
 EPOCH_MS_MIN = 10**12  # 2001: a smaller plain number is a year, seconds, or a duration without its unit
 TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_PARAMETERS = frozenset({"since", "until", "flow", "run", "text", "level", "tz", "limit", "tenant"})
+_PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
+_TEXTS = frozenset(CHOICES) - {"bucket", "grace", "limit"}
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
 
@@ -156,7 +150,10 @@ def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: 
         since_ms=moment_ms("since", parameters.get("since") or since_of(name), now_ms),
         until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms + AHEAD_MS,
         limit=limit_of(parameters.get("limit", "")),
-        **{name: parameters[name] for name in ("flow", "run", "text", "level", "tz") if parameters.get(name)},
+        bucket_ms=length_ms("bucket", parameters["bucket"]) if parameters.get("bucket") else None,
+        grace_ms=length_ms("grace", parameters["grace"]) if parameters.get("grace") else GRACE_MS_DEFAULT,
+        now_ms=now_ms,
+        **{name: parameters[name] for name in _TEXTS if parameters.get(name)},
     )
 
 
@@ -188,6 +185,14 @@ def _moment_ms(text: str, now_ms: int) -> int:
     if text.isdecimal() and at_ms < EPOCH_MS_MIN:
         raise ValueError(text)
     return at_ms
+
+
+def length_ms(name: str, text: str) -> int:
+    """Return how long `text` says; raise BadInput that names the field where it says nothing of the kind."""
+    try:
+        return parse_duration_ms(text)
+    except ValueError:
+        raise BadInput(f"{name}: expected how long, such as 15m, 1h or 1d, got {text[:TIME_CHARS_SHOWN]!r}") from None
 
 
 def limit_of(text: str) -> int:

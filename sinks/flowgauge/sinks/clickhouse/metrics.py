@@ -1,29 +1,33 @@
 """The questions that ClickHouse answers, by name: each is a .sql file in queries/, its parameters always bound.
 
-The tenant is always the first condition. Dashboards read the rollups and runs; only `logs` and the last minutes read
-raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
+The tenant is always the first condition. Dashboards read the rollups and runs; only `logs`, `timeline` and the last
+minutes read raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
 """
 
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from flowgauge.schemas.errors import BadInput
-from flowgauge.schemas.times import rfc3339
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
+from flowgauge.sinks.clickhouse.metric import (
+    SINCE_DEFAULT,
+    InvalidQuestion,
+    Metric,
+    MetricQuery,
+    arranged,
+    refuse_unbounded,
+)
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
+from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, with_runs
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
-TEXT_MAX = 200  # characters of a log search: more is no search
-LIMIT_DEFAULT = 100
-SINCE_DEFAULT = "7d"
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
 _LEVELS = {
@@ -36,40 +40,29 @@ _LEVELS = {
     "CRITICAL": 50,
     "FATAL": 50,
 }
-_CHOICES = ("flow", "run", "text", "level", "tz", "limit")  # what narrows or shapes an answer; some questions have it
-_BOUND_AS = {"level": "levels"}
+# What narrows or shapes an answer; some questions have it.
+CHOICES = (
+    "flow",
+    "deployment",
+    "work_pool",
+    "tag",
+    "run",
+    "resource",
+    "text",
+    "level",
+    "tz",
+    "per",
+    "by",
+    "bucket",
+    "grace",
+    "limit",
+)
+_NARROWS = ("flow", "deployment", "work_pool", "tag", "run", "level")
+_TOO_MUCH = ("(code 159)", "(code 241)")  # time, memory
+_BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms"}
 # A word with a separator on both sides is a whole word of any message that holds the text.
 _INNER_WORD = re.compile(r"(?<=[ -/:-@\[-`{-~])[A-Za-z0-9]+(?=[ -/:-@\[-`{-~])")
 _WORDS_CONDITION = "AND hasAllTokens(message, {words:Array(String)})"
-
-
-class InvalidQuestion(BadInput):
-    """A question that cannot be asked: says which field, what came and what is expected."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricQuery:
-    """What is asked: event times in [since_ms, until_ms) of one tenant. Empty text means any."""
-
-    tenant: str
-    since_ms: int
-    until_ms: int
-    flow: str = ""
-    run: str = ""
-    text: str = ""
-    level: str = ""  # a log level and all above it
-    limit: int = LIMIT_DEFAULT
-    tz: str = "UTC"  # of the heat map
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One question: its name, what it answers, and the columns of the answer in order."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    since: str = SINCE_DEFAULT  # how far back, where nothing is said
 
 
 METRICS: Mapping[str, Metric] = {
@@ -86,11 +79,6 @@ METRICS: Mapping[str, Metric] = {
             ("weekday", "hour", "finished", "failed", "failure_rate"),
         ),
         Metric(
-            "durations",
-            "How long finished runs took, by flow",
-            ("flow", "runs", "p50_seconds", "p95_seconds", "max_seconds"),
-        ),
-        Metric(
             "runs",
             "The newest runs",
             ("run", "flow", "state", "scheduled_for", "started", "ended", "attempts", "seconds", "message"),
@@ -99,6 +87,12 @@ METRICS: Mapping[str, Metric] = {
             "logs",
             "The newest log lines by text, run and level",
             ("time", "level", "flow", "run", "logger", "message"),
+        ),
+        Metric(
+            "timeline",
+            "All that was told of one run or one resource, in order",
+            ("time", "gap_seconds", "kind", "name", "event", "state", "level", "message"),
+            one_of=("run", "resource"),
         ),
         Metric(
             "errors",
@@ -117,6 +111,7 @@ METRICS: Mapping[str, Metric] = {
             "What happens now, and what became of runs",
             ("events_5m", "events_per_second_5m", "finished_since", "failed_since", "failure_rate_since"),
         ),
+        *RUN_METRICS,
     )
 }
 
@@ -126,20 +121,29 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
     Times are RFC 3339 strings in UTC, shares are 0 to 1, durations seconds, absent values None; every row is JSON
     as it stands. Raises InvalidQuestion for an unknown name or a bound that is passed, EngineTrouble when
-    ClickHouse takes longer than 10 s.
+    ClickHouse takes longer than 10 s or more than 1.5 GB.
     """
     if name not in METRICS:
         raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
-    _refuse_unbounded(query)
-    if name == "patterns":
-        return Table(list(METRICS[name].columns), await _patterns(store, query))
+    metric = METRICS[name]
+    refuse_unbounded(metric, query)
+    asked = replace(query, per=query.per or metric.per or "", bucket_ms=query.bucket_ms or metric.bucket_ms or 0)
+    try:
+        rows = await (_patterns(store, asked) if name == "patterns" else _rows(store, name, asked))
+    except EngineTrouble as trouble:
+        if not str(trouble).endswith(_TOO_MUCH):
+            raise
+        raise EngineTrouble(f"{trouble}: ask {name} for less: {_narrowed_by(name)}", trouble.kind) from trouble
+    return arranged(metric, asked, rows)
+
+
+async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
     words = inner_words(query.text)
     sql = question(name)
     if words:
         sql = sql.replace("-- words", _WORDS_CONDITION)
     found = await store.query(sql, _parameters(sql, query, words))
-    rows = await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
-    return Table(list(METRICS[name].columns), rows)
+    return await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -156,24 +160,31 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
         some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
         asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
         seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
-    return [pattern_row(pattern, query.tz) for pattern in patterns(seen)]
+    return await asyncio.to_thread(_corrected, seen, query.tz)
 
 
 def _examined(table: Table) -> list[Examined]:
     return [examine(hours) for hours in msgspec.convert(table.dicts(), list[FlowHours])]
 
 
+def _corrected(seen: list[Examined], tz: str) -> list[tuple[object, ...]]:
+    return [pattern_row(pattern, tz) for pattern in patterns(seen)]
+
+
 @cache
 def question(name: str) -> str:
     """Return the SQL of the question `name`."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return path.read_text("utf-8")
+    return with_runs(path.read_text("utf-8"))
 
 
 def parameters_of(name: str) -> frozenset[str]:
-    """Return which of flow, run, text, level, tz and limit the question `name` looks at; of no question, none."""
-    sql = question(name) if name in METRICS else ""
-    return frozenset(each for each in _CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
+    """Return which of CHOICES the question `name` looks at; of no question, none."""
+    if name not in METRICS:
+        return frozenset()
+    sql = question(name)
+    found = frozenset(each for each in CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
+    return found - {"bucket"} if METRICS[name].bucket_ms is None else found
 
 
 def since_of(name: str) -> str:
@@ -204,33 +215,32 @@ async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[obj
     return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
 
 
+def _narrowed_by(name: str) -> str:
+    known = parameters_of(name)
+    return ", ".join(("a shorter time (since, until)", *(f"one {each}" for each in _NARROWS if each in known)))
+
+
 def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, object]:
     known: dict[str, object] = {
         "tenant": query.tenant,
         "since_ms": query.since_ms,
         "until_ms": query.until_ms,
         "flow": query.flow,
+        "deployment": query.deployment,
+        "work_pool": query.work_pool,
+        "tag": query.tag,
         "run": query.run,
+        "resource": query.resource,
         "text": query.text,
         "levels": levels_from(query.level),
         "words": words,
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
+        "per": query.per,
+        "by": query.by,
+        "bucket_ms": query.bucket_ms,
+        "grace_ms": query.grace_ms,
+        "now_ms": query.until_ms if query.now_ms is None else query.now_ms,
     }
     return {name: value for name, value in known.items() if f"{{{name}:" in sql}
-
-
-def _refuse_unbounded(query: MetricQuery) -> None:
-    if not query.tenant:
-        raise InvalidQuestion("tenant: expected a name, got none")
-    if query.since_ms >= query.until_ms:
-        raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")
-    if not 1 <= query.limit <= ROWS_MAX:
-        raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
-    if len(query.text) > TEXT_MAX:
-        raise InvalidQuestion(f"text: expected at most {TEXT_MAX} characters, got {len(query.text)}")
-    try:
-        ZoneInfo(query.tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidQuestion(f"tz: expected an IANA time zone such as Europe/Berlin, got {query.tz!r}") from None

@@ -269,7 +269,8 @@ class ClickHouseStore:
 
 def _no_tables(error: Exception) -> BadEnvironment:
     return BadEnvironment(
-        f"the tables cannot be looked at or made: {trouble_of(error)} (let the user CREATE, INSERT and SELECT there)"
+        f"the tables cannot be looked at or made: {trouble_of(error)} "
+        "(let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)"
     )
 
 

@@ -45,11 +45,15 @@ FROM (
             AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
             AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
             AND if(kind = 'log', level IN ('ERROR', 'CRITICAL', 'FATAL'), state IN ('failed', 'crashed'))
-            AND ({run:String} = '' OR events.run = {run:String})
+            AND (
+                {run:String} = ''
+                OR events.run = {run:String}
+                OR (kind = 'flow-run' AND events.run = '' AND resource['id'] = {run:String})
+            )
             AND (
                 {flow:String} = ''
                 OR flow = {flow:String}
-                OR (flow = '' AND events.run IN (
+                OR (flow = '' AND run_key IN (
                     SELECT run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
                 ))
             )
@@ -61,10 +65,10 @@ FROM (
         FROM flowgauge.runs AS runs
         WHERE tenant = {tenant:String}
             AND run IN (
-                SELECT run
-                FROM flowgauge.events
+                SELECT if(events.run = '' AND kind = 'flow-run', resource['id'], events.run)
+                FROM flowgauge.events AS events
                 WHERE tenant = {tenant:String}
-                    AND kind IN ('log', 'task-run')
+                    AND kind IN ('log', 'flow-run', 'task-run')
                     AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
                     AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
                     AND if(kind = 'log', level IN ('ERROR', 'CRITICAL', 'FATAL'), state IN ('failed', 'crashed'))

@@ -1,0 +1,119 @@
+"""The metric: one question of ClickHouse's, what may be asked with it, and the columns of its answer. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.sinks.clickhouse.store import ROWS_MAX
+from flowgauge.sinks.clickhouse.table import Table
+
+TEXT_MAX = 200  # characters of a log search: more is no search
+LIMIT_DEFAULT = 100
+SINCE_DEFAULT = "7d"
+BUCKET_MS_MIN = 60_000
+BUCKET_MS_MAX = 31 * 86_400_000
+BUCKETS_MAX = 1_000  # of one answer: more is no chart
+GRACE_MS_DEFAULT = 60_000
+GRACE_MS_MAX = 7 * 86_400_000
+PER = ("flow", "deployment", "work_pool", "tag")
+BY = ("failing", "slowest", "changed")
+
+
+class InvalidQuestion(BadInput):
+    """A question that cannot be asked: says which field, what came and what is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricQuery:
+    """What is asked: event times in [since_ms, until_ms) of one tenant. Empty text means any."""
+
+    tenant: str
+    since_ms: int
+    until_ms: int
+    flow: str = ""
+    deployment: str = ""
+    work_pool: str = ""
+    tag: str = ""
+    run: str = ""
+    resource: str = ""
+    text: str = ""
+    level: str = ""  # a log level and all above it
+    limit: int = LIMIT_DEFAULT
+    tz: str = "UTC"  # of the heat map
+    per: str = ""  # what runs are grouped by; empty: what the metric says
+    by: str = "failing"  # what is at the top
+    bucket_ms: int | None = None  # how long the buckets of time are; None: what the metric says
+    grace_ms: int = GRACE_MS_DEFAULT  # how late a run may start and be on time
+    now_ms: int | None = None  # what may still start is not judged; None: until_ms is over
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One question: its name, what it answers, and the columns of the answer in order.
+
+    Questions about groups of runs have `flow` first: the answer calls it as what runs are grouped by, or leaves it out
+    where all are one group, and puts `bucket` before it where there are buckets of time.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    per: str | None = None  # what runs are grouped by unless asked otherwise; empty: all are one group; None: no groups
+    bucket_ms: int | None = None  # the buckets unless asked otherwise; 0: all time is one; None: there never are any
+    since: str = SINCE_DEFAULT  # how far back, where nothing is said
+    one_of: tuple[str, ...] = ()  # a question without any of these fields would be about everything
+
+
+def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
+    """Raise InvalidQuestion for the first bound that `query` passes, with what is expected."""
+    if not query.tenant:
+        raise InvalidQuestion("tenant: expected a name, got none")
+    if query.since_ms >= query.until_ms:
+        raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")
+    if not 1 <= query.limit <= ROWS_MAX:
+        raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
+    if len(query.text) > TEXT_MAX:
+        raise InvalidQuestion(f"text: expected at most {TEXT_MAX} characters, got {len(query.text)}")
+    _refuse_zone(query.tz)
+    _refuse_other("per", query.per, ("", *PER))
+    _refuse_other("by", query.by, BY)
+    bucket_ms = (metric.bucket_ms or None) if query.bucket_ms is None else query.bucket_ms
+    if bucket_ms is not None:
+        _refuse_buckets(bucket_ms, query.until_ms - query.since_ms)
+    if not 0 <= query.grace_ms <= GRACE_MS_MAX:
+        raise InvalidQuestion(f"grace: expected 0s to 7d, got {format_duration(query.grace_ms)}")
+    if metric.one_of and not any(getattr(query, field) for field in metric.one_of):
+        raise InvalidQuestion(f"the question {metric.name} is about one of {', '.join(metric.one_of)}: name it")
+
+
+def arranged(metric: Metric, query: MetricQuery, rows: Sequence[tuple[object, ...]]) -> Table:
+    """Return the answer as `Metric` says; of questions about groups the rows begin with the bucket and the group."""
+    if metric.per is None:
+        return Table(list(metric.columns), list(rows))
+    names = ("bucket", query.per, *metric.columns[1:])
+    shown = [at for at in range(len(names)) if at > 1 or (query.per if at else query.bucket_ms)]
+    return Table([names[at] for at in shown], [tuple(row[at] for at in shown) for row in rows])
+
+
+def _refuse_zone(zone: str) -> None:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidQuestion(f"tz: expected an IANA time zone such as Europe/Berlin, got {zone!r}") from None
+
+
+def _refuse_other(field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InvalidQuestion(f"{field}: expected one of {', '.join(filter(None, known))}, got {value[:40]!r}")
+
+
+def _refuse_buckets(bucket_ms: int, range_ms: int) -> None:
+    if not BUCKET_MS_MIN <= bucket_ms <= BUCKET_MS_MAX:
+        raise InvalidQuestion(f"bucket: expected 1m to 31d, got {format_duration(bucket_ms)}")
+    if range_ms > BUCKETS_MAX * bucket_ms:
+        raise InvalidQuestion(
+            f"bucket: {format_duration(bucket_ms)} makes more than {BUCKETS_MAX} buckets of the time asked for: "
+            "take longer buckets or a later since"
+        )

@@ -1,0 +1,140 @@
+"""The questions about groups of runs: how they ended, how long they took, how late they were. Pure.
+
+Their queries read runs through one fragment, runs_asked.sql. A query says where, and by which time a run belongs to
+the time asked for:
+
+    -- runs by ended                            in [since, until)
+    -- runs by ended, the four weeks before     in [since - 28 d, since)
+    -- runs by started, and of the week before  in [since - 7 d, until)
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from flowgauge.sinks.clickhouse.metric import Metric
+
+FOUR_WEEKS_MS: Final = 28 * 86_400_000
+WEEK_MS: Final = 7 * 86_400_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+RUN_METRICS: Final = (
+    Metric(
+        "states",
+        "Runs by the state they are in, in the bucket in which they came into it",
+        (
+            "flow",
+            "runs",
+            "completed",
+            "failed",
+            "crashed",
+            "cancelled",
+            "running",
+            "waiting",
+            "failure_rate",
+        ),
+        per="",
+        bucket_ms=DAY_MS,
+    ),
+    Metric(
+        "durations",
+        "How long finished runs took, and by which share longer than in the four weeks before",
+        (
+            "flow",
+            "runs",
+            "p50_seconds",
+            "p90_seconds",
+            "p95_seconds",
+            "p99_seconds",
+            "max_seconds",
+            "runs_before",
+            "p50_drift",
+            "p90_drift",
+            "p95_drift",
+            "p99_drift",
+        ),
+        per="flow",
+        bucket_ms=0,
+    ),
+    Metric(
+        "top",
+        "What fails most, takes longest or changed most against the four weeks before",
+        (
+            "flow",
+            "runs",
+            "failed",
+            "failure_rate",
+            "failure_rate_before",
+            "p95_seconds",
+            "p95_before_seconds",
+            "failure_z",
+            "duration_z",
+        ),
+        per="flow",
+    ),
+    Metric(
+        "lateness",
+        "How late runs started, and how long they waited",
+        (
+            "flow",
+            "runs",
+            "due_runs",
+            "late_p50_seconds",
+            "late_p95_seconds",
+            "late_max_seconds",
+            "queued_runs",
+            "wait_p50_seconds",
+            "wait_p95_seconds",
+            "wait_max_seconds",
+        ),
+        per="flow",
+        bucket_ms=0,
+    ),
+    Metric(
+        "adherence",
+        "Which share of the expected runs started within the grace",
+        ("flow", "expected", "on_time", "late", "never_started", "adherence"),
+        per="flow",
+        bucket_ms=0,
+    ),
+    Metric(
+        "retries",
+        "How often runs ran again, and how many that saved",
+        ("flow", "runs", "retried", "retries", "attempts_max", "retried_share", "saved"),
+        per="flow",
+        bucket_ms=0,
+    ),
+    Metric(
+        "concurrency",
+        "How many runs ran at the same time",
+        ("flow", "max_runs", "mean_runs"),
+        per="",
+        bucket_ms=HOUR_MS,
+    ),
+)
+
+_RUNS: Final = re.compile(r"-- runs by (\w+)(?:, (the four weeks before|and of the week before))?$", re.MULTILINE)
+_SINCE: Final = "{since_ms:Int64}"
+_UNTIL: Final = "{until_ms:Int64}"
+_RANGES: Final = {
+    None: (_SINCE, _UNTIL),
+    "the four weeks before": (f"{_SINCE} - {FOUR_WEEKS_MS}", _SINCE),
+    "and of the week before": (f"{_SINCE} - {WEEK_MS}", _UNTIL),
+}
+
+
+def with_runs(sql: str) -> str:
+    """Return `sql` with the runs that its comments ask for."""
+    return _RUNS.sub(_runs, sql)
+
+
+def _runs(asked: re.Match[str]) -> str:
+    from_ms, until_ms = _RANGES[asked[2]]
+    return _fragment().replace("<at>", asked[1]).replace("<from_ms>", from_ms).replace("<until_ms>", until_ms)
+
+
+@cache
+def _fragment() -> str:
+    return (files("flowgauge.sinks.clickhouse") / "queries" / "runs_asked.sql").read_text("utf-8")

@@ -1,0 +1,94 @@
+"""A database that an older flowgauge made and filled, taken over: its runs stay right, and new events too."""
+
+import random
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from tests.clickhouse.run_oracle import UNTIL, Event, fold, some_events
+from tests.clickhouse_front import Front
+
+from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.claims import Span
+from flowgauge.sinks.clickhouse.client import Server, connect
+from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.schema import schema_files
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+OLD_VERSION = 17  # the last before runs had deployments, work pools and tags
+APPEND_MS = millis(UNTIL)
+RUNS = """
+SELECT run, flow, state, deployment, work_pool, tags, attempts, isNotNull(queued)
+FROM flowgauge.runs_final WHERE tenant = {tenant:String} ORDER BY run
+"""
+
+
+Known = tuple[str, str, str, str, str, set[str], int, int]
+
+
+async def runs_of(store: ClickHouseStore) -> list[Known]:
+    return msgspec.convert((await store.query(RUNS, {"tenant": "acme"})).rows, list[Known])
+
+
+async def publish(store: ClickHouseStore, events: Sequence[Event], first: int) -> None:
+    lines = [
+        row(msgspec.json.encode(event), log_id="a", partition=0, offset=first + n, append_ms=APPEND_MS).line
+        for n, event in enumerate(events)
+    ]
+    await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+
+
+@pytest.fixture
+def older(front: Front) -> Server:
+    """Return a server whose database has the tables of OLD_VERSION."""
+    server = Server(front.url, front.user, front.password, database=f"older_{uuid.uuid4().hex[:6]}")
+    client = connect(server, answer_s_max=60)
+    files = [file for file in schema_files() if file.version <= OLD_VERSION]
+    for file in files:
+        client.command(file.sql.replace("flowgauge", server.database))
+    for file in files:
+        noted = f"SELECT {file.version}, '{file.name}', '{file.digest}', now64(3)"
+        client.command(f"INSERT INTO {server.database}.schema_versions {noted}")
+    client.close()
+    return server
+
+
+async def test_runs_of_before_stay_right_and_learn_from_what_comes_after(older: Server) -> None:
+    events = some_events("acme", 60)
+    random.Random(5).shuffle(events)
+    before, after = events[: len(events) // 2], events[len(events) // 2 :]
+    store = ClickHouseStore.connect(older)
+    await publish(store, before, first=0)
+
+    applied = store.apply_schema()
+    await publish(store, after, first=len(before))
+
+    assert applied == [file.name for file in schema_files() if file.version > OLD_VERSION]
+    rows = await runs_of(store)
+    told = {run.run: run for run in fold(events)}
+    told_after = {run.run: run for run in fold(after)}
+    assert {each[0]: (each[1], each[2], each[6]) for each in rows} == {
+        run.run: (run.flow, run.state, run.attempts) for run in told.values()
+    }
+    assert {each[0]: (each[3], each[4], each[5], bool(each[7])) for each in rows if each[0] in told_after} == {
+        run.run: (run.deployment, run.work_pool, run.tags, run.queued is not None) for run in told_after.values()
+    }
+    store.close()
+
+
+async def test_folding_again_completes_runs_of_before_and_changes_no_other(older: Server) -> None:
+    events = some_events("acme", 40)
+    store = ClickHouseStore.connect(older)
+    await publish(store, events, first=0)
+    store.apply_schema()
+
+    for _ in range(2):
+        await store.fold_again("flowgauge.events", Span("a", 0, 0, len(events), APPEND_MS, APPEND_MS))
+
+    rows = await runs_of(store)
+    assert [(*each[:7], bool(each[7])) for each in rows] == [
+        (run.run, run.flow, run.state, run.deployment, run.work_pool, run.tags, run.attempts, run.queued is not None)
+        for run in sorted(fold(events), key=lambda run: run.run)
+    ]
+    store.close()
