@@ -194,11 +194,15 @@ def test_an_incident_goes_forward_step_by_step_over_every_switch(
         removals[item.incident_id] += item.reason == "the rule was removed"
 
     for told in incidents.values():
-        assert [item.seq for item in told] == list(range(len(told)))
-        assert told[0].from_state == "inactive"
-        for before, after in pairwise(told):
-            assert after.from_state == before.to_state
-            assert after.at_ms >= before.at_ms
+        assert_goes_forward(told)
+
+
+def assert_goes_forward(told: Sequence[Transition]) -> None:
+    assert [item.seq for item in told] == list(range(len(told)))
+    assert told[0].from_state == "inactive"
+    for before, after in pairwise(told):
+        assert after.from_state == before.to_state
+        assert after.at_ms >= before.at_ms
 
 
 def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transition]:
@@ -386,3 +390,17 @@ def test_a_late_sample_that_stands_aside_over_a_switch_counts_once_after_a_resta
         line.crash()
 
     assert line.transitions[0].late_samples == 1
+
+
+@pytest.mark.xfail(strict=True, reason="ADR 5, Left: a rule that comes back opens the incident of before once more")
+def test_an_incident_goes_forward_where_its_rule_was_removed_and_comes_back() -> None:
+    sets = {1: ruleset(["often a"], 1), 2: ruleset([], 2), 3: ruleset(["often a"], 3)}
+    end = Record(0, END_MS, RecordKind.LOADED, "", b"")
+    slow = [marker(1, START_MS), *story((1_000, "failed"), (2_000, "failed")), marker(3, START_MS + 20_000), end]
+    ahead = [marker(3, START_MS), *story((1_001, "failed"), (2_001, "failed")), end]
+
+    partitions = [[record._replace(offset=at) for at, record in enumerate(each)] for each in (slow, ahead)]
+    found = read_in_order(sets, partitions)
+
+    assert len({item.incident_id for item in found}) == 1
+    assert_goes_forward(found)
