@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
+from tests.clickhouse.older_database import older_database
 from tests.clickhouse.run_oracle import UNTIL, Event, fold, some_events
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.claims import Span
-from flowgauge.sinks.clickhouse.client import Server, connect
+from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -42,16 +43,7 @@ async def publish(store: ClickHouseStore, events: Sequence[Event], first: int) -
 @pytest.fixture
 def older(front: Front) -> Server:
     """Return a server whose database has the tables of OLD_VERSION."""
-    server = Server(front.url, front.user, front.password, database=f"older_{uuid.uuid4().hex[:6]}")
-    client = connect(server, answer_s_max=60)
-    files = [file for file in schema_files() if file.version <= OLD_VERSION]
-    for file in files:
-        client.command(file.sql.replace("flowgauge", server.database))
-    for file in files:
-        noted = f"SELECT {file.version}, '{file.name}', '{file.digest}', now64(3)"
-        client.command(f"INSERT INTO {server.database}.schema_versions {noted}")
-    client.close()
-    return server
+    return older_database(front, OLD_VERSION)
 
 
 async def test_runs_of_before_stay_right_and_learn_from_what_comes_after(older: Server) -> None:

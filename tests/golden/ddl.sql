@@ -117,7 +117,12 @@ CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
     `work_pool` SimpleAggregateFunction(max, String),
     `tags` SimpleAggregateFunction(groupUniqArrayArray, Array(String)),
     `queued` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
-    `late_seen` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))))
+    `late_seen` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
+    `deployment_name` SimpleAggregateFunction(max, String),
+    `deployment_id` SimpleAggregateFunction(max, String),
+    `work_pool_name` SimpleAggregateFunction(max, String),
+    `work_pool_id` SimpleAggregateFunction(max, String),
+    `tag_names` SimpleAggregateFunction(maxMap, Map(String, String)))
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(seen_first)
 ORDER BY (tenant, run)
@@ -143,8 +148,7 @@ CREATE VIEW flowgauge.runs_final (`tenant` LowCardinality(String),
     `due` Nullable(DateTime64(6, 'UTC')),
     `expected` Nullable(DateTime64(6, 'UTC')),
     `late_seconds` Nullable(Float64),
-    `wait_seconds` Nullable(Float64))
-AS SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, max(runs.deployment) AS deployment, max(runs.work_pool) AS work_pool, arraySort(groupUniqArrayArray(runs.tags)) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds
+    `wait_seconds` Nullable(Float64)) AS WITH maxMap(runs.tag_names) AS tag_names SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, multiIf(max(runs.deployment_name) != '', max(runs.deployment_name), max(runs.deployment) != '', max(runs.deployment), max(runs.deployment_id)) AS deployment, multiIf(max(runs.work_pool_name) != '', max(runs.work_pool_name), max(runs.work_pool) != '', max(runs.work_pool), max(runs.work_pool_id)) AS work_pool, arraySort(arrayDistinct(arrayConcat(arrayMap((id, name) -> if(name = '', id, name), mapKeys(tag_names), mapValues(tag_names)), arrayFilter(tag -> (NOT mapContains(tag_names, tag)), groupUniqArrayArray(runs.tags))))) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds
 FROM flowgauge.runs AS runs GROUP BY tenant, run;
 
 CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` LowCardinality(String),
@@ -160,13 +164,15 @@ CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` 
     `run_count` UInt32,
     `failed_message` AggregateFunction(argMaxIf, String, Tuple(DateTime64(6, 'UTC'), UUID), UInt8),
     `append_last` DateTime64(3, 'UTC'),
-    `deployment` String,
-    `work_pool` String,
-    `tags` Array(String),
+    `deployment_name` String,
+    `deployment_id` String,
+    `work_pool_name` String,
+    `work_pool_id` String,
+    `tag_names` Map(String, String),
     `queued` Nullable(DateTime64(6, 'UTC')),
     `late_seen` Nullable(DateTime64(6, 'UTC')))
-AS SELECT tenant, run_key AS run, max(flow_name) AS flow, argMaxState(state_name, (occurred, id)) AS state, min(scheduled) AS scheduled_for, min(occurred) AS seen_first, max(occurred) AS seen_last, minOrNullIf(occurred, state_name = 'running') AS started, maxOrNullIf(occurred, (state_name IN ('completed', 'failed', 'crashed', 'cancelled'))) AS ended, uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events, max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count, argMaxIfState(message, (occurred, id), toUInt8((state_name IN ('failed', 'crashed')))) AS failed_message, max(_append) AS append_last, max(deployment_name) AS deployment, max(work_pool_name) AS work_pool, groupUniqArrayArray(tag_names) AS tags, minOrNullIf(occurred, (state_name IN ('late', 'pending'))) AS queued, minOrNullIf(occurred, state_name = 'late') AS late_seen
-FROM (WITH arrayFirst(each -> ((each['role']) = 'deployment'), related) AS deployment_thing, arrayFirst(each -> ((each['role']) = 'work-pool'), related) AS work_pool_thing SELECT tenant, id, occurred, resource, message, _append, scheduled_for AS scheduled, toString(flow) AS flow_name, toString(state) AS state_name, if(events.run = '', resource['id'], events.run) AS run_key, if((deployment_thing['name']) = '', deployment_thing['id'], deployment_thing['name']) AS deployment_name, if((work_pool_thing['name']) = '', work_pool_thing['id'], work_pool_thing['name']) AS work_pool_name, arrayMap(each -> if((each['name']) = '', replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), each['name']), arrayFilter(each -> ((each['role']) = 'tag'), related)) AS tag_names
+AS SELECT tenant, run_key AS run, max(flow_name) AS flow, argMaxState(state_name, (occurred, id)) AS state, min(scheduled) AS scheduled_for, min(occurred) AS seen_first, max(occurred) AS seen_last, minOrNullIf(occurred, state_name = 'running') AS started, maxOrNullIf(occurred, (state_name IN ('completed', 'failed', 'crashed', 'cancelled'))) AS ended, uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events, max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count, argMaxIfState(message, (occurred, id), toUInt8((state_name IN ('failed', 'crashed')))) AS failed_message, max(_append) AS append_last, max(deployment_thing['name']) AS deployment_name, max(deployment_thing['id']) AS deployment_id, max(work_pool_thing['name']) AS work_pool_name, max(work_pool_thing['id']) AS work_pool_id, maxMap(tags) AS tag_names, minOrNullIf(occurred, (state_name IN ('late', 'pending'))) AS queued, minOrNullIf(occurred, state_name = 'late') AS late_seen
+FROM (SELECT tenant, id, occurred, resource, message, _append, scheduled_for AS scheduled, toString(flow) AS flow_name, toString(state) AS state_name, if(events.run = '', resource['id'], events.run) AS run_key, arrayFirst(each -> ((each['role']) = 'deployment'), related) AS deployment_thing, arrayFirst(each -> ((each['role']) = 'work-pool'), related) AS work_pool_thing, arrayFilter(each -> ((each['role']) = 'tag'), related) AS tag_things, mapFromArrays(arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things), arrayMap(each -> (each['name']), tag_things)) AS tags
 FROM flowgauge.events AS events WHERE (kind = 'flow-run') AND (state != '')) GROUP BY tenant, run_key;
 
 CREATE TABLE flowgauge.schema_versions (`version` UInt32,

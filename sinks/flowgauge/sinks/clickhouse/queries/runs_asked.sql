@@ -29,7 +29,7 @@ WHERE tenant = {tenant:String}
         FROM flowgauge.runs AS runs
         WHERE tenant = {tenant:String}
             AND ({flow:String} = '' OR runs.flow IN ('', {flow:String}))
-            AND ({deployment:String} = '' OR runs.deployment IN ('', {deployment:String}))
+            AND ({deployment:String} = '' OR runs.deployment_name IN ('', {deployment:String}))
             AND (
                 (
                     seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
