@@ -38,6 +38,7 @@ from tests.clickhouse_front import Front
 from flowgauge.console.text_table import text_table
 from flowgauge.producers.prefect.capture import convert
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse import folding
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
@@ -69,19 +70,28 @@ def published() -> set[tuple[int, str]]:
     return set()
 
 
-@pytest.fixture(params=["in order", "twice, the first last"])
+@pytest.fixture(params=["in order", "twice, the first last", "twice, folded amid it"])
 async def told(request: pytest.FixtureRequest, store: ClickHouseStore, published: set[tuple[int, str]]) -> Told:
     tenant = f"runs told {request.param}"
     events = some_events(tenant, RUNS)
     if (id(store), tenant) not in published:
         published.add((id(store), tenant))
-        if request.param == "in order":
-            await publish(store, events)
-        else:
+        parts = [events]
+        if request.param.startswith("twice"):
             shuffled = random.Random(2).sample(events, len(events))
-            for part in (events[::-1], shuffled[::3], shuffled[1::3], shuffled[2::3]):
-                await publish(store, part)
+            parts = [events[::-1], shuffled[::3], shuffled[1::3], shuffled[2::3]]
+            if "folded" in request.param:  # what was kept is of half the runs' lives
+                parts = [shuffled[:300], shuffled[300:], events[::-1]]
+        for part in parts:
+            await publish(store, part)
+            if "folded" in request.param and part is not parts[-1]:
+                await fold_now(store)
     return tenant, fold(events)
+
+
+async def fold_now(store: ClickHouseStore) -> None:
+    """Keep all that is known by now."""
+    assert await folding.fold(store, every_ms=0, seen_after_ms=0) > 0
 
 
 def asked(tenant: str, **more: object) -> MetricQuery:
@@ -365,7 +375,11 @@ async def test_a_narrowed_question_is_about_those_runs_alone(
             "^bucket: 1m makes more than 1000 buckets of the time asked for: take longer buckets or a later since$",
         ),
         ("concurrency", {"since_ms": 0}, "^bucket: 1h makes more than 1000 buckets"),
-        ("durations", {"per": "colour"}, "^per: expected one of flow, deployment, work_pool, tag, got 'colour'$"),
+        (
+            "durations",
+            {"per": "colour"},
+            "^per: expected one of tenant, flow, deployment, work_pool, tag, got 'colour'$",
+        ),
         ("top", {"by": "name"}, "^by: expected one of failing, slowest, changed, got 'name'$"),
         ("adherence", {"grace_ms": 8 * 86_400_000}, "^grace: expected 0s to 7d, got 1w1d$"),
         ("timeline", {}, "^the question timeline is about one of run, resource: name it$"),

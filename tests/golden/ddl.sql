@@ -122,7 +122,8 @@ CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
     `deployment_id` SimpleAggregateFunction(max, String),
     `work_pool_name` SimpleAggregateFunction(max, String),
     `work_pool_id` SimpleAggregateFunction(max, String),
-    `tag_names` SimpleAggregateFunction(maxMap, Map(String, String)))
+    `tag_names` SimpleAggregateFunction(maxMap, Map(String, String)),
+    `inserted` SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3, 'UTC'), INDEX ix_inserted inserted TYPE minmax GRANULARITY 1)
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(seen_first)
 ORDER BY (tenant, run)
@@ -148,8 +149,41 @@ CREATE VIEW flowgauge.runs_final (`tenant` LowCardinality(String),
     `due` Nullable(DateTime64(6, 'UTC')),
     `expected` Nullable(DateTime64(6, 'UTC')),
     `late_seconds` Nullable(Float64),
-    `wait_seconds` Nullable(Float64)) AS WITH maxMap(runs.tag_names) AS tag_names SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, multiIf(max(runs.deployment_name) != '', max(runs.deployment_name), max(runs.deployment) != '', max(runs.deployment), max(runs.deployment_id)) AS deployment, multiIf(max(runs.work_pool_name) != '', max(runs.work_pool_name), max(runs.work_pool) != '', max(runs.work_pool), max(runs.work_pool_id)) AS work_pool, arraySort(arrayDistinct(arrayConcat(arrayMap((id, name) -> if(name = '', id, name), mapKeys(tag_names), mapValues(tag_names)), arrayFilter(tag -> (NOT mapContains(tag_names, tag)), groupUniqArrayArray(runs.tags))))) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds
+    `wait_seconds` Nullable(Float64),
+    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC'))) AS WITH maxMap(runs.tag_names) AS tag_names SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, multiIf(max(runs.deployment_name) != '', max(runs.deployment_name), max(runs.deployment) != '', max(runs.deployment), max(runs.deployment_id)) AS deployment, multiIf(max(runs.work_pool_name) != '', max(runs.work_pool_name), max(runs.work_pool) != '', max(runs.work_pool), max(runs.work_pool_id)) AS work_pool, arraySort(arrayDistinct(arrayConcat(arrayMap((id, name) -> if(name = '', id, name), mapKeys(tag_names), mapValues(tag_names)), arrayFilter(tag -> (NOT mapContains(tag_names, tag)), groupUniqArrayArray(runs.tags))))) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds, max(runs.append_last) AS append_last
 FROM flowgauge.runs AS runs GROUP BY tenant, run;
+
+CREATE TABLE flowgauge.runs_folded (`tenant` LowCardinality(String),
+    `run` String CODEC(ZSTD(1)),
+    `flow` LowCardinality(String),
+    `deployment` LowCardinality(String),
+    `work_pool` LowCardinality(String),
+    `tags` Array(LowCardinality(String)),
+    `state` LowCardinality(String),
+    `scheduled_for` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `seen_first` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `seen_last` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `started` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `ended` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `due` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `expected` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `seconds` Nullable(Float64) CODEC(ZSTD(1)),
+    `late_seconds` Nullable(Float64) CODEC(ZSTD(1)),
+    `wait_seconds` Nullable(Float64) CODEC(ZSTD(1)),
+    `attempts` UInt64 CODEC(ZSTD(1)),
+    `failed_message` String CODEC(ZSTD(3)),
+    `append_last` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `folded` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)), INDEX ix_seen_first seen_first TYPE minmax GRANULARITY 1, INDEX ix_seen_last seen_last TYPE minmax GRANULARITY 1)
+ENGINE = ReplacingMergeTree(folded)
+PARTITION BY toYYYYMM(seen_first)
+ORDER BY (tenant, run)
+TTL toDateTime(append_last) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE flowgauge.runs_folded_until (`until` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
+ENGINE = AggregatingMergeTree
+ORDER BY tuple()
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
 CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` LowCardinality(String),
     `run` String,

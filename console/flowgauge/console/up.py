@@ -42,6 +42,7 @@ from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.settings import Settings, is_loopback
 from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
+from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.webhooks.egress import Egress
@@ -182,6 +183,7 @@ def _parts(opened: Opened) -> Iterator[Part]:
     yield "matcher", lambda stop: run_matcher(log, stop=stop, health=health)
     yield "detector", lambda stop: run_detector(log, stop=stop, health=health)
     yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health)
+    yield "folding", lambda stop: keep_folded(opened.store, stop=stop)
     yield (
         "notifier",
         lambda stop: run_notifier(

@@ -25,6 +25,10 @@ RETRIES = Counter(
     "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",
     ["table", "kind"],
 )
+FOLDED_RUNS = Counter("flowgauge_sinks_folded_runs_total", "Runs folded into one row, each as often as it was folded.")
+FOLD_FAILURES = Counter(
+    "flowgauge_sinks_fold_failures_total", "Times that runs could not be folded; questions are slower until they are."
+)
 BEHIND = Gauge("flowgauge_sinks_behind_records", "Records in the log that ClickHouse does not have yet.", ["table"])
 FLUSH_SECONDS = Histogram(
     "flowgauge_sinks_flush_seconds",

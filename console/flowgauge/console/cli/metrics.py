@@ -10,7 +10,7 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
 
-PER = click.Choice(["flow", "deployment", "work_pool", "tag"])
+PER = click.Choice(["tenant", "flow", "deployment", "work_pool", "tag"])
 BY = click.Choice(["failing", "slowest", "changed"])
 
 LIMIT_DEFAULT = 100

@@ -17,7 +17,8 @@ BUCKET_MS_MAX = 31 * 86_400_000
 BUCKETS_MAX = 1_000  # of one answer: more is no chart
 GRACE_MS_DEFAULT = 60_000
 GRACE_MS_MAX = 7 * 86_400_000
-PER = ("flow", "deployment", "work_pool", "tag")
+EVERYONE = "*"  # in place of a tenant: all of them; only the operator may ask so
+PER = ("tenant", "flow", "deployment", "work_pool", "tag")
 BY = ("failing", "slowest", "changed")
 
 
@@ -27,7 +28,7 @@ class InvalidQuestion(BadInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricQuery:
-    """What is asked: event times in [since_ms, until_ms) of one tenant. Empty text means any."""
+    """What is asked: event times in [since_ms, until_ms) of one tenant, or of EVERYONE. Empty text means any."""
 
     tenant: str
     since_ms: int
@@ -63,6 +64,7 @@ class Metric:
     per: str | None = None  # what runs are grouped by unless asked otherwise; empty: all are one group; None: no groups
     bucket_ms: int | None = None  # the buckets unless asked otherwise; 0: all time is one; None: there never are any
     since: str = SINCE_DEFAULT  # how far back, where nothing is said
+    of_one_tenant: bool = False  # not to be asked of everyone
     one_of: tuple[str, ...] = ()  # a question without any of these fields would be about everything
 
 
@@ -70,6 +72,8 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
     """Raise InvalidQuestion for the first bound that `query` passes, with what is expected."""
     if not query.tenant:
         raise InvalidQuestion("tenant: expected a name, got none")
+    if query.tenant == EVERYONE and metric.of_one_tenant:
+        raise InvalidQuestion(f"tenant: {metric.name} is asked of one tenant: name it")
     if query.since_ms >= query.until_ms:
         raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")
     if not 1 <= query.limit <= ROWS_MAX:

@@ -1,7 +1,8 @@
 """The questions that ClickHouse answers, by name: each is a .sql file in queries/, its parameters always bound.
 
-The tenant is always the first condition. Dashboards read the rollups and runs; only `logs`, `timeline` and the last
-minutes read raw events. Everything counts distinct ids or runs, so events that were published twice change no answer.
+The tenant is always the first condition, but where everyone is asked for. Dashboards read the rollups and runs; only
+`logs`, `timeline` and the last minutes read raw events. Everything counts distinct ids or runs, so events that were
+published twice change no answer.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from importlib.resources import files
 import msgspec
 
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
+from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.metric import (
+    EVERYONE,
     SINCE_DEFAULT,
     InvalidQuestion,
     Metric,
@@ -58,6 +61,7 @@ CHOICES = (
     "limit",
 )
 _NARROWS = ("flow", "deployment", "work_pool", "tag", "run", "level")
+_OF_TENANT = "tenant = {tenant:String}"
 _TOO_MUCH = ("(code 159)", "(code 241)")  # time, memory
 _BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms"}
 # A word with a separator on both sides is a whole word of any message that holds the text.
@@ -104,6 +108,7 @@ METRICS: Mapping[str, Metric] = {
             "Hours, weekdays and days of the month at which flows fail beyond chance",
             PATTERN_COLUMNS,
             since="56d",
+            of_one_tenant=True,
         ),
         Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second")),
         Metric(
@@ -139,10 +144,13 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
     words = inner_words(query.text)
-    sql = question(name)
+    sql = asked_of(question(name), query.tenant)
     if words:
         sql = sql.replace("-- words", _WORDS_CONDITION)
-    found = await store.query(sql, _parameters(sql, query, words))
+    parameters = _parameters(sql, query, words)
+    if "{folded_ms:" in sql:
+        parameters["folded_ms"] = await folded_ms(store)
+    found = await store.query(sql, parameters)
     return await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
 
 
@@ -169,6 +177,11 @@ def _examined(table: Table) -> list[Examined]:
 
 def _corrected(seen: list[Examined], tz: str) -> list[tuple[object, ...]]:
     return [pattern_row(pattern, tz) for pattern in patterns(seen)]
+
+
+def asked_of(sql: str, tenant: str) -> str:
+    """Return `sql` as it is asked of `tenant`."""
+    return sql.replace(_OF_TENANT, "true") if tenant == EVERYONE else sql
 
 
 @cache
@@ -210,7 +223,7 @@ async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[obj
     runs = sorted({str(run) for _, _, flow, run, *_ in lines if run and not flow})
     if not runs:
         return lines
-    known = await store.query(question("run_flows"), {"tenant": tenant, "runs": runs})
+    known = await store.query(asked_of(question("run_flows"), tenant), {"tenant": tenant, "runs": runs})
     flows = dict(zip(known.column("run"), known.column("flow_name"), strict=True)) if known.rows else {}
     return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
 
@@ -223,6 +236,7 @@ def _narrowed_by(name: str) -> str:
 def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, object]:
     known: dict[str, object] = {
         "tenant": query.tenant,
+        "everyone": query.tenant == EVERYONE,
         "since_ms": query.since_ms,
         "until_ms": query.until_ms,
         "flow": query.flow,

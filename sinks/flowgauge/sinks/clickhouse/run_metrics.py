@@ -1,11 +1,12 @@
 """The questions about groups of runs: how they ended, how long they took, how late they were. Pure.
 
-Their queries read runs through one fragment, runs_asked.sql. A query says where, and by which time a run belongs to
-the time asked for:
+Their queries read runs through fragments: runs_known.sql, and around it runs_asked.sql. A query says where, and by
+which time a run belongs to the time asked for:
 
-    -- runs by ended                            in [since, until)
-    -- runs by ended, the four weeks before     in [since - 28 d, since)
-    -- runs by started, and of the week before  in [since - 7 d, until)
+    -- runs heard of                                in [since, until)
+    -- runs by ended                                in [since, until)
+    -- runs by ended, and of the four weeks before  in [since - 28 d, until)
+    -- runs by started, and of the week before      in [since - 7 d, until)
 """
 
 import re
@@ -115,14 +116,10 @@ RUN_METRICS: Final = (
     ),
 )
 
-_RUNS: Final = re.compile(r"-- runs by (\w+)(?:, (the four weeks before|and of the week before))?$", re.MULTILINE)
+_RUNS: Final = re.compile(r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)$", re.MULTILINE)
+_THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 _SINCE: Final = "{since_ms:Int64}"
-_UNTIL: Final = "{until_ms:Int64}"
-_RANGES: Final = {
-    None: (_SINCE, _UNTIL),
-    "the four weeks before": (f"{_SINCE} - {FOUR_WEEKS_MS}", _SINCE),
-    "and of the week before": (f"{_SINCE} - {WEEK_MS}", _UNTIL),
-}
+_FROM: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
 
 def with_runs(sql: str) -> str:
@@ -131,10 +128,15 @@ def with_runs(sql: str) -> str:
 
 
 def _runs(asked: re.Match[str]) -> str:
-    from_ms, until_ms = _RANGES[asked[2]]
-    return _fragment().replace("<at>", asked[1]).replace("<from_ms>", from_ms).replace("<until_ms>", until_ms)
+    at, before = asked[2], asked[3]
+    # What a run came to lies between the first and the last that was heard of it; when it was due may lie anywhere.
+    where = "true" if at == "expected" else _fragment("runs_heard_of")
+    where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
+    known = _fragment("runs_known").replace("<where>", where)
+    sql = known if at is None else _fragment("runs_asked").replace("<known>", known)
+    return sql.replace("<at>", at or "").replace("<from_ms>", _FROM[before])
 
 
 @cache
-def _fragment() -> str:
-    return (files("flowgauge.sinks.clickhouse") / "queries" / "runs_asked.sql").read_text("utf-8")
+def _fragment(name: str) -> str:
+    return (files("flowgauge.sinks.clickhouse") / "queries" / f"{name}.sql").read_text("utf-8").strip()

@@ -62,6 +62,7 @@ QUERY_SETTINGS: Mapping[str, object] = {
     "max_memory_usage": MEMORY_MAX,
     "max_result_rows": ROWS_MAX,
     "result_overflow_mode": "throw",
+    "enable_shared_storage_snapshot_in_query": 1,  # one state of a table, however often a question names it
 }
 # After a crash, over rows that were just written: they may take long, and belong to no question of people.
 LOOK_SETTINGS: Mapping[str, object] = {"max_execution_time": INSERT_S_MAX, "max_memory_usage": MEMORY_MAX}
@@ -163,6 +164,10 @@ class ClickHouseStore:
         """
         await self._call(lambda: self._insert(table, body, token))
 
+    async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
+        """Run the statement `sql`, which may be repeated: its rows count once. Raises EngineTrouble."""
+        await self._call(lambda: self._command(sql, parameters))
+
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
         found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span), LOOK_SETTINGS))
@@ -208,6 +213,12 @@ class ClickHouseStore:
             raise EngineTrouble(
                 "ClickHouse: somebody else answered the insert (does a proxy stand between?)", "unknown"
             )
+
+    def _command(self, sql: str, parameters: Mapping[str, object]) -> None:
+        try:
+            self._inserts.command(self._named(sql), parameters=dict(parameters), settings=dict(FOLD_SETTINGS))
+        except ERRORS as error:
+            raise trouble_of(error) from error
 
     def _fold_again(self, table: str, span: Span) -> None:
         only = (

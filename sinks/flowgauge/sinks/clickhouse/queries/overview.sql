@@ -10,12 +10,12 @@ WITH
     (
         SELECT (sum(ends), sumIf(ends, state IN ('failed', 'crashed')))
         FROM (
-            SELECT flow, hour, state, uniqExactMerge(runs) AS ends
+            SELECT tenant, flow, hour, state, uniqExactMerge(runs) AS ends
             FROM flowgauge.run_ends_hourly
             WHERE tenant = {tenant:String}
                 AND state IN ('completed', 'failed', 'crashed')
                 AND hour >= toStartOfHour(since) AND hour < until
-            GROUP BY flow, hour, state
+            GROUP BY tenant, flow, hour, state
         )
     ) AS ended
 SELECT

@@ -1,15 +1,16 @@
--- The runs whose <at> lies in [<from_ms>, <until_ms>), once for each thing that they are grouped by, in their bucket of time.
--- Only runs that something was heard of in that time, or that were due in it, are folded: the inner question reads a few
--- columns of all runs, the outer one all columns of those. A row of runs may know only a part of its run, so there an
--- empty flow or deployment is any. Buckets count from a Monday.
+-- The runs whose <at> lies in [<from_ms>, {until_ms}), once for each thing that they are grouped by, in their bucket of
+-- time. Buckets count from a Monday. Of several tenants a flow, deployment, work pool or tag is told by its tenant too.
 SELECT
     *,
+    <at> >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS is_recent,
+    if({everyone:Bool}, concat(tenant, '/'), '') AS whose,
     arrayJoin(
         multiIf(
-            {per:String} = 'flow', [flow],
-            {per:String} = 'deployment', [deployment],
-            {per:String} = 'work_pool', [work_pool],
-            {per:String} = 'tag', emptyArrayToSingle(tags),
+            {per:String} = 'tenant', [toString(tenant)],
+            {per:String} = 'flow', [concat(whose, flow)],
+            {per:String} = 'deployment', [concat(whose, deployment)],
+            {per:String} = 'work_pool', [concat(whose, work_pool)],
+            {per:String} = 'tag', arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)),
             ['']
         )
     ) AS of,
@@ -22,28 +23,6 @@ SELECT
             'UTC'
         )
     ) AS bucket
-FROM flowgauge.runs_final
-WHERE tenant = {tenant:String}
-    AND run IN (
-        SELECT run
-        FROM flowgauge.runs AS runs
-        WHERE tenant = {tenant:String}
-            AND ({flow:String} = '' OR runs.flow IN ('', {flow:String}))
-            AND ({deployment:String} = '' OR runs.deployment_name IN ('', {deployment:String}))
-            AND (
-                (
-                    seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-                    AND seen_first < fromUnixTimestamp64Milli(<until_ms>, 'UTC') + INTERVAL 15 SECOND
-                )
-                OR (
-                    scheduled_for >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-                    AND scheduled_for < fromUnixTimestamp64Milli(<until_ms>, 'UTC')
-                )
-            )
-    )
-    AND ({flow:String} = '' OR flow = {flow:String})
-    AND ({deployment:String} = '' OR deployment = {deployment:String})
-    AND ({work_pool:String} = '' OR work_pool = {work_pool:String})
-    AND ({tag:String} = '' OR has(tags, {tag:String}))
-    AND <at> >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-    AND <at> < fromUnixTimestamp64Milli(<until_ms>, 'UTC')
+FROM (
+    <known>
+)

@@ -43,6 +43,7 @@ SELECT
         queued <= started,
         greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000,
         NULL
-    ) AS wait_seconds
+    ) AS wait_seconds,
+    max(runs.append_last) AS append_last
 FROM flowgauge.runs AS runs
 GROUP BY tenant, run

@@ -1,0 +1,105 @@
+"""Folding: what is known of each run is kept as one row, so that a question folds only what came since.
+
+    runs ──── folded every five minutes ────► runs_folded        all that came before `until`
+      └────── what came since ──────────────► a question
+
+A question is right however old `until` is, only slower. Folding may be done by many at once, again, or be killed: the
+newest row of a run counts, and `until` moves on last. It stays behind by what an insert may take to be seen.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import structlog
+
+from flowgauge.schemas.errors import Transient
+from flowgauge.sinks.clickhouse.store import INSERT_S_MAX, ClickHouseStore
+from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
+
+FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
+AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
+SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
+RUNS_AT_ONCE = 50_000  # about a second; nothing else is asked of an engine in this process meanwhile
+
+log_lines = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some runs that are folded by one statement: of whole tenants, or the `slice`th of `slices` parts of one's."""
+
+    tenants: Sequence[str]
+    slices: int = 1
+    slice: int = 0
+
+
+async def keep_folded(store: ClickHouseStore, *, stop: asyncio.Event) -> None:
+    """Fold every FOLD_EVERY_S until `stop`; what ClickHouse cannot do now is done the next time."""
+    while not stop.is_set():
+        try:
+            await fold(store)
+        except Transient as trouble:
+            FOLD_FAILURES.inc()
+            log_lines.warning("runs not folded", error=str(trouble))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FOLD_EVERY_S):
+                await stop.wait()
+
+
+async def fold(
+    store: ClickHouseStore, *, every_ms: int = FOLD_EVERY_S * 1000, seen_after_ms: int = SEEN_AFTER_MS
+) -> int:
+    """Fold what came since the last time, unless that is less than `every_ms` ago; return how many runs.
+
+    Everything that was inserted more than `seen_after_ms` ago is in it. Raises EngineTrouble.
+    """
+    until_ms, now_ms = await _until(store)
+    to_ms = now_ms - seen_after_ms
+    if to_ms < until_ms + every_ms:
+        return 0
+    since_ms = max(0, until_ms - AGAIN_MS)
+    due = (await store.query(_sql("fold_due"), {"since_ms": since_ms})).rows
+    counts = {str(tenant): int(str(runs)) for tenant, runs in due}
+    for part in slices(counts):
+        asked = {"tenants": list(part.tenants), "slices": part.slices, "slice": part.slice, "since_ms": since_ms}
+        await store.command(_sql("fold_runs"), asked)
+    await store.command(_sql("folded_to"), {"to_ms": to_ms})
+    FOLDED_RUNS.inc(sum(counts.values()))
+    return sum(counts.values())
+
+
+async def folded_ms(store: ClickHouseStore) -> int:
+    """Return `until` in ms since 1970 of ClickHouse's clock; 0 before the first fold."""
+    return (await _until(store))[0]
+
+
+def slices(counts: Mapping[str, int], at_once: int = RUNS_AT_ONCE) -> Iterator[Slice]:
+    """Yield what to fold by one statement each, given how many runs each tenant has: about `at_once` runs."""
+    some: list[str] = []
+    total = 0
+    for tenant, runs in counts.items():
+        if some and total + runs > at_once:
+            yield Slice(some)
+            some, total = [], 0
+        if runs > at_once:
+            parts = -(-runs // at_once)
+            yield from (Slice([tenant], parts, part) for part in range(parts))
+            continue
+        some.append(tenant)
+        total += runs
+    if some:
+        yield Slice(some)
+
+
+async def _until(store: ClickHouseStore) -> tuple[int, int]:
+    ((until_ms, now_ms),) = (await store.query(_sql("folded_until"))).rows
+    return int(str(until_ms)), int(str(now_ms))
+
+
+@cache
+def _sql(name: str) -> str:
+    return (files("flowgauge.sinks.clickhouse") / "queries" / f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,196 @@
+"""Folding: what is kept of runs, and what came since, is always what all events say."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.clickhouse_front import Front
+
+from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
+from flowgauge.sinks.clickhouse.folding import Slice, fold, folded_ms, keep_folded, slices
+from flowgauge.sinks.clickhouse.metric import EVERYONE, InvalidQuestion, MetricQuery
+from flowgauge.sinks.clickhouse.metrics import answer
+from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+DAY = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+async def tell(store: ClickHouseStore, tenant: str, run: str, *states: str, at: datetime = DAY) -> None:
+    """Insert that `run` of the flow `etl` came into `states`, a minute each, from `at` on."""
+    lines = [
+        row(
+            msgspec.json.encode(
+                {
+                    "id": str(uuid.uuid4()),
+                    "tenant": tenant,
+                    "occurred": (at + n * timedelta(minutes=1)).isoformat(),
+                    "event": f"run.{state}",
+                    "kind": "flow-run",
+                    "flow": "etl",
+                    "run": run,
+                    "state": state,
+                    "resource": {"id": run},
+                }
+            ),
+            log_id="a",
+            partition=0,
+            offset=n,
+            append_ms=millis(DAY),
+        ).line
+        for n, state in enumerate(states)
+    ]
+    await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+
+
+def asked(tenant: str) -> MetricQuery:
+    return MetricQuery(
+        tenant=tenant, since_ms=millis(DAY - timedelta(days=3)), until_ms=millis(DAY + timedelta(days=1)), limit=10_000
+    )
+
+
+async def states(store: ClickHouseStore, tenant: str) -> dict[str, object]:
+    return {str(each["run"]): each["state"] for each in (await answer(store, "runs", asked(tenant))).dicts()}
+
+
+async def fold_now(store: ClickHouseStore) -> int:
+    return await fold(store, every_ms=0, seen_after_ms=0)
+
+
+async def test_what_comes_after_a_fold_counts_at_once(store: ClickHouseStore) -> None:
+    await tell(store, "since", "one", "running")
+    await tell(store, "since", "two", "running", "completed")
+    await fold_now(store)
+
+    before = await states(store, "since")
+    await tell(store, "since", "one", "failed", at=DAY + timedelta(hours=1))
+    await tell(store, "since", "three", "pending")
+
+    assert before == {"one": "running", "two": "completed"}
+    assert await states(store, "since") == {"one": "failed", "two": "completed", "three": "pending"}
+
+
+async def test_a_run_told_of_in_two_months_is_one(store: ClickHouseStore) -> None:
+    """What happened first came last, and in another partition of the table."""
+    first = datetime(2026, 10, 31, 23, 59, tzinfo=UTC)
+    long_ago = MetricQuery(tenant="months", since_ms=millis(first), until_ms=millis(DAY))
+    await tell(store, "months", "one", "running", "completed", at=first + timedelta(minutes=5))
+    await fold_now(store)
+    await tell(store, "months", "one", "scheduled", at=first)
+    await fold_now(store)
+
+    (known,) = (await answer(store, "runs", long_ago)).dicts()
+    (counted,) = (await answer(store, "states", long_ago)).dicts()
+
+    assert (known["run"], known["state"], known["seconds"]) == ("one", "completed", 60.0)
+    assert counted["runs"] == 1
+
+
+async def test_a_fold_stays_behind_by_what_an_insert_may_take(store: ClickHouseStore) -> None:
+    await tell(store, "behind", "one", "running")
+    await fold_now(store)
+    until = await folded_ms(store)
+
+    again = await fold(store, every_ms=0, seen_after_ms=60_000)
+    await fold(store)
+
+    assert again == 0
+    assert await folded_ms(store) == until
+    assert await states(store, "behind") == {"one": "running"}
+
+
+async def test_all_of_a_fold_may_be_done_twice_at_once(store: ClickHouseStore) -> None:
+    for run in ("one", "two", "three"):
+        await tell(store, "twice", run, "running", "completed")
+
+    await asyncio.gather(fold_now(store), fold_now(store), fold_now(store))
+
+    assert await states(store, "twice") == dict.fromkeys(("one", "two", "three"), "completed")
+    (counted,) = (await answer(store, "states", asked("twice"))).dicts()
+    assert counted["runs"] == 3
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 500), max_size=20), st.integers(1, 100))
+def test_slices_are_small_and_cover_each_run_once(counts: dict[str, int], at_once: int) -> None:
+    parts = list(slices(counts, at_once))
+
+    shares: dict[str, list[Slice]] = {}
+    for part in parts:
+        for tenant in part.tenants:
+            shares.setdefault(tenant, []).append(part)
+        if part.slices == 1:
+            assert sum(counts[tenant] for tenant in part.tenants) <= at_once
+        else:
+            assert len(part.tenants) == 1
+            assert counts[part.tenants[0]] <= at_once * part.slices
+    assert shares.keys() == counts.keys()
+    for own in shares.values():
+        assert [part.slice for part in own] == list(range(own[0].slices))
+
+
+async def test_what_cannot_be_folded_now_is_folded_later(served: ClickHouseStore, front: Front) -> None:
+    stop = asyncio.Event()
+    await tell(served, "later", "one", "running")
+
+    with front.faults("code 241", of="-- Until when runs are folded"), pytest.raises(EngineTrouble):
+        await fold_now(served)
+    with front.faults("code 241", of="-- Keeps the runs"), pytest.raises(Transient):
+        await fold_now(served)
+    asyncio.get_running_loop().call_soon(stop.set)
+    await keep_folded(served, stop=stop)
+
+    assert await states(served, "later") == {"one": "running"}
+    assert await fold_now(served) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "per", "column"),
+    [
+        ("states", "flow", "runs"),
+        ("states", "tenant", "runs"),
+        ("durations", "flow", "runs"),
+        ("top", "flow", "failed"),
+        ("top", "tenant", "failed"),
+        ("retries", "flow", "runs"),
+        ("lateness", "tenant", "runs"),
+        ("concurrency", "flow", "max_runs"),
+    ],
+)
+async def test_of_everyone_the_same_flow_and_run_of_two_tenants_are_two(
+    store: ClickHouseStore, name: str, per: str, column: str
+) -> None:
+    for tenant in ("both-a", "both-b"):
+        if not await states(store, tenant):
+            await tell(store, tenant, "one", "pending", "running", "failed")
+
+    rows: list[dict[str, Any]] = (await answer(store, name, replace(asked(EVERYONE), per=per))).dicts()
+
+    named = {"both-a": 1, "both-b": 1} if per == "tenant" else {"both-a/etl": 1, "both-b/etl": 1}
+    whole = {str(each[per]): max(row[column] for row in rows if row[per] == each[per]) for each in rows}
+    assert {group: count for group, count in whole.items() if "both" in group} == named
+
+
+@pytest.mark.parametrize("name", ["failure-rate", "heatmap", "overview"])
+async def test_of_everyone_ends_add_up(store: ClickHouseStore, name: str) -> None:
+    async def finished(tenant: str) -> int:
+        rows = (await answer(store, name, asked(tenant))).dicts()
+        return sum(int(str(each.get("finished", each.get("finished_since")))) for each in rows)
+
+    for tenant in ("sum-a", "sum-b"):
+        await tell(store, tenant, "one", "running", "completed")
+    known = await store.query("SELECT DISTINCT toString(tenant) AS tenant FROM flowgauge.runs")
+
+    assert await finished(EVERYONE) == sum([await finished(str(tenant)) for tenant in known.column("tenant")])
+
+
+async def test_patterns_are_of_one_tenant(store: ClickHouseStore) -> None:
+    with pytest.raises(InvalidQuestion, match=r"^tenant: patterns is asked of one tenant: name it$"):
+        await answer(store, "patterns", asked(EVERYONE))
