@@ -79,6 +79,33 @@ ORDER BY (tenant, kind, toStartOfHour(occurred), run, occurred)
 TTL toDateTime(_append) + toIntervalDay(400)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
+CREATE TABLE flowgauge.failures (`tenant` LowCardinality(String),
+    `occurred` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    `id` UUID,
+    `flow` LowCardinality(String),
+    `run` String CODEC(ZSTD(1)),
+    `error` String CODEC(ZSTD(1)),
+    `message` String CODEC(ZSTD(1)),
+    `_append` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)))
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(occurred)
+ORDER BY (tenant, occurred, id)
+TTL toDateTime(_append) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE MATERIALIZED VIEW flowgauge.failures_from_events TO flowgauge.failures (`tenant` LowCardinality(String),
+    `occurred` DateTime64(6, 'UTC'),
+    `id` UUID,
+    `flow` LowCardinality(String),
+    `run` String,
+    `error` String,
+    `message` String,
+    `_append` DateTime64(3, 'UTC'))
+AS SELECT tenant, occurred, id, flow, run_key AS run, if(text_6 = '', '(no message)', text_6) AS error, message, _append
+FROM (SELECT *, replaceRegexpAll(text_5, '[0-9]+(?:[.,:][0-9]+)*', '<n>') AS text_6, replaceRegexpAll(text_4, '/[\\w.\\-]*[0-9][\\w.\\-]*', '/<id>') AS text_5, replaceRegexpAll(text_3, concat('(?:\\b|_)(?:[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}|0[xX][0-9A-Fa-f]+|[0-9A-Fa-f]{8,}', '|[A-Za-z0-9]*[0-9][A-Za-z]+[0-9][A-Za-z0-9]*)(?:\\b|_)'), '<id>') AS text_4, replaceRegexpAll(text_2, '(^|[\\s(=:,\\[{])[ub]?\'[^\']*\'', '\\1<text>') AS text_3, replaceRegexpAll(text_1, '"[^"]*"|`[^`]*`', '<text>') AS text_2, replaceRegexpAll(trimBoth(replaceRegexpAll(leftUTF8(message, 500), '\\s+', ' ')), '\\d{4}-\\d\\d-\\d\\d(?:[T ]\\d\\d:\\d\\d(?::\\d\\d(?:[.,]\\d+)?)?)?(?:Z|[+-]\\d\\d:?\\d\\d)?', '<time>') AS text_1
+FROM (SELECT tenant, occurred, id, flow, message, _append, if((events.run = '') AND (kind = 'flow-run'), resource['id'], events.run) AS run_key
+FROM flowgauge.events AS events WHERE if(kind = 'log', (level IN ('ERROR', 'CRITICAL', 'FATAL')), (kind IN ('flow-run', 'task-run')) AND (state IN ('failed', 'crashed')))));
+
 CREATE MATERIALIZED VIEW flowgauge.run_ends_from_events TO flowgauge.run_ends_hourly (`tenant` LowCardinality(String),
     `flow` LowCardinality(String),
     `hour` DateTime('UTC'),
