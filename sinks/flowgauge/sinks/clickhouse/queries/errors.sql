@@ -57,8 +57,7 @@ FROM (
                     SELECT run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
                 ))
             )
-            AND ({text:String} = '' OR positionCaseInsensitiveUTF8(message, {text:String}) > 0)
-            -- words
+            -- messages with {text:String}
     ) AS failed
     LEFT JOIN (
         SELECT run AS known_run, max(runs.flow) AS known_flow
