@@ -31,7 +31,7 @@ from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.text_search import text_search
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
-PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
+PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
 _LEVELS = {
     "TRACE": 5,
     "DEBUG": 10,
