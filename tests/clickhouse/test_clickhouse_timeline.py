@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.clickhouse.reading import Planned
 
+from flowgauge.console.web.answers import metric_query
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
@@ -16,6 +18,7 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
 T0 = datetime(2026, 11, 16, tzinfo=UTC)
+DAY_MS = 86_400_000
 RUN = {"id": "flow-run.r", "name": "brave-fox"}
 DATABASE = {"id": "db.orders", "role": "database", "name": "orders-db"}
 
@@ -51,7 +54,7 @@ def story(tenant: str) -> list[dict[str, object]]:
 
 async def publish(store: ClickHouseStore, events: Sequence[dict[str, object]]) -> None:
     lines = [
-        row(msgspec.json.encode(each), log_id="a", partition=0, offset=n, append_ms=millis(T0) + 90_000).line
+        row(msgspec.json.encode(each), log_id="a", partition=0, offset=n, append_ms=millis(T0) + 40 * DAY_MS).line
         for n, each in enumerate(events)
     ]
     await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
@@ -126,3 +129,58 @@ async def test_neither_order_nor_repeats_change_a_timeline(
     rows = (await timeline(embedded, tenant, run="r")).dicts()
     assert [line["event"] for line in rows] == [each["event"] for each in told[:7] if each["run"] == "r"]
     assert [line["gap_seconds"] for line in rows] == [None, 4.5, 0.5, 61.0, 0.25, 0.75]
+
+
+async def own_time(store: ClickHouseStore, tenant: str, run: str) -> Table:
+    """Ask of a run as people do who say nothing of time."""
+    return await answer(store, "timeline", metric_query("timeline", tenant, {"run": run}, millis(T0) + 40 * DAY_MS))
+
+
+async def test_a_run_is_told_of_for_as_long_as_it_lived_however_long_ago(store: ClickHouseStore) -> None:
+    tenant = f"timeline {uuid.uuid4().hex[:6]}"
+    late = event(tenant, 80_000, event="log.write", kind="log", payload={"message": "flushed late"})
+    not_its_own = event(tenant, 200_000, event="log.write", kind="log", payload={"message": "days later"})
+    await publish(store, [*story(tenant), late, not_its_own])
+
+    told = await own_time(store, tenant, "r")
+
+    assert told.column("message") == ["", "", "", "connection refused", "", "orders-db is away", "flushed late"]
+
+
+async def test_a_run_that_has_not_ended_is_told_of_until_now(store: ClickHouseStore) -> None:
+    tenant = f"timeline {uuid.uuid4().hex[:6]}"
+    line = event(tenant, 3 * 86_400, event="log.write", kind="log", payload={"message": "still here"})
+    await publish(store, [event(tenant, 0, state="running"), line])
+
+    assert (await own_time(store, tenant, "r")).column("message") == ["", "still here"]
+
+
+async def test_of_a_run_that_told_no_state_a_week_is_told(store: ClickHouseStore) -> None:
+    tenant = f"timeline {uuid.uuid4().hex[:6]}"
+    days = (32, 34)
+    lines = [event(tenant, day * 86_400, kind="log", payload={"message": f"day {day}"}) for day in days]
+    await publish(store, lines)
+
+    assert (await own_time(store, tenant, "r")).column("message") == ["day 34"]
+
+
+async def test_a_timeline_reads_the_days_of_the_run_and_the_granules_of_the_thing(embedded: ClickHouseStore) -> None:
+    tenant = f"timeline {uuid.uuid4().hex[:6]}"
+    others = [
+        event(
+            tenant, n / 20, run=f"run-{n // 9}", resource={"id": f"flow-run.{n // 9}"}, related=[{"id": f"db.{n // 9}"}]
+        )
+        for n in range(60_000)
+    ]
+    elsewhen = [event(tenant, day * 86_400, state="running", run=f"old-{day}") for day in range(3, 9)]
+    await publish(embedded, [*others, *story(tenant), *elsewhen])
+
+    planned = Planned(embedded)
+    await own_time(planned, tenant, "r")
+    await timeline(planned, tenant, resource="db.4711")
+
+    of_run, of_thing = planned.plans
+    assert of_run["Min-Max"][1] > of_run["Min-Max"][0] >= 60_000 // 8_192
+    assert of_run["<Combined skip indexes>"][0] <= 3
+    assert of_thing["ix_resources"][0] <= 2
+    assert of_thing["ix_resources"][1] >= 60_000 // 8_192

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from tests.clickhouse.older_database import older_database
-from tests.clickhouse.run_oracle import UNTIL, Event, fold, some_events
+from tests.clickhouse.run_oracle import SINCE, UNTIL, Event, fold, some_events
 from tests.clickhouse_front import Front
 
+from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.backfill import Backfilled, backfill_events
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
@@ -83,4 +85,80 @@ async def test_folding_again_completes_runs_of_before_and_changes_no_other(older
         (run.run, run.flow, run.state, run.deployment, run.work_pool, run.tags, run.attempts, run.queued is not None)
         for run in sorted(fold(events), key=lambda run: run.run)
     ]
+    store.close()
+
+
+ROLLUPS = """
+SELECT 'run', run, flow, state, deployment, work_pool, tags, attempts, scheduled_for, seen_first, seen_last, started,
+    ended, queued, due, failed_message, 0
+FROM flowgauge.runs_final WHERE tenant = {tenant:String}
+UNION ALL
+SELECT 'ends', '', flow, state, '', '', [], 0, NULL, hour, hour, NULL, NULL, NULL, NULL, '', uniqExactMerge(runs)
+FROM flowgauge.run_ends_hourly WHERE tenant = {tenant:String} GROUP BY flow, hour, state
+"""
+
+
+def a_week() -> list[Event]:
+    return [event for event in some_events("acme", 60) if str(event["occurred"]) >= SINCE.isoformat()]
+
+
+async def folded(store: ClickHouseStore) -> list[tuple[object, ...]]:
+    return sorted((await store.query(ROLLUPS, {"tenant": "acme"})).rows, key=repr)
+
+
+async def test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older: Server, front: Front) -> None:
+    events = a_week()
+    fresh = ClickHouseStore.connect(Server(front.url, front.user, front.password, f"fresh_{uuid.uuid4().hex[:6]}"))
+    fresh.apply_schema()
+    await publish(fresh, events, first=0)
+    store = ClickHouseStore.connect(older)
+    await publish(store, events[: len(events) // 2], first=0)
+    store.apply_schema()
+    await publish(store, events[len(events) // 2 :], first=len(events) // 2)
+    before = await folded(store)
+    told: list[Backfilled] = []
+
+    days = await backfill_events(store, told.append)
+    after = await folded(store)
+
+    assert before != after == await folded(fresh)
+    assert [done.day for done in told] == sorted({done.day for done in told}, reverse=True)
+    assert (days, sum(done.rows for done in told)) == (len(told), len(events))
+    assert [(done.number, done.days) for done in told] == [(n + 1, days) for n in range(days)]
+    fresh.close()
+    store.close()
+
+
+class _Stopped(Exception):
+    pass
+
+
+async def test_a_backfill_that_was_broken_off_goes_on_where_it_was_and_ends(older: Server) -> None:
+    store = ClickHouseStore.connect(older)
+    await publish(store, a_week(), first=0)
+    store.apply_schema()
+    first: list[Backfilled] = []
+    rest: list[Backfilled] = []
+
+    def stop_after_three(done: Backfilled) -> None:
+        first.append(done)
+        if done.number == 3:
+            raise _Stopped
+
+    with pytest.raises(_Stopped):
+        await backfill_events(store, stop_after_three)
+    await backfill_events(store, rest.append)
+
+    assert len(first) == 3
+    assert first[0].days == len(first) + len(rest)
+    assert max(done.day for done in rest) < min(done.day for done in first)
+    assert await backfill_events(store, rest.append) == 0
+    store.close()
+
+
+async def test_tables_that_are_not_up_to_date_are_not_backfilled(older: Server) -> None:
+    store = ClickHouseStore.connect(older)
+
+    with pytest.raises(BadEnvironment, match="run `flowgauge schema apply` before"):
+        await backfill_events(store, print)
     store.close()

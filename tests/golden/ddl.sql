@@ -1,3 +1,10 @@
+CREATE TABLE flowgauge.backfills (`target` LowCardinality(String),
+    `day` Date,
+    `done` DateTime64(3, 'UTC'))
+ENGINE = ReplacingMergeTree
+ORDER BY (target, day)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
 CREATE TABLE flowgauge.clocks (`log_id` LowCardinality(String),
     `topic` LowCardinality(String),
     `partition` UInt16,
@@ -72,7 +79,7 @@ CREATE TABLE flowgauge.events (`id` UUID,
     `_append` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     `message` String MATERIALIZED if((kind = 'log') OR (state IN ('failed', 'crashed')), coalesce(nullIf(JSONExtractString(payload, 'message'), ''), nullIf(JSONExtractString(payload, 'validated_state', 'message'), ''), JSONExtractString(payload, 'exception', 'message')), '') CODEC(ZSTD(1)),
     `level` LowCardinality(String) MATERIALIZED if(kind = 'log', upper(JSONExtractString(payload, 'level')), ''),
-    `logger` LowCardinality(String) MATERIALIZED if(kind = 'log', JSONExtractString(payload, 'logger'), ''), INDEX ix_run run TYPE bloom_filter(0.01) GRANULARITY 1, INDEX ix_message message TYPE text(tokenizer = splitByNonAlpha, preprocessor = lower(message)) GRANULARITY 100000000, INDEX ix_append _append TYPE minmax GRANULARITY 1, CONSTRAINT has_tenant CHECK tenant != '', CONSTRAINT has_event CHECK event != '', CONSTRAINT has_resource CHECK (resource['id']) != '', CONSTRAINT is_near_append CHECK (occurred >= (_append - toIntervalDay(400))) AND (occurred <= (_append + toIntervalSecond(86401))))
+    `logger` LowCardinality(String) MATERIALIZED if(kind = 'log', JSONExtractString(payload, 'logger'), ''), INDEX ix_run run TYPE bloom_filter(0.01) GRANULARITY 1, INDEX ix_append _append TYPE minmax GRANULARITY 1, INDEX ix_words lowerUTF8(replaceRegexpAll(message, '[\\x{80}-\\x{BF}\\x{D7}\\x{F7}\\x{2000}-\\x{2BFF}\\x{2E00}-\\x{2E7F}\\x{3000}-\\x{303F}\\x{FF00}-\\x{FF0F}\\x{FF1A}-\\x{FF20}\\x{FF3B}-\\x{FF40}\\x{FF5B}-\\x{FF65}\\x{FFFD}\\x{1F000}-\\x{1FAFF}]', ' ')) TYPE text(tokenizer = splitByNonAlpha) GRANULARITY 100000000, INDEX ix_resources arrayMap(each -> (each['id']), arrayPushFront(related, resource)) TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_tenant CHECK tenant != '', CONSTRAINT has_event CHECK event != '', CONSTRAINT has_resource CHECK (resource['id']) != '', CONSTRAINT is_near_append CHECK (occurred >= (_append - toIntervalDay(400))) AND (occurred <= (_append + toIntervalSecond(86401))))
 ENGINE = MergeTree
 PARTITION BY toDate(occurred)
 ORDER BY (tenant, kind, toStartOfHour(occurred), run, occurred)

@@ -52,8 +52,9 @@ SHELLS = {
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
     )),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/client", "clickhouse/dead_letters", "clickhouse/folding", "clickhouse/incidents",
-        "clickhouse/inserting", "clickhouse/metrics", "clickhouse/sink_app", "clickhouse/store",
+        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/folding",
+        "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
+        "clickhouse/store",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (

@@ -1,5 +1,7 @@
 """`flowgauge metrics NAME`: a question to ClickHouse."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,8 @@ LIMIT_DEFAULT = 100
 SINCE = {"patterns": "56d"}  # how far back where nothing is said, and SINCE_DEFAULT of all others
 SINCE_DEFAULT = "7d"
 WHOLE = ("heatmap", "overview", "patterns")  # answers of one size, without a limit
+OWN_TIME = ("timeline",)  # of one run it is as long as that, where nothing is said
+LINES = "logs"  # marked, with their context, and gone on with by a cursor
 NEWEST_LAST = "failure-rate"  # the hours of a limited answer are the newest, in their order
 
 NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
@@ -32,8 +36,10 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 @click.option("--tag", help="Only runs with this tag.")
 @click.option("--run", help="Only this run.")
 @click.option("--resource", help="Only what was told of this resource's id.")
-@click.option("--text", help="Only logs that contain this text.")
+@click.option("--text", help="Only messages with these words; *text* is found within words too.")
 @click.option("--level", type=LEVEL, help="Only logs of this level or worse.")
+@click.option("--context", type=click.IntRange(0, 50), help="Log lines of the same run around each that is found.")
+@click.option("--before", help="Only log lines older than this cursor.")
 @click.option("--tz", help="Time zone of hours and weekdays, such as Europe/Berlin.  [default: UTC]")
 @click.option("--per", type=PER, help="Group runs by this.")
 @click.option("--bucket", help="Group runs by time too: buckets of 15m, 1h, 1d …")
@@ -58,15 +64,18 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     from flowgauge.console.heat_grid import heat_grid
     from flowgauge.console.text_table import text_table
 
-    asked["since"] = asked["since"] or SINCE.get(name, SINCE_DEFAULT)
+    if not (name in OWN_TIME and asked["run"]):
+        asked["since"] = asked["since"] or SINCE.get(name, SINCE_DEFAULT)
     parameters = {key: str(value) for key, value in asked.items() if value is not None}
     limit = int(asked["limit"] or LIMIT_DEFAULT)
-    if form == "table" and name not in WHOLE:
+    if form == "table" and name not in (*WHOLE, LINES):
         parameters["limit"] = one_more(limit)
     place = Place(url, token, data)
     answer = answer_to(place, f"/v1/metrics/{name}", parameters)
     if form == "json":
         click.echo(answer.text)
+    elif name == LINES:
+        _show_lines(answer.body["rows"], limit, has_context=bool(asked["context"]))
     elif name == "heatmap":
         click.echo(heat_grid(answer.body["rows"], parameters.get("tz", "UTC")))
     elif name == "patterns":
@@ -75,6 +84,16 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     else:
         rows = answer.rows() if name in WHOLE else shown(answer.rows(), limit, newest_last=name == NEWEST_LAST)
         click.echo(text_table(answer.columns(), rows))
+
+
+def _show_lines(rows: Sequence[Mapping[str, object]], limit: int, *, has_context: bool) -> None:
+    from flowgauge.console.log_text import log_text, older
+
+    has_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(log_text(rows, has_context=has_context, has_colours=has_colours))
+    cursor = older(rows, limit)
+    if cursor:
+        click.echo(f"{limit:,} lines are shown; older ones: --before {cursor}", err=True)
 
 
 def _statements(rows: Sequence[Mapping[str, object]]) -> str:

@@ -1,5 +1,6 @@
-"""`flowgauge schema apply | check`: the ClickHouse tables."""
+"""`flowgauge schema apply | check | backfill`: the ClickHouse tables."""
 
+import asyncio
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -44,6 +45,25 @@ def check(data: Path | None, config: Path | None) -> int:
     missing = _missing(_settings(data, config))
     click.echo("\n".join(f"missing {name}" for name in missing) or UP_TO_DATE)
     return 1 if missing else 0
+
+
+@command.command()
+@data_setting_option
+@config_option
+def backfill(data: Path | None, config: Path | None) -> None:
+    """Take what was stored by an older flowgauge into what the tables have since.
+
+    Runs learn their deployments, work pools, tags and waits, and logs are indexed, day by day and the newest first.
+    What is done stays done when it is broken off; a day again changes nothing. A server's sinks may go on meanwhile.
+    """
+    from flowgauge.sinks.clickhouse.backfill import Backfilled, backfill_events
+
+    def tell(done: Backfilled) -> None:
+        click.echo(f"{done.day}  {done.rows:,} events  ({done.number} of {done.days} days)")
+
+    with _store(_settings(data, config)) as store:
+        days = asyncio.run(backfill_events(store, tell))
+    click.echo("all days are up to date" if days else "there was nothing to do")
 
 
 def _missing(settings: "Settings") -> list[str]:

@@ -29,13 +29,13 @@ WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
 RECENT_MAX = 10  # incidents that closed, on the overview
 AHEAD_MS = 10_000  # workers' clocks may run ahead: their events are of now too
-LIMIT_DIGITS_MAX = 9
+DIGITS_MAX = 9
 TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse, which end in 2106
 EPOCH_MS_MIN = 10**12  # 2001: a smaller plain number is a year, seconds, or a duration without its unit
 TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
-_TEXTS = frozenset(CHOICES) - {"bucket", "grace", "limit"}
+_TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
 
@@ -147,9 +147,12 @@ def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: 
         _refuse_passed_over(name, parameters)
     return MetricQuery(
         tenant=tenant,
-        since_ms=moment_ms("since", parameters.get("since") or since_of(name), now_ms),
+        since_ms=moment_ms(
+            "since", parameters.get("since") or since_of(name, of_run=bool(parameters.get("run"))), now_ms
+        ),
         until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms + AHEAD_MS,
         limit=limit_of(parameters.get("limit", "")),
+        context=whole_of("context", parameters.get("context", "") or "0"),
         bucket_ms=length_ms("bucket", parameters["bucket"]) if parameters.get("bucket") else None,
         grace_ms=length_ms("grace", parameters["grace"]) if parameters.get("grace") else GRACE_MS_DEFAULT,
         now_ms=now_ms,
@@ -196,10 +199,15 @@ def length_ms(name: str, text: str) -> int:
 
 
 def limit_of(text: str) -> int:
-    """Return the number that `text` asks for; raise BadInput when it is none."""
-    if text and not (text.isdecimal() and len(text) <= LIMIT_DIGITS_MAX):
-        raise BadInput(f"limit: expected a whole number, got {text[:20]!r}")
-    return int(text or LIMIT_DEFAULT)
+    """Return how many rows `text` asks for; raise BadInput when it is no number."""
+    return whole_of("limit", text or str(LIMIT_DEFAULT))
+
+
+def whole_of(name: str, text: str) -> int:
+    """Return the number that `text` is; raise BadInput that names the field when it is none."""
+    if not (text.isdecimal() and len(text) <= DIGITS_MAX):
+        raise BadInput(f"{name}: expected a whole number, got {text[:20]!r}")
+    return int(text)
 
 
 def _refuse_passed_over(name: str, parameters: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from flowgauge.schemas.times import rfc3339
-from flowgauge.sinks.clickhouse.metrics import question
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
-from flowgauge.sinks.clickhouse.metrics import question
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
 
 OPEN_MAX = 500  # open incidents on one page

@@ -8,6 +8,7 @@ from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.store import ROWS_MAX
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.text_search import OPEN, text_search
 
 TEXT_MAX = 200  # characters of a log search: more is no search
 LIMIT_DEFAULT = 100
@@ -17,6 +18,7 @@ BUCKET_MS_MAX = 31 * 86_400_000
 BUCKETS_MAX = 1_000  # of one answer: more is no chart
 GRACE_MS_DEFAULT = 60_000
 GRACE_MS_MAX = 7 * 86_400_000
+CONTEXT_MAX = 50  # lines on each side
 EVERYONE = "*"  # in place of a tenant: all of them; only the operator may ask so
 PER = ("tenant", "flow", "deployment", "work_pool", "tag")
 BY = ("failing", "slowest", "changed")
@@ -41,6 +43,8 @@ class MetricQuery:
     resource: str = ""
     text: str = ""
     level: str = ""  # a log level and all above it
+    before: str = ""  # the cursor of a log line: only what is older
+    context: int = 0  # lines of the same run around each log line that is found
     limit: int = LIMIT_DEFAULT
     tz: str = "UTC"  # of the heat map
     per: str = ""  # what runs are grouped by; empty: what the metric says
@@ -65,7 +69,9 @@ class Metric:
     bucket_ms: int | None = None  # the buckets unless asked otherwise; 0: all time is one; None: there never are any
     since: str = SINCE_DEFAULT  # how far back, where nothing is said
     of_one_tenant: bool = False  # not to be asked of everyone
+    since_of_run: str = ""  # the same, where one run is asked of
     one_of: tuple[str, ...] = ()  # a question without any of these fields would be about everything
+    also: tuple[str, ...] = ()  # fields that its own query has no parameter of
 
 
 def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
@@ -80,6 +86,9 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
         raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
     if len(query.text) > TEXT_MAX:
         raise InvalidQuestion(f"text: expected at most {TEXT_MAX} characters, got {len(query.text)}")
+    if query.text and text_search(query.text) is None:
+        raise InvalidQuestion(f"text: expected a part of a word by the {OPEN}, got {query.text!r}")
+    _refuse_context(query)
     _refuse_zone(query.tz)
     _refuse_other("per", query.per, ("", *PER))
     _refuse_other("by", query.by, BY)
@@ -99,6 +108,16 @@ def arranged(metric: Metric, query: MetricQuery, rows: Sequence[tuple[object, ..
     names = ("bucket", query.per, *metric.columns[1:])
     shown = [at for at in range(len(names)) if at > 1 or (query.per if at else query.bucket_ms)]
     return Table([names[at] for at in shown], [tuple(row[at] for at in shown) for row in rows])
+
+
+def _refuse_context(query: MetricQuery) -> None:
+    if not 0 <= query.context <= CONTEXT_MAX:
+        raise InvalidQuestion(f"context: expected 0 to {CONTEXT_MAX} lines, got {query.context}")
+    if query.context and query.limit * (2 * query.context + 1) > ROWS_MAX:
+        raise InvalidQuestion(
+            f"context: {query.context} lines on each side of {query.limit} may be more than {ROWS_MAX} lines: "
+            "ask for fewer (context, limit)"
+        )
 
 
 def _refuse_zone(zone: str) -> None:

@@ -6,16 +6,16 @@ published twice change no answer.
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 
 import msgspec
 
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
+from flowgauge.sinks.clickhouse.log_lines import LOG_COLUMNS, before
+from flowgauge.sinks.clickhouse.logs import log_lines
+from flowgauge.sinks.clickhouse.messages_with import bound, with_messages
 from flowgauge.sinks.clickhouse.metric import (
     EVERYONE,
     SINCE_DEFAULT,
@@ -27,12 +27,14 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, with_runs
+from flowgauge.sinks.clickhouse.questions import question, question_of
+from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.text_search import text_search
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
-PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
+PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
 _LEVELS = {
     "TRACE": 5,
     "DEBUG": 10,
@@ -53,6 +55,8 @@ CHOICES = (
     "resource",
     "text",
     "level",
+    "before",
+    "context",
     "tz",
     "per",
     "by",
@@ -61,12 +65,8 @@ CHOICES = (
     "limit",
 )
 _NARROWS = ("flow", "deployment", "work_pool", "tag", "run", "level")
-_OF_TENANT = "tenant = {tenant:String}"
 _TOO_MUCH = ("(code 159)", "(code 241)")  # time, memory
-_BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms"}
-# A word with a separator on both sides is a whole word of any message that holds the text.
-_INNER_WORD = re.compile(r"(?<=[ -/:-@\[-`{-~])[A-Za-z0-9]+(?=[ -/:-@\[-`{-~])")
-_WORDS_CONDITION = "AND hasAllTokens(message, {words:Array(String)})"
+_BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms", "before": "before_us"}
 
 
 METRICS: Mapping[str, Metric] = {
@@ -90,12 +90,14 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "logs",
             "The newest log lines by text, run and level",
-            ("time", "level", "flow", "run", "logger", "message"),
+            LOG_COLUMNS,
+            also=("context",),
         ),
         Metric(
             "timeline",
             "All that was told of one run or one resource, in order",
             ("time", "gap_seconds", "kind", "name", "event", "state", "level", "message"),
+            since_of_run="1970-01-01",
             one_of=("run", "resource"),
         ),
         Metric(
@@ -143,21 +145,19 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    words = inner_words(query.text)
-    sql = asked_of(question(name), query.tenant)
-    if words:
-        sql = sql.replace("-- words", _WORDS_CONDITION)
-    parameters = _parameters(sql, query, words)
+    sql = with_messages(question_of(name, query.tenant), text_search(query.text))
+    parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
-    found = await store.query(sql, parameters)
-    return await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
+    if name == "logs":
+        return await log_lines(store, sql, parameters, query)
+    return (await store.query(sql, parameters)).rows
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
     """Test the flows some at a time, off the event loop, and correct for all of them."""
     sql = question("patterns")
-    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query, []))).rows]
+    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query))).rows]
     if len(flows) > PATTERN_FLOWS_MAX:
         raise InvalidQuestion(
             f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
@@ -166,7 +166,7 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
     seen: list[Examined] = []
     for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
         some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
-        asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
+        asked = {**_parameters(sql, query), "first": some[0], "last": some[-1]}
         seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
     return await asyncio.to_thread(_corrected, seen, query.tz)
 
@@ -179,35 +179,21 @@ def _corrected(seen: list[Examined], tz: str) -> list[tuple[object, ...]]:
     return [pattern_row(pattern, tz) for pattern in patterns(seen)]
 
 
-def asked_of(sql: str, tenant: str) -> str:
-    """Return `sql` as it is asked of `tenant`."""
-    return sql.replace(_OF_TENANT, "true") if tenant == EVERYONE else sql
-
-
-@cache
-def question(name: str) -> str:
-    """Return the SQL of the question `name`."""
-    path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return with_runs(path.read_text("utf-8"))
-
-
 def parameters_of(name: str) -> frozenset[str]:
     """Return which of CHOICES the question `name` looks at; of no question, none."""
     if name not in METRICS:
         return frozenset()
     sql = question(name)
     found = frozenset(each for each in CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
+    found |= set(METRICS[name].also)
     return found - {"bucket"} if METRICS[name].bucket_ms is None else found
 
 
-def since_of(name: str) -> str:
-    """Return how far back the question `name` looks, where nothing is said."""
-    return METRICS[name].since if name in METRICS else SINCE_DEFAULT
-
-
-def inner_words(text: str) -> list[str]:
-    """Return the words of `text` that any message which holds it holds whole: the text index finds those."""
-    return [word.lower() for word in _INNER_WORD.findall(text)]
+def since_of(name: str, *, of_run: bool = False) -> str:
+    """Return how far back the question `name` looks, where nothing is said; of one run, perhaps all its life."""
+    if name not in METRICS:
+        return SINCE_DEFAULT
+    return (of_run and METRICS[name].since_of_run) or METRICS[name].since
 
 
 def levels_from(level: str) -> list[str]:
@@ -218,22 +204,13 @@ def levels_from(level: str) -> list[str]:
     return [name for name, rank in _LEVELS.items() if rank >= _LEVELS[level]]
 
 
-async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Name the flow of the log lines that do not know it, by their runs."""
-    runs = sorted({str(run) for _, _, flow, run, *_ in lines if run and not flow})
-    if not runs:
-        return lines
-    known = await store.query(asked_of(question("run_flows"), tenant), {"tenant": tenant, "runs": runs})
-    flows = dict(zip(known.column("run"), known.column("flow_name"), strict=True)) if known.rows else {}
-    return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
-
-
 def _narrowed_by(name: str) -> str:
     known = parameters_of(name)
     return ", ".join(("a shorter time (since, until)", *(f"one {each}" for each in _NARROWS if each in known)))
 
 
-def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, object]:
+def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
+    before_us, before_id = before(query.before)
     known: dict[str, object] = {
         "tenant": query.tenant,
         "everyone": query.tenant == EVERYONE,
@@ -245,9 +222,10 @@ def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, obj
         "tag": query.tag,
         "run": query.run,
         "resource": query.resource,
-        "text": query.text,
         "levels": levels_from(query.level),
-        "words": words,
+        "before_us": before_us,
+        "before_id": before_id,
+        **bound(text_search(query.text)),
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,

@@ -24,7 +24,7 @@ def pattern_row(pattern: Pattern, tz: str) -> tuple[object, ...]:
     return (
         pattern.flow,
         pattern.kind,
-        _when(pattern),
+        _spoken(pattern, tz)[0],
         _weekdays(pattern.weekdays),
         pattern.failed,
         pattern.failed_then,
@@ -41,41 +41,25 @@ def statement(pattern: Pattern, tz: str) -> str:
     share = _percent(pattern.failed_then, pattern.failed)
     runs = _percent(pattern.finished_then, pattern.finished)
     chance = "p < 0.001" if pattern.chance < _SURE else f"p = {pattern.chance:.1g}"
+    _, where, times = _spoken(pattern, tz)
     return (
-        f"{share} of the failures of {pattern.flow} fall {_where(pattern, tz)}, {_times(pattern)}; "
+        f"{share} of the failures of {pattern.flow} fall {where}, {times.format(pattern.times)}; "
         f"{runs} of its runs end then; chance alone: {chance}"
     )
 
 
-def _where(pattern: Pattern, tz: str) -> str:
+def _spoken(pattern: Pattern, tz: str) -> tuple[str, str, str]:
+    """Return the slots as a cell says them, where they lie as a sentence says it, and how often, without the number."""
     match pattern.kind:
         case "hour":
+            begin, end = _clock(pattern.slots[0]), _clock(pattern.slots[-1] + 1)
             mostly = f", mostly {_weekdays(pattern.weekdays, plural='s')}" if pattern.weekdays else ""
-            return f"between {_clock(pattern.slots[0])} and {_clock(pattern.slots[-1] + 1)} {tz}{mostly}"
+            return f"{begin}-{end}", f"between {begin} and {end} {tz}{mostly}", "on {} days"
         case "weekday":
-            return f"on {_weekdays(pattern.slots, plural='s')} ({tz})"
+            return _weekdays(pattern.slots), f"on {_weekdays(pattern.slots, plural='s')} ({tz})", "in {} weeks"
         case "day of month":
-            return f"on day {_listed([str(day) for day in pattern.slots])} of the month ({tz})"
-
-
-def _times(pattern: Pattern) -> str:
-    match pattern.kind:
-        case "hour":
-            return f"on {pattern.times} days"
-        case "weekday":
-            return f"in {pattern.times} weeks"
-        case "day of month":
-            return f"in {pattern.times} months"
-
-
-def _when(pattern: Pattern) -> str:
-    match pattern.kind:
-        case "hour":
-            return f"{_clock(pattern.slots[0])}-{_clock(pattern.slots[-1] + 1)}"
-        case "weekday":
-            return _weekdays(pattern.slots)
-        case "day of month":
-            return _listed([str(day) for day in pattern.slots])
+            days = _listed([str(day) for day in pattern.slots])
+            return days, f"on day {days} of the month ({tz})", "in {} months"
 
 
 def _clock(hour: int) -> str:

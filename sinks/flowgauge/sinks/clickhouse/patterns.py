@@ -23,7 +23,7 @@ data is the same. The bounds are multiplied by the number of slots tried in all 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 Counts: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
+Held: TypeAlias = NDArray[np.integer[Any]]  # of as few bytes as do
 Kind: TypeAlias = Literal["hour", "weekday", "day of month"]
 
 LEVEL = 0.01  # the chance that noise alone makes any statement, over all flows of one question
@@ -46,9 +47,9 @@ class FlowHours:
     """Finished and failed runs of a flow by hour: hours of the local clock since 1970-01-01 00:00, in any order."""
 
     flow: str
-    hours: Sequence[int]
-    finished: Sequence[int]
-    failed: Sequence[int]
+    hours: Sequence[int] | Held
+    finished: Sequence[int] | Held
+    failed: Sequence[int] | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What one flow shows: its slots that stand out, and how many slots were tried."""
+    """What one flow shows: its slots that would stand out if it were alone, and how many slots were tried.
+
+    The data is there where anything was found: of flows without, which are most, nothing is held.
+    """
 
     flow: str
     tried: int
     found: tuple[Found, ...]
-    data: FlowHours
+    data: FlowHours | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +110,9 @@ class _Rhythm:
 def examine(data: FlowHours) -> Examined:
     """Look at every slot of one flow."""
     rhythms = _rhythms(data)
-    return Examined(
-        data.flow,
-        sum(_slots_tried(rhythm) for rhythm in rhythms),
-        tuple(found for rhythm in rhythms for found in _found(rhythm)),
-        data,
-    )
+    tried = sum(_slots_tried(rhythm) for rhythm in rhythms)
+    found = tuple(each for rhythm in rhythms for each in _found(rhythm) if each.chance * tried <= LEVEL)
+    return Examined(data.flow, tried, found, _held(data) if found else None)
 
 
 def patterns(flows: Iterable[Examined]) -> list[Pattern]:
@@ -119,11 +120,20 @@ def patterns(flows: Iterable[Examined]) -> list[Pattern]:
     flows = list(flows)
     tried = sum(each.tried for each in flows)
     sure = [(each, [found for found in each.found if found.chance * tried <= LEVEL]) for each in flows]
-    grouped = [(each, group) for each, found in sure for group in _neighbours(found)]
-    hours = sum(group[0].kind == "hour" for _, group in grouped)
-    made = [_pattern(each, group, tried, hours) for each, group in grouped]
+    grouped = [(each.data, list(_neighbours(found))) for each, found in sure if each.data is not None]
+    hours = sum(group[0].kind == "hour" for _, groups in grouped for group in groups)
+    made = [pattern for data, groups in grouped if groups for pattern in _patterns(data, groups, tried, hours)]
     said = {(pattern.flow, pattern.weekdays) for pattern in made if pattern.weekdays}
     return [pattern for pattern in made if pattern.kind != "weekday" or (pattern.flow, pattern.slots) not in said]
+
+
+def _held(data: FlowHours) -> FlowHours:
+    return FlowHours(data.flow, _narrow(data.hours), _narrow(data.finished), _narrow(data.failed))
+
+
+def _narrow(counts: Sequence[int] | Held) -> Held:
+    whole = np.asarray(counts, dtype=np.int64)
+    return whole.astype(np.result_type(np.min_scalar_type(whole.min()), np.min_scalar_type(whole.max())))
 
 
 def _rhythms(data: FlowHours) -> tuple[_Rhythm, ...]:
@@ -218,22 +228,24 @@ def _neighbours(found: Sequence[Found]) -> Iterable[list[Found]]:
             yield group
 
 
-def _pattern(each: Examined, group: Sequence[Found], tried: int, hours: int) -> Pattern:
-    kind, slots = group[0].kind, tuple(found.slot for found in group)
-    rhythm = next(rhythm for rhythm in _rhythms(each.data) if rhythm.kind == kind)
-    then = np.isin(rhythm.slot, slots)
-    return Pattern(
-        flow=each.flow,
-        kind=kind,
-        slots=slots,
-        weekdays=_mostly_on(each.data, slots, hours) if kind == "hour" else (),
-        failed=int(rhythm.failed.sum()),
-        failed_then=int(rhythm.failed[then].sum()),
-        finished=int(rhythm.finished.sum()),
-        finished_then=int(rhythm.finished[then].sum()),
-        times=max(found.times for found in group),
-        chance=min(1.0, max(found.chance for found in group) * tried),
-    )
+def _patterns(data: FlowHours, groups: Sequence[Sequence[Found]], tried: int, hours: int) -> Iterable[Pattern]:
+    rhythms = {rhythm.kind: rhythm for rhythm in _rhythms(data)}
+    for group in groups:
+        kind, slots = group[0].kind, tuple(found.slot for found in group)
+        rhythm = rhythms[kind]
+        then = np.isin(rhythm.slot, slots)
+        yield Pattern(
+            flow=data.flow,
+            kind=kind,
+            slots=slots,
+            weekdays=_mostly_on(data, slots, hours) if kind == "hour" else (),
+            failed=int(rhythm.failed.sum()),
+            failed_then=int(rhythm.failed[then].sum()),
+            finished=int(rhythm.finished.sum()),
+            finished_then=int(rhythm.finished[then].sum()),
+            times=max(found.times for found in group),
+            chance=min(1.0, max(found.chance for found in group) * tried),
+        )
 
 
 def _mostly_on(data: FlowHours, slots: Sequence[int], hours: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from flowgauge.schemas.errors import LogMismatch
 BOOTSTRAP = 2  # the first files make the database and the table of versions
 # By the table that they read.
 VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events", "failures_from_events")}
+INDEXES_OF = {"flowgauge.events": ("ix_words", "ix_resources")}  # that came after the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ def schema_files() -> list[SchemaFile]:
     folder = files("flowgauge.sinks.clickhouse") / "schema"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [SchemaFile(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in names]
+
+
+def backfill_target(table: str) -> str:
+    """Tell what the views and indexes of `table` are made by from any other: a file that changes them changes this."""
+    made = (*VIEWS_OF.get(table, ()), *INDEXES_OF.get(table, ()))
+    digests = [file.digest for file in schema_files() if any(name in file.sql for name in made)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def missing(wanted: Sequence[SchemaFile], applied: Mapping[int, str]) -> list[SchemaFile]:

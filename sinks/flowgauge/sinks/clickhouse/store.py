@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypeVar, cast
 from uuid import UUID
@@ -29,7 +29,7 @@ from flowgauge.sinks.clickhouse.client import (
     trouble_of,
 )
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in
-from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, VIEWS_OF, SchemaFile, missing, schema_files
+from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, INDEXES_OF, VIEWS_OF, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.transport.wall_clock import now_ms
 
@@ -71,6 +71,7 @@ FOLD_SETTINGS: Mapping[str, object] = {
     "deduplicate_insert": "disable",  # what is folded twice counts once
     "deduplicate_insert_select": "disable",
     "max_partitions_per_insert_block": 0,
+    "max_bytes_before_external_group_by": MEMORY_MAX // 4,  # a day of a million runs goes to disk rather
 }
 HELD = """
 SELECT groupArray(_offset) FROM {table}
@@ -103,7 +104,7 @@ class ClickHouseStore:
         self._inserts = inserts
         self._threads = threads
         self._server = server
-        self._database = server.database if server else DATABASE
+        self.database = server.database if server else DATABASE
 
     @classmethod
     def open(cls, path: Path) -> "ClickHouseStore":
@@ -166,7 +167,7 @@ class ClickHouseStore:
 
     async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
         """Run the statement `sql`, which may be repeated: its rows count once. Raises EngineTrouble."""
-        await self._call(lambda: self._command(sql, parameters))
+        await self._call(lambda: self._command(sql, parameters, FOLD_SETTINGS))
 
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
@@ -176,6 +177,15 @@ class ClickHouseStore:
     async def fold_again(self, table: str, span: Span) -> None:
         """Fold the rows that `table` has in `span` into its views once more. Raises EngineTrouble."""
         await self._call(lambda: self._fold_again(table, span))
+
+    async def backfill(self, table: str, day: date) -> None:
+        """Fold the rows that `table` has of `day` into its views once more, and index them. Raises EngineTrouble."""
+        await self._call(lambda: self._backfill(table, day))
+
+    async def note_backfill(self, target: str, day: date) -> None:
+        """Note that `day` is folded and indexed as `target` says. Raises EngineTrouble."""
+        noted = "INSERT INTO flowgauge.backfills SELECT {target:String}, {day:Date}, now64(3)"
+        await self.command(noted, {"target": target, "day": day})
 
     def close(self) -> None:
         """Close the engine or the connections. Blocks until running calls are done."""
@@ -214,26 +224,32 @@ class ClickHouseStore:
                 "ClickHouse: somebody else answered the insert (does a proxy stand between?)", "unknown"
             )
 
-    def _command(self, sql: str, parameters: Mapping[str, object]) -> None:
-        try:
-            self._inserts.command(self._named(sql), parameters=dict(parameters), settings=dict(FOLD_SETTINGS))
-        except ERRORS as error:
-            raise trouble_of(error) from error
-
     def _fold_again(self, table: str, span: Span) -> None:
-        only = (
+        self._fold(
+            table,
             f"_log = \\'{span.log_id}\\' AND _partition = {span.partition} "
             f"AND _offset >= {span.start} AND _offset < {span.end} "
             f"AND _append >= fromUnixTimestamp64Milli({span.first_ms}) "
-            f"AND _append <= fromUnixTimestamp64Milli({span.last_ms})"
+            f"AND _append <= fromUnixTimestamp64Milli({span.last_ms})",
         )
+
+    def _backfill(self, table: str, day: date) -> None:
+        self._fold(table, f"toDate(occurred) = \\'{day}\\'")
+        indexes = (f"MATERIALIZE INDEX {index} IN PARTITION ID '{day:%Y%m%d}'" for index in INDEXES_OF.get(table, ()))
+        self._command(f"ALTER TABLE {table} {', '.join(indexes)}", {}, {"mutations_sync": 1})
+
+    def _fold(self, table: str, only: str) -> None:
+        """Fold the rows of `table` for which `only` holds, its quotes escaped, into its views."""
         settings = {**FOLD_SETTINGS, "additional_table_filters": f"{{'{self._named(table)}': '{only}'}}"}
         for view in VIEWS_OF.get(table, ()):
-            select = self._query(SELECT_OF_VIEW, {"database": self._database, "view": view}).rows[0][0]
-            try:
-                self._inserts.command(f"INSERT INTO {self._database}.{view} {select}", settings=settings)
-            except ERRORS as error:
-                raise trouble_of(error) from error
+            select = self._query(SELECT_OF_VIEW, {"database": self.database, "view": view}).rows[0][0]
+            self._command(f"INSERT INTO flowgauge.{view} {select}", {}, settings)
+
+    def _command(self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object]) -> None:
+        try:
+            self._inserts.command(self._named(sql), parameters=dict(parameters), settings=dict(settings))
+        except ERRORS as error:
+            raise trouble_of(error) from error
 
     def _apply_schema(self) -> list[str]:
         try:
@@ -257,7 +273,7 @@ class ClickHouseStore:
         """Return the digest of each applied version; none where there are no tables yet."""
         tables = self._asks.query(
             "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'schema_versions'",
-            parameters={"database": self._database},
+            parameters={"database": self.database},
         )
         if not tables.result_rows:
             return {}
@@ -275,7 +291,7 @@ class ClickHouseStore:
 
     def _named(self, sql: str) -> str:
         """Return our own `sql` with the name of this server's database; what people ask for is bound, never in it."""
-        return sql if self._database == DATABASE else _DATABASE.sub(self._database, sql)
+        return sql if self.database == DATABASE else _DATABASE.sub(self.database, sql)
 
 
 def _no_tables(error: Exception) -> BadEnvironment:

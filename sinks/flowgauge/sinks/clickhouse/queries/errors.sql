@@ -24,7 +24,7 @@ FROM (
                     SELECT tenant, run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
                 ))
             )
-            AND ({text:String} = '' OR positionCaseInsensitiveUTF8(message, {text:String}) > 0)
+            -- messages with {text:String}
     ) AS failed
     LEFT JOIN (
         SELECT tenant, run, max(runs.flow) AS known_flow

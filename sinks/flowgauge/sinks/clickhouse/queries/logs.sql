@@ -1,10 +1,15 @@
 -- The newest log lines, each id once; `run_flows` then names the flow of lines that do not know it.
-SELECT occurred AS time, level, flow, run, logger, message
+SELECT occurred AS time, level, flow, run, logger, message, id, toUnixTimestamp64Micro(occurred) AS occurred_us
 FROM flowgauge.events
 WHERE tenant = {tenant:String}
     AND kind = 'log'
     AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
     AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+    AND occurred <= fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
+    AND (
+        occurred < fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
+        OR id > {before_id:UUID}
+    )
     AND ({run:String} = '' OR run = {run:String})
     AND (empty({levels:Array(String)}) OR has({levels:Array(String)}, level))
     AND (
@@ -14,8 +19,7 @@ WHERE tenant = {tenant:String}
             SELECT run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
         ))
     )
-    AND ({text:String} = '' OR positionCaseInsensitiveUTF8(message, {text:String}) > 0)
-    -- words
+    -- messages with {text:String}
 ORDER BY occurred DESC, id
 LIMIT 1 BY id
 LIMIT {limit:UInt32}

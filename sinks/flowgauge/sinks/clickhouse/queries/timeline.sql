@@ -1,4 +1,27 @@
 -- What was told of one run or one resource, in the order in which it happened, each event once.
+-- From 1970 on means: as long as the run lived, a day more on both sides for what its tasks and logs told then, and up to
+-- the end while it is not known to have ended. Of a run that nothing is known of it means a week.
+WITH
+    (
+        SELECT
+            multiIf(
+                {since_ms:Int64} > 0, fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC'),
+                count() = 0, fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC') - INTERVAL 7 DAY,
+                min(seen_first) - INTERVAL 1 DAY
+            )
+        FROM flowgauge.runs AS runs
+        WHERE tenant = {tenant:String} AND run = {run:String}
+    ) AS since,
+    (
+        SELECT
+            if(
+                {since_ms:Int64} = 0 AND max(runs.ended) >= max(seen_last),
+                least(fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC'), max(seen_last) + INTERVAL 1 DAY),
+                fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+            )
+        FROM flowgauge.runs AS runs
+        WHERE tenant = {tenant:String} AND run = {run:String}
+    ) AS until
 SELECT
     occurred AS time,
     round(
@@ -29,17 +52,21 @@ FROM (
         message
     FROM flowgauge.events
     WHERE tenant = {tenant:String}
-        AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-        AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+        AND occurred >= since
+        AND occurred < until
         AND (
             {run:String} = ''
             OR run = {run:String}
-            OR (kind = 'flow-run' AND run = '' AND resource['id'] = {run:String})
+            OR (
+                kind = 'flow-run'
+                AND run = ''
+                AND resource['id'] = {run:String}
+                AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {run:String})
+            )
         )
         AND (
             {resource:String} = ''
-            OR resource['id'] = {resource:String}
-            OR arrayExists(each -> each['id'] = {resource:String}, related)
+            OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
         )
     ORDER BY occurred, id
     LIMIT 1 BY id

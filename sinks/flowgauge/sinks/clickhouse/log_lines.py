@@ -1,0 +1,104 @@
+"""Log lines as an answer: what was found marked, the lines around it, and where to go on. Pure.
+
+hit 1 2 3 …   the lines that were found, the newest first; none for the lines around them
+group         lines of one run that follow each other, in their order; the group of the newest hit first
+cursor        of a line: `before` it are the lines that are older
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from uuid import UUID
+
+from flowgauge.sinks.clickhouse.metric import InvalidQuestion
+from flowgauge.sinks.clickhouse.text_search import TextSearch, spans
+
+LOG_COLUMNS = ("time", "level", "flow", "run", "logger", "message", "matches", "hit", "group", "cursor")
+CONTEXT_MS_MAX = 86_400_000  # how far away the lines around a hit are looked for
+NEWEST_US = 4_102_444_800_000_000  # 2100, as far as questions reach
+_CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line; `number` counts the lines of its run, where the lines around it were asked for."""
+
+    time: str
+    level: str
+    flow: str
+    run: str
+    logger: str
+    message: str
+    id: str
+    occurred_us: int
+    number: int = 0
+
+    @property
+    def cursor(self) -> str:
+        """Tell this line's place among all."""
+        return f"{self.occurred_us}-{self.id}"
+
+
+def before(cursor: str) -> tuple[int, str]:
+    """Return the time (µs) and id of `cursor`, for an empty one what all lines are before.
+
+    Raises InvalidQuestion for what is no cursor.
+    """
+    if not cursor:
+        return NEWEST_US, str(UUID(int=0))
+    occurred_us, _, line_id = cursor.partition("-")
+    try:
+        found = int(occurred_us), str(UUID(line_id))
+    except ValueError:
+        found = -1, ""
+    if not occurred_us.isdecimal() or not 0 <= found[0] < NEWEST_US:
+        raise InvalidQuestion(f"before: expected the cursor of a line such as {_CURSOR_EXAMPLE}, got {cursor[:80]!r}")
+    return found
+
+
+def log_rows(
+    hits: Sequence[LogLine], around: Iterable[LogLine], search: TextSearch | None
+) -> Iterator[tuple[object, ...]]:
+    """Yield the values of LOG_COLUMNS: `hits`, the newest first, and the lines `around` them by run and number."""
+    ranks = {line.id: rank for rank, line in enumerate(hits, 1)}
+    grouped = list(_groups(around))
+    known = {line.id for group in grouped for line in group}
+    groups = [*grouped, *([line] for line in hits if line.id not in known)]
+    groups.sort(key=lambda group: min(ranks.get(line.id, len(ranks) + 1) for line in group))
+    for number, group in enumerate(groups, 1):
+        for line in group:
+            yield (*_told(line), _matches(line, search), ranks.get(line.id), number, line.cursor)
+
+
+def named(lines: Iterable[LogLine], flows: Mapping[str, str]) -> list[LogLine]:
+    """Return the lines, each that does not know its flow with that of its run."""
+    return [
+        line
+        if line.flow or line.run not in flows
+        else LogLine(
+            line.time, line.level, flows[line.run], line.run, line.logger, line.message, line.id, line.occurred_us,
+            line.number,
+        )
+        for line in lines
+    ]  # fmt: skip
+
+
+def _told(line: LogLine) -> tuple[str, ...]:
+    return line.time, line.level, line.flow, line.run, line.logger, line.message
+
+
+def _matches(line: LogLine, search: TextSearch | None) -> list[tuple[int, int]]:
+    return spans(search, line.message) if search else []
+
+
+def _groups(around: Iterable[LogLine]) -> Iterator[list[LogLine]]:
+    lines = list(around)
+    if not lines:
+        return
+    group = [lines[0]]
+    for one, following in pairwise(lines):
+        if (one.run, one.number + 1) != (following.run, following.number):
+            yield group
+            group = []
+        group.append(following)
+    yield group

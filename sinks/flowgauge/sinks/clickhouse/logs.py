@@ -1,0 +1,46 @@
+"""The question `logs`: the newest lines that are asked for, and the lines of the same runs around them."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, log_rows, named
+from flowgauge.sinks.clickhouse.metric import MetricQuery
+from flowgauge.sinks.clickhouse.questions import question_of
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.text_search import text_search
+
+
+async def log_lines(
+    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
+) -> list[tuple[object, ...]]:
+    """Return the rows of the answer to `sql`, which finds the lines; raises EngineTrouble."""
+    hits = msgspec.convert((await store.query(sql, parameters)).dicts(), list[LogLine])
+    around = await _around(store, query, hits) if query.context else []
+    unnamed = sorted({line.run for line in (*hits, *around) if line.run and not line.flow})
+    flows = await _flows(store, query.tenant, unnamed)
+    return list(log_rows(named(hits, flows), named(around, flows), text_search(query.text)))
+
+
+async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine]) -> list[LogLine]:
+    found = [line for line in hits if line.run]
+    if not found:
+        return []
+    parameters = {
+        "tenant": query.tenant,
+        "runs": sorted({line.run for line in found}),
+        "ids": [line.id for line in found],
+        "context": query.context,
+        "since_ms": max(0, min(line.occurred_us for line in found) // 1_000 - CONTEXT_MS_MAX),
+        "until_ms": max(line.occurred_us for line in found) // 1_000 + CONTEXT_MS_MAX,
+    }
+    return msgspec.convert(
+        (await store.query(question_of("log_context", query.tenant), parameters)).dicts(), list[LogLine]
+    )
+
+
+async def _flows(store: ClickHouseStore, tenant: str, runs: list[str]) -> dict[str, str]:
+    if not runs:
+        return {}
+    known = await store.query(question_of("run_flows", tenant), {"tenant": tenant, "runs": runs})
+    return msgspec.convert({str(run): flow for run, flow in known.rows if flow}, dict[str, str])

@@ -1,0 +1,22 @@
+"""The SQL of questions, from queries/. Pure."""
+
+from functools import cache
+from importlib.resources import files
+
+from flowgauge.sinks.clickhouse.metric import EVERYONE
+from flowgauge.sinks.clickhouse.run_metrics import with_runs
+
+_OF_TENANT = "tenant = {tenant:String}"
+
+
+@cache
+def question(name: str) -> str:
+    """Return the SQL of the question `name`."""
+    path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
+    return with_runs(path.read_text("utf-8"))
+
+
+def question_of(name: str, tenant: str) -> str:
+    """Return the SQL of the question `name` as it is asked of `tenant`, or of EVERYONE."""
+    sql = question(name)
+    return sql.replace(_OF_TENANT, "true") if tenant == EVERYONE else sql
