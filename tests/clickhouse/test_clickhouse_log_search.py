@@ -88,7 +88,7 @@ def texts(draw: st.DrawFn) -> tuple[list[str], str]:
     return messages, draw(st.sampled_from(["", "*"])) + text + draw(st.sampled_from(["", "*"]))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=texts(), again=st.booleans())
 @example(asked=(["ΟΔΟΣ", "οδοσ", "οδος"], "οδοσ"), again=True)
 @example(asked=(["5k", "5K", "5K"], "5K"), again=False)
@@ -139,7 +139,7 @@ async def test_the_lines_of_the_run_around_a_hit_are_told_once_in_groups(store: 
     assert [each["matches"] for each in near][:2] == [[], [(0, 6)]]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.lists(st.integers(0, 3), min_size=1, max_size=12), limit=st.integers(1, 4))
 async def test_pages_follow_each_other_without_gap_or_repeat(
     embedded: ClickHouseStore, at: list[int], limit: int

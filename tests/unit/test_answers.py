@@ -96,3 +96,15 @@ def test_the_command_knows_the_choices_of_the_questions() -> None:
 def test_the_command_looks_as_far_back_as_the_question_does(name: str) -> None:
     assert command.SINCE.get(name, command.SINCE_DEFAULT) == since_of(name)
     assert metric_query(name, "t", {}, NOW).since_ms == NOW - parse_duration_ms(since_of(name))
+
+
+def test_the_logs_take_a_cursor_and_context_and_a_run_all_its_time() -> None:
+    asked = metric_query("logs", "t", {"context": "3", "before": "17-x"}, NOW)
+
+    assert (asked.context, asked.before) == (3, "17-x")
+    assert metric_query("timeline", "t", {"run": "r"}, NOW).since_ms == 0
+    assert metric_query("timeline", "t", {"run": "r", "since": "1d"}, NOW).since_ms == NOW - 86_400_000
+    with pytest.raises(BadInput, match=r"^context: expected a whole number, got '-1'$"):
+        metric_query("logs", "t", {"context": "-1"}, NOW)
+    with pytest.raises(BadInput, match=r"^context: the question timeline does not look at that"):
+        metric_query("timeline", "t", {"run": "r", "context": "1"}, NOW)

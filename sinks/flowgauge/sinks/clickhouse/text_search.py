@@ -24,7 +24,7 @@ SEPARATORS = (
 )
 OPEN = "*"  # at either end of a text: the word goes on there
 WORDS_MAX = 60  # of one look-up: the engine takes 64
-PART_CHARS_MIN = 4  # a shorter part of a word is in too many words for the index
+PART_CHARS_MIN = 4  # of ASCII: the index is not asked for a shorter part of a word
 _PARTING = rf"\x00-/:-@\[-`{{-\x7f{SEPARATORS}"
 _PARTS_WORDS = re.compile(f"[{_PARTING}]")
 _UNSURE = frozenset("σΣ")  # at the end of a word the small letter is another: the index has what nobody asks for
@@ -58,7 +58,7 @@ def text_search(text: str) -> TextSearch | None:
     return TextSearch(
         pattern=("" if start else f"(?:^|[{_PARTING}])") + core + ("" if end else f"(?:$|[{_PARTING}])"),
         words=tuple(dict.fromkeys(map(_small, filter(_is_indexed, whole))))[:WORDS_MAX],
-        parts=tuple(dict.fromkeys(_small(part) for part in parts if _is_indexed(part) and len(part) >= PART_CHARS_MIN)),
+        parts=tuple(dict.fromkeys(part for part in map(_ascii_part, parts) if len(part) >= PART_CHARS_MIN)),
         marks=("" if start else f"(?<![^{_PARTING}])") + core + ("" if end else f"(?![^{_PARTING}])"),
     )
 
@@ -90,6 +90,11 @@ def _other_case(char: str) -> str:
 
 def _small(word: str) -> str:
     return "".join(_other_case(char) if char.lower() != char else char for char in word)
+
+
+def _ascii_part(part: str) -> str:
+    """Return the longest piece that the engine looks for in its dictionary: one of ASCII."""
+    return max(re.findall(r"[a-z0-9]+", part.lower()), key=len, default="") if _is_indexed(part) else ""
 
 
 def _is_indexed(word: str) -> bool:
