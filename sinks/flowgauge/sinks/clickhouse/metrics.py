@@ -172,7 +172,8 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
 
 
 def _examined(table: Table) -> list[Examined]:
-    return [examine(hours) for hours in msgspec.convert(table.dicts(), list[FlowHours])]
+    rows = msgspec.convert(table.rows, list[tuple[str, list[int], list[int], list[int]]])
+    return [examine(FlowHours(*row)) for row in rows]
 
 
 def _corrected(seen: list[Examined], tz: str) -> list[tuple[object, ...]]:
