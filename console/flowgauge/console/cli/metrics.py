@@ -16,7 +16,7 @@ PER = click.Choice(["tenant", "flow", "deployment", "work_pool", "tag"])
 BY = click.Choice(["failing", "slowest", "changed"])
 
 LIMIT_DEFAULT = 100
-SINCE = {"patterns": "56d"}  # how far back where nothing is said, and SINCE_DEFAULT of all others
+SINCE = {"events": "1d", "patterns": "56d"}  # how far back where nothing is said, and SINCE_DEFAULT of all others
 SINCE_DEFAULT = "7d"
 WHOLE = ("heatmap", "overview", "patterns")  # answers of one size, without a limit
 OWN_TIME = ("timeline",)  # of one run it is as long as that, where nothing is said
@@ -28,7 +28,7 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 
 @click.command()
 @click.argument("name")
-@click.option("--since", help="How far back, such as 90m or 7d, or a time.  [default: 7d; patterns: 56d]")
+@click.option("--since", help="How far back, such as 90m or 7d, or a time.  [default: 7d; events: 1d; patterns: 56d]")
 @click.option("--until", help="Where to end, as --since.  [default: now]")
 @click.option("--flow", help="Only this flow.")
 @click.option("--deployment", help="Only runs of this deployment.")

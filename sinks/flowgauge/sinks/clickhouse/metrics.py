@@ -112,7 +112,7 @@ METRICS: Mapping[str, Metric] = {
             since="56d",
             of_one_tenant=True,
         ),
-        Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second")),
+        Metric("events", "Events by minute, the newest first", ("minute", "events", "per_second"), since="1d"),
         Metric(
             "overview",
             "What happens now, and what became of runs",
@@ -145,7 +145,7 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    sql = with_messages(question_of(name, query.tenant), text_search(query.text))
+    sql = with_messages(question_of(name, query.tenant, query.per), text_search(query.text))
     parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
@@ -187,6 +187,8 @@ def parameters_of(name: str) -> frozenset[str]:
     sql = question(name)
     found = frozenset(each for each in CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
     found |= set(METRICS[name].also)
+    if METRICS[name].per is not None:
+        found |= {"per"}
     return found - {"bucket"} if METRICS[name].bucket_ms is None else found
 
 
@@ -230,7 +232,6 @@ def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
-        "per": query.per,
         "by": query.by,
         "bucket_ms": query.bucket_ms,
         "grace_ms": query.grace_ms,

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 
 from flowgauge.sinks.clickhouse.metric import EVERYONE
-from flowgauge.sinks.clickhouse.run_metrics import with_runs
+from flowgauge.sinks.clickhouse.run_metrics import OF, with_runs
 
 _OF_TENANT = "tenant = {tenant:String}"
 
@@ -16,7 +16,7 @@ def question(name: str) -> str:
     return with_runs(path.read_text("utf-8"))
 
 
-def question_of(name: str, tenant: str) -> str:
-    """Return the SQL of the question `name` as it is asked of `tenant`, or of EVERYONE."""
-    sql = question(name)
+def question_of(name: str, tenant: str, per: str = "") -> str:
+    """Return the SQL of the question `name` as it is asked of `tenant`, or of EVERYONE, about runs grouped by `per`."""
+    sql = question(name).replace("<of>", OF[per])
     return sql.replace(_OF_TENANT, "true") if tenant == EVERYONE else sql

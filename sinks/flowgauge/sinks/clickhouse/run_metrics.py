@@ -116,6 +116,15 @@ RUN_METRICS: Final = (
     ),
 )
 
+# What each of PER groups runs by, in SQL: a question with all of them takes ClickHouse 5 to 12 ms longer to understand.
+OF: Final = {
+    "": "''",
+    "tenant": "toString(tenant)",
+    "flow": "concat(whose, flow)",
+    "deployment": "concat(whose, deployment)",
+    "work_pool": "concat(whose, work_pool)",
+    "tag": "arrayJoin(arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)))",
+}
 _RUNS: Final = re.compile(r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)$", re.MULTILINE)
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 _SINCE: Final = "{since_ms:Int64}"
@@ -123,7 +132,7 @@ _FROM: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week
 
 
 def with_runs(sql: str) -> str:
-    """Return `sql` with the runs that its comments ask for."""
+    """Return `sql` with the runs that its comments ask for, grouped by <of>: one of OF."""
     return _RUNS.sub(_runs, sql)
 
 

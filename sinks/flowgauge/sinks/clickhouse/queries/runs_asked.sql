@@ -4,16 +4,7 @@ SELECT
     *,
     <at> >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS is_recent,
     if({everyone:Bool}, concat(tenant, '/'), '') AS whose,
-    arrayJoin(
-        multiIf(
-            {per:String} = 'tenant', [toString(tenant)],
-            {per:String} = 'flow', [concat(whose, flow)],
-            {per:String} = 'deployment', [concat(whose, deployment)],
-            {per:String} = 'work_pool', [concat(whose, work_pool)],
-            {per:String} = 'tag', arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)),
-            ['']
-        )
-    ) AS of,
+    <of> AS of,
     if(
         {bucket_ms:Int64} = 0,
         NULL,
