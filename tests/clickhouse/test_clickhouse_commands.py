@@ -13,13 +13,23 @@ from flowgauge.sinks.clickhouse.schema import schema_files
 NAMES = [file.name for file in schema_files()]
 
 
+def environment_of(**variables: str) -> dict[str, str]:
+    """Return the environment of a command that finds flowgauge and no settings but `variables`."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
+    return environ | {"PYTHONPATH": os.pathsep.join(sys.path), **variables}
+
+
 def flowgauge(folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Run the command in `folder`; return exit code, output and errors."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
-    environ |= {"PYTHONPATH": os.pathsep.join(sys.path), **variables}
     main = [sys.executable, "-c", "from flowgauge.console.main import main; main()"]
     ended = subprocess.run(
-        [*main, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=20
+        [*main, *arguments],
+        cwd=folder,
+        env=environment_of(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
     )
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -39,10 +49,13 @@ def test_the_schema_is_checked_and_applied_on_the_server(front: Front, tmp_path:
     def run(what: str) -> tuple[int, str, str]:
         return flowgauge(tmp_path, "schema", what, SECRET=front.password)
 
+    code, planned, _ = run("plan")
+    assert (code, planned.count("-- 00"), planned.count("flowgauge.")) == (0, len(NAMES), 0)
     assert run("check") == (1, all_missing, "")
     assert run("apply") == (0, all_applied, "")
     assert run("check") == (0, "the tables are up to date\n", "")
     assert run("apply") == (0, "the tables are up to date\n", "")
+    assert run("plan") == (0, "-- the tables are up to date\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["flowgauge.toml"]
 
 

@@ -16,9 +16,10 @@ from tests.clickhouse.running_sink import NOW_MS, Tenant, new_log, running_sink,
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import BadEnvironment, Transient
+from flowgauge.sinks.clickhouse.call_settings import INSERT_SETTINGS
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.schema import schema_files
-from flowgauge.sinks.clickhouse.store import INSERT_SETTINGS, ClickHouseStore, Deadlines
+from flowgauge.sinks.clickhouse.store import ClickHouseStore, Deadlines
 
 IMPATIENT = Deadlines(question_s=1, insert_s=1)
 MANY = 1_000  # more often than a sink tries while a test looks
