@@ -49,14 +49,20 @@ def test_the_schema_is_checked_and_applied_on_the_server(front: Front, tmp_path:
     def run(what: str) -> tuple[int, str, str]:
         return flowgauge(tmp_path, "schema", what, SECRET=front.password)
 
-    code, planned, _ = run("plan")
-    assert (code, planned.count("-- 00"), planned.count("flowgauge.")) == (0, len(NAMES), 0)
     assert run("check") == (1, all_missing, "")
     assert run("apply") == (0, all_applied, "")
     assert run("check") == (0, "the tables are up to date\n", "")
     assert run("apply") == (0, "the tables are up to date\n", "")
-    assert run("plan") == (0, "-- the tables are up to date\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["flowgauge.toml"]
+
+
+def test_a_plan_is_statements_for_the_database_of_the_settings(front: Front, tmp_path: Path) -> None:
+    write_settings(tmp_path, front, "planned")
+
+    code, planned, _ = flowgauge(tmp_path, "schema", "plan", SECRET=front.password)
+
+    assert (code, planned.count("-- 00"), planned.count("flowgauge.")) == (0, len(NAMES), 0)
+    assert planned.startswith("-- 0001_database.sql: makes something new\nCREATE DATABASE IF NOT EXISTS planned ")
 
 
 @pytest.mark.parametrize(

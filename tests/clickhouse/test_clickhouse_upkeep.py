@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.clickhouse.test_clickhouse_commands import environment_of, write_settings
+from tests.clickhouse_container import NO_ENGINE, engine_answers
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import BadEnvironment
@@ -76,6 +77,11 @@ async def test_clickhouse_knows_every_setting_of_each_deployment(store: ClickHou
     assert sorted(map(str, (await store.query(table_settings, windows)).column("name"))) == sorted(windows["names"])
 
 
+@pytest.mark.skipif(not engine_answers(), reason=NO_ENGINE)
+def test_a_real_server_is_fit_and_has_what_the_files_make(contained: ClickHouseStore) -> None:
+    assert contained.check_schema() == []
+
+
 def test_what_a_plan_tells_makes_all_tables(server: Server, client: Client) -> None:
     store = ClickHouseStore.connect(server)
 
@@ -90,6 +96,7 @@ def test_what_a_plan_tells_makes_all_tables(server: Server, client: Client) -> N
     store.close()
 
 
+@pytest.mark.timeout(120)  # two processes make all tables
 def test_two_that_apply_at_once_leave_the_tables_as_one_does(front: Front, tmp_path: Path) -> None:
     database = f"both_{uuid.uuid4().hex[:6]}"
     write_settings(tmp_path, front, database)
@@ -100,7 +107,7 @@ def test_two_that_apply_at_once_leave_the_tables_as_one_does(front: Front, tmp_p
         subprocess.Popen(apply, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [(*process.communicate(timeout=50), process.returncode) for process in both]
+    said = [(*process.communicate(timeout=100), process.returncode) for process in both]
 
     assert [(errors, code) for _, errors, code in said] == [(b"", 0), (b"", 0)]
     store = ClickHouseStore.connect(Server(front.url, front.user, front.password, database=database))
