@@ -1,4 +1,4 @@
-"""Two ways to the same store: chDB in the test process, and the HTTP interface of a front in a process of its own.
+"""Ways to the same store: chDB in this process, the HTTP interface of a front in another, a real server in a container.
 
 chDB allows one path a process, so there is one of each; each test takes a tenant or log of its own.
 """
@@ -6,6 +6,7 @@ chDB allows one path a process, so there is one of each; each test takes a tenan
 from collections.abc import Iterator
 
 import pytest
+from tests.clickhouse_container import engine_answers, real_server
 from tests.clickhouse_front import Front
 
 from flowgauge.sinks.clickhouse.client import Server
@@ -34,7 +35,16 @@ def served(front: Front) -> Iterator[ClickHouseStore]:
     connected.close()
 
 
-@pytest.fixture(scope="session", params=["embedded", "served"])
+@pytest.fixture(scope="session")
+def contained() -> Iterator[ClickHouseStore]:
+    with real_server() as server:
+        connected = ClickHouseStore.connect(server)
+        connected.apply_schema()
+        yield connected
+        connected.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", "served", *["contained"] * engine_answers()])
 def store(request: pytest.FixtureRequest) -> ClickHouseStore:
     opened: ClickHouseStore = request.getfixturevalue(request.param)
     return opened

@@ -13,13 +13,23 @@ from flowgauge.sinks.clickhouse.schema import schema_files
 NAMES = [file.name for file in schema_files()]
 
 
+def environment_of(**variables: str) -> dict[str, str]:
+    """Return the environment of a command that finds flowgauge and no settings but `variables`."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
+    return environ | {"PYTHONPATH": os.pathsep.join(sys.path), **variables}
+
+
 def flowgauge(folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
     """Run the command in `folder`; return exit code, output and errors."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
-    environ |= {"PYTHONPATH": os.pathsep.join(sys.path), **variables}
     main = [sys.executable, "-c", "from flowgauge.console.main import main; main()"]
     ended = subprocess.run(
-        [*main, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=20
+        [*main, *arguments],
+        cwd=folder,
+        env=environment_of(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
     )
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -44,6 +54,15 @@ def test_the_schema_is_checked_and_applied_on_the_server(front: Front, tmp_path:
     assert run("check") == (0, "the tables are up to date\n", "")
     assert run("apply") == (0, "the tables are up to date\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["flowgauge.toml"]
+
+
+def test_a_plan_is_statements_for_the_database_of_the_settings(front: Front, tmp_path: Path) -> None:
+    write_settings(tmp_path, front, "planned")
+
+    code, planned, _ = flowgauge(tmp_path, "schema", "plan", SECRET=front.password)
+
+    assert (code, planned.count("-- 00"), planned.count("flowgauge.")) == (0, len(NAMES), 0)
+    assert planned.startswith("-- 0001_database.sql: makes something new\nCREATE DATABASE IF NOT EXISTS planned ")
 
 
 @pytest.mark.parametrize(

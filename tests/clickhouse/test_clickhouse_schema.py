@@ -1,4 +1,4 @@
-"""The tables as they are applied. `FLOWGAUGE_GOLDEN=write pytest …` writes the golden file anew."""
+"""The tables as they are applied. `FLOWGAUGE_GOLDEN=write pytest …` writes the golden files anew."""
 
 import os
 import re
@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from flowgauge.schemas.errors import LogMismatch
+from flowgauge.sinks.clickhouse.drift import MADE, encode_made
 from flowgauge.sinks.clickhouse.schema import VIEWS_OF, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "ddl.sql"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "ddl.sql"
+TABLES = ROOT / "sinks" / "flowgauge" / "sinks" / "clickhouse" / MADE
 
 
 async def test_the_tables_are_those_of_the_golden_file(store: ClickHouseStore) -> None:
@@ -23,6 +26,14 @@ async def test_the_tables_are_those_of_the_golden_file(store: ClickHouseStore) -
     if os.environ.get("FLOWGAUGE_GOLDEN") == "write":
         GOLDEN.write_text(text, "utf-8")
     assert GOLDEN.read_text("utf-8") == text
+
+
+def test_what_check_compares_with_is_what_the_files_make(store: ClickHouseStore) -> None:
+    text = encode_made(store.tables_made())
+
+    if os.environ.get("FLOWGAUGE_GOLDEN") == "write":
+        TABLES.write_text(text, "utf-8")
+    assert TABLES.read_text("utf-8") == text
 
 
 def readable(query: str) -> str:

@@ -16,9 +16,11 @@ from tests.clickhouse.running_sink import NOW_MS, Tenant, new_log, running_sink,
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import BadEnvironment, Transient
+from flowgauge.sinks.clickhouse.call_settings import INSERT_SETTINGS
+from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.schema import schema_files
-from flowgauge.sinks.clickhouse.store import INSERT_SETTINGS, ClickHouseStore, Deadlines
+from flowgauge.sinks.clickhouse.store import ClickHouseStore, Deadlines
 
 IMPATIENT = Deadlines(question_s=1, insert_s=1)
 MANY = 1_000  # more often than a sink tries while a test looks
@@ -115,6 +117,35 @@ async def test_every_insert_says_all_that_its_outcome_depends_on(front: Front, s
     pinned = {name: str(value) for name, value in INSERT_SETTINGS.items()}
     wanted = {**pinned, "insert_deduplication_token": "pinned-token", "query_id": "pinned-token"}
     assert {name: seen["parameters"][name] for name in wanted} == wanted
+
+
+async def test_on_a_cluster_inserts_wait_for_a_majority_and_nobody_looks_unsynchronized(
+    front: Front, served: ClickHouseStore
+) -> None:
+    clustered = await asyncio.to_thread(ClickHouseStore.connect, server(front, cluster="main"))
+    clock = b'{"log_id":"clustered","topic":"t","partition":0,"clock_ms":%d}' % NOW_MS
+    with front.faults():
+        await clustered.insert("flowgauge.clocks", clock, "clustered-token")
+        with pytest.raises(Transient, match="'main'"):  # which the front does not know
+            await clustered.held("flowgauge.events", Span("a", 0, 0, 9, 0, NOW_MS))
+        (inserted,) = front.seen("INSERT INTO flowgauge.clocks")
+        (synchronized,) = front.seen("SYSTEM")
+        looks = front.seen("\nSELECT groupArray(_offset)")
+    await asyncio.to_thread(clustered.close)
+
+    assert inserted["parameters"]["insert_quorum"] == "auto"
+    assert synchronized["statement"] == "SYSTEM SYNC REPLICA ON CLUSTER `main` flowgauge.events LIGHTWEIGHT"
+    assert looks == []
+
+
+async def test_in_the_cloud_a_look_sees_every_stored_row(front: Front, served: ClickHouseStore) -> None:
+    cloud = await asyncio.to_thread(ClickHouseStore.connect, server(front, cluster="cloud"))
+    with front.faults():
+        await cloud.held("flowgauge.events", Span("a", 0, 0, 9, 0, NOW_MS))
+        looks = [each for each in front.seen() if "groupArray(_offset)" in each["statement"]]
+    await asyncio.to_thread(cloud.close)
+
+    assert [each["parameters"]["select_sequential_consistency"] for each in looks] == ["1"]
 
 
 async def test_sink_and_console_use_one_server_at_once(front: Front, served: ClickHouseStore, tmp_path: Path) -> None:

@@ -212,6 +212,14 @@ def test_a_clickhouse_server_needs_no_file() -> None:
     assert "hunter2" not in str(settings)
 
 
+def test_clickhouse_cloud_is_asked_over_tls() -> None:
+    cloud = '[clickhouse]\ncluster = "cloud"\nurl = "{}"'
+
+    assert parse(cloud.format("https://ch.test:8443"), {}).clickhouse.cluster == "cloud"
+    with pytest.raises(InvalidSettings, match=r"clickhouse\.url: ClickHouse Cloud speaks TLS alone"):
+        parse(cloud.format("http://ch.test:8123"), {})
+
+
 def test_the_password_of_clickhouse_is_found_where_the_settings_say() -> None:
     assert resolve_password(parse(CLICKHOUSE), {}, {"ch.secret": "hunter2\n"}.__getitem__) == "hunter2"
     assert resolve_password(parse(), {}, str) == ""

@@ -17,4 +17,5 @@ def open_store(settings: Settings) -> ClickHouseStore:
     if not named.url:
         return ClickHouseStore.open(settings.data / "clickhouse")
     password = resolve_password(settings, os.environ, read_text)
-    return ClickHouseStore.connect(Server(named.url, named.user, password, named.database, named.ca))
+    server = Server(named.url, named.user, password, named.database, named.ca, named.cluster)
+    return ClickHouseStore.connect(server)

@@ -101,6 +101,8 @@ class ClickHouseSettings(_Part):
     password: SecretRef | None = None
     database: str = Field(default="flowgauge", pattern=_DATABASE_NAME)
     ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
+    # Empty: one server. The name of a cluster: the tables are made on each of its replicas. "cloud": ClickHouse Cloud.
+    cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
 
 
 class KafkaSettings(_Part):
@@ -394,6 +396,9 @@ def _contradictions(settings: Settings, place: str, places: Mapping[str, str]) -
         name = f"clickhouse.{min(settings.clickhouse.model_fields_set - {'url'})}"
         where = places.get(name, f"{place}: {name}")
         yield f"{where}: belongs to a server, and none is named (add clickhouse.url, or remove it)"
+    if settings.clickhouse.cluster == "cloud" and settings.clickhouse.url.startswith("http:"):
+        where = places.get("clickhouse.url", f"{place}: clickhouse.url")
+        yield f"{where}: ClickHouse Cloud speaks TLS alone (write https://HOST:8443)"
     if problem := settings.kafka.problem[1]:
         name = f"kafka.{settings.kafka.problem[0]}"
         yield f"{places.get(name, f'{place}: {name}')}: {problem}"

@@ -1,4 +1,4 @@
-"""`flowgauge schema apply | check | backfill`: the ClickHouse tables."""
+"""`flowgauge schema plan | apply | check | backfill`: the ClickHouse tables."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from flowgauge.console.cli.options import config_option, data_setting_option
 
 if TYPE_CHECKING:
     from flowgauge.schemas.settings import Settings
+    from flowgauge.sinks.clickhouse.migrations import Step
     from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 UP_TO_DATE = "the tables are up to date"
@@ -20,7 +21,23 @@ UP_TO_DATE = "the tables are up to date"
 
 @click.group()
 def command() -> None:
-    """Create, update or check the ClickHouse tables."""
+    """Create, update or check the ClickHouse tables.
+
+    They are those of the ClickHouse server in the settings, else those in the data folder.
+    """
+
+
+@command.command()
+@click.option("--all", "everything", is_flag=True, help="As if there were no tables: all that makes them.")
+@data_setting_option
+@config_option
+def plan(data: Path | None, config: Path | None, *, everything: bool) -> None:
+    """Print the statements that `apply` would run, and what each costs.
+
+    They are printed in order and as they would go out, and nothing is changed.
+    """
+    steps = _plan(_settings(data, config), everything=everything)
+    click.echo("\n\n".join(map(str, steps)) or f"-- {UP_TO_DATE}")
 
 
 @command.command()
@@ -29,8 +46,7 @@ def command() -> None:
 def apply(data: Path | None, config: Path | None) -> None:
     """Apply what the tables lack; twice changes nothing.
 
-    They are those of the ClickHouse server in the settings, else those in the data folder. `flowgauge up` does the
-    same at its start.
+    Several may do it at once, and one that was ended goes on where it was. `flowgauge up` does the same at its start.
     """
     with _store(_settings(data, config)) as store:
         lines = [f"applied {name}" for name in store.apply_schema()] or [UP_TO_DATE]
@@ -41,10 +57,14 @@ def apply(data: Path | None, config: Path | None) -> None:
 @data_setting_option
 @config_option
 def check(data: Path | None, config: Path | None) -> int:
-    """Tell what `apply` would do, and change nothing; ends with 1 where something is missing."""
-    missing = _missing(_settings(data, config))
-    click.echo("\n".join(f"missing {name}" for name in missing) or UP_TO_DATE)
-    return 1 if missing else 0
+    """Compare the tables with what they should be.
+
+    Tells each difference with its remedy, and what of the server and its user does not fit: settings, clock, cluster.
+    Changes nothing; ends with 1 where there is anything to tell.
+    """
+    lines = _check(_settings(data, config))
+    click.echo("\n".join(lines) or UP_TO_DATE)
+    return 1 if lines else 0
 
 
 @command.command()
@@ -66,13 +86,29 @@ def backfill(data: Path | None, config: Path | None) -> None:
     click.echo("all days are up to date" if days else "there was nothing to do")
 
 
-def _missing(settings: "Settings") -> list[str]:
+def _plan(settings: "Settings", *, everything: bool) -> list["Step"]:
+    from flowgauge.sinks.clickhouse.deployment import Deployment
+    from flowgauge.sinks.clickhouse.migrations import steps
     from flowgauge.sinks.clickhouse.schema import schema_files
 
-    if not settings.clickhouse.url and not (settings.data / "clickhouse").is_dir():
-        return [file.name for file in schema_files()]
+    if _has_none(settings):
+        return steps(schema_files(), Deployment(), {})
     with _store(settings) as store:
-        return store.missing_schema()
+        return store.plan_schema(everything=everything)
+
+
+def _check(settings: "Settings") -> list[str]:
+    from flowgauge.sinks.clickhouse.schema import schema_files
+
+    if _has_none(settings):
+        return [f"missing {file.name}" for file in schema_files()]
+    with _store(settings) as store:
+        return store.check_schema()
+
+
+def _has_none(settings: "Settings") -> bool:
+    """Tell whether there is no ClickHouse yet: looking must not make a folder."""
+    return not settings.clickhouse.url and not (settings.data / "clickhouse").is_dir()
 
 
 def _settings(data: Path | None, config: Path | None) -> "Settings":

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -18,11 +18,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3 import exceptions as http
 
 from flowgauge.schemas.errors import BadEnvironment, LogMismatch
+from flowgauge.sinks.clickhouse.deployment import CLOUD, DATABASE
 from flowgauge.sinks.clickhouse.errors import REFUSES_USER, EngineTrouble, cause_of, trouble
 
-DATABASE: Final = "flowgauge"  # what the schema files and the queries call the database
 VERSION_MIN = (26, 2)  # deduplicates views with their source by default, and has the text index
 CONNECT_S_MAX = 5  # a server that lives accepts at once
+# A service of ClickHouse Cloud that nobody asked sleeps, and while it wakes connections time out: 90 s in all.
+WAKE_S_MAX = 15
+WAKE_TRIES = 6
 CONNECTIONS_MAX = 8  # so many questions and inserts at a time; more wait
 ERROR_CHARS_MAX = 65_536  # the row that an insert's error names stands at its end
 ERRORS = (ClickHouseError, http.HTTPError)  # what a call of a client raises
@@ -39,6 +42,7 @@ class Server:
     password: str = field(default="", repr=False)
     database: str = DATABASE
     ca: Path | None = None  # PEM file of who signed its certificate; None: whom the system trusts
+    cluster: str = ""  # as in `deployment`
 
 
 class Result(Protocol):
@@ -123,32 +127,15 @@ def connect(server: Server, *, answer_s_max: int) -> Client:
     _quiet_driver()
     if server.ca is not None and not server.ca.is_file():
         raise BadEnvironment(f"clickhouse.ca: there is no file {server.ca}")
-    parts = urlsplit(server.url)
     pool = _StraightPool(
         maxsize=CONNECTIONS_MAX, cert_reqs="CERT_REQUIRED", ca_certs=str(server.ca) if server.ca else None
     )
     try:
-        client = cast(
-            "Client",
-            cast("Any", clickhouse_connect).get_client(
-                interface=parts.scheme,
-                host=parts.hostname,
-                port=parts.port or _PORTS[parts.scheme],
-                username=server.user,
-                password=server.password,
-                pool_mgr=pool,  # given, so that no proxy of the environment is asked
-                connect_timeout=CONNECT_S_MAX,
-                send_receive_timeout=answer_s_max,
-                autogenerate_session_id=False,  # a session answers one question at a time
-                compress=False,  # answers are small, and inserts are written already
-                show_clickhouse_errors="scrub",
-                client_name="flowgauge",
-            ),
-        )
+        client = _woken(server, pool, answer_s_max)
     except ERRORS as error:
         pool.clear()
         raise BadEnvironment(_why_not(server, error)) from error
-    if _version(client.server_version) < VERSION_MIN:
+    if version_of(client.server_version) < VERSION_MIN:
         pool.clear()
         wanted = ".".join(map(str, VERSION_MIN))
         raise BadEnvironment(
@@ -158,12 +145,54 @@ def connect(server: Server, *, answer_s_max: int) -> Client:
     return client
 
 
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version such as 26.9.2.1."""
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+
+
 def trouble_of(error: Exception) -> EngineTrouble:
     """Return what a call's error means for who made it: to be tried again."""
     lost = error if isinstance(error, http.HTTPError) else error.__cause__
     if isinstance(lost, http.HTTPError):
         return EngineTrouble(f"ClickHouse: {_how_lost(lost)}", "known")
     return trouble(_code(error), str(error))
+
+
+def _woken(server: Server, pool: "_StraightPool", answer_s_max: int) -> Client:
+    """Return a client of a server that may have to wake up first."""
+    for _ in range(WAKE_TRIES - 1 if server.cluster == CLOUD else 0):
+        try:
+            return _client(server, pool, answer_s_max)
+        except ERRORS as error:
+            if not _timed_out(error):
+                raise
+    return _client(server, pool, answer_s_max)
+
+
+def _client(server: Server, pool: "_StraightPool", answer_s_max: int) -> Client:
+    parts = urlsplit(server.url)
+    return cast(
+        "Client",
+        cast("Any", clickhouse_connect).get_client(
+            interface=parts.scheme,
+            host=parts.hostname,
+            port=parts.port or _PORTS[parts.scheme],
+            username=server.user,
+            password=server.password,
+            pool_mgr=pool,  # given, so that no proxy of the environment is asked
+            connect_timeout=WAKE_S_MAX if server.cluster == CLOUD else CONNECT_S_MAX,
+            send_receive_timeout=answer_s_max,
+            autogenerate_session_id=False,  # a session answers one question at a time
+            compress=False,  # answers are small, and inserts are written already
+            show_clickhouse_errors="scrub",
+            client_name="flowgauge",
+        ),
+    )
+
+
+def _timed_out(error: Exception) -> bool:
+    lost = error if isinstance(error, http.HTTPError) else error.__cause__
+    return isinstance(lost, http.TimeoutError)
 
 
 class _StraightPool(urllib3.PoolManager):
@@ -218,7 +247,3 @@ def _how_lost(error: http.HTTPError) -> str:
 def _code(error: Exception) -> int | None:
     code: object = getattr(error, "code", None)
     return code if isinstance(code, int) else None
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from flowgauge.schemas.times import rfc3339
+from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.questions import question
-from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
 COLUMNS = ("time", "reason", "origin", "size", "detail", "value")

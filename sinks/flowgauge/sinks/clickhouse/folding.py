@@ -17,7 +17,8 @@ from importlib.resources import files
 import structlog
 
 from flowgauge.schemas.errors import Transient
-from flowgauge.sinks.clickhouse.store import INSERT_S_MAX, ClickHouseStore
+from flowgauge.sinks.clickhouse.call_settings import INSERT_S_MAX
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
 
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day

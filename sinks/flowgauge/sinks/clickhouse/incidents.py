@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.questions import question
-from flowgauge.sinks.clickhouse.store import ROWS_MAX, ClickHouseStore
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 OPEN_MAX = 500  # open incidents on one page
 LOG_LINES_MAX = 5  # error lines shown of a run

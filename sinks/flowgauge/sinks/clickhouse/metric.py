@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import format_duration, rfc3339
-from flowgauge.sinks.clickhouse.store import ROWS_MAX
+from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.text_search import OPEN, text_search
 

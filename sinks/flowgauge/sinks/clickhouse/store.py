@@ -7,7 +7,6 @@ overlap: one thread. A server takes CONNECTIONS_MAX calls at a time, from any nu
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,67 +15,33 @@ from pathlib import Path
 from typing import TypeVar, cast
 from uuid import UUID
 
-from flowgauge.schemas.errors import BadEnvironment
+from flowgauge.sinks.clickhouse.call_settings import (
+    FOLD_SETTINGS,
+    INSERT_S_MAX,
+    LOOK_SETTINGS,
+    QUERY_S_MAX,
+    QUERY_SETTINGS,
+    insert_settings,
+)
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import (
     CONNECTIONS_MAX,
-    DATABASE,
     ERRORS,
     Client,
     Server,
     connect,
     open_engine,
     trouble_of,
+    version_of,
 )
+from flowgauge.sinks.clickhouse.deployment import Deployment
+from flowgauge.sinks.clickhouse.drift import Made
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in
-from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, INDEXES_OF, VIEWS_OF, SchemaFile, missing, schema_files
+from flowgauge.sinks.clickhouse.migrations import Step
+from flowgauge.sinks.clickhouse.schema import INDEXES_OF, VIEWS_OF
 from flowgauge.sinks.clickhouse.table import Table
-from flowgauge.transport.wall_clock import now_ms
+from flowgauge.sinks.clickhouse.upkeep import Upkeep, synchronize
 
-ROWS_MAX = 10_000  # what one question may return
-QUERY_S_MAX = 10  # a question that takes longer is asked of too much
-INSERT_S_MAX = 120  # far above a batch's half second, far below the life of the deduplication window
-MEMORY_MAX = 1_500_000_000  # bytes of one question; the engine itself takes about 300 MB
-
-# Pinned, because the engine's defaults differ between versions and follow its `compatibility` setting.
-INSERT_SETTINGS: Mapping[str, object] = {
-    "async_insert": 0,
-    "deduplicate_insert": "enable",
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    "max_partitions_per_insert_block": 0,  # a late backfill touches hundreds of days in one insert
-    "max_insert_block_size": 1_048_449,  # with the next three: one insert is one block
-    "min_insert_block_size_rows": 1_048_449,
-    "min_insert_block_size_bytes": 0,
-    "input_format_parallel_parsing": 0,
-    "max_insert_threads": 1,
-    "max_execution_time": INSERT_S_MAX,
-    "date_time_input_format": "best_effort",
-    "input_format_json_read_objects_as_strings": 1,  # payload and extra
-    "input_format_json_named_tuples_as_objects": 0,  # a transition's examples are arrays
-    "input_format_null_as_default": 1,
-    "input_format_skip_unknown_fields": 1,
-    "input_format_defaults_for_omitted_fields": 1,
-}
-QUERY_SETTINGS: Mapping[str, object] = {
-    "max_execution_time": QUERY_S_MAX,
-    "max_memory_usage": MEMORY_MAX,
-    "max_result_rows": ROWS_MAX,
-    "result_overflow_mode": "throw",
-    # Compiled code pays off in questions of seconds; ours would wait a tenth of one for it at the fourth time.
-    "compile_expressions": 0,
-    "compile_aggregate_expressions": 0,
-    "compile_sort_description": 0,
-    "enable_shared_storage_snapshot_in_query": 1,  # one state of a table, however often a question names it
-}
-# After a crash, over rows that were just written: they may take long, and belong to no question of people.
-LOOK_SETTINGS: Mapping[str, object] = {"max_execution_time": INSERT_S_MAX, "max_memory_usage": MEMORY_MAX}
-FOLD_SETTINGS: Mapping[str, object] = {
-    **LOOK_SETTINGS,
-    "deduplicate_insert": "disable",  # what is folded twice counts once
-    "deduplicate_insert_select": "disable",
-    "max_partitions_per_insert_block": 0,
-    "max_bytes_before_external_group_by": MEMORY_MAX // 4,  # a day of a million runs goes to disk rather
-}
 HELD = """
 SELECT groupArray(_offset) FROM {table}
 WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
@@ -86,7 +51,6 @@ WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
 SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
 
 _T = TypeVar("_T")
-_DATABASE = re.compile(rf"\b{DATABASE}(?=\.| ENGINE)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +72,19 @@ class ClickHouseStore:
         self._inserts = inserts
         self._threads = threads
         self._server = server
-        self.database = server.database if server else DATABASE
+        self._deployment = Deployment(server.cluster, server.database) if server else Deployment()
+        self._upkeep = Upkeep(inserts, self._deployment, is_server=server is not None)
+        self._insert_settings = {
+            **insert_settings(version_of(inserts.server_version)),
+            **self._deployment.insert_settings,
+        }
+        self.database = self._deployment.database
+        self._look_settings = {**LOOK_SETTINGS, **self._deployment.look_settings}
+        self._fold_settings: dict[str, object] = {
+            **FOLD_SETTINGS,
+            **self._deployment.insert_settings,
+            **self._deployment.look_settings,
+        }
 
     @classmethod
     def open(cls, path: Path) -> "ClickHouseStore":
@@ -146,13 +122,25 @@ class ClickHouseStore:
     def apply_schema(self) -> list[str]:
         """Apply the schema files that are missing; return their names. Blocks.
 
-        Raises LogMismatch when other files made the tables, BadEnvironment when ClickHouse cannot.
+        Raises LogMismatch when other files made the tables, BadEnvironment when ClickHouse cannot or is not fit.
         """
-        return self._threads.submit(self._apply_schema).result()
+        return self._threads.submit(self._upkeep.apply).result()
 
     def missing_schema(self) -> list[str]:
         """Return the names of the schema files that `apply_schema` would apply, changing nothing. Blocks."""
-        return [file.name for file in self._threads.submit(self._missing_schema).result()]
+        return [file.name for file in self._threads.submit(self._upkeep.missing).result()]
+
+    def plan_schema(self, *, everything: bool = False) -> list[Step]:
+        """Return what `apply_schema` would run, in order, or with `everything` what makes all tables. Blocks."""
+        return self._threads.submit(self._upkeep.plan, everything=everything).result()
+
+    def check_schema(self) -> list[str]:
+        """Return a line for all that is not as the files and the sink want it, changing nothing. Blocks."""
+        return self._threads.submit(self._upkeep.check).result()
+
+    def tables_made(self) -> dict[str, Made]:
+        """Return the tables and views that there are. Blocks."""
+        return self._threads.submit(self._upkeep.made).result()
 
     async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
         """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`; no rows come without columns.
@@ -171,11 +159,11 @@ class ClickHouseStore:
 
     async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
         """Run the statement `sql`, which may be repeated: its rows count once. Raises EngineTrouble."""
-        await self._call(lambda: self._command(sql, parameters, FOLD_SETTINGS))
+        await self._call(lambda: self._command(sql, parameters, self._fold_settings))
 
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
-        found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span), LOOK_SETTINGS))
+        found = await self._call(lambda: self._held(table, span))
         return set(cast("Sequence[int]", found.rows[0][0]))
 
     async def fold_again(self, table: str, span: Span) -> None:
@@ -211,9 +199,19 @@ class ClickHouseStore:
         rows = [tuple(map(_plain, row)) for row in result.result_rows]
         return Table(list(result.column_names), rows)
 
+    def _held(self, table: str, span: Span) -> Table:
+        self._synchronize(table)
+        return self._query(HELD.format(table=table), asdict(span), self._look_settings)
+
+    def _synchronize(self, table: str) -> None:
+        try:
+            synchronize(self._inserts, self._deployment, self._named(table))
+        except ERRORS as error:
+            raise trouble_of(error) from error
+
     def _insert(self, table: str, body: bytes, token: str) -> None:
         # A server refuses a query id that is running: an insert that was given up for lost is not passed by its repeat.
-        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token, "query_id": token}
+        settings = {**self._insert_settings, "insert_deduplication_token": token, "query_id": token}
         try:
             done = self._inserts.raw_insert(self._named(table), insert_block=body, fmt="JSONEachRow", settings=settings)
         except ERRORS as error:
@@ -244,7 +242,11 @@ class ClickHouseStore:
 
     def _fold(self, table: str, only: str) -> None:
         """Fold the rows of `table` for which `only` holds, its quotes escaped, into its views."""
-        settings = {**FOLD_SETTINGS, "additional_table_filters": f"{{'{self._named(table)}': '{only}'}}"}
+        self._synchronize(table)
+        settings = {
+            **self._fold_settings,
+            "additional_table_filters": f"{{'{self._named(table)}': '{only}'}}",
+        }
         for view in VIEWS_OF.get(table, ()):
             select = self._query(SELECT_OF_VIEW, {"database": self.database, "view": view}).rows[0][0]
             self._command(f"INSERT INTO flowgauge.{view} {select}", {}, settings)
@@ -255,54 +257,8 @@ class ClickHouseStore:
         except ERRORS as error:
             raise trouble_of(error) from error
 
-    def _apply_schema(self) -> list[str]:
-        try:
-            for file in schema_files()[:BOOTSTRAP]:
-                self._inserts.command(self._named(file.sql))
-            todo = self._missing_schema()
-            for file in todo:
-                self._inserts.command(self._named(file.sql))
-                self._note_version(file)
-        except ERRORS as error:
-            raise _no_tables(error) from error
-        return [file.name for file in todo]
-
-    def _missing_schema(self) -> list[SchemaFile]:
-        try:
-            return missing(schema_files(), self._applied())
-        except ERRORS as error:
-            raise _no_tables(error) from error
-
-    def _applied(self) -> dict[int, str]:
-        """Return the digest of each applied version; none where there are no tables yet."""
-        tables = self._asks.query(
-            "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'schema_versions'",
-            parameters={"database": self.database},
-        )
-        if not tables.result_rows:
-            return {}
-        found = self._asks.query(self._named("SELECT version, digest FROM flowgauge.schema_versions FINAL"))
-        return {int(str(version)): str(digest) for version, digest in found.result_rows}
-
-    def _note_version(self, file: SchemaFile) -> None:
-        self._inserts.command(
-            self._named(
-                "INSERT INTO flowgauge.schema_versions SELECT {version:UInt32}, {name:String}, {digest:String}, "
-                "fromUnixTimestamp64Milli({ms:Int64}, 'UTC')"
-            ),
-            parameters={"version": file.version, "name": file.name, "digest": file.digest, "ms": now_ms()},
-        )
-
     def _named(self, sql: str) -> str:
-        """Return our own `sql` with the name of this server's database; what people ask for is bound, never in it."""
-        return sql if self.database == DATABASE else _DATABASE.sub(self.database, sql)
-
-
-def _no_tables(error: Exception) -> BadEnvironment:
-    return BadEnvironment(
-        f"the tables cannot be looked at or made: {trouble_of(error)} "
-        "(let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)"
-    )
+        return self._deployment.named(sql)
 
 
 def _plain(value: object) -> object:
