@@ -19,6 +19,7 @@ from flowgauge.sinks.clickhouse.folding import Slice, fold, folded_ms, keep_fold
 from flowgauge.sinks.clickhouse.metric import EVERYONE, InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
@@ -186,7 +187,7 @@ async def test_of_everyone_ends_add_up(store: ClickHouseStore, name: str) -> Non
 
     for tenant in ("sum-a", "sum-b"):
         await tell(store, tenant, "one", "running", "completed")
-    known = await store.query("SELECT DISTINCT toString(tenant) AS tenant FROM flowgauge.runs")
+    known = await store.query("SELECT DISTINCT toString(tenant) AS tenant FROM flowgauge.runs", seen=EVERY_TENANT)
 
     assert await finished(EVERYONE) == sum([await finished(str(tenant)) for tenant in known.column("tenant")])
 

@@ -1,4 +1,4 @@
-"""`flowgauge schema apply | check`: the ClickHouse tables."""
+"""`flowgauge schema apply | check | access`: the ClickHouse tables, and who may do what with them."""
 
 import os
 from collections.abc import Generator
@@ -44,6 +44,20 @@ def check(data: Path | None, config: Path | None) -> int:
     missing = _missing(_settings(data, config))
     click.echo("\n".join(f"missing {name}" for name in missing) or UP_TO_DATE)
     return 1 if missing else 0
+
+
+@command.command()
+@config_option
+def access(config: Path | None) -> None:
+    """Print the statements that make a ClickHouse server's users: one that inserts, one that asks.
+
+    An admin runs them once, with passwords of their own, and again when an upgrade brings new tables. The one that
+    asks sees no row of a tenant that its question does not name.
+    """
+    from flowgauge.sinks.clickhouse.access import access_statements
+
+    statements = access_statements(_settings(None, config).clickhouse.database)
+    click.echo("\n".join(f"{statement};" for statement in statements))
 
 
 def _missing(settings: "Settings") -> list[str]:

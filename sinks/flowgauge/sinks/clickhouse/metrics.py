@@ -30,6 +30,7 @@ from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, pa
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, with_runs
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 200  # hours of two months of that many flows are some ten MB
@@ -150,14 +151,15 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     parameters = _parameters(sql, query, words)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
-    found = await store.query(sql, parameters)
+    found = await store.query(sql, parameters, seen=rows_of(query.tenant))
     return await _with_flows(store, query.tenant, found.rows) if name == "logs" else found.rows
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
     """Test the flows some at a time, off the event loop, and correct for all of them."""
     sql = question("patterns")
-    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query, []))).rows]
+    seen_of = rows_of(query.tenant)
+    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query, []), seen=seen_of)).rows]
     if len(flows) > PATTERN_FLOWS_MAX:
         raise InvalidQuestion(
             f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
@@ -167,7 +169,7 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
     for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
         some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
         asked = {**_parameters(sql, query, []), "first": some[0], "last": some[-1]}
-        seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
+        seen += await asyncio.to_thread(_examined, await store.query(sql, asked, seen=seen_of))
     return await asyncio.to_thread(_corrected, seen, query.tz)
 
 
@@ -223,7 +225,8 @@ async def _with_flows(store: ClickHouseStore, tenant: str, lines: list[tuple[obj
     runs = sorted({str(run) for _, _, flow, run, *_ in lines if run and not flow})
     if not runs:
         return lines
-    known = await store.query(asked_of(question("run_flows"), tenant), {"tenant": tenant, "runs": runs})
+    asked = {"tenant": tenant, "runs": runs}
+    known = await store.query(asked_of(question("run_flows"), tenant), asked, seen=rows_of(tenant))
     flows = dict(zip(known.column("run"), known.column("flow_name"), strict=True)) if known.rows else {}
     return [(*line[:2], line[2] or flows.get(line[3], ""), *line[3:]) for line in lines]
 

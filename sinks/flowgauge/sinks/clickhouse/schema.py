@@ -5,13 +5,18 @@ Every statement may be repeated (IF NOT EXISTS), so a crash between a statement 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from flowgauge.schemas.errors import LogMismatch
 
 BOOTSTRAP = 2  # the first files make the database and the table of versions
+_TABLE_OF_TENANTS = re.compile(
+    r"^CREATE TABLE IF NOT EXISTS flowgauge\.(\w+) \(\n(?:    .*\n)*?    tenant ", re.MULTILINE
+)
 VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events")}  # by the table that they read
 
 
@@ -34,6 +39,12 @@ def schema_files() -> list[SchemaFile]:
     folder = files("flowgauge.sinks.clickhouse") / "schema"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [SchemaFile(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in names]
+
+
+@cache
+def tenant_tables() -> tuple[str, ...]:
+    """Return the tables whose rows are of a tenant, without the database: none of them is asked without a guard."""
+    return tuple(name for file in schema_files() for name in _TABLE_OF_TENANTS.findall(file.sql))
 
 
 def missing(wanted: Sequence[SchemaFile], applied: Mapping[int, str]) -> list[SchemaFile]:

@@ -31,6 +31,7 @@ from flowgauge.sinks.clickhouse.client import (
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal_in
 from flowgauge.sinks.clickhouse.schema import BOOTSTRAP, VIEWS_OF, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, Seen, guard
 from flowgauge.transport.wall_clock import now_ms
 
 ROWS_MAX = 10_000  # what one question may return
@@ -65,7 +66,11 @@ QUERY_SETTINGS: Mapping[str, object] = {
     "enable_shared_storage_snapshot_in_query": 1,  # one state of a table, however often a question names it
 }
 # After a crash, over rows that were just written: they may take long, and belong to no question of people.
-LOOK_SETTINGS: Mapping[str, object] = {"max_execution_time": INSERT_S_MAX, "max_memory_usage": MEMORY_MAX}
+LOOK_SETTINGS: Mapping[str, object] = {
+    **guard(EVERY_TENANT),
+    "max_execution_time": INSERT_S_MAX,
+    "max_memory_usage": MEMORY_MAX,
+}
 FOLD_SETTINGS: Mapping[str, object] = {
     **LOOK_SETTINGS,
     "deduplicate_insert": "disable",  # what is folded twice counts once
@@ -149,12 +154,14 @@ class ClickHouseStore:
         """Return the names of the schema files that `apply_schema` would apply, changing nothing. Blocks."""
         return [file.name for file in self._threads.submit(self._missing_schema).result()]
 
-    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
-        """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`; no rows come without columns.
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, seen: Seen) -> Table:
+        """Answer `sql` of what `seen` says, its `{name:Type}` placeholders bound from `parameters`.
 
-        At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
+        No rows come without columns. At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or
+        when the engine cannot.
         """
-        return await self._call(lambda: self._query(sql, parameters or {}))
+        settings = {**QUERY_SETTINGS, **guard(seen, self._database)}
+        return await self._call(lambda: self._query(sql, parameters or {}, settings))
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
         """Insert `body` (JSONEachRow) as one block under the deduplication `token`: again changes nothing.
@@ -170,7 +177,7 @@ class ClickHouseStore:
 
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
-        found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span), LOOK_SETTINGS))
+        found = await self._call(lambda: self._query(HELD.format(table=table), asdict(span)))
         return set(cast("Sequence[int]", found.rows[0][0]))
 
     async def fold_again(self, table: str, span: Span) -> None:
@@ -188,7 +195,7 @@ class ClickHouseStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _query(
-        self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = QUERY_SETTINGS
+        self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = LOOK_SETTINGS
     ) -> Table:
         try:
             result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(settings))
@@ -236,10 +243,12 @@ class ClickHouseStore:
                 raise trouble_of(error) from error
 
     def _apply_schema(self) -> list[str]:
+        todo = self._missing_schema()
+        if not todo:  # who may only ask needs no right to make tables
+            return []
         try:
             for file in schema_files()[:BOOTSTRAP]:
                 self._inserts.command(self._named(file.sql))
-            todo = self._missing_schema()
             for file in todo:
                 self._inserts.command(self._named(file.sql))
                 self._note_version(file)
