@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,9 @@ class Faulty:
 
     async def held(self, table: str, span: Span) -> Set[int]:
         return await self.store.held(table, span)
+
+    async def erased(self) -> Mapping[str, int]:
+        return await self.store.erased()
 
     async def fold_again(self, table: str, span: Span) -> None:
         await self.store.fold_again(table, span)

@@ -6,6 +6,7 @@ ClickHouse is the view: what it answers may be some seconds behind the log, and 
 import re
 from collections.abc import Callable, Mapping
 
+import msgspec
 from starlette.requests import Request
 
 from flowgauge.console.web.guard import authorization_of
@@ -22,6 +23,7 @@ from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, S
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
@@ -36,6 +38,8 @@ TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
 _TEXTS = frozenset(CHOICES) - {"bucket", "grace", "limit"}
+_HOLDING_PARAMETERS = frozenset({"tenant", "until"})
+_PAGE_PARAMETERS = frozenset({"tenant", "until", "after"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
 
@@ -132,6 +136,23 @@ class Answers:
         found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
         return incident_view_json(found, self.now_ms()) if found else None
 
+    async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
+        """Return what there is of `tenant`, by table."""
+        _refuse_unknown(parameters, _HOLDING_PARAMETERS)
+        until = parameters.get("until")
+        return await holding(self._store, tenant, until_ms=moment_ms("until", until, self.now_ms()) if until else None)
+
+    async def tenant_page(self, tenant: str, table: str, parameters: Mapping[str, str]) -> Page:
+        """Return the next rows of `tenant` in `table`, after the place that the page before told."""
+        _refuse_unknown(parameters, _PAGE_PARAMETERS)
+        now_ms = self.now_ms()
+        until_ms = moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms
+        return await page(self._store, tenant, table, _place(parameters.get("after", "")), until_ms=until_ms)
+
+    async def erase(self, tenant: str) -> Holding:
+        """Begin or go on to erase all rows of `tenant`; return what there still is."""
+        return await erase(self._store, tenant, self.now_ms())
+
     def _clock_ms(self) -> int:
         """Return until when detection has seen everything; now, where no detection runs in this process."""
         return self.health.clock_ms or self.now_ms()
@@ -200,6 +221,15 @@ def limit_of(text: str) -> int:
     if text and not (text.isdecimal() and len(text) <= LIMIT_DIGITS_MAX):
         raise BadInput(f"limit: expected a whole number, got {text[:20]!r}")
     return int(text or LIMIT_DEFAULT)
+
+
+def _place(text: str) -> PagePlace:
+    try:
+        return msgspec.json.decode(text, type=PagePlace) if text else PagePlace()
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise BadInput(
+            f"after: expected what the page before said as `next`, got {text[:TIME_CHARS_SHOWN]!r}"
+        ) from None
 
 
 def _refuse_passed_over(name: str, parameters: Mapping[str, str]) -> None:

@@ -83,6 +83,7 @@ WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
   AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
   AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
 """
+ERASED = "SELECT erased_tenant, toUnixTimestamp64Milli(before) FROM flowgauge.erased_tenants FINAL"
 SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
 
 _T = TypeVar("_T")
@@ -108,7 +109,7 @@ class ClickHouseStore:
         self._inserts = inserts
         self._threads = threads
         self._server = server
-        self._database = server.database if server else DATABASE
+        self.database = server.database if server else DATABASE
 
     @classmethod
     def open(cls, path: Path) -> "ClickHouseStore":
@@ -160,8 +161,18 @@ class ClickHouseStore:
         No rows come without columns. At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or
         when the engine cannot.
         """
-        settings = {**QUERY_SETTINGS, **guard(seen, self._database)}
+        settings = {**QUERY_SETTINGS, **guard(seen, self.database)}
         return await self._call(lambda: self._query(sql, parameters or {}, settings))
+
+    async def lines(self, sql: str, parameters: Mapping[str, object], *, seen: Seen) -> bytes:
+        """Answer `sql` as `query` does, as a line of JSON a row; times are seconds since 1970 in quotes."""
+        settings = {**QUERY_SETTINGS, **guard(seen, self.database), "date_time_output_format": "unix_timestamp"}
+        return await self._call(lambda: self._lines(sql, parameters, settings))
+
+    async def erased(self) -> Mapping[str, int]:
+        """Return the tenants that were erased, each with when its rows of before are gone. Raises EngineTrouble."""
+        found = await self._call(lambda: self._query(ERASED, {}))
+        return {str(tenant): int(str(before_ms)) for tenant, before_ms in found.rows}
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
         """Insert `body` (JSONEachRow) as one block under the deduplication `token`: again changes nothing.
@@ -172,7 +183,7 @@ class ClickHouseStore:
         await self._call(lambda: self._insert(table, body, token))
 
     async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
-        """Run the statement `sql`, which may be repeated: its rows count once. Raises EngineTrouble."""
+        """Run the statement `sql`, which may be repeated without harm. Raises EngineTrouble."""
         await self._call(lambda: self._command(sql, parameters))
 
     async def held(self, table: str, span: Span) -> Set[int]:
@@ -203,6 +214,16 @@ class ClickHouseStore:
             raise trouble_of(error) from error
         rows = [tuple(map(_plain, row)) for row in result.result_rows]
         return Table(list(result.column_names), rows)
+
+    def _lines(self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object]) -> bytes:
+        try:
+            return bytes(
+                self._asks.raw_query(
+                    self._named(sql), parameters=dict(parameters), settings=dict(settings), fmt="JSONEachRow"
+                )
+            )
+        except ERRORS as error:
+            raise trouble_of(error) from error
 
     def _insert(self, table: str, body: bytes, token: str) -> None:
         # A server refuses a query id that is running: an insert that was given up for lost is not passed by its repeat.
@@ -236,9 +257,9 @@ class ClickHouseStore:
         )
         settings = {**FOLD_SETTINGS, "additional_table_filters": f"{{'{self._named(table)}': '{only}'}}"}
         for view in VIEWS_OF.get(table, ()):
-            select = self._query(SELECT_OF_VIEW, {"database": self._database, "view": view}).rows[0][0]
+            select = self._query(SELECT_OF_VIEW, {"database": self.database, "view": view}).rows[0][0]
             try:
-                self._inserts.command(f"INSERT INTO {self._database}.{view} {select}", settings=settings)
+                self._inserts.command(f"INSERT INTO {self.database}.{view} {select}", settings=settings)
             except ERRORS as error:
                 raise trouble_of(error) from error
 
@@ -266,7 +287,7 @@ class ClickHouseStore:
         """Return the digest of each applied version; none where there are no tables yet."""
         tables = self._asks.query(
             "SELECT name FROM system.tables WHERE database = {database:String} AND name = 'schema_versions'",
-            parameters={"database": self._database},
+            parameters={"database": self.database},
         )
         if not tables.result_rows:
             return {}
@@ -284,7 +305,7 @@ class ClickHouseStore:
 
     def _named(self, sql: str) -> str:
         """Return our own `sql` with the name of this server's database; what people ask for is bound, never in it."""
-        return sql if self._database == DATABASE else _DATABASE.sub(self._database, sql)
+        return sql if self.database == DATABASE else _DATABASE.sub(self.database, sql)
 
 
 def _no_tables(error: Exception) -> BadEnvironment:
