@@ -12,7 +12,7 @@ from tests.integration.up_process import Up, run, running_up, wait_for
 from flowgauge.console.tenant_files import MANIFEST, verify
 from flowgauge.schemas.errors import FlowgaugeError
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 SECRETS = {"PLATFORM": "platform-token", "ACME": "acme-token", "BETA": "beta-token"}
 EVENTS = 7
 

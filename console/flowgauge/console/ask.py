@@ -141,7 +141,7 @@ def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> An
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         fault = "does not know this token" if has_token else "asks for a tenant's token"
         raise BadInput(f"{who} {fault}: set FLOWGAUGE_TOKEN, or give --token")
-    if response.is_client_error:
+    if response.is_client_error and response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
         raise BadInput(said)
     raise ServerAway(said)
 

@@ -12,6 +12,7 @@ from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer
+from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenant_rows import Holding
@@ -60,14 +61,8 @@ class _Api:
                 return json_answer({"error": "send a tenant's token: Authorization: Bearer TOKEN"}, 401, UNAUTHORIZED)
             try:
                 return await ask(request, self._answers.shown_to(tenant, request))
-            except _Refused as refused:
-                return json_answer({"error": str(refused)}, refused.status)
-            except InvalidRules as error:
-                return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
-            except BadInput as error:
-                return json_answer({"error": str(error)}, 400)
-            except Transient as error:
-                return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
+            except (_Refused, BadInput, Transient) as error:
+                return _refusal(error)
 
         return answer
 
@@ -127,6 +122,20 @@ class _Api:
             raise _Refused(415, "send application/json")
         applied = await self._apply_rules(_files(await _body(request)))
         return json_answer({"version": applied.version, "tenant": tenant, "warnings": applied.warnings})
+
+
+def _refusal(error: FlowgaugeError) -> Response:
+    match error:
+        case _Refused():
+            return json_answer({"error": str(error)}, error.status)
+        case InvalidRules():
+            return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
+        case BadInput():
+            return json_answer({"error": str(error)}, 400)
+        case TooManyQuestions():
+            return json_answer({"error": str(error)}, 429, {"retry-after": str(RETRY_AFTER_S)})
+        case _:
+            return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
 
 
 async def _body(request: Request) -> bytes:
