@@ -19,8 +19,8 @@ from flowgauge.sinks.clickhouse.folding import Slice, fold, folded_ms, keep_fold
 from flowgauge.sinks.clickhouse.metric import EVERYONE, InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
-from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 

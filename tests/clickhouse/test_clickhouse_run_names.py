@@ -9,8 +9,8 @@ from tests.clickhouse.older_database import older_database
 from tests.clickhouse_front import Front
 
 from flowgauge.sinks.clickhouse.rows import row
-from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 APPEND_MS = 1_795_000_000_000
 OLD_VERSION = 22  # the last whose runs did not tell names from ids
