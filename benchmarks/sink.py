@@ -11,6 +11,7 @@ from benchmarks.threads import cpu_by_thread
 from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 
@@ -39,9 +40,9 @@ async def _bench(folder: Path, events: int) -> Line:
     before, began = cpu_by_thread(THREADS), time.process_time()
     await _store_all(log, store, events)
     after, cpu_seconds = cpu_by_thread(THREADS), time.process_time() - began
-    count = (await store.query("SELECT count() FROM flowgauge.events")).rows[0][0]
+    count = (await store.query("SELECT count() FROM flowgauge.events", seen=EVERY_TENANT)).rows[0][0]
     assert count == events, f"{count} rows of {events} events"
-    disk_bytes = float(str((await store.query(DISK_BYTES)).rows[0][0]))
+    disk_bytes = float(str((await store.query(DISK_BYTES, seen=EVERY_TENANT)).rows[0][0]))
     store.close()
     await log.close()
     line = line_of("sink", events, cpu_seconds, {step: after[step] - before[step] for step in after})

@@ -40,6 +40,7 @@ from benchmarks.steady_sender import Body
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
 
@@ -91,7 +92,7 @@ class Steady:
 
     def ask(self, sql: str) -> Sequence[Sequence[Any]]:
         """Return the rows that answer `sql`."""
-        return asyncio.run(self._store.query(sql)).rows
+        return asyncio.run(self._store.query(sql, seen=EVERY_TENANT)).rows
 
     def left(self) -> dict[str, int]:
         """Return how many records matcher and detector have not passed."""

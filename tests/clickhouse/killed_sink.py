@@ -21,6 +21,7 @@ from flowgauge.sinks.clickhouse.batch import Limits
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.log import Outgoing
@@ -100,7 +101,8 @@ async def audit(log: LocalLog, store: ClickHouseStore) -> dict[str, object]:
         "(SELECT count() FROM flowgauge.runs_final WHERE tenant = 'acme'), "
         "(SELECT sum(n) FROM "
         "(SELECT uniqExactMerge(runs) AS n FROM flowgauge.run_ends_hourly GROUP BY flow, hour, state)) "
-        "FROM flowgauge.events"
+        "FROM flowgauge.events",
+        seen=EVERY_TENANT,
     )
     rows, places, runs, ends = one.rows[0]
     return {

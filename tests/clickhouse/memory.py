@@ -183,6 +183,7 @@ class MemoryTables:
     parts: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
     troubles: list[str] = field(default_factory=list[str])
     claims: bool = False
+    erased_before: dict[str, int] = field(default_factory=dict[str, int])
     claimed: dict[tuple[str, str, str], list[bytes]] = field(default_factory=dict[tuple[str, str, str], list[bytes]])
     unfolded: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])  # the same of the view
     views: set[bytes] = field(default_factory=set[bytes])  # the rows that were folded into the view
@@ -236,6 +237,9 @@ class MemoryTables:
             self._write(table, token, {day: parts.pop(day)})
             if not parts:
                 del self.running[0]
+
+    async def erased(self) -> Mapping[str, int]:
+        return self.erased_before
 
     async def fold_again(self, table: str, span: Span) -> None:
         self.faults.around(f"fold {table}", lambda: self.views.update(self._in(table, span)))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import Seen
 
 _NAME = re.compile(r"\s*(?:Name: )?(Min-Max|Partition|PrimaryKey|ix_\w+|<Combined skip indexes>)")
 _GRANULES = re.compile(r"\s*Granules: (\d+)/(\d+)")
@@ -17,11 +18,11 @@ class Planned(ClickHouseStore):
         self._store = store
         self.plans: list[dict[str, tuple[int, int]]] = []
 
-    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, seen: Seen) -> Table:
         if "flowgauge.events" in sql:
-            plan = await self._store.query(f"EXPLAIN indexes = 1 {sql}", parameters)
+            plan = await self._store.query(f"EXPLAIN indexes = 1 {sql}", parameters, seen=seen)
             self.plans.append(granules("\n".join(str(line) for (line,) in plan.rows)))
-        return await self._store.query(sql, parameters)
+        return await self._store.query(sql, parameters, seen=seen)
 
 
 def granules(plan: str) -> dict[str, tuple[int, int]]:

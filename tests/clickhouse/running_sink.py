@@ -14,6 +14,7 @@ from flowgauge.schemas.topics import DELIVERIES, DLQ, EVENTS, TRANSITIONS
 from flowgauge.sinks.clickhouse.batch import Limits
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.log import Outgoing
@@ -85,11 +86,13 @@ async def stored(store: ClickHouseStore, tenant: str) -> tuple[int, int, int, in
         "SELECT count(), uniqExact(_partition, _offset), uniqExact(id) FROM flowgauge.events "
         "WHERE tenant = {tenant:String}",
         {"tenant": tenant},
+        seen=EVERY_TENANT,
     )
     rollup = await store.query(
         "SELECT sum(n) FROM (SELECT uniqExactMerge(runs) AS n FROM flowgauge.run_ends_hourly "
         "WHERE tenant = {tenant:String} GROUP BY flow, hour, state)",
         {"tenant": tenant},
+        seen=EVERY_TENANT,
     )
     rows, places, ids = (int(str(value)) for value in raw.rows[0])
     return rows, places, ids, int(str(rollup.rows[0][0]))

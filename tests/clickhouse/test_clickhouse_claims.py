@@ -18,6 +18,7 @@ from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.sink_app import GROUP
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.log import Committed
 
 EVENTS_COUNT = 200
@@ -47,7 +48,7 @@ async def test_what_a_killed_engine_only_claims_to_have_is_inserted(tmp_path: Pa
 
             assert parts
             assert await stored(store, tenant.name) == (EVENTS_COUNT,) * 4
-            assert (await store.query(FLOWS_RUNS, {"tenant": tenant.name})).rows == [(EVENTS_COUNT,)]
+            assert (await store.query(FLOWS_RUNS, {"tenant": tenant.name}, seen=EVERY_TENANT)).rows == [(EVENTS_COUNT,)]
             store.close()
 
 
@@ -82,6 +83,7 @@ async def test_a_token_counts_part_by_part(store: ClickHouseStore) -> None:
     found = await store.query(
         "SELECT toDayOfMonth(occurred) FROM flowgauge.events WHERE tenant = {tenant:String} ORDER BY occurred",
         {"tenant": tenant},
+        seen=EVERY_TENANT,
     )
     assert found.column("toDayOfMonth(occurred)") == [1, 2, 3]
 
@@ -103,5 +105,6 @@ async def _parts(store: ClickHouseStore, table: str) -> list[str]:
     found = await store.query(
         "SELECT path FROM system.parts WHERE database = 'flowgauge' AND table = {table:String} AND active",
         {"table": table},
+        seen=EVERY_TENANT,
     )
     return [str(row[0]) for row in found.rows]

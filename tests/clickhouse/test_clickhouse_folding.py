@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import Slice, fold, folded_ms, keep_folded, slices
-from flowgauge.sinks.clickhouse.metric import EVERYONE, InvalidQuestion, MetricQuery
+from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -171,7 +173,7 @@ async def test_of_everyone_the_same_flow_and_run_of_two_tenants_are_two(
         if not await states(store, tenant):
             await tell(store, tenant, "one", "pending", "running", "failed")
 
-    rows: list[dict[str, Any]] = (await answer(store, name, replace(asked(EVERYONE), per=per))).dicts()
+    rows: list[dict[str, Any]] = (await answer(store, name, replace(asked(ANY_TENANT), per=per))).dicts()
 
     named = {"both-a": 1, "both-b": 1} if per == "tenant" else {"both-a/etl": 1, "both-b/etl": 1}
     whole = {str(each[per]): max(row[column] for row in rows if row[per] == each[per]) for each in rows}
@@ -186,11 +188,11 @@ async def test_of_everyone_ends_add_up(store: ClickHouseStore, name: str) -> Non
 
     for tenant in ("sum-a", "sum-b"):
         await tell(store, tenant, "one", "running", "completed")
-    known = await store.query("SELECT DISTINCT toString(tenant) AS tenant FROM flowgauge.runs")
+    known = await store.query("SELECT DISTINCT toString(tenant) AS tenant FROM flowgauge.runs", seen=EVERY_TENANT)
 
-    assert await finished(EVERYONE) == sum([await finished(str(tenant)) for tenant in known.column("tenant")])
+    assert await finished(ANY_TENANT) == sum([await finished(str(tenant)) for tenant in known.column("tenant")])
 
 
 async def test_patterns_are_of_one_tenant(store: ClickHouseStore) -> None:
     with pytest.raises(InvalidQuestion, match=r"^tenant: patterns is asked of one tenant: name it$"):
-        await answer(store, "patterns", asked(EVERYONE))
+        await answer(store, "patterns", asked(ANY_TENANT))

@@ -10,6 +10,7 @@ from tests.clickhouse_front import Front
 
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 APPEND_MS = 1_795_000_000_000
 OLD_VERSION = 22  # the last whose runs did not tell names from ids
@@ -76,7 +77,7 @@ async def test_a_name_beats_an_id_in_any_order_of_events(store: ClickHouseStore,
     for number, event in enumerate(told):
         await tell(store, tenant, event, number)
 
-    rows = (await store.query(KNOWN, {"tenant": tenant})).rows
+    rows = (await store.query(KNOWN, {"tenant": tenant}, seen=EVERY_TENANT)).rows
     assert msgspec.convert(rows, list[tuple[str, str, list[str]]]) == [
         known([thing for event in told for thing in event])
     ]
@@ -93,11 +94,11 @@ async def test_a_run_that_an_older_flowgauge_knew_by_its_ids_learns_its_names(fr
     await tell(store, "acme", ids)
 
     store.apply_schema()
-    before = (await store.query(KNOWN, {"tenant": "acme"})).rows
+    before = (await store.query(KNOWN, {"tenant": "acme"}, seen=EVERY_TENANT)).rows
     await tell(
         store, "acme", [("deployment", "d7", "alpha"), ("work-pool", "p7", "zeta"), ("tag", "tag.zoo", "animals")]
     )
-    after = (await store.query(KNOWN, {"tenant": "acme"})).rows
+    after = (await store.query(KNOWN, {"tenant": "acme"}, seen=EVERY_TENANT)).rows
     store.close()
 
     assert [list(each) for each in before] == [["d7", "p7", ["old", "zoo"]]]

@@ -10,6 +10,7 @@ from flowgauge.schemas.errors import LogMismatch
 from flowgauge.sinks.clickhouse.drift import MADE, encode_made
 from flowgauge.sinks.clickhouse.schema import VIEWS_OF, SchemaFile, missing, schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "ddl.sql"
@@ -19,7 +20,8 @@ TABLES = ROOT / "sinks" / "flowgauge" / "sinks" / "clickhouse" / MADE
 async def test_the_tables_are_those_of_the_golden_file(store: ClickHouseStore) -> None:
     found = await store.query(
         "SELECT create_table_query FROM system.tables WHERE database = 'flowgauge' AND NOT startsWith(name, '.') "
-        "ORDER BY name"
+        "ORDER BY name",
+        seen=EVERY_TENANT,
     )
     text = "".join(f"{readable(str(query))};\n\n" for query in found.column("create_table_query"))
 
@@ -51,7 +53,9 @@ async def test_every_table_that_rows_go_into_drops_repeated_tokens(store: ClickH
     """A view's target without a window would count a replayed batch twice."""
     found = await store.query(
         "SELECT name FROM system.tables WHERE database = 'flowgauge' AND engine LIKE '%MergeTree' "
-        "AND name != 'schema_versions' AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%'"
+        "AND name NOT IN ('schema_versions', 'erased_tenants') "
+        "AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%'",
+        seen=EVERY_TENANT,
     )
 
     assert found.rows == []

@@ -21,6 +21,7 @@ from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore, Deadlines
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 IMPATIENT = Deadlines(question_s=1, insert_s=1)
 MANY = 1_000  # more often than a sink tries while a test looks
@@ -165,18 +166,18 @@ async def test_sink_and_console_use_one_server_at_once(front: Front, served: Cli
 
 async def test_a_question_that_is_not_answered_ends(front: Front, impatient: ClickHouseStore) -> None:
     with front.faults("no answer", of="SELECT 1"), pytest.raises(Transient, match="no answer came in time"):
-        await impatient.query("SELECT 1")
+        await impatient.query("SELECT 1", seen=EVERY_TENANT)
 
 
 async def test_a_question_that_a_stranger_answers_is_trouble(front: Front, served: ClickHouseStore) -> None:
     with front.faults("foreign", of="SELECT 1"), pytest.raises(Transient, match="ClickHouse: "):
-        await served.query("SELECT 1")
+        await served.query("SELECT 1", seen=EVERY_TENANT)
 
 
 async def test_a_redirect_is_not_followed(front: Front, served: ClickHouseStore) -> None:
     with front.faults("elsewhere", of="SELECT 1"):
         with pytest.raises(Transient, match="HTTP status 307"):
-            await served.query("SELECT 1")
+            await served.query("SELECT 1", seen=EVERY_TENANT)
         paths = [each["path"][:2] for each in front.seen("SELECT 1")]
 
     assert paths == ["/?"]
@@ -195,7 +196,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
 
 
 async def test_the_server_may_stand_in_any_time_zone(served: ClickHouseStore) -> None:
-    assert (await served.query("SELECT timezone()")).rows == [("Asia/Kolkata",)]
+    assert (await served.query("SELECT timezone()", seen=EVERY_TENANT)).rows == [("Asia/Kolkata",)]
 
 
 async def test_a_database_of_another_name_has_all_that_flowgauge_has(front: Front, served: ClickHouseStore) -> None:
@@ -209,11 +210,13 @@ async def test_a_database_of_another_name_has_all_that_flowgauge_has(front: Fron
     await other.insert("flowgauge.clocks", clock, "t")
 
     count = "SELECT count() FROM flowgauge.clocks WHERE log_id = 'staging'"
-    assert (await other.query(count)).rows == [(1,)]
-    assert (await served.query(count)).rows == [(0,)]
+    assert (await other.query(count, seen=EVERY_TENANT)).rows == [(1,)]
+    assert (await served.query(count, seen=EVERY_TENANT)).rows == [(0,)]
     tables = "SELECT name, replaceAll(create_table_query, {of:String}, 'x') FROM system.tables "
     tables += "WHERE database = {of:String} AND NOT startsWith(name, '.') ORDER BY name"
-    assert (await other.query(tables, {"of": "staging"})).rows == (await served.query(tables, {"of": "flowgauge"})).rows
+    assert (await other.query(tables, {"of": "staging"}, seen=EVERY_TENANT)).rows == (
+        await served.query(tables, {"of": "flowgauge"}, seen=EVERY_TENANT)
+    ).rows
     await asyncio.to_thread(other.close)
 
 

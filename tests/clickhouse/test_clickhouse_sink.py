@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import read_position
 from flowgauge.sinks.clickhouse.sink_app import GROUP
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.log import Outgoing
 
 
@@ -44,6 +45,9 @@ class Faulty:
 
     async def held(self, table: str, span: Span) -> Set[int]:
         return await self.store.held(table, span)
+
+    async def erased(self) -> Mapping[str, int]:
+        return await self.store.erased()
 
     async def fold_again(self, table: str, span: Span) -> None:
         await self.store.fold_again(table, span)
@@ -79,6 +83,7 @@ async def test_events_are_rows_and_pulses_are_not(store: ClickHouseStore, tmp_pa
             "SELECT partition, max(end), max(clock_ms) FROM flowgauge.clocks WHERE log_id = {log:String} "
             "GROUP BY partition ORDER BY partition",
             {"log": log.log_id},
+            seen=EVERY_TENANT,
         )
         assert clocks.rows == [(0, 251, NOW_MS), (1, 250, NOW_MS)]
 
@@ -102,7 +107,9 @@ async def test_all_fields_of_an_event_are_kept(store: ClickHouseStore, tmp_path:
         async with running_sink(log, store) as health:
             await until(lambda: health.sink_behind == 0)
 
-        found = await store.query("SELECT * FROM flowgauge.events WHERE tenant = {t:String}", {"t": tenant.name})
+        found = await store.query(
+            "SELECT * FROM flowgauge.events WHERE tenant = {t:String}", {"t": tenant.name}, seen=EVERY_TENANT
+        )
     row = found.dicts()[0]
     assert row["occurred"] == "2026-11-18T09:00:00.123456Z"
     assert row["scheduled_for"] == "2026-11-18T08:59:00Z"
@@ -266,6 +273,7 @@ async def test_the_clock_of_a_replay_is_that_of_the_first_read(store: ClickHouse
         found = await store.query(
             "SELECT toUnixTimestamp64Milli(_append) FROM flowgauge.events WHERE tenant = {t:String} ORDER BY _offset",
             {"t": tenant.name},
+            seen=EVERY_TENANT,
         )
         assert found.rows == [(NOW_MS,), (NOW_MS + 5_000,), (NOW_MS + 5_000,)]
 

@@ -18,6 +18,7 @@ from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 OLD_VERSION = 17  # the last before runs had deployments, work pools and tags
 APPEND_MS = millis(UNTIL)
@@ -31,7 +32,7 @@ Known = tuple[str, str, str, str, str, set[str], int, int]
 
 
 async def runs_of(store: ClickHouseStore) -> list[Known]:
-    return msgspec.convert((await store.query(RUNS, {"tenant": "acme"})).rows, list[Known])
+    return msgspec.convert((await store.query(RUNS, {"tenant": "acme"}, seen=EVERY_TENANT)).rows, list[Known])
 
 
 async def publish(store: ClickHouseStore, events: Sequence[Event], first: int) -> None:
@@ -103,7 +104,7 @@ def a_week() -> list[Event]:
 
 
 async def folded(store: ClickHouseStore) -> list[tuple[object, ...]]:
-    return sorted((await store.query(ROLLUPS, {"tenant": "acme"})).rows, key=repr)
+    return sorted((await store.query(ROLLUPS, {"tenant": "acme"}, seen=EVERY_TENANT)).rows, key=repr)
 
 
 async def test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older: Server, front: Front) -> None:

@@ -17,6 +17,7 @@ from flowgauge.sinks.clickhouse.deployment import CLOUD, Deployment
 from flowgauge.sinks.clickhouse.migrations import steps
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 NAMES = [file.name for file in schema_files()]
 KEPT = "kept"
@@ -51,14 +52,14 @@ def client(front: Front) -> Iterator[Client]:
 async def test_clickhouse_reads_every_statement_of_each_deployment(store: ClickHouseStore, cluster: str) -> None:
     for step in steps(schema_files(), Deployment(cluster, "observability"), {}):
         literal = step.statement.replace("\\", "\\\\").replace("'", "\\'")
-        (parsed,) = (await store.query(f"SELECT formatQuery('{literal}')")).rows
+        (parsed,) = (await store.query(f"SELECT formatQuery('{literal}')", seen=EVERY_TENANT)).rows
         assert ("ON CLUSTER main" in str(parsed[0])) == (cluster == "main"), step.file.name
 
 
 async def test_clickhouse_reads_the_statement_that_synchronizes_replicas(store: ClickHouseStore) -> None:
     sql = Deployment("main").sync("flowgauge.events")
 
-    (parsed,) = (await store.query("SELECT formatQuery({sql:String})", {"sql": sql})).rows
+    (parsed,) = (await store.query("SELECT formatQuery({sql:String})", {"sql": sql}, seen=EVERY_TENANT)).rows
 
     assert parsed == ("SYSTEM SYNC REPLICA ON CLUSTER main flowgauge.events LIGHTWEIGHT",)
 
@@ -69,12 +70,14 @@ async def test_clickhouse_knows_every_setting_of_each_deployment(store: ClickHou
         sent = {**deployment.insert_settings, **deployment.look_settings, **deployment.ddl_settings}
         names = sorted({*sent, *Deployment("main").sync_settings})
         known = await store.query(
-            "SELECT name FROM system.settings WHERE name IN {names:Array(String)}", {"names": names}
+            "SELECT name FROM system.settings WHERE name IN {names:Array(String)}", {"names": names}, seen=EVERY_TENANT
         )
         assert sorted(map(str, known.column("name"))) == names
     windows = {"names": [*Deployment().window_settings, *Deployment("main").window_settings]}
     table_settings = "SELECT name FROM system.merge_tree_settings WHERE name IN {names:Array(String)} ORDER BY name"
-    assert sorted(map(str, (await store.query(table_settings, windows)).column("name"))) == sorted(windows["names"])
+    assert sorted(map(str, (await store.query(table_settings, windows, seen=EVERY_TENANT)).column("name"))) == sorted(
+        windows["names"]
+    )
 
 
 @pytest.mark.skipif(not engine_answers(), reason=NO_ENGINE)
@@ -251,5 +254,7 @@ async def test_a_name_in_other_letters_is_no_column(store: ClickHouseStore) -> N
 
     await store.insert("flowgauge.clocks", row, log_id)
 
-    found = await store.query("SELECT topic, clock_ms FROM flowgauge.clocks WHERE log_id = {id:String}", {"id": log_id})
+    found = await store.query(
+        "SELECT topic, clock_ms FROM flowgauge.clocks WHERE log_id = {id:String}", {"id": log_id}, seen=EVERY_TENANT
+    )
     assert found.rows == [("t", APPEND_MS)]

@@ -58,6 +58,12 @@ ORDER BY (tenant, at_ms)
 TTL toDateTime(_append) + toIntervalDay(400)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
+CREATE TABLE flowgauge.erased_tenants (`erased_tenant` String,
+    `before` DateTime64(3, 'UTC'))
+ENGINE = ReplacingMergeTree(before)
+ORDER BY erased_tenant
+SETTINGS index_granularity = 8192;
+
 CREATE TABLE flowgauge.events (`id` UUID,
     `tenant` LowCardinality(String),
     `occurred` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),

@@ -17,6 +17,7 @@ from flowgauge.schemas.event import decode_event
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.webhooks.telling import is_told
 from flowgauge.transport.local import open_local_log
 
@@ -49,13 +50,15 @@ async def audit(data: Path, partitions: int) -> dict[str, object]:
         return {
             "log_events": len(events),
             "log_ids": sorted({str(decode_event(record.value).id) for record in events if record.value}),
-            "stored": (await store.query(COUNTS)).rows[0],
-            "runs": (await store.query(RUNS)).rows[0],
-            "runs_from_raw": (await store.query(RUNS_FROM_RAW)).rows[0],
-            "stored_transitions": (await store.query("SELECT count() FROM flowgauge.transitions")).rows[0][0],
-            "ends": (await store.query(ENDS)).rows[0],
-            "ends_from_raw": (await store.query(ENDS_FROM_RAW)).rows[0],
-            "superseded": [row[0] for row in (await store.query(SUPERSEDED)).rows],
+            "stored": (await store.query(COUNTS, seen=EVERY_TENANT)).rows[0],
+            "runs": (await store.query(RUNS, seen=EVERY_TENANT)).rows[0],
+            "runs_from_raw": (await store.query(RUNS_FROM_RAW, seen=EVERY_TENANT)).rows[0],
+            "stored_transitions": (
+                await store.query("SELECT count() FROM flowgauge.transitions", seen=EVERY_TENANT)
+            ).rows[0][0],
+            "ends": (await store.query(ENDS, seen=EVERY_TENANT)).rows[0],
+            "ends_from_raw": (await store.query(ENDS_FROM_RAW, seen=EVERY_TENANT)).rows[0],
+            "superseded": [row[0] for row in (await store.query(SUPERSEDED, seen=EVERY_TENANT)).rows],
             "told": sorted(told),
             "told_twice": sorted(item for item, count in Counter(told).items() if count > 1),
             "expected": sorted(item.transition_id for item in expected),

@@ -28,6 +28,7 @@ from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.webhooks.telling import is_told
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
@@ -104,7 +105,7 @@ class Running:
         """Return the rows that answer `sql`."""
         store = ClickHouseStore.connect(Server(self.front.url, self.front.user, self.front.password))
         try:
-            return list(asyncio.run(store.query(sql)).rows)
+            return list(asyncio.run(store.query(sql, seen=EVERY_TENANT)).rows)
         finally:
             store.close()
 

@@ -14,6 +14,7 @@ from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.intent import read_position
 from flowgauge.sinks.clickhouse.sink_app import GROUP
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.transport.log import Log
 
 PARTS = """
@@ -33,7 +34,7 @@ async def pending_parts(log: Log, front: Front) -> list[Path]:
         return []
     store = ClickHouseStore.connect(Server(front.url, front.user, front.password))
     try:
-        found = await store.query(PARTS.format(is_pending=" OR ".join(spans)))
+        found = await store.query(PARTS.format(is_pending=" OR ".join(spans)), seen=EVERY_TENANT)
     finally:
         store.close()
     return [Path(str(row[0])) for row in found.rows]

@@ -21,6 +21,7 @@ from flowgauge.schemas.settings import (
     ClickHouseSettings,
     EgressSettings,
     KafkaSettings,
+    QuestionSettings,
     Settings,
     parse_settings,
 )
@@ -138,6 +139,7 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
     tables: Mapping[str, type[BaseModel]] = {
         "egress": EgressSettings,
         "clickhouse": ClickHouseSettings,
+        "questions": QuestionSettings,
         "kafka": KafkaSettings,
     }
     fields = {name: field for name, field in Settings.model_fields.items() if name not in {*tables, "tenants"}}

@@ -54,13 +54,14 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/folding",
         "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store", "clickhouse/upkeep",
+        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/upkeep",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
         "loading", "log_lines", "role", "rule_files", "rule_folder", "up",
         "web/answers", "web/api", "web/app", "web/guard", "web/json_answer", "web/pages", "web/probes",
+        "web/remembered", "web/turns",
     )),
 }  # fmt: skip
 SHELL_FOLDERS = ("console/cli/", "console/roles/")  # commands and roles: they start what they name

@@ -68,9 +68,9 @@ async def ask(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
     )
 
 
-async def post(place: Place, path: str, body: bytes) -> Answer:
+async def post(place: Place, path: str, body: bytes, parameters: Mapping[str, str] | None = None) -> Answer:
     """Return the answer to POST `path` of a running server; raise ServerAway when there is none."""
-    response = await _exchange(place, "POST", path, body=body)
+    response = await _exchange(place, "POST", path, parameters=parameters, body=body)
     if response is None:
         raise _away(place)
     return _read(response, place.url, has_token=bool(place.token))
@@ -141,7 +141,7 @@ def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> An
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         fault = "does not know this token" if has_token else "asks for a tenant's token"
         raise BadInput(f"{who} {fault}: set FLOWGAUGE_TOKEN, or give --token")
-    if response.is_client_error:
+    if response.is_client_error and response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
         raise BadInput(said)
     raise ServerAway(said)
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",
     "prefect": "Turn a capture of a Prefect server into event lines.",
+    "tenant": "Export or erase all rows of a tenant.",
     "schema": "Create, update or check the ClickHouse tables.",
     "topics": "Plan, make and check the topics of a Kafka cluster.",
     "gateway": "A role on Kafka: take events over HTTP.",

@@ -1,15 +1,30 @@
-"""Every measurement of the console: the health of this process, read when it is asked for."""
+"""Every measurement of the console: what became of questions, and the health of this process, read when asked for."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from flowgauge.transport.health import Health
 
 Measured: TypeAlias = tuple[str, str, float]  # name, help, value
+
+
+REFUSED_QUESTIONS = Counter(
+    "flowgauge_console_refused_questions_total",
+    "Questions answered with HTTP 429: a tenant's line was full (line), or no turn came in time (wait).",
+    ["reason"],
+)
+REMEMBERED_ANSWERS = Counter(
+    "flowgauge_console_remembered_answers_total",
+    "Questions answered without ClickHouse (hit), by one that was under way (joined), or by asking it (miss).",
+    ["how"],
+)
+EVICTED_ANSWERS = Counter(
+    "flowgauge_console_evicted_answers_total", "Answers forgotten before their time, to make room for others."
+)
 
 
 class Knows(NamedTuple):

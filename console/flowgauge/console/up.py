@@ -169,6 +169,7 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
             opened.tokens,
             rules=lambda: opened.rules.rules,
             operator=opened.settings.operator,
+            bounds=opened.settings.questions,
         ),
         gateway_routes(opened.log, tokens=opened.tokens, health=opened.health),
         apply_rules,

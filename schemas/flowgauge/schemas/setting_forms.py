@@ -12,6 +12,12 @@ def duration_form(text: str) -> str:
     return text
 
 
+def span_form(text: str) -> str:
+    """Return a duration, or 0s for none."""
+    parse_duration_ms(text)
+    return text
+
+
 def public_url_form(text: str) -> str:
     """Return the address at which people reach the console, or nothing."""
     try:

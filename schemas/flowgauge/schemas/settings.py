@@ -29,12 +29,14 @@ from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.setting_forms import duration_form, public_url_form, server_url_form
+from flowgauge.schemas.setting_forms import duration_form, public_url_form, server_url_form, span_form
 from flowgauge.schemas.times import parse_duration_ms
 
 SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other file is named
 SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is another file
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
+QUESTIONS_RUNNING_MAX = 64  # ClickHouse itself takes 100 by default
+QUESTIONS_WAITING_MAX = 1_000  # each is a connection that is held
 RETENTION_DAYS_MAX = 3_650
 REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
@@ -51,7 +53,7 @@ KafkaClientSetting: TypeAlias = Literal[
 _ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
-_TABLES = ("egress", "clickhouse", "kafka")
+_TABLES = ("egress", "clickhouse", "questions", "kafka")
 _DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
@@ -103,6 +105,16 @@ class ClickHouseSettings(_Part):
     ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
     # Empty: one server. The name of a cluster: the tables are made on each of its replicas. "cloud": ClickHouse Cloud.
     cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+
+
+class QuestionSettings(_Part):
+    """How much the console asks ClickHouse at a time, and for how long it remembers an answer."""
+
+    running: int = Field(default=4, ge=1, le=QUESTIONS_RUNNING_MAX)  # at a time, in all
+    tenant_running: int = Field(default=2, ge=1, le=QUESTIONS_RUNNING_MAX)  # at a time, of one tenant
+    tenant_waiting: int = Field(default=32, ge=0, le=QUESTIONS_WAITING_MAX)  # for a turn, of one tenant
+    wait: Duration = "10s"  # for a turn
+    fresh: Annotated[str, AfterValidator(span_form)] = "2s"  # an answer is given again for so long; 0s: never
 
 
 class KafkaSettings(_Part):
@@ -159,6 +171,7 @@ class Settings(_Part):
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
+    questions: QuestionSettings = QuestionSettings()
     kafka: KafkaSettings = KafkaSettings()
     _file: str = PrivateAttr(default="")
 

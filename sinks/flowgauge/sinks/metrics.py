@@ -20,6 +20,11 @@ FORGOTTEN = Counter(
     "Rows that ClickHouse had although the group's place lay before them: the log forgot commits.",
     ["table"],
 )
+ERASED = Counter(
+    "flowgauge_sinks_erased_rows_total",
+    "Rows that were read again from the log and left out, because their tenant was erased.",
+    ["table"],
+)
 RETRIES = Counter(
     "flowgauge_sinks_retries_total",
     "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",

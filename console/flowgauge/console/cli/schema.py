@@ -1,4 +1,4 @@
-"""`flowgauge schema plan | apply | check | backfill`: the ClickHouse tables."""
+"""`flowgauge schema plan | apply | check | backfill | access`: the ClickHouse tables, and who may do what with them."""
 
 import asyncio
 import os
@@ -84,6 +84,20 @@ def backfill(data: Path | None, config: Path | None) -> None:
     with _store(_settings(data, config)) as store:
         days = asyncio.run(backfill_events(store, tell))
     click.echo("all days are up to date" if days else "there was nothing to do")
+
+
+@command.command()
+@config_option
+def access(config: Path | None) -> None:
+    """Print the statements that make a ClickHouse server's users: one that inserts, one that asks.
+
+    An admin runs them once, with passwords of their own, and again when an upgrade brings new tables. The one that
+    asks sees no row of a tenant that its question does not name.
+    """
+    from flowgauge.sinks.clickhouse.access import access_statements
+
+    statements = access_statements(_settings(None, config).clickhouse.database)
+    click.echo("\n".join(f"{statement};" for statement in statements))
 
 
 def _plan(settings: "Settings", *, everything: bool) -> list["Step"]:

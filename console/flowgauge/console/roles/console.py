@@ -39,7 +39,14 @@ async def _open(opened: Opened) -> Work:
         return await put_in_force(log, texts, settings)
 
     app = web_app(
-        Answers(store, health, tokens, rules=lambda: len(book.current.rules), operator=settings.operator),
+        Answers(
+            store,
+            health,
+            tokens,
+            rules=lambda: len(book.current.rules),
+            operator=settings.operator,
+            bounds=settings.questions,
+        ),
         probe_routes(opened.readiness),
         apply_rules,
         only_loopback=is_loopback(settings.host),

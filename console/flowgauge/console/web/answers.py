@@ -6,15 +6,19 @@ ClickHouse is the view: what it answers may be some seconds behind the log, and 
 import re
 from collections.abc import Callable, Mapping
 
+import msgspec
 from starlette.requests import Request
 
 from flowgauge.console.web.guard import authorization_of
 from flowgauge.console.web.incident_json import incident_json, incident_view_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
 from flowgauge.console.web.overview import Asked, Overview, overview
+from flowgauge.console.web.remembered import Remembered
+from flowgauge.console.web.turns import Turns
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.settings import QuestionSettings
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
@@ -22,9 +26,11 @@ from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, S
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
+BOUNDS = QuestionSettings()
 WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
 RECENT_MAX = 10  # incidents that closed, on the overview
@@ -36,6 +42,8 @@ TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
 _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
+_HOLDING_PARAMETERS = frozenset({"tenant", "until"})
+_PAGE_PARAMETERS = frozenset({"tenant", "until", "after"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
 
 
@@ -50,12 +58,15 @@ class Answers:
         *,
         rules: Callable[[], int] = lambda: 0,
         operator: str = "",
+        bounds: QuestionSettings = BOUNDS,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._rules = rules
         self._operator = operator
+        self.turns = Turns(bounds)
+        self._remembered = Remembered(parse_duration_ms(bounds.fresh), now_ms)
         self.health = health
         self.now_ms = now_ms
 
@@ -83,21 +94,35 @@ class Answers:
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
-        return await answer(self._store, name, metric_query(name, tenant, parameters, self.now_ms()))
+        asked = metric_query(name, tenant, parameters, self._remembered.moment())
+
+        async def ask() -> Table:
+            async with self.turns.turn(tenant):
+                return await answer(self._store, name, asked)
+
+        return await self._remembered.answer(tenant, (name, asked), ask)
 
     async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
         _refuse_unknown(parameters, _DLQ_PARAMETERS)
-        return await dead_letters(
-            self._store,
-            tenants=[tenant, ""] if self.is_operator(tenant) else [tenant],
-            since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
-            limit=limit_of(parameters.get("limit", "")),
-        )
+        since_ms = moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms())
+        limit = limit_of(parameters.get("limit", ""))
+        tenants = [tenant, ""] if self.is_operator(tenant) else [tenant]
+        async with self.turns.turn(tenant):
+            return await dead_letters(self._store, tenants=tenants, since_ms=since_ms, limit=limit)
 
     async def overview(self, tenant: str) -> Overview:
         """Return what the overview says to `tenant`."""
-        now = self.now_ms()
+        moment = self._remembered.moment()
+
+        async def ask() -> Asked:
+            async with self.turns.turn(tenant):
+                return await self._asked(tenant, moment)
+
+        asked = await self._remembered.answer(tenant, ("overview page", moment), ask)
+        return overview(self.health_of(tenant), asked, self.now_ms(), rules=self._rules())
+
+    async def _asked(self, tenant: str, now: int) -> Asked:
         end_ms = now + AHEAD_MS
         minutes = await answer(
             self._store, "events", MetricQuery(tenant=tenant, since_ms=now - HOUR_MS, until_ms=end_ms)
@@ -105,32 +130,56 @@ class Answers:
         heat = await answer(self._store, "heatmap", MetricQuery(tenant=tenant, since_ms=now - WEEK_MS, until_ms=end_ms))
         open_ = await open_incidents(self._store, tenant)
         newest = await incidents(self._store, tenant, RECENT_MAX + len(open_))
-        asked = Asked(
+        return Asked(
             open=[incident_row(item, now) for item in open_],
             recent=[incident_row(item, now) for item in newest if not item.is_open][:RECENT_MAX],
             minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
             heat=heat.dicts(),
         )
-        return overview(self.health_of(tenant), asked, now, rules=self._rules())
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""
-        found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        async with self.turns.turn(tenant):
+            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
         return incident_page(found, self.now_ms()) if found else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[dict[str, object]]:
         """Return the newest incidents as rows for programs."""
-        found = (
-            await open_incidents(self._store, tenant)
-            if only_open
-            else await incidents(self._store, tenant, limit_of(limit))
-        )
+        limit_of(limit)  # refused before it waits
+        async with self.turns.turn(tenant):
+            found = (
+                await open_incidents(self._store, tenant)
+                if only_open
+                else await incidents(self._store, tenant, limit_of(limit))
+            )
         return [incident_json(item) for item in found[: limit_of(limit)]]
 
     async def incident_body(self, tenant: str, incident_id: str) -> dict[str, object] | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
-        found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        async with self.turns.turn(tenant):
+            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
         return incident_view_json(found, self.now_ms()) if found else None
+
+    async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
+        """Return what there is of `tenant`, by table."""
+        _refuse_unknown(parameters, _HOLDING_PARAMETERS)
+        until = parameters.get("until")
+        until_ms = moment_ms("until", until, self.now_ms()) if until else None
+        async with self.turns.turn(tenant):
+            return await holding(self._store, tenant, until_ms=until_ms)
+
+    async def tenant_page(self, tenant: str, table: str, parameters: Mapping[str, str]) -> Page:
+        """Return the next rows of `tenant` in `table`, after the place that the page before told."""
+        _refuse_unknown(parameters, _PAGE_PARAMETERS)
+        now_ms = self.now_ms()
+        until_ms = moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms
+        after = _place(parameters.get("after", ""))
+        async with self.turns.turn(tenant):
+            return await page(self._store, tenant, table, after, until_ms=until_ms)
+
+    async def erase(self, tenant: str) -> Holding:
+        """Begin or go on to erase all rows of `tenant`; return what there still is."""
+        return await erase(self._store, tenant, self.now_ms())
 
     def _clock_ms(self) -> int:
         """Return until when detection has seen everything; now, where no detection runs in this process."""
@@ -208,6 +257,15 @@ def whole_of(name: str, text: str) -> int:
     if not (text.isdecimal() and len(text) <= DIGITS_MAX):
         raise BadInput(f"{name}: expected a whole number, got {text[:20]!r}")
     return int(text)
+
+
+def _place(text: str) -> PagePlace:
+    try:
+        return msgspec.json.decode(text, type=PagePlace) if text else PagePlace()
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise BadInput(
+            f"after: expected what the page before said as `next`, got {text[:TIME_CHARS_SHOWN]!r}"
+        ) from None
 
 
 def _refuse_passed_over(name: str, parameters: Mapping[str, str]) -> None:

@@ -12,8 +12,10 @@ from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer
+from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenant_rows import Holding
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
@@ -30,6 +32,9 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         Route("/v1/incidents", api.for_tenant(api.incidents), methods=["GET"]),
         Route("/v1/incidents/{incident_id}", api.for_tenant(api.incident), methods=["GET"]),
         Route("/v1/dlq", api.for_tenant(api.dlq), methods=["GET"]),
+        Route("/v1/tenant", api.for_tenant(api.tenant), methods=["GET"]),
+        Route("/v1/tenant/rows/{table}", api.for_tenant(api.tenant_rows), methods=["GET"]),
+        Route("/v1/tenant/erase", api.for_tenant(api.erase), methods=["POST"]),
         Route("/v1/health", api.for_tenant(api.health), methods=["GET"]),
         Route("/v1/rules", api.for_tenant(api.rules), methods=["POST"]),
         Route("/healthz", api.healthz, methods=["GET"]),
@@ -56,14 +61,8 @@ class _Api:
                 return json_answer({"error": "send a tenant's token: Authorization: Bearer TOKEN"}, 401, UNAUTHORIZED)
             try:
                 return await ask(request, self._answers.shown_to(tenant, request))
-            except _Refused as refused:
-                return json_answer({"error": str(refused)}, refused.status)
-            except InvalidRules as error:
-                return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
-            except BadInput as error:
-                return json_answer({"error": str(error)}, 400)
-            except Transient as error:
-                return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
+            except (_Refused, BadInput, Transient) as error:
+                return _refusal(error)
 
         return answer
 
@@ -93,6 +92,23 @@ class _Api:
             del body["stored"]  # rows of all tenants
         return json_answer(body)
 
+    async def tenant(self, request: Request, tenant: str) -> Response:
+        return json_answer(_holding(tenant, await self._answers.holding(tenant, dict(request.query_params))))
+
+    async def tenant_rows(self, request: Request, tenant: str) -> Response:
+        page = await self._answers.tenant_page(tenant, request.path_params["table"], dict(request.query_params))
+        place = None if page.next is None else msgspec.json.encode(page.next).decode()
+        return json_answer({"rows": [msgspec.Raw(row) for row in page.rows], "next": place})
+
+    async def erase(self, request: Request, tenant: str) -> Response:
+        asking = self._answers.tenant_of(request)
+        if asking is None or not self._answers.is_operator(asking):
+            raise _Refused(403, "erasing is for the operator: send a token of the tenant that `operator` names")
+        named = request.query_params.get("tenant", "")
+        if named != tenant or not named or set(request.query_params) != {"tenant"}:
+            raise BadInput("tenant: name whose rows are to be erased: ?tenant=NAME, and nothing else")
+        return json_answer(_holding(tenant, await self._answers.erase(tenant)))
+
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
         """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
         return PlainTextResponse("ok\n")
@@ -106,6 +122,20 @@ class _Api:
             raise _Refused(415, "send application/json")
         applied = await self._apply_rules(_files(await _body(request)))
         return json_answer({"version": applied.version, "tenant": tenant, "warnings": applied.warnings})
+
+
+def _refusal(error: FlowgaugeError) -> Response:
+    match error:
+        case _Refused():
+            return json_answer({"error": str(error)}, error.status)
+        case InvalidRules():
+            return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
+        case BadInput():
+            return json_answer({"error": str(error)}, 400)
+        case TooManyQuestions():
+            return json_answer({"error": str(error)}, 429, {"retry-after": str(RETRY_AFTER_S)})
+        case _:
+            return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
 
 
 async def _body(request: Request) -> bytes:
@@ -126,6 +156,10 @@ def _files(body: bytes) -> dict[str, str]:
         return msgspec.json.decode(body, type=_Files).files
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f'expected {{"files": {{"NAME.yaml": "text"}}}}: {error}') from None
+
+
+def _holding(tenant: str, found: Holding) -> dict[str, object]:
+    return {"tenant": tenant, "rows": found.rows, "raw": found.raw, "pending": found.pending}
 
 
 def _table(table: Table) -> dict[str, Any]:

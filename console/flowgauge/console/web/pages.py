@@ -13,6 +13,7 @@ from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
+from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.console.web.words import moment
 from flowgauge.schemas.errors import BadInput, Transient
 
@@ -54,6 +55,10 @@ class _Pages:
                 return await page(request, self._answers.shown_to(tenant, request))
             except BadInput as error:
                 return self._render(request, "problem.html", Problem("Not yours to see", f"{error}."), status=400)
+            except TooManyQuestions as error:
+                problem = Problem("Too many questions at a time", f"{error}.")
+                headers = {"retry-after": str(RETRY_AFTER_S)}
+                return self._render(request, "problem.html", problem, tenant=tenant, status=429, headers=headers)
             except Transient as error:
                 problem = Problem("ClickHouse cannot answer now", f"{error}. Detection and alerts go on without it.")
                 return self._render(request, "problem.html", problem, tenant=tenant, status=503)

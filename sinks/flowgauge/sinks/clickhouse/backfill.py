@@ -15,6 +15,7 @@ import msgspec
 from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.sinks.clickhouse.schema import backfill_target
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 EVENTS = "flowgauge.events"
 # Of the table's own list of parts: rows of all tenants, told several times or not.
@@ -48,7 +49,7 @@ async def backfill_events(store: ClickHouseStore, tell: Callable[[Backfilled], o
         raise BadEnvironment("the tables are not up to date: run `flowgauge schema apply` before")
     target = backfill_target(EVENTS)
     asked = {"database": store.database, "target": target}
-    days = msgspec.convert((await store.query(DAYS, asked)).rows, list[tuple[date, int]])
+    days = msgspec.convert((await store.query(DAYS, asked, seen=EVERY_TENANT)).rows, list[tuple[date, int]])
     for number, (day, rows) in enumerate(days, 1):
         await store.backfill(EVENTS, day)
         await store.note_backfill(target, day)

@@ -5,6 +5,8 @@ Which defaults changed in which version, ClickHouse tells in `system.settings_ch
 
 from collections.abc import Mapping
 
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, guard
+
 ROWS_MAX = 10_000  # what one question may return
 QUERY_S_MAX = 10  # a question that takes longer is asked of too much
 INSERT_S_MAX = 120  # far above a batch's half second, far below the life of the deduplication window
@@ -59,7 +61,11 @@ QUERY_SETTINGS: Mapping[str, object] = {
     "enable_shared_storage_snapshot_in_query": 1,  # one state of a table, however often a question names it
 }
 # After a crash, over rows that were just written: they may take long, and belong to no question of people.
-LOOK_SETTINGS: Mapping[str, object] = {"max_execution_time": INSERT_S_MAX, "max_memory_usage": MEMORY_MAX}
+LOOK_SETTINGS: Mapping[str, object] = {
+    **guard(EVERY_TENANT),
+    "max_execution_time": INSERT_S_MAX,
+    "max_memory_usage": MEMORY_MAX,
+}
 FOLD_SETTINGS: Mapping[str, object] = {
     **LOOK_SETTINGS,
     "deduplicate_insert": "disable",  # what is folded twice counts once

@@ -94,6 +94,10 @@ class Client(Protocol):
         """Run a statement."""
         ...
 
+    def raw_query(self, query: str, parameters: dict[str, object], settings: dict[str, object], fmt: str) -> bytes:
+        """Answer a question in the format `fmt`."""
+        ...
+
     def raw_insert(self, table: str, *, insert_block: bytes, settings: dict[str, object], fmt: str) -> Inserted:
         """Insert rows that are written already."""
         ...

@@ -10,6 +10,7 @@ from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import only
 
 COLUMNS = ("time", "reason", "origin", "size", "detail", "value")
 VALUE_BYTES_SHOWN = 240  # enough to know one's own event by; the dlq topic keeps 64 KiB
@@ -30,6 +31,7 @@ async def dead_letters(store: ClickHouseStore, *, tenants: Sequence[str], since_
             "limit": min(limit, ROWS_MAX),
             "value_chars": _BASE64_CHARS,
         },
+        seen=only(*tenants),
     )
     return Table(list(COLUMNS), [_row(row) for row in found.rows])
 

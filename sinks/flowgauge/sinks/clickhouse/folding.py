@@ -19,6 +19,7 @@ import structlog
 from flowgauge.schemas.errors import Transient
 from flowgauge.sinks.clickhouse.call_settings import INSERT_S_MAX
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
 
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
@@ -63,7 +64,7 @@ async def fold(
     if to_ms < until_ms + every_ms:
         return 0
     since_ms = max(0, until_ms - AGAIN_MS)
-    due = (await store.query(_sql("fold_due"), {"since_ms": since_ms})).rows
+    due = (await store.query(_sql("fold_due"), {"since_ms": since_ms}, seen=EVERY_TENANT)).rows
     counts = {str(tenant): int(str(runs)) for tenant, runs in due}
     for part in slices(counts):
         asked = {"tenants": list(part.tenants), "slices": part.slices, "slice": part.slice, "since_ms": since_ms}
@@ -97,7 +98,7 @@ def slices(counts: Mapping[str, int], at_once: int = RUNS_AT_ONCE) -> Iterator[S
 
 
 async def _until(store: ClickHouseStore) -> tuple[int, int]:
-    ((until_ms, now_ms),) = (await store.query(_sql("folded_until"))).rows
+    ((until_ms, now_ms),) = (await store.query(_sql("folded_until"), seen=EVERY_TENANT)).rows
     return int(str(until_ms)), int(str(now_ms))
 
 

@@ -12,6 +12,7 @@ from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 OPEN_MAX = 500  # open incidents on one page
 LOG_LINES_MAX = 5  # error lines shown of a run
@@ -167,8 +168,8 @@ async def incident(
         ids = " and ".join(each.incident_id for each in found)
         raise InvalidQuestion(f"incident: several ids begin with {incident_id}, such as {ids}: write more of it")
     of = {"tenant": tenant, "incident_id": found[0].incident_id}
-    steps = await store.query(question("incident_transitions"), of)
-    told = await store.query(question("incident_deliveries"), of)
+    steps = await store.query(question("incident_transitions"), of, seen=rows_of(tenant))
+    told = await store.query(question("incident_deliveries"), of, seen=rows_of(tenant))
     return IncidentView(
         found[0],
         [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
@@ -183,7 +184,7 @@ async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended |
         return None
     window = {"since_ms": clock_ms - of.window_ms, "until_ms": clock_ms}
     asked = {"tenant": of.tenant, "flow": of.key.get("flow", ""), **window}
-    (row,) = (await store.query(question("incident_window"), asked)).dicts()
+    (row,) = (await store.query(question("incident_window"), asked, seen=rows_of(of.tenant))).dicts()
     return Ended(**cast("dict[str, Any]", row))
 
 
@@ -197,7 +198,7 @@ async def _list(
     open_only: bool = False,
 ) -> list[Incident]:
     asked = {"incident_id": incident_id, "id_begins": id_begins, "open_only": open_only, "limit": limit}
-    found = await store.query(question("incidents"), {"tenant": tenant, **asked})
+    found = await store.query(question("incidents"), {"tenant": tenant, **asked}, seen=rows_of(tenant))
     return [_incident(tenant, row) for row in found.rows]
 
 
@@ -262,8 +263,9 @@ async def _runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]
     runs = sorted({example.run for example in examples if example.run})
     if not runs:
         return []
-    known = await store.query(question("incident_runs"), {"tenant": tenant, "runs": runs})
-    logs = await store.query(question("incident_logs"), {"tenant": tenant, "runs": runs, "lines": LOG_LINES_MAX})
+    asked = {"tenant": tenant, "runs": runs}
+    known = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
+    logs = await store.query(question("incident_logs"), {**asked, "lines": LOG_LINES_MAX}, seen=rows_of(tenant))
     lines: dict[object, list[LogLine]] = {}
     for row in logs.dicts():
         line = LogLine(**cast("dict[str, Any]", {name: row[name] for name in LogLine.__slots__}))

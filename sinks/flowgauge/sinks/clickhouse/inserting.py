@@ -5,20 +5,23 @@
 
 A batch may have been tried when it is a pending one, when an insert of it failed, and when it is the first after its
 partition was assigned: a broker may forget commits, so that the group's place lies before what is stored. Where that is
-so, the next one may have been tried too. Rules and reasons: `claims`.
+so, the next one may have been tried too. Rules and reasons: `claims`. Rows of a tenant that was erased since stay out
+(`erasing`).
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse.batch import Sealed, body_of
 from flowgauge.sinks.clickhouse.claims import KEPT_MS, TRIES_MAX, Span, missing_rows, span_of
+from flowgauge.sinks.clickhouse.erasing import kept_rows
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.rows import Row, TableSpec
-from flowgauge.sinks.metrics import CLAIMED, FORGOTTEN
+from flowgauge.sinks.metrics import CLAIMED, ERASED, FORGOTTEN
 from flowgauge.transport.wall_clock import now_ms
 
 CLOCKS_TABLE = "flowgauge.clocks"
@@ -35,6 +38,10 @@ class Writer(Protocol):
 
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows the table has; raise EngineTrouble."""
+        ...
+
+    async def erased(self) -> Mapping[str, int]:
+        """Return before when rows of which tenants stay out; raise EngineTrouble."""
         ...
 
     async def fold_again(self, table: str, span: Span) -> None:
@@ -59,23 +66,30 @@ class Inserter:
     async def insert(self, batch: Sealed) -> None:
         """Insert the rows of `batch`, and its clock, once. Raises RowRefused, EngineTrouble."""
         token = batch.intent.token(self._log_id, self._spec.topic, batch.partition)
-        if batch.rows and (batch.is_repeat or batch.partition in self._doubts):
-            await self._insert_missing(batch, token)
-        elif batch.rows:
-            await self._writer.insert(self._spec.table, body_of(batch.rows), token)
+        rows = await self._kept(batch.rows)
+        if rows and (batch.is_repeat or batch.partition in self._doubts):
+            await self._insert_missing(batch, rows, token)
+        elif rows:
+            await self._insert_some(batch, rows, token)
         if self._spec.keeps_clock:
             # The table keeps one row a position, so a repeat needs no token that may be a mere claim.
             repeat = f"-{now_ms()}" if batch.is_repeat else ""
             await self._writer.insert(CLOCKS_TABLE, self._clock_row(batch), f"{token}-clock{repeat}")
 
-    async def _insert_missing(self, batch: Sealed, token: str) -> None:
-        """Insert the rows of `batch` that are not there, and look again until all are (see `claims`)."""
-        table, span = self._spec.table, span_of(self._log_id, batch.partition, batch.rows)
+    async def _kept(self, rows: Sequence[Row]) -> Sequence[Row]:
+        kept = kept_rows(rows, await self._writer.erased(), tell_of_others=self._spec.topic != EVENTS) if rows else rows
+        if len(kept) < len(rows):
+            ERASED.labels(self._spec.table).inc(len(rows) - len(kept))
+        return kept
+
+    async def _insert_missing(self, batch: Sealed, rows: Sequence[Row], token: str) -> None:
+        """Insert those of `rows`, of `batch`, that are not there, and look again until all are (see `claims`)."""
+        table, span = self._spec.table, span_of(self._log_id, batch.partition, rows)
         doubt, is_held = self._doubts.get(batch.partition), False
         for number in range(TRIES_MAX + 1):
-            missing = missing_rows(batch.rows, await self._writer.held(table, span))
-            if not number and (is_held := len(missing) < len(batch.rows)) and not batch.is_repeat:
-                self._report_forgotten(batch, len(batch.rows) - len(missing))
+            missing = missing_rows(rows, await self._writer.held(table, span))
+            if not number and (is_held := len(missing) < len(rows)) and not batch.is_repeat:
+                self._report_forgotten(batch, len(rows) - len(missing))
             if not missing:
                 break
             if number:
@@ -84,7 +98,7 @@ class Inserter:
             # First under the token of all: an insert of them that somebody gave up, and that goes on, meets it.
             await self._insert_some(batch, missing, f"{token}-again-{number}" if number else token)
         else:
-            if batch.rows[-1].append_ms > now_ms() - KEPT_MS:
+            if rows[-1].append_ms > now_ms() - KEPT_MS:
                 raise EngineTrouble(f"ClickHouse: rows of {table} are not there after {TRIES_MAX} inserts", "unknown")
             self._lines.warning("rows are too old to stay", partition=batch.partition, start=span.start, end=span.end)
         await self._writer.fold_again(table, span)

@@ -8,6 +8,7 @@ from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, log_ro
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import text_search
 
 
@@ -15,7 +16,7 @@ async def log_lines(
     store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
 ) -> list[tuple[object, ...]]:
     """Return the rows of the answer to `sql`, which finds the lines; raises EngineTrouble."""
-    hits = msgspec.convert((await store.query(sql, parameters)).dicts(), list[LogLine])
+    hits = msgspec.convert((await store.query(sql, parameters, seen=rows_of(query.tenant))).dicts(), list[LogLine])
     around = await _around(store, query, hits) if query.context else []
     unnamed = sorted({line.run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
@@ -34,13 +35,12 @@ async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine
         "since_ms": max(0, min(line.occurred_us for line in found) // 1_000 - CONTEXT_MS_MAX),
         "until_ms": max(line.occurred_us for line in found) // 1_000 + CONTEXT_MS_MAX,
     }
-    return msgspec.convert(
-        (await store.query(question_of("log_context", query.tenant), parameters)).dicts(), list[LogLine]
-    )
+    sql = question_of("log_context", query.tenant)
+    return msgspec.convert((await store.query(sql, parameters, seen=rows_of(query.tenant))).dicts(), list[LogLine])
 
 
 async def _flows(store: ClickHouseStore, tenant: str, runs: list[str]) -> dict[str, str]:
     if not runs:
         return {}
-    known = await store.query(question_of("run_flows", tenant), {"tenant": tenant, "runs": runs})
+    known = await store.query(question_of("run_flows", tenant), {"tenant": tenant, "runs": runs}, seen=rows_of(tenant))
     return msgspec.convert({str(run): flow for run, flow in known.rows if flow}, dict[str, str])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.table import Table
@@ -19,7 +20,6 @@ BUCKETS_MAX = 1_000  # of one answer: more is no chart
 GRACE_MS_DEFAULT = 60_000
 GRACE_MS_MAX = 7 * 86_400_000
 CONTEXT_MAX = 50  # lines on each side
-EVERYONE = "*"  # in place of a tenant: all of them; only the operator may ask so
 PER = ("tenant", "flow", "deployment", "work_pool", "tag")
 BY = ("failing", "slowest", "changed")
 
@@ -30,7 +30,7 @@ class InvalidQuestion(BadInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricQuery:
-    """What is asked: event times in [since_ms, until_ms) of one tenant, or of EVERYONE. Empty text means any."""
+    """What is asked: event times in [since_ms, until_ms) of one tenant, or of ANY_TENANT. Empty text means any."""
 
     tenant: str
     since_ms: int
@@ -78,7 +78,7 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
     """Raise InvalidQuestion for the first bound that `query` passes, with what is expected."""
     if not query.tenant:
         raise InvalidQuestion("tenant: expected a name, got none")
-    if query.tenant == EVERYONE and metric.of_one_tenant:
+    if query.tenant == ANY_TENANT and metric.of_one_tenant:
         raise InvalidQuestion(f"tenant: {metric.name} is asked of one tenant: name it")
     if query.since_ms >= query.until_ms:
         raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import msgspec
 
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.log_lines import LOG_COLUMNS, before
 from flowgauge.sinks.clickhouse.logs import log_lines
 from flowgauge.sinks.clickhouse.messages_with import bound, with_messages
 from flowgauge.sinks.clickhouse.metric import (
-    EVERYONE,
     SINCE_DEFAULT,
     InvalidQuestion,
     Metric,
@@ -31,6 +31,7 @@ from flowgauge.sinks.clickhouse.questions import question, question_of
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import text_search
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
@@ -151,13 +152,14 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
         parameters["folded_ms"] = await folded_ms(store)
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
-    return (await store.query(sql, parameters)).rows
+    return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
     """Test the flows some at a time, off the event loop, and correct for all of them."""
     sql = question("patterns")
-    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query))).rows]
+    seen_of = rows_of(query.tenant)
+    flows = [flow for (flow,) in (await store.query(sql, _parameters(sql, query), seen=seen_of)).rows]
     if len(flows) > PATTERN_FLOWS_MAX:
         raise InvalidQuestion(
             f"flow: more than {PATTERN_FLOWS_MAX:,} flows failed on three days or more: name one, or ask of less time"
@@ -167,7 +169,7 @@ async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[ob
     for start in range(0, len(flows), PATTERN_FLOWS_AT_ONCE):
         some = flows[start : start + PATTERN_FLOWS_AT_ONCE]
         asked = {**_parameters(sql, query), "first": some[0], "last": some[-1]}
-        seen += await asyncio.to_thread(_examined, await store.query(sql, asked))
+        seen += await asyncio.to_thread(_examined, await store.query(sql, asked, seen=seen_of))
     return await asyncio.to_thread(_corrected, seen, query.tz)
 
 
@@ -216,7 +218,7 @@ def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
     before_us, before_id = before(query.before)
     known: dict[str, object] = {
         "tenant": query.tenant,
-        "everyone": query.tenant == EVERYONE,
+        "everyone": query.tenant == ANY_TENANT,
         "since_ms": query.since_ms,
         "until_ms": query.until_ms,
         "flow": query.flow,

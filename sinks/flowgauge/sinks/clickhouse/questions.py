@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 
-from flowgauge.sinks.clickhouse.metric import EVERYONE
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.run_metrics import OF, with_runs
 
 _OF_TENANT = "tenant = {tenant:String}"
@@ -17,6 +17,6 @@ def question(name: str) -> str:
 
 
 def question_of(name: str, tenant: str, per: str = "") -> str:
-    """Return the SQL of the question `name` as it is asked of `tenant`, or of EVERYONE, about runs grouped by `per`."""
+    """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
     sql = question(name).replace("<of>", OF[per])
-    return sql.replace(_OF_TENANT, "true") if tenant == EVERYONE else sql
+    return sql.replace(_OF_TENANT, "true") if tenant == ANY_TENANT else sql

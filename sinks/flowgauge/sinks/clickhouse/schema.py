@@ -5,13 +5,18 @@ Every statement may be repeated (IF NOT EXISTS), so a crash between a statement 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from flowgauge.schemas.errors import LogMismatch
 
 BOOTSTRAP = 2  # the first files make the database and the table of versions
+_TABLE_OF_TENANTS = re.compile(
+    r"^CREATE TABLE IF NOT EXISTS flowgauge\.(\w+) \(\n(?:    .*\n)*?    tenant ", re.MULTILINE
+)
 # By the table that they read.
 VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events", "failures_from_events")}
 INDEXES_OF = {"flowgauge.events": ("ix_words", "ix_resources")}  # that came after the table
@@ -43,6 +48,12 @@ def backfill_target(table: str) -> str:
     made = (*VIEWS_OF.get(table, ()), *INDEXES_OF.get(table, ()))
     digests = [file.digest for file in schema_files() if any(name in file.sql for name in made)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+
+@cache
+def tenant_tables() -> tuple[str, ...]:
+    """Return the tables whose rows are of a tenant, without the database: none of them is asked without a guard."""
+    return tuple(name for file in schema_files() for name in _TABLE_OF_TENANTS.findall(file.sql))
 
 
 def missing(wanted: Sequence[SchemaFile], applied: Mapping[int, str]) -> list[SchemaFile]:

@@ -40,6 +40,7 @@ from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused, refusal
 from flowgauge.sinks.clickhouse.migrations import Step
 from flowgauge.sinks.clickhouse.schema import INDEXES_OF, VIEWS_OF
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import Seen, guard
 from flowgauge.sinks.clickhouse.upkeep import Upkeep, synchronize
 
 HELD = """
@@ -48,6 +49,7 @@ WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
   AND _offset >= {{start:UInt64}} AND _offset < {{end:UInt64}}
   AND _append >= fromUnixTimestamp64Milli({{first_ms:Int64}}) AND _append <= fromUnixTimestamp64Milli({{last_ms:Int64}})
 """
+ERASED = "SELECT erased_tenant, toUnixTimestamp64Milli(before) FROM flowgauge.erased_tenants FINAL"
 SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
 
 _T = TypeVar("_T")
@@ -142,12 +144,24 @@ class ClickHouseStore:
         """Return the tables and views that there are. Blocks."""
         return self._threads.submit(self._upkeep.made).result()
 
-    async def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Table:
-        """Answer `sql`, its `{name:Type}` placeholders bound from `parameters`; no rows come without columns.
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, seen: Seen) -> Table:
+        """Answer `sql` of what `seen` says, its `{name:Type}` placeholders bound from `parameters`.
 
-        At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or when the engine cannot.
+        No rows come without columns. At most ROWS_MAX rows and QUERY_S_MAX seconds; raises EngineTrouble beyond, or
+        when the engine cannot.
         """
-        return await self._call(lambda: self._query(sql, parameters or {}))
+        settings = {**QUERY_SETTINGS, **guard(seen, self.database)}
+        return await self._call(lambda: self._query(sql, parameters or {}, settings))
+
+    async def lines(self, sql: str, parameters: Mapping[str, object], *, seen: Seen) -> bytes:
+        """Answer `sql` as `query` does, as a line of JSON a row; times are seconds since 1970 in quotes."""
+        settings = {**QUERY_SETTINGS, **guard(seen, self.database), "date_time_output_format": "unix_timestamp"}
+        return await self._call(lambda: self._lines(sql, parameters, settings))
+
+    async def erased(self) -> Mapping[str, int]:
+        """Return the tenants that were erased, each with when its rows of before are gone. Raises EngineTrouble."""
+        found = await self._call(lambda: self._query(ERASED, {}))
+        return {str(tenant): int(str(before_ms)) for tenant, before_ms in found.rows}
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
         """Insert `body` (JSONEachRow) as one block under the deduplication `token`: again changes nothing.
@@ -158,7 +172,7 @@ class ClickHouseStore:
         await self._call(lambda: self._insert(table, body, token))
 
     async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
-        """Run the statement `sql`, which may be repeated: its rows count once. Raises EngineTrouble."""
+        """Run the statement `sql`, which may be repeated without harm. Raises EngineTrouble."""
         await self._call(lambda: self._command(sql, parameters, self._fold_settings))
 
     async def held(self, table: str, span: Span) -> Set[int]:
@@ -190,7 +204,7 @@ class ClickHouseStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _query(
-        self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = QUERY_SETTINGS
+        self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = LOOK_SETTINGS
     ) -> Table:
         try:
             result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(settings))
@@ -198,6 +212,16 @@ class ClickHouseStore:
             raise trouble_of(error) from error
         rows = [tuple(map(_plain, row)) for row in result.result_rows]
         return Table(list(result.column_names), rows)
+
+    def _lines(self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object]) -> bytes:
+        try:
+            return bytes(
+                self._asks.raw_query(
+                    self._named(sql), parameters=dict(parameters), settings=dict(settings), fmt="JSONEachRow"
+                )
+            )
+        except ERRORS as error:
+            raise trouble_of(error) from error
 
     def _held(self, table: str, span: Span) -> Table:
         self._synchronize(table)

@@ -1,0 +1,175 @@
+"""All that ClickHouse holds of one tenant: counted, read out page by page, erased.
+
+The tables are those that have a column `tenant` now, whoever made them. Raw ones, whose rows name their record in the
+log, are read out; the others are folded from them. An erasure is noted first, so that no sink brings rows back
+(`erasing`), and is over when every count is 0 and no part waits to be rewritten: ask `erase` again until then.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
+from flowgauge.sinks.clickhouse.erasing import AHEAD_MS
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
+from flowgauge.sinks.clickhouse.metric import InvalidQuestion
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
+
+PAGE_ROWS = ROWS_MAX
+PAGE_SPAN_MS = 600_000  # append times that a page looks at: so much is sorted for it
+
+TABLES = """
+SELECT table, countIf(name IN ('_append', '_log', '_partition', '_offset')) = 4 AS is_raw
+FROM system.columns
+WHERE database = {database:String} AND table IN (
+    SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree'
+)
+GROUP BY table HAVING countIf(name = 'tenant') > 0 ORDER BY table
+"""
+COUNT = "SELECT count() FROM {table} WHERE tenant = {{tenant:String}}"
+UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
+PENDING = """
+SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
+WHERE database = {database:String} AND table = {table:String} AND NOT is_done AND position(command, {digits:String}) > 0
+"""
+# Rows appended in [from, to) after the place of the page before.
+PAGE = """
+SELECT * FROM {table}
+WHERE tenant = {{tenant:String}}
+    AND _append >= fromUnixTimestamp64Milli({{from_ms:Int64}}) AND _append < fromUnixTimestamp64Milli({{to_ms:Int64}})
+    AND (toUnixTimestamp64Milli(_append), _log, _partition, _offset)
+        > ({{at_ms:Int64}}, {{log:String}}, {{partition:Int32}}, {{offset:Int64}})
+ORDER BY _append, _log, _partition, _offset
+LIMIT {{limit:UInt32}}
+"""
+NEXT = """
+SELECT count() > 0, toUnixTimestamp64Milli(min(_append)) FROM {table}
+WHERE tenant = {{tenant:String}}
+    AND _append >= fromUnixTimestamp64Milli({{from_ms:Int64}}) AND _append < fromUnixTimestamp64Milli({{to_ms:Int64}})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantTable:
+    """A table with rows of tenants. `is_raw`: each of its rows is a record of the log."""
+
+    name: str
+    is_raw: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What there is of a tenant: rows by table, the tables that can be read out, and rewrites that are not done."""
+
+    rows: dict[str, int]
+    raw: list[str]
+    pending: int
+
+
+class PagePlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended: the row's append time, log, partition and offset."""
+
+    at_ms: int = 0
+    log: str = ""
+    partition: int = -1
+    offset: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows as JSON objects, and where the next page begins; None where this is the last."""
+
+    rows: list[bytes]
+    next: PagePlace | None
+
+
+async def tenant_tables_now(store: ClickHouseStore) -> list[TenantTable]:
+    """Return the tables of the database that have a column `tenant`."""
+    found = await store.query(TABLES, {"database": store.database}, seen=EVERY_TENANT)
+    return [TenantTable(str(name), bool(is_raw)) for name, is_raw in found.rows]
+
+
+async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None = None) -> Holding:
+    """Return what there is of `tenant`; of raw tables only what was appended before `until_ms`, where given."""
+    tables = await tenant_tables_now(store)
+    rows: dict[str, int] = {}
+    pending = 0
+    for table in tables:
+        sql = COUNT.format(table=_quoted(table.name)) + (UNTIL if until_ms is not None and table.is_raw else "")
+        ((count,),) = (await store.query(sql, {"tenant": tenant, "until_ms": until_ms or 0}, seen=only(tenant))).rows
+        rows[table.name] = int(str(count))
+        pending += await _pending(store, tenant, table.name)
+    return Holding(rows, [table.name for table in tables if table.is_raw], pending)
+
+
+async def erase(store: ClickHouseStore, tenant: str, now_ms: int) -> Holding:
+    """Begin to erase all rows of `tenant`, and return what there still is.
+
+    Again it goes on: rows that came meanwhile go too. Raises EngineTrouble where ClickHouse cannot rewrite a table.
+    """
+    before = {"tenant": tenant, "before_ms": now_ms + AHEAD_MS}
+    await store.command(
+        "INSERT INTO flowgauge.erased_tenants "
+        "SELECT {tenant:String}, fromUnixTimestamp64Milli({before_ms:Int64}, 'UTC')",
+        before,
+    )
+    left = await holding(store, tenant)
+    for table, rows in left.rows.items():
+        if rows and not await _pending(store, tenant, table):
+            await store.command(f"ALTER TABLE {_quoted(table)} DELETE WHERE tenant = unhex('{_digits(tenant)}')", {})
+    return await holding(store, tenant)
+
+
+async def page(
+    store: ClickHouseStore, tenant: str, table: str, after: PagePlace, *, until_ms: int, rows_max: int = PAGE_ROWS
+) -> Page:
+    """Return the next rows of `tenant` in the raw `table` that were appended before `until_ms`, in their order."""
+    if table not in {each.name for each in await tenant_tables_now(store) if each.is_raw}:
+        raise InvalidQuestion(f"no table that can be read out is called {table[:64]!r}")
+    start_ms = after.at_ms or await _next_ms(store, tenant, table, from_ms=0, until_ms=until_ms)
+    while start_ms is not None:
+        end_ms = min(until_ms, start_ms + PAGE_SPAN_MS)
+        asked = {
+            "tenant": tenant,
+            "from_ms": start_ms,
+            "to_ms": end_ms,
+            "limit": rows_max,
+            **msgspec.structs.asdict(after),
+        }
+        rows = (await store.lines(PAGE.format(table=_quoted(table)), asked, seen=only(tenant))).splitlines()
+        if len(rows) == rows_max:
+            return Page(rows, _place_of(rows[-1]))
+        start_ms = await _next_ms(store, tenant, table, from_ms=end_ms, until_ms=until_ms)
+        if rows:
+            return Page(rows, None if start_ms is None else PagePlace(start_ms))
+    return Page([], None)
+
+
+async def _next_ms(store: ClickHouseStore, tenant: str, table: str, *, from_ms: int, until_ms: int) -> int | None:
+    """Return when the first row from `from_ms` on was appended, None where there is none."""
+    asked = {"tenant": tenant, "from_ms": from_ms, "to_ms": until_ms}
+    ((is_any, first_ms),) = (await store.query(NEXT.format(table=_quoted(table)), asked, seen=only(tenant))).rows
+    return int(str(first_ms)) if is_any else None
+
+
+async def _pending(store: ClickHouseStore, tenant: str, table: str) -> int:
+    asked = {"database": store.database, "table": table, "digits": f"'{_digits(tenant)}'"}
+    ((count, failed),) = (await store.query(PENDING, asked, seen=EVERY_TENANT)).rows
+    if failed:
+        raise EngineTrouble(f"ClickHouse cannot rewrite {table}: {str(failed)[:300]}", "unknown")
+    return int(str(count))
+
+
+def _place_of(line: bytes) -> PagePlace:
+    place: dict[str, object] = msgspec.json.decode(line)
+    at_ms = round(float(str(place["_append"])) * 1000)
+    return PagePlace(at_ms, str(place["_log"]), int(str(place["_partition"])), int(str(place["_offset"])))
+
+
+def _quoted(table: str) -> str:
+    return f"flowgauge.`{table}`"
+
+
+def _digits(tenant: str) -> str:
+    return tenant.encode().hex()
