@@ -73,6 +73,7 @@ async def test_a_tenant_is_erased_from_every_table_also_from_one_that_somebody_a
         "runs",
         "runs_folded",
         "run_ends_hourly",
+        "failures",
         "dlq",
         "transitions",
         "deliveries",

@@ -340,6 +340,13 @@ SELECT
 FROM observability.runs AS runs
 GROUP BY tenant, run;
 
+-- 0040_erased_tenants.sql: makes something new
+CREATE TABLE IF NOT EXISTS observability.erased_tenants (
+    erased_tenant String,
+    before DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(before)
+ORDER BY erased_tenant;
+
 -- 0045_runs_names.sql: adds to the table's definition, no row is rewritten (runs: 0 rows)
 ALTER TABLE observability.runs
     ADD COLUMN IF NOT EXISTS deployment_name SimpleAggregateFunction(max, String),
