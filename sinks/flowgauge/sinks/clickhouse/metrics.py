@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import msgspec
 
+from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS, with_costs
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.metric import (
@@ -27,7 +28,7 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, with_runs
+from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
@@ -117,6 +118,7 @@ METRICS: Mapping[str, Metric] = {
             ("events_5m", "events_per_second_5m", "finished_since", "failed_since", "failure_rate_since"),
         ),
         *RUN_METRICS,
+        *COST_METRICS,
     )
 }
 
@@ -188,7 +190,7 @@ def asked_of(sql: str, tenant: str) -> str:
 def question(name: str) -> str:
     """Return the SQL of the question `name`."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return with_runs(path.read_text("utf-8"))
+    return with_costs(path.read_text("utf-8"))
 
 
 def parameters_of(name: str) -> frozenset[str]:
@@ -198,6 +200,11 @@ def parameters_of(name: str) -> frozenset[str]:
     sql = question(name)
     found = frozenset(each for each in CHOICES if f"{{{_BOUND_AS.get(each, each)}:" in sql)
     return found - {"bucket"} if METRICS[name].bucket_ms is None else found
+
+
+def takes_prices(name: str) -> bool:
+    """Tell whether the question `name` looks at the price list."""
+    return name in METRICS and "{price_flows:" in question(name)
 
 
 def since_of(name: str) -> str:
@@ -256,5 +263,6 @@ def _parameters(sql: str, query: MetricQuery, words: list[str]) -> dict[str, obj
         "bucket_ms": query.bucket_ms,
         "grace_ms": query.grace_ms,
         "now_ms": query.until_ms if query.now_ms is None else query.now_ms,
+        **query.prices.parameters(),
     }
     return {name: value for name, value in known.items() if f"{{{name}:" in sql}

@@ -12,7 +12,9 @@ from importlib.resources import files
 from flowgauge.schemas.errors import LogMismatch
 
 BOOTSTRAP = 2  # the first files make the database and the table of versions
-VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events")}  # by the table that they read
+VIEWS_OF = {  # by the table that they read
+    "flowgauge.events": ("runs_from_events", "run_ends_from_events", "run_usage_from_events")
+}
 
 
 @dataclass(frozen=True, slots=True)
