@@ -21,6 +21,7 @@ from tests.clickhouse.run_oracle import DAY, HOUR, SINCE, UNTIL, Event, some_eve
 
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.claims import Span
+from flowgauge.sinks.clickhouse.folding import fold
 from flowgauge.sinks.clickhouse.metric import PER, InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
 from flowgauge.sinks.clickhouse.prices import parse_prices
@@ -138,9 +139,9 @@ def _nearly(value: object) -> object:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second: shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(told=bills, per=st.sampled_from(PER[1:]), chance=st.randoms(use_true_random=False))
+@given(told=bills, per=st.sampled_from(PER[1:]), folds=st.booleans(), chance=st.randoms(use_true_random=False))
 def test_costs_are_those_that_the_events_tell(
-    store: ClickHouseStore, told: list[tuple[int, dict[str, Any]]], per: str, chance: random.Random
+    store: ClickHouseStore, told: list[tuple[int, dict[str, Any]]], per: str, *, folds: bool, chance: random.Random
 ) -> None:
     """Whatever payloads hold, in whatever order and however often the events come."""
     tenant = str(uuid.uuid4())
@@ -153,6 +154,8 @@ def test_costs_are_those_that_the_events_tell(
     async def publish_and_ask() -> None:
         half = len(arriving) // 2
         await publish(store, arriving[:half])
+        if folds:
+            await fold(store, every_ms=0, seen_after_ms=0)
         await publish(store, arriving[half:], half)
         by_group = await cells(store, "costs", asked(tenant, per=per))
         by_day = await cells(store, "costs", asked(tenant, per=per, bucket_ms=day_ms, grace_ms=0))
