@@ -38,7 +38,8 @@ VIA = (  # ways to a table that are not its plain name
 PLANTED = [*(FORGETFUL.format(table=table) for table in tenant_tables()), *VIA]
 ONE, OTHER = "guarded-one", "guarded-'two\\"
 HOLDS: dict[str, dict[str, object]] = {
-    "events": {"event": "e", "kind": "flow-run", "flow": "f", "run": "r", "state": "failed", "resource": {"id": "r"}},
+    "events": {"event": "e", "kind": "flow-run", "flow": "f", "run": "r", "state": "failed", "resource": {"id": "r"},
+               "payload": {"bytes": 1}},
     "transitions": {
         "transition_id": "t", "incident_id": "0123456789abcdef", "rule": "r", "to_state": "firing",
         "at_ms": 1, "opened_at_ms": 1,

@@ -340,6 +340,57 @@ SELECT
 FROM observability.runs AS runs
 GROUP BY tenant, run;
 
+-- 0030_run_usage.sql: makes something new
+CREATE TABLE IF NOT EXISTS observability.run_usage (
+    tenant LowCardinality(String),
+    run String,
+    id UUID,
+    occurred SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    cost SimpleAggregateFunction(max, Nullable(Decimal(18, 6))),
+    currency SimpleAggregateFunction(max, String),
+    bytes SimpleAggregateFunction(max, Nullable(UInt64)),
+    rows SimpleAggregateFunction(max, Nullable(UInt64)),
+    cpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
+    gpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
+    team SimpleAggregateFunction(max, String),
+    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
+) ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(occurred)
+ORDER BY (tenant, run, id)
+TTL toDateTime(append_last) + INTERVAL 400 DAY DELETE
+SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+
+-- 0031_run_usage_from_events.sql: makes something new
+CREATE MATERIALIZED VIEW IF NOT EXISTS observability.run_usage_from_events TO observability.run_usage AS
+WITH
+    upper(JSONExtractString(payload, 'cost', 'currency')) AS currency_told,
+    round(toDecimal128OrNull(trim(BOTH '"' FROM JSONExtractRaw(payload, 'cost', 'amount')), 18), 6) AS amount_told,
+    match(currency_told, '^[A-Z]{1,16}$') AND amount_told >= 0 AND amount_told < 1000000000000 AS is_money,
+    toUInt64OrNull(JSONExtractRaw(payload, 'bytes')) AS bytes_told,
+    toUInt64OrNull(JSONExtractRaw(payload, 'rows')) AS rows_told,
+    toFloat64OrNull(JSONExtractRaw(payload, 'cpu_utilization')) AS cpu_told,
+    toFloat64OrNull(JSONExtractRaw(payload, 'gpu_utilization')) AS gpu_told,
+    arrayFirst(each -> each['role'] = 'team', related) AS team_thing
+SELECT
+    tenant,
+    if(events.run = '', resource['id'], events.run) AS run,
+    id,
+    occurred,
+    if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL) AS cost,
+    if(is_money, currency_told, '') AS currency,
+    if(bytes_told <= 9007199254740992, bytes_told, NULL) AS bytes,
+    if(rows_told <= 9007199254740992, rows_told, NULL) AS rows,
+    if(cpu_told BETWEEN 0 AND 1, cpu_told, NULL) AS cpu_utilization,
+    if(gpu_told BETWEEN 0 AND 1, gpu_told, NULL) AS gpu_utilization,
+    if(team_thing['name'] = '', team_thing['id'], team_thing['name']) AS team,
+    _append AS append_last
+FROM observability.events AS events
+WHERE (events.run != '' OR kind = 'flow-run')
+    AND (
+        multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"'])
+        OR (kind = 'flow-run' AND state != '' AND arrayExists(each -> each['role'] = 'team', related))
+    );
+
 -- 0040_erased_tenants.sql: makes something new
 CREATE TABLE IF NOT EXISTS observability.erased_tenants (
     erased_tenant String,

@@ -140,6 +140,38 @@ ORDER BY (tenant, flow, hour, state)
 TTL toDateTime(append_last) + toIntervalDay(400)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
+CREATE TABLE flowgauge.run_usage (`tenant` LowCardinality(String),
+    `run` String,
+    `id` UUID,
+    `occurred` SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    `cost` SimpleAggregateFunction(max, Nullable(Decimal(18, 6))),
+    `currency` SimpleAggregateFunction(max, String),
+    `bytes` SimpleAggregateFunction(max, Nullable(UInt64)),
+    `rows` SimpleAggregateFunction(max, Nullable(UInt64)),
+    `cpu_utilization` SimpleAggregateFunction(max, Nullable(Float64)),
+    `gpu_utilization` SimpleAggregateFunction(max, Nullable(Float64)),
+    `team` SimpleAggregateFunction(max, String),
+    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(occurred)
+ORDER BY (tenant, run, id)
+TTL toDateTime(append_last) + toIntervalDay(400)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE MATERIALIZED VIEW flowgauge.run_usage_from_events TO flowgauge.run_usage (`tenant` LowCardinality(String),
+    `run` String,
+    `id` UUID,
+    `occurred` DateTime64(6, 'UTC'),
+    `cost` Nullable(Decimal(18, 6)),
+    `currency` String,
+    `bytes` Nullable(UInt64),
+    `rows` Nullable(UInt64),
+    `cpu_utilization` Nullable(Float64),
+    `gpu_utilization` Nullable(Float64),
+    `team` String,
+    `append_last` DateTime64(3, 'UTC')) AS WITH upper(JSONExtractString(payload, 'cost', 'currency')) AS currency_told, round(toDecimal128OrNull(trimBoth(JSONExtractRaw(payload, 'cost', 'amount'), '"'), 18), 6) AS amount_told, match(currency_told, '^[A-Z]{1,16}$') AND (amount_told >= 0) AND (amount_told < 1000000000000) AS is_money, toUInt64OrNull(JSONExtractRaw(payload, 'bytes')) AS bytes_told, toUInt64OrNull(JSONExtractRaw(payload, 'rows')) AS rows_told, toFloat64OrNull(JSONExtractRaw(payload, 'cpu_utilization')) AS cpu_told, toFloat64OrNull(JSONExtractRaw(payload, 'gpu_utilization')) AS gpu_told, arrayFirst(each -> ((each['role']) = 'team'), related) AS team_thing SELECT tenant, if(events.run = '', resource['id'], events.run) AS run, id, occurred, if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL) AS cost, if(is_money, currency_told, '') AS currency, if(bytes_told <= 9007199254740992, bytes_told, NULL) AS bytes, if(rows_told <= 9007199254740992, rows_told, NULL) AS rows, if((cpu_told >= 0) AND (cpu_told <= 1), cpu_told, NULL) AS cpu_utilization, if((gpu_told >= 0) AND (gpu_told <= 1), gpu_told, NULL) AS gpu_utilization, if((team_thing['name']) = '', team_thing['id'], team_thing['name']) AS team, _append AS append_last
+FROM flowgauge.events AS events WHERE ((events.run != '') OR (kind = 'flow-run')) AND (multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"']) OR ((kind = 'flow-run') AND (state != '') AND arrayExists(each -> ((each['role']) = 'team'), related)));
+
 CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
     `run` String,
     `flow` SimpleAggregateFunction(max, String),

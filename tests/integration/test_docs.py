@@ -23,6 +23,7 @@ from tests.integration.up_process import RULES, Up, end, environment, running_up
 from flowgauge.console.main import flowgauge
 from flowgauge.schemas.settings import parse_settings
 from flowgauge.schemas.times import rfc3339
+from flowgauge.sinks.clickhouse.prices import parse_prices
 from flowgauge.transport.wall_clock import now_ms
 
 ELSEWHERE = {
@@ -197,7 +198,10 @@ def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up
 
 
 @pytest.mark.parametrize("block", [block for block in of_language("yaml") if not is_story(block)], ids=str)
-def test_rules_and_channels_in_a_document_are_valid(block: Block, folder: Path) -> None:
+def test_rules_channels_and_prices_in_a_document_are_valid(block: Block, folder: Path) -> None:
+    if "prices" in yaml.safe_load(block.text):
+        parse_prices(str(block), block.text)
+        return
     assert set(yaml.safe_load(block.text)) <= {"rules", "channels"}
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 

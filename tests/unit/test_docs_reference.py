@@ -28,6 +28,7 @@ from flowgauge.schemas.settings import (
 from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition
+from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.webhooks.channels import Channel, Webhook
@@ -129,6 +130,9 @@ def test_every_question_about_runs_stands_in_the_reference_with_its_columns() ->
     groups = {cells[0]: re.findall(r"`(\w+)`", cells[1]) for cells in table(QUESTIONS, "## Of groups of runs")}
     single = {cells[0]: tuple(re.findall(r"`(\w+)`", cells[1])) for cells in table(QUESTIONS, "## One by one")}
 
+    money = {cells[0]: tuple(re.findall(r"`(\w+)`", cells[1])) for cells in table(QUESTIONS, "## Of money")}
+
+    assert money == {each.name: each.columns[1:] if each.per else each.columns for each in COST_METRICS}
     assert groups == {metric.name: list(metric.columns[1:]) for metric in RUN_METRICS}
     assert single == {name: METRICS[name].columns for name in ("runs", "logs", "timeline")}
 

@@ -5,6 +5,7 @@ its lock, and asked through the very routes the server has: both give the same a
 """
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,13 +114,21 @@ async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[s
     from starlette.applications import Starlette  # noqa: PLC0415
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
+    from flowgauge.console.price_file import WatchedPrices  # noqa: PLC0415
     from flowgauge.console.web.answers import Answers  # noqa: PLC0415
     from flowgauge.console.web.api import api_routes  # noqa: PLC0415
     from flowgauge.console.web.json_answer import refused_path  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
+    from flowgauge.schemas.settings import load_settings  # noqa: PLC0415
+    from flowgauge.sinks.clickhouse.prices import PriceList  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
 
-    routes = api_routes(Answers(store, Health(), TokenTable()))
+    def prices(tenant: str) -> PriceList:
+        watched = WatchedPrices(load_settings(None, os.environ, {}).prices, Health())
+        watched.open()
+        return watched.of(tenant)
+
+    routes = api_routes(Answers(store, Health(), TokenTable(), prices=prices))
     app = Starlette(routes=routes, exception_handlers={HTTPException: refused_path})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:

@@ -1,15 +1,22 @@
 """A table as text: what commands print for people. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+CENT = 0.01  # of what is less, all that is kept is shown
 CELL_CHARS_MAX = 120  # a log line may be long; the JSON form has all of it
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return the rows under their columns, numbers to the right, with a line that says when there are none."""
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, money: Container[str] = ()) -> str:
+    """Return the rows under their columns, numbers to the right, with a line that says when there are none.
+
+    Columns that `money` names have cents.
+    """
     if not rows:
         return "nothing found"
-    cells = [[_text(value) for value in row] for row in rows]
+    cells = [
+        [_money(value) if column in money else _text(value) for column, value in zip(columns, row, strict=True)]
+        for row in rows
+    ]
     widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
     is_number = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
     lines = [_line(columns, widths, is_number), _line(["-" * width for width in widths], widths, is_number)]
@@ -45,6 +52,12 @@ def _text(value: object) -> str:
             return _cell(" ".join(f"{key}={inner}" for key, inner in value.items()))  # pyright: ignore[reportUnknownVariableType]  # any JSON
         case _:
             return _cell(str(value))
+
+
+def _money(value: object) -> str:
+    if not isinstance(value, int | float):
+        return _text(value)
+    return f"{value:.6f}" if 0 < value < CENT else f"{value:.2f}"
 
 
 def _cell(text: str) -> str:

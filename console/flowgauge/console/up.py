@@ -28,6 +28,7 @@ from flowgauge.console.groups import ALL_GROUPS
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
+from flowgauge.console.price_file import WatchedPrices
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
 from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
@@ -71,6 +72,7 @@ class Opened:
     store: ClickHouseStore
     health: Health
     rules: RuleFolder
+    prices: WatchedPrices
     tokens: TokenTable
     listening: socket.socket
 
@@ -104,8 +106,10 @@ async def run_up(
         refuse_half_loaded(settings.data)
         health = Health(started_ms=now_ms())
         rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings))
+        prices = WatchedPrices(settings.prices, health)
+        prices.open()
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
-        opened = Opened(settings, *await _open(settings), health, rules, tokens, listening)
+        opened = Opened(settings, *await _open(settings), health, rules, prices, tokens, listening)
         async with closed_after("log or ClickHouse", lambda: _close(opened), shutdown_ms):
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
@@ -170,6 +174,7 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
             rules=lambda: opened.rules.rules,
             operator=opened.settings.operator,
             bounds=opened.settings.questions,
+            prices=opened.prices.of,
         ),
         gateway_routes(opened.log, tokens=opened.tokens, health=opened.health),
         apply_rules,
@@ -198,6 +203,7 @@ def _parts(opened: Opened) -> Iterator[Part]:
         ),
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
+    yield "prices", opened.prices.watch
     yield "retention", lambda stop: _trim(opened, stop)
     yield "lag", lambda stop: run_lag(log, [Lag(*each) for each in ALL_GROUPS], stop=stop, health=health)
 

@@ -120,12 +120,15 @@ class Publisher:
         scheduled_for: datetime | str | None = None,
         run: str | None = None,
         tags: Sequence[str] = (),
+        team: str = "",
     ) -> Generator[RunScope, None, None]:
         """Say that a run of `flow` is running and how it ended, by an exception or not; see RunScope.
 
         `scheduled_for` is when it was to start (a naive time counts as UTC); without it, nobody can call it late.
+        `team` says whose it is, for questions about money.
         """
-        with RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags).told() as scope:
+        scope = RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags, team=team)
+        with scope.told():
             yield scope
 
     def flush(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> bool:

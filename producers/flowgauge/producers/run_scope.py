@@ -2,6 +2,7 @@
 
     with publisher.run("nightly-etl", scheduled_for=slot) as run:      flow-run.running
         run.log("INFO", "42 rows")                                     log.write
+        run.used(cost="0.31", currency="EUR", rows=42)                 run.used
         with run.task("extract"):                                      task-run.running, task-run.completed
             ...
                                                                        flow-run.completed, or failed with the exception
@@ -16,6 +17,7 @@ An exception goes on as if the scope were not there. What ends a run how:
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
@@ -30,7 +32,7 @@ _CANCELLATION_NAMES: Final = frozenset({"CancelledError", "Cancelled"})  # async
 
 
 class RunScope:
-    """One flow run. `run` is its id; `log` and `task` say what happens in it. Nothing here raises."""
+    """One flow run. `run` is its id; `log`, `used` and `task` say what happens in it. Nothing here raises."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class RunScope:
         run: str | None = None,
         scheduled_for: datetime | str | None = None,
         tags: Sequence[str] = (),
+        team: str = "",
     ) -> None:
         self.flow = _text(flow, NAME_CHARS_MAX)
         self.run = _text(run or new_id(), NAME_CHARS_MAX)
@@ -51,6 +54,9 @@ class RunScope:
         for tag in tags[:TAGS_MAX]:
             name = _text(tag, NAME_CHARS_MAX)
             self._related.append({"id": f"tag.{name}", "role": "tag", "name": name})
+        if team:
+            name = _text(team, NAME_CHARS_MAX)
+            self._related.append({"id": f"team.{name}", "role": "team", "name": name})
 
     def log(self, level: str, message: str, logger: str = "") -> bool:
         """Say a log line of this run. Returns whether it was taken."""
@@ -60,6 +66,26 @@ class RunScope:
             "message": _text(message, MESSAGE_CHARS_MAX),
         }
         return self._say("log.write", kind="log", resource=self._resource(), payload=payload)
+
+    def used(
+        self,
+        *,
+        cost: float | str | Decimal | None = None,
+        currency: str = "",
+        bytes: int | None = None,  # noqa: A002  # the field's name
+        rows: int | None = None,
+        cpu_utilization: float | None = None,
+        gpu_utilization: float | None = None,
+    ) -> bool:
+        """Say what this run used since it last said so: sums add up. Returns whether it was taken.
+
+        `cost` is money in `currency` (EUR, or a unit such as DBU), utilisations are shares from 0 to 1.
+        """
+        told = {"bytes": bytes, "rows": rows, "cpu_utilization": cpu_utilization, "gpu_utilization": gpu_utilization}
+        payload: dict[str, object] = {name: value for name, value in told.items() if value is not None}
+        if cost is not None:
+            payload["cost"] = {"amount": str(cost) if isinstance(cost, Decimal) else cost, "currency": currency}
+        return self._say("run.used", kind="other", resource=self._resource(), payload=payload)
 
     @contextmanager
     def task(self, name: str) -> Generator[str, None, None]:

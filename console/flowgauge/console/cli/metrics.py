@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +12,7 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
 
-PER = click.Choice(["tenant", "flow", "deployment", "work_pool", "tag"])
+PER = click.Choice(["tenant", "flow", "deployment", "work_pool", "tag", "team"])
 BY = click.Choice(["failing", "slowest", "changed"])
 
 LIMIT_DEFAULT = 100
@@ -22,6 +22,11 @@ WHOLE = ("heatmap", "overview", "patterns")  # answers of one size, without a li
 OWN_TIME = ("timeline",)  # of one run it is as long as that, where nothing is said
 LINES = "logs"  # marked, with their context, and gone on with by a cursor
 NEWEST_LAST = "failure-rate"  # the hours of a limited answer are the newest, in their order
+
+MONEY = (
+    *("cost", "cost_before", "cost_per_success"),
+    *("waste", "failed_cost", "crashed_cost", "retry_cost", "late_cost"),
+)
 
 NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 
@@ -41,7 +46,7 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 @click.option("--context", type=click.IntRange(0, 50), help="Log lines of the same run around each that is found.")
 @click.option("--before", help="Only log lines older than this cursor.")
 @click.option("--tz", help="Time zone of hours and weekdays, such as Europe/Berlin.  [default: UTC]")
-@click.option("--per", type=PER, help="Group runs by this.")
+@click.option("--per", type=PER, help="Group runs by this; costs and pipelines also by team.")
 @click.option("--bucket", help="Group runs by time too: buckets of 15m, 1h, 1d …")
 @click.option("--by", type=BY, help="What is at the top.  [default: failing]")
 @click.option("--grace", help="How late a run may start and be on time.  [default: 1m]")
@@ -54,9 +59,9 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 def command(*, name: str, form: str, url: str, token: str | None, data: Path, **asked: str | int | None) -> None:
     """Answer the question NAME.
 
-    Of groups of runs: states, durations, top, lateness, adherence, retries or concurrency. Of ends by hour:
-    failure-rate, heatmap or patterns. Of what they say: errors. As it was told: runs, logs, events, or the timeline of
-    one --run or --resource. Of now: overview.
+    Of groups of runs: states, durations, top, lateness, adherence, retries or concurrency. Of money: costs, pipelines
+    or cost-runs. Of ends by hour: failure-rate, heatmap or patterns. Of what they say: errors. As it was told: runs,
+    logs, events, or the timeline of one --run or --resource. Of now: overview.
 
     Asks the server, or reads the data folder when no server owns it.
     """
@@ -83,7 +88,16 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
         click.echo(f"{heat_grid(heat.body['rows'], parameters.get('tz', 'UTC'))}\n\n{_statements(answer.body['rows'])}")
     else:
         rows = answer.rows() if name in WHOLE else shown(answer.rows(), limit, newest_last=name == NEWEST_LAST)
-        click.echo(text_table(answer.columns(), rows))
+        click.echo(text_table(answer.columns(), rows, money=MONEY))
+        if name == "cost-runs":
+            click.echo("".join(f"\n{each}" for each in _vital_few(answer.body["rows"])), nl=False)
+
+
+def _vital_few(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """Say of each currency how many runs make most of the cost."""
+    counts = {row["currency"]: row for row in rows if row["currency"] is not None}
+    for currency, row in counts.items():
+        yield f"{row['runs_to_80']} of {row['runs']} runs make 80 % of the cost in {currency}.\n"
 
 
 def _show_lines(rows: Sequence[Mapping[str, object]], limit: int, *, has_context: bool) -> None:

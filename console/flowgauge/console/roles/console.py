@@ -11,6 +11,7 @@ from flowgauge.console.groups import ALL_GROUPS, DETECTOR, MATCHER, NOTIFIER, SI
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.listening import serve
 from flowgauge.console.metrics import Knows
+from flowgauge.console.price_file import WatchedPrices
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.roles.server import open_server
@@ -32,6 +33,8 @@ COMMANDS = {MATCHER: "match", DETECTOR: "detect", NOTIFIER: "notify", **dict.fro
 async def _open(opened: Opened) -> Work:
     settings, log, health = opened.settings, opened.log, opened.health
     tokens = tokens_of(settings)
+    prices = WatchedPrices(settings.prices, health)
+    prices.open()
     store = await open_server(opened)
     book = RuleBook(log)
 
@@ -46,6 +49,7 @@ async def _open(opened: Opened) -> Work:
             rules=lambda: len(book.current.rules),
             operator=settings.operator,
             bounds=settings.questions,
+            prices=prices.of,
         ),
         probe_routes(opened.readiness),
         apply_rules,
@@ -57,6 +61,7 @@ async def _open(opened: Opened) -> Work:
         parts=[
             ("detection watch", lambda stop: run_detection_watch(log, stop=stop, health=health)),
             ("rules", lambda stop: _read_rules(book, health, stop)),
+            ("prices", prices.watch),
             ("groups", lambda stop: _tell_lags(opened.readiness, stop)),
         ],
     )

@@ -23,7 +23,8 @@ from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, SINCE_DEFAULT, MetricQuery
-from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
+from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of, takes_prices
+from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
@@ -59,6 +60,7 @@ class Answers:
         rules: Callable[[], int] = lambda: 0,
         operator: str = "",
         bounds: QuestionSettings = BOUNDS,
+        prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
@@ -67,6 +69,7 @@ class Answers:
         self._operator = operator
         self.turns = Turns(bounds)
         self._remembered = Remembered(parse_duration_ms(bounds.fresh), now_ms)
+        self._prices = prices
         self.health = health
         self.now_ms = now_ms
 
@@ -94,7 +97,8 @@ class Answers:
 
     async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return the answer to a question; raise BadInput for one that cannot be asked."""
-        asked = metric_query(name, tenant, parameters, self._remembered.moment())
+        prices = self._prices(tenant) if takes_prices(name) else NO_PRICES
+        asked = metric_query(name, tenant, parameters, self._remembered.moment(), prices)
 
         async def ask() -> Table:
             async with self.turns.turn(tenant):
@@ -186,7 +190,9 @@ class Answers:
         return self.health.clock_ms or self.now_ms()
 
 
-def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: int) -> MetricQuery:
+def metric_query(  # noqa: PLR0917  # the question's own four, and what its runs cost
+    name: str, tenant: str, parameters: Mapping[str, str], now_ms: int, prices: PriceList = NO_PRICES
+) -> MetricQuery:
     """Return the question `name` as the parameters of a URL ask it.
 
     Raises BadInput with the field and what is expected, also for one that this question would pass over.
@@ -204,6 +210,7 @@ def metric_query(name: str, tenant: str, parameters: Mapping[str, str], now_ms: 
         context=whole_of("context", parameters.get("context", "") or "0"),
         bucket_ms=length_ms("bucket", parameters["bucket"]) if parameters.get("bucket") else None,
         grace_ms=length_ms("grace", parameters["grace"]) if parameters.get("grace") else GRACE_MS_DEFAULT,
+        prices=prices,
         now_ms=now_ms,
         **{name: parameters[name] for name in _TEXTS if parameters.get(name)},
     )

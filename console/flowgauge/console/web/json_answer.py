@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 UNAUTHORIZED = {"www-authenticate": 'Basic realm="flowgauge", charset="UTF-8"'}
 PATH_CHARS_SHOWN = 80  # of a path that there is not
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode  # money
 
 
 async def refused_path(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
+from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.text_search import OPEN, text_search
 
@@ -20,7 +21,8 @@ BUCKETS_MAX = 1_000  # of one answer: more is no chart
 GRACE_MS_DEFAULT = 60_000
 GRACE_MS_MAX = 7 * 86_400_000
 CONTEXT_MAX = 50  # lines on each side
-PER = ("tenant", "flow", "deployment", "work_pool", "tag")
+GROUPS = ("tenant", "flow", "deployment", "work_pool", "tag")
+PER = (*GROUPS, "team")  # whose a run is, only questions about money know
 BY = ("failing", "slowest", "changed")
 
 
@@ -51,6 +53,7 @@ class MetricQuery:
     by: str = "failing"  # what is at the top
     bucket_ms: int | None = None  # how long the buckets of time are; None: what the metric says
     grace_ms: int = GRACE_MS_DEFAULT  # how late a run may start and be on time
+    prices: PriceList = NO_PRICES  # what runs cost that tell no cost
     now_ms: int | None = None  # what may still start is not judged; None: until_ms is over
 
 
@@ -67,6 +70,7 @@ class Metric:
     columns: tuple[str, ...]
     per: str | None = None  # what runs are grouped by unless asked otherwise; empty: all are one group; None: no groups
     bucket_ms: int | None = None  # the buckets unless asked otherwise; 0: all time is one; None: there never are any
+    groups: tuple[str, ...] = GROUPS  # what runs may be grouped by
     since: str = SINCE_DEFAULT  # how far back, where nothing is said
     of_one_tenant: bool = False  # not to be asked of everyone
     since_of_run: str = ""  # the same, where one run is asked of
@@ -90,7 +94,7 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
         raise InvalidQuestion(f"text: expected a part of a word by the {OPEN}, got {query.text!r}")
     _refuse_context(query)
     _refuse_zone(query.tz)
-    _refuse_other("per", query.per, ("", *PER))
+    _refuse_other("per", query.per, ("", *metric.groups))
     _refuse_other("by", query.by, BY)
     bucket_ms = (metric.bucket_ms or None) if query.bucket_ms is None else query.bucket_ms
     if bucket_ms is not None:

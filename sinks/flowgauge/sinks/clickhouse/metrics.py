@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.log_lines import LOG_COLUMNS, before
@@ -120,6 +121,7 @@ METRICS: Mapping[str, Metric] = {
             ("events_5m", "events_per_second_5m", "finished_since", "failed_since", "failure_rate_since"),
         ),
         *RUN_METRICS,
+        *COST_METRICS,
     )
 }
 
@@ -194,6 +196,11 @@ def parameters_of(name: str) -> frozenset[str]:
     return found - {"bucket"} if METRICS[name].bucket_ms is None else found
 
 
+def takes_prices(name: str) -> bool:
+    """Tell whether the question `name` looks at the price list."""
+    return name in METRICS and "{price_flows:" in question(name)
+
+
 def since_of(name: str, *, of_run: bool = False) -> str:
     """Return how far back the question `name` looks, where nothing is said; of one run, perhaps all its life."""
     if name not in METRICS:
@@ -234,9 +241,11 @@ def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
+        "per": query.per,
         "by": query.by,
         "bucket_ms": query.bucket_ms,
         "grace_ms": query.grace_ms,
         "now_ms": query.until_ms if query.now_ms is None else query.now_ms,
+        **query.prices.parameters(),
     }
     return {name: value for name, value in known.items() if f"{{{name}:" in sql}

@@ -4,7 +4,8 @@ from functools import cache
 from importlib.resources import files
 
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.sinks.clickhouse.run_metrics import OF, with_runs
+from flowgauge.sinks.clickhouse.cost_metrics import with_costs
+from flowgauge.sinks.clickhouse.run_metrics import OF
 
 _OF_TENANT = "tenant = {tenant:String}"
 
@@ -13,10 +14,10 @@ _OF_TENANT = "tenant = {tenant:String}"
 def question(name: str) -> str:
     """Return the SQL of the question `name`."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return with_runs(path.read_text("utf-8"))
+    return with_costs(path.read_text("utf-8"))
 
 
 def question_of(name: str, tenant: str, per: str = "") -> str:
     """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
-    sql = question(name).replace("<of>", OF[per])
+    sql = question(name).replace("<of>", OF.get(per, OF[""]))
     return sql.replace(_OF_TENANT, "true") if tenant == ANY_TENANT else sql

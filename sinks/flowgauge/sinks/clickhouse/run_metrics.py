@@ -7,6 +7,7 @@ which time a run belongs to the time asked for:
     -- runs by ended                                in [since, until)
     -- runs by ended, and of the four weeks before  in [since - 28 d, until)
     -- runs by started, and of the week before      in [since - 7 d, until)
+    -- runs by …, once each                         whatever they are grouped by
 """
 
 import re
@@ -125,10 +126,12 @@ OF: Final = {
     "work_pool": "concat(whose, work_pool)",
     "tag": "arrayJoin(arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)))",
 }
-_RUNS: Final = re.compile(r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)$", re.MULTILINE)
+_RUNS: Final = re.compile(
+    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?$", re.MULTILINE
+)
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 _SINCE: Final = "{since_ms:Int64}"
-_FROM: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
+FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
 
 def with_runs(sql: str) -> str:
@@ -143,7 +146,9 @@ def _runs(asked: re.Match[str]) -> str:
     where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
     known = _fragment("runs_known").replace("<where>", where)
     sql = known if at is None else _fragment("runs_asked").replace("<known>", known)
-    return sql.replace("<at>", at or "").replace("<from_ms>", _FROM[before])
+    if asked[4]:
+        sql = sql.replace("<of>", OF[""])
+    return sql.replace("<at>", at or "").replace("<from_ms>", FROM_MS[before])
 
 
 @cache

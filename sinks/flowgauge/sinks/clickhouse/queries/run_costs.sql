@@ -1,0 +1,93 @@
+-- What each run that ended cost, once for each currency: what its events told, else its duration times the first
+-- price that fits, else nothing that is known. Bytes and rows stand with its first currency, so that sums hold them once.
+SELECT
+    run, bucket, tags, state, attempts, ended, seconds, wait_seconds, late_seconds,
+    toString(asked.flow) AS flow,
+    toString(asked.deployment) AS deployment,
+    toString(asked.work_pool) AS work_pool,
+    NOT is_recent AS is_before,
+    arrayFirstIndex(
+        (a_flow, a_tag, a_pool) ->
+            (a_flow = '' OR match(flow, a_flow))
+            AND (a_tag = '' OR has(tags, a_tag))
+            AND (a_pool = '' OR a_pool = work_pool),
+        {price_flows:Array(String)}, {price_tags:Array(String)}, {price_work_pools:Array(String)}
+    ) AS price,
+    arrayFirstIndex(
+        (a_flow, a_tag, a_pool) ->
+            (a_flow = '' OR match(flow, a_flow))
+            AND (a_tag = '' OR has(tags, a_tag))
+            AND (a_pool = '' OR a_pool = work_pool),
+        {team_flows:Array(String)}, {team_tags:Array(String)}, {team_work_pools:Array(String)}
+    ) AS team_at,
+    if(told_team = '', {teams:Array(String)}[team_at], told_team) AS team,
+    round(
+        toDecimal128OrNull({prices_per_hour:Array(String)}[price], 9) * dateDiff('microsecond', started, ended)
+        / 3600000000,
+        6
+    ) AS estimate,
+    multiIf(
+        notEmpty(told_costs), arraySort(told_costs),
+        isNull(estimate), [('', CAST(NULL, 'Nullable(Decimal(38, 6))'))],
+        [({price_currencies:Array(String)}[price], CAST(estimate, 'Nullable(Decimal(38, 6))'))]
+    ) AS costs,
+    arrayJoin(arrayEnumerate(costs)) AS place,
+    costs[place].1 AS currency,
+    costs[place].2 AS cost,
+    if(place = 1, told_bytes, NULL) AS bytes,
+    if(place = 1, told_rows, NULL) AS rows,
+    cpu_sum, cpu_count, gpu_sum, gpu_count
+FROM (
+    -- runs by ended<which>, once each
+) AS asked
+LEFT JOIN (
+    SELECT
+        run,
+        max(currency_team) AS told_team,
+        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '') AS told_costs,
+        sum(currency_bytes) AS told_bytes,
+        sum(currency_rows) AS told_rows,
+        sum(currency_cpu) AS cpu_sum,
+        sum(currency_cpu_count) AS cpu_count,
+        sum(currency_gpu) AS gpu_sum,
+        sum(currency_gpu_count) AS gpu_count
+    FROM (
+        SELECT
+            run,
+            event_currency AS currency,
+            max(event_team) AS currency_team,
+            sum(event_cost) AS currency_cost,
+            sum(toUInt128(event_bytes)) AS currency_bytes,
+            sum(toUInt128(event_rows)) AS currency_rows,
+            sum(event_cpu) AS currency_cpu,
+            count(event_cpu) AS currency_cpu_count,
+            sum(event_gpu) AS currency_gpu,
+            count(event_gpu) AS currency_gpu_count
+        FROM (
+            -- An event that came twice is one.
+            SELECT
+                run,
+                max(used.currency) AS event_currency,
+                max(used.cost) AS event_cost,
+                max(used.bytes) AS event_bytes,
+                max(used.rows) AS event_rows,
+                max(used.cpu_utilization) AS event_cpu,
+                max(used.gpu_utilization) AS event_gpu,
+                max(used.team) AS event_team
+            FROM flowgauge.run_usage AS used
+            WHERE tenant = {tenant:String}
+                AND run IN (
+                    SELECT run
+                    FROM flowgauge.runs_folded
+                    WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
+                    UNION ALL
+                    SELECT run
+                    FROM flowgauge.runs
+                    WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
+                )
+            GROUP BY run, id
+        )
+        GROUP BY run, currency
+    )
+    GROUP BY run
+) AS usage USING run
