@@ -22,6 +22,7 @@ from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, S
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, whole_letters
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
@@ -37,6 +38,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
 _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
+_LETTER_PARAMETERS = _DLQ_PARAMETERS | {"reason", "source", "letter"}
 
 
 class Answers:
@@ -94,6 +96,24 @@ class Answers:
             since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
             limit=limit_of(parameters.get("limit", "")),
         )
+
+    async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
+        """Return dead letters of `tenant` with all that is kept of them."""
+        _refuse_unknown(parameters, _LETTER_PARAMETERS)
+        source, letter = (
+            place_in(parameters[name], name) if parameters.get(name) else (-1, -1) for name in ("source", "letter")
+        )
+        choice = Choice(
+            tenant=tenant,
+            since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
+            limit=limit_of(parameters.get("limit", "")),
+            reason=parameters.get("reason", ""),
+            source_partition=source[0],
+            source_offset=source[1],
+            letter_partition=letter[0],
+            letter_offset=letter[1],
+        )
+        return await whole_letters(self._store, choice)
 
     async def overview(self, tenant: str) -> Overview:
         """Return what the overview says to `tenant`."""
