@@ -15,7 +15,7 @@ from typing import NoReturn
 from _pytest.outcomes import Skipped
 from tests.kafka_broker import mortal_broker
 from tests.torture.checker import as_json
-from tests.torture.faults import WEIGHTS, timeline
+from tests.torture.faults import WEIGHTS, Kind, timeline
 from tests.torture.figures import figures
 from tests.torture.rig import running
 
@@ -38,7 +38,7 @@ def main() -> int:
     asked = parser.parse_args()
     hit = [each for each in TEAM if not asked.roles or _role(each) in asked.roles]
     team = [each for each in TEAM if each in hit or _role(each) in FEEDING]
-    kinds = asked.kinds or [each for each in WEIGHTS if not asked.roles or each not in OF_ALL]
+    kinds: list[Kind] = asked.kinds or [each for each in WEIGHTS if not asked.roles or each not in OF_ALL]
     signal.signal(signal.SIGTERM, _end)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="flowgauge-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
