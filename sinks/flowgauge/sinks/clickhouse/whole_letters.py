@@ -14,7 +14,7 @@ import msgspec
 
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import rfc3339
-from flowgauge.sinks.clickhouse.metrics import question
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 
