@@ -41,6 +41,7 @@ PATHS = {
     "kafka-gateway": Path("kafka:bench_kafka_gateway", 100_000),
     "kafka-matcher": Path("kafka:bench_kafka_matcher", 300_000),
     "kafka-detector": Path("kafka:bench_kafka_detector", 200_000),
+    "kafka-sink": Path("kafka_sink:bench_kafka_sink", 100_000),
 }
 ON_REQUEST = {"kafka-costs"}  # needs a broker: FLOWGAUGE_TEST_KAFKA, or the jars that CI prepares
 

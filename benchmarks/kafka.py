@@ -39,6 +39,7 @@ from flowgauge.transport.log import Batch, Committed, Log, Outgoing
 from flowgauge.transport.topic_admin import apply_plan, read_plan
 from flowgauge.transport.topic_plan import Sizes
 
+SESSION_MS = 6_000  # as it is where no setting says otherwise
 PARTITIONS = 4  # of events: a body of 1,000 events is spread over them
 APPEND_RECORDS = 1_000
 FILL_RECORDS = 5_000  # appended at once where the append is not what is measured
@@ -72,25 +73,25 @@ class Run(Protocol):
 
 def bench_append(events: int) -> Line:
     """Append events 1,000 at a time as a gateway does, then read them as a group, committing each poll."""
-    with _broker() as bootstrap:
+    with started_broker() as bootstrap:
         return asyncio.run(_append_and_read(bootstrap, events))
 
 
 def bench_kafka_matcher(events: int) -> Line:
     """Events that stand in Kafka → samples in Kafka, 50 rules, offsets committed."""
-    with _broker() as bootstrap:
+    with started_broker() as bootstrap:
         return asyncio.run(_match(bootstrap, events))
 
 
 def bench_kafka_detector(samples: int) -> Line:
     """Sample messages that stand in Kafka → transitions, state and offsets in transactions. `events` counts samples."""
-    with _broker() as bootstrap:
+    with started_broker() as bootstrap:
         return asyncio.run(_detect(bootstrap, samples))
 
 
 def bench_kafka_gateway(events: int) -> Line:
     """NDJSON batches of 1,000; CPU of the gateway's process only: HTTP, canonical, append to Kafka."""
-    with _broker() as bootstrap, tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder:
+    with started_broker() as bootstrap, tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder:
         prefix = asyncio.run(_topics(bootstrap))
         with gateway_process(Path(folder), bootstrap, prefix) as url:
             cpu_seconds, bodies = post_all(url, events)
@@ -98,7 +99,8 @@ def bench_kafka_gateway(events: int) -> Line:
 
 
 @contextmanager
-def _broker() -> Generator[str]:
+def started_broker() -> Generator[str]:
+    """Start a broker and yield its address; raise LeftOut where there is none."""
     try:
         with running_broker() as bootstrap:
             yield bootstrap
@@ -115,9 +117,12 @@ async def _topics(bootstrap: str, partitions: int = PARTITIONS) -> str:
 
 
 @asynccontextmanager
-async def _log(bootstrap: str, partitions: int = PARTITIONS) -> AsyncGenerator[tuple[KafkaLog, KafkaReading]]:
+async def topics_log(
+    bootstrap: str, partitions: int = PARTITIONS, session_ms: int = SESSION_MS
+) -> AsyncGenerator[tuple[KafkaLog, KafkaReading]]:
+    """Open a log of its own, with what tells how far a group of it is."""
     prefix = await _topics(bootstrap, partitions)
-    connection = Connection(bootstrap=bootstrap, prefix=prefix, instance="bench")
+    connection = Connection(bootstrap=bootstrap, prefix=prefix, instance="bench", session_ms=session_ms)
     log = await open_kafka_log(connection)
     admin = new_admin(connection)
     await admin.start()
@@ -130,7 +135,7 @@ async def _log(bootstrap: str, partitions: int = PARTITIONS) -> AsyncGenerator[t
 
 async def _append_and_read(bootstrap: str, events: int) -> Line:
     records, steps = outgoing(events, PARTITIONS), Steps()
-    async with _log(bootstrap) as (log, _):
+    async with topics_log(bootstrap) as (log, _):
         began = time.monotonic()
         with steps.step("append"):
             for start in range(0, events, APPEND_RECORDS):
@@ -154,7 +159,7 @@ async def _read(log: KafkaLog, events: int) -> None:
 
 
 async def _match(bootstrap: str, events: int) -> Line:
-    async with _log(bootstrap) as (log, reading):
+    async with topics_log(bootstrap) as (log, reading):
         await publish_rules(log, fifty_rules())
         records = outgoing(events, PARTITIONS, RUN_EVERY_MS)  # the mix of the path `matcher`
         for start in range(0, events, FILL_RECORDS):
@@ -167,7 +172,7 @@ async def _match(bootstrap: str, events: int) -> Line:
 
 
 async def _detect(bootstrap: str, asked: int) -> Line:
-    async with _log(bootstrap, partitions=1) as (log, reading):
+    async with topics_log(bootstrap, partitions=1) as (log, reading):
         await publish_rules(log, fifty_rules())
         messages = sample_messages(asked, log.log_id)
         samples = sum(len(message.samples) for message in messages)

@@ -12,6 +12,7 @@ requests, each fault one: the next whose statement begins with `of`.
     no answer      it ran, and nothing is answered for as long as the client waits
     error 500      a proxy's answer: nothing ran, no word of ClickHouse
     code N         nothing ran; ClickHouse's error N
+    code N row M   the same; the error names row M
     foreign        200 and a page of somebody else's: nothing ran
     elsewhere      a redirect to another address: nothing ran
     version V      the answer to the question for the version
@@ -192,7 +193,7 @@ class Requests(BaseHTTPRequestHandler):
     def _break(self, fault: str) -> None:
         name, _, code = fault.partition(" ")
         if name == "code":
-            self._refuse(500, f"Code: {code}. DB::Exception: As the test wishes. (WISHED) (version 26.9.2.1)\n")
+            self._refuse(500, _wished(*code.split(" row ")))
         elif name == "error":
             self._answer(int(code), b"<html>upstream is away</html>", {})
         elif name == "foreign":
@@ -286,6 +287,11 @@ class Front:
             return connection.getresponse().read()
         finally:
             connection.close()
+
+
+def _wished(code: str, row: str = "") -> str:
+    where = f" is violated at row {row}." if code == "469" else f": (at row {row})\n" if row else ""
+    return f"Code: {code}. DB::Exception: As the test wishes{where if row else ''} (WISHED) (version 26.9.2.1)\n"
 
 
 def _quoted(value: str) -> str:

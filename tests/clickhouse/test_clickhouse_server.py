@@ -19,6 +19,7 @@ from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.sinks.clickhouse.call_settings import INSERT_SETTINGS
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
+from flowgauge.sinks.clickhouse.errors import STOPPING
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore, Deadlines
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
@@ -52,8 +53,8 @@ def impatient(served: ClickHouseStore, front: Front) -> Iterator[ClickHouseStore
         ("elsewhere", "ClickHouse: HTTP status 307"),
         ("code 252", "ClickHouse: too many parts wait to be merged (code 252)"),
         ("code 236", "ClickHouse: the server is shutting down (code 236)"),
-        ("code 516", "ClickHouse: the user or its password is refused (code 516)"),
-        ("code 999", "ClickHouse: As the test wishes. (WISHED) (code 999)"),
+        ("code 516", f"ClickHouse: {STOPPING[516][0]} (code 516): {STOPPING[516][1]}"),
+        ("code 998", "ClickHouse: As the test wishes (WISHED) (code 998)"),
     ],
 )
 async def test_a_request_that_goes_wrong_is_told_and_repeated_and_each_event_is_one_row(

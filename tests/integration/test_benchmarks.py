@@ -28,7 +28,7 @@ def test_each_path_prints_one_json_line_with_its_numbers() -> None:
 
 
 def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
-    names = ["kafka-append", "kafka-gateway"]
+    names = ["kafka-append", "kafka-gateway", "kafka-sink"]
 
     command = [sys.executable, "-m", "benchmarks", "--events", "4000", *names]
     env = {**os.environ, "FLOWGAUGE_TEST_KAFKA": kafka}

@@ -1,11 +1,20 @@
 """`flowgauge dlq` and `GET /v1/dlq`: what could not be read, for whom it concerns."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.up_process import Up, run, running_up, wait_for
+
+from flowgauge.console.up import partitions_of
+from flowgauge.schemas.settings import Settings
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.topics import EVENTS
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.log import Outgoing
+from flowgauge.transport.wall_clock import now_ms
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -61,3 +70,44 @@ def test_with_tokens_a_tenant_reads_its_own_letters_only(tmp_path: Path) -> None
         assert up.http.get("/v1/dlq", headers=of("acme-token"), params={"flow": "x"}).json() == {
             "error": "flow: unknown parameter; known are limit, since, tenant"
         }
+
+
+async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    good, lower_case, cut = event("good"), event("lower", occurred="t"), event("cut", text="x" * 70_000)
+    cut = cut.replace(b'{"id":"r"}', b"{}")
+    log = await open_local_log(settings.data, partitions=partitions_of(settings))
+    await log.append(EVENTS, [Outgoing(0, "", value) for value in (good, lower_case, cut)])
+    await log.close()
+
+    with running_up(settings.data) as up:
+        retry = ("dlq", "retry", "--url", up.url, "--data", str(tmp_path / "none"))
+        wait_for(lambda: len(letters(up)) == 2, "the letters")
+        planned = run(*retry)
+        shown = run("dlq", "show", "0@1", "--url", up.url)
+        sent = run(*retry, "--source", "0@1", "--yes")
+        wait_for(lambda: runs(up) == {"good", "lower"}, "the event")
+        again = run(*retry, "--reason", "refused by ClickHouse", "--yes")
+        forced = run(*retry, "--reason", "refused by ClickHouse", "--again", "--yes")
+        unknown = run("dlq", "show", "9@9", "--url", up.url)
+        wrong = run(*retry, "--source", "first")
+
+    assert (planned.returncode, "2 letters: 1 would be sent, 1 not; --yes sends" in planned.stdout) == (1, True)
+    assert "cut: 65536 of" in planned.stdout
+    assert shown.stdout.encode() == lower_case
+    assert (sent.returncode, "1 letters: 1 sent, 0 not" in sent.stdout) == (0, True), sent
+    assert (again.returncode, "stored: an event of its id is there" in again.stdout) == (1, True)
+    assert (forced.returncode, "1 sent" in forced.stdout) == (0, True)
+    assert (unknown.returncode, wrong.returncode) == (1, 2)
+
+
+def event(run_id: str, occurred: str = "T", text: str = "") -> bytes:
+    at = rfc3339(now_ms()).replace("T", occurred)
+    return (
+        f'{{"id":"{uuid.uuid4()}","tenant":"default","occurred":"{at}","event":"x","kind":"flow-run",'
+        f'"flow":"f","run":"{run_id}","state":"failed","resource":{{"id":"r"}},"payload":{{"text":"{text}"}}}}'
+    ).encode()
+
+
+def runs(up: Up) -> set[str]:
+    return {row["run"] for row in up.http.get("/v1/metrics/runs").json()["rows"]}

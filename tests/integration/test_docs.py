@@ -34,6 +34,7 @@ ELSEWHERE = {
     "pip install 'flowgauge[kafka]'": "as the line above; .ci/prefect installs what that extra asks for",
     "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
     """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
+    "flowgauge dlq show 0@12 > event.json": "names a letter that a server has; test_dlq.py shows one",
     **dict.fromkeys(
         (
             "docker compose --file compose/compose.yaml up --detach --wait",

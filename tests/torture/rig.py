@@ -153,11 +153,12 @@ class Rig:
                 self.problems.append(f"rules apply: {done}")
                 return
 
-    def torture(self, faults: Sequence[Fault]) -> None:
-        """Do all of `faults`, one after the other."""
+    def torture(self, faults: Sequence[Fault], *, for_s: float = float("inf")) -> None:
+        """Do all of `faults`, one after the other; begin none after `for_s`."""
+        until_s = time.monotonic() + for_s
         for number, fault in enumerate(faults, 1):
-            if self.team.problem:
-                self.say(f"stopped: {self.team.problem}")
+            if self.team.problem or time.monotonic() > until_s:
+                self.say(f"stopped: {self.team.problem or 'the time is over'}")
                 return
             if fault.waits_until_ready:
                 self._wait_until_ready(fault.targets)
@@ -212,8 +213,9 @@ class Rig:
         looks = self.watch.looks
         if not looks or looks[-1].at_s < loaded_s:
             return False
-        is_past = time.monotonic() - looks[-1].behind_s > loaded_s + CLOCK_PAST_S and looks[-1].behind_s > 0
         roles = {member.role for member in self.team}
+        is_past = time.monotonic() - looks[-1].behind_s > loaded_s + CLOCK_PAST_S and looks[-1].behind_s > 0
+        is_past |= "detect" not in roles and time.monotonic() > loaded_s + QUIET_S
         return is_past and all(lag_s < QUIET_S for role, lag_s in looks[-1].lag_s.items() if role in roles)
 
     def _check(self) -> Findings:

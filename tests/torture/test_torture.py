@@ -20,6 +20,16 @@ FAULTS = [
     Fault("kill", ("gateway-1",), is_patient=False, pause_s=0.5),
     Fault("broker", seconds=0.5, is_patient=False, pause_s=2.0),
 ]
+SINK_TEAM = ("gateway-1", "pulse-1", "sink-1", "sink-2")
+SINK_FAULTS = [
+    Fault("inserts", seconds=2.0, is_patient=False, pause_s=0.5),
+    Fault("kill", ("sink-1",), is_patient=False, pause_s=0.5),
+    Fault("claim", is_patient=False, pause_s=1.0),
+    Fault("zombie", ("sink-2",), seconds=7.0, is_patient=False, pause_s=0.5),
+    Fault("broker", seconds=0.5, is_patient=False, pause_s=1.0),
+    Fault("kill", ("sink-2",), is_patient=False, pause_s=0.5),
+    Fault("clickhouse", seconds=0.5, is_patient=False, pause_s=1.0),
+]
 SEED = 7
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -35,3 +45,15 @@ def test_faults_over_all_roles_lose_double_and_change_nothing(tmp_path: Path) ->
     assert rig.report.findings.are_none, found
     assert len(rig.report.done) == len(FAULTS)
     assert min(rig.report.findings.seen[what] for what in ("acked", "transitions", "told", "runs")) > 0
+
+
+def test_faults_of_the_sink_alone_lose_and_double_no_row(tmp_path: Path) -> None:
+    with mortal_broker() as broker, running(broker, tmp_path, "torture", SINK_TEAM, seed=SEED) as rig:
+        rig.torture(SINK_FAULTS)
+        rig.settle()
+        found = figures(rig, SEED)
+
+    print(as_json(found))
+    assert rig.report.findings.are_none, found
+    assert len(rig.report.done) == len(SINK_FAULTS)
+    assert min(rig.report.findings.seen[what] for what in ("acked", "runs")) > 0

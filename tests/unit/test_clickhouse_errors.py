@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowgauge.sinks.clickhouse.errors import Refusal, refusal_in, trouble
+from flowgauge.sinks.clickhouse.errors import PASSING, QUARANTINED, STOPPING, Refusal, refusal_in, trouble
 
 BAD_UUID = (
     "Code: 376. DB::Exception: Code: 376. DB::Exception: Cannot parse UUID from String: invalid format, expected 32 "
@@ -27,18 +27,22 @@ CONSTRAINT = (
     ],
 )
 def test_an_error_that_names_a_row_refuses_that_row(message: str, index: int, detail: str) -> None:
-    assert refusal_in(message) == Refusal(index, detail)
+    assert refusal_in(None, message) == Refusal(index, detail)
 
 
 def test_an_error_that_names_no_row_refuses_none() -> None:
-    assert refusal_in("Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space") is None
+    assert refusal_in(243, "Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space") is None
 
 
-def test_a_full_disk_is_a_known_trouble_and_a_new_error_an_unknown_one() -> None:
+def test_a_full_disk_is_somebodys_to_mend_and_a_new_error_an_unknown_trouble() -> None:
     full, new = (
         trouble(243, "Code: 243. DB::Exception: Cannot reserve"),
         trouble(9_999, "Code: 9999. DB::Exception: Odd"),
     )
 
-    assert (str(full), full.kind) == ("ClickHouse: the disk is full (code 243)", "known")
+    assert (str(full), full.kind) == ("ClickHouse: the disk is full (code 243): make room", "person")
     assert (str(new), new.kind) == ("ClickHouse: Odd (code 9999)", "unknown")
+
+
+def test_no_code_stands_in_two_tables() -> None:
+    assert len({*PASSING, *STOPPING, *QUARANTINED}) == len(PASSING) + len(STOPPING) + len(QUARANTINED)

@@ -21,6 +21,7 @@ from flowgauge.schemas.settings import (
     ClickHouseSettings,
     EgressSettings,
     KafkaSettings,
+    QuarantineSettings,
     QuestionSettings,
     Settings,
     parse_settings,
@@ -145,6 +146,7 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
         "clickhouse": ClickHouseSettings,
         "questions": QuestionSettings,
         "kafka": KafkaSettings,
+        "quarantine": QuarantineSettings,
     }
     fields = {name: field for name, field in Settings.model_fields.items() if name not in {*tables, "tenants"}}
     for table_name, part in tables.items():

@@ -15,6 +15,7 @@ from flowgauge.sinks.clickhouse.intent import (
     commit_position,
     read_position,
 )
+from flowgauge.sinks.clickhouse.quarantine import SLICES, Tally
 from flowgauge.transport.log import METADATA_BYTES_MAX, Committed
 
 CLOCK = ClockState(1_795_000_000_000, 1_794_999_999_000)
@@ -26,7 +27,9 @@ def intents(draw: st.DrawFn) -> Intent:
     end = start + draw(st.integers(1, 2**31))
     skipped = draw(st.sets(st.integers(start, end - 1), max_size=SKIPS_MAX + REFUSED_MAX))
     clock = ClockState(draw(st.integers(0, 2**44)), draw(st.integers(0, 2**44)))
-    return Intent(start, end, clock, tuple(sorted(skipped)))
+    counts = st.tuples(st.integers(0, 12_500_000), st.integers(0, 12_500_000))
+    tally = Tally(draw(st.integers(0, 2**48)), tuple(draw(st.lists(counts, max_size=SLICES))))
+    return Intent(start, end, clock, tuple(sorted(skipped)), tally)
 
 
 @given(intents())
@@ -35,7 +38,7 @@ def test_an_intent_is_read_as_it_was_written_and_fits_the_metadata(intent: Inten
 
     assert committed.next_offset == intent.start
     assert len(committed.metadata) <= METADATA_BYTES_MAX
-    assert read_position(committed) == Position(intent.start, intent.clock, intent)
+    assert read_position(committed) == Position(intent.start, intent.clock, intent, intent.tally)
 
 
 def test_a_position_without_an_intent_keeps_the_clock() -> None:
@@ -76,3 +79,5 @@ def test_the_note_is_what_kafka_keeps_beside_an_offset() -> None:
 
     assert commit_intent(intent).metadata == '{"v":2,"clock":[5,4],"end":120,"skips":[1,4]}'
     assert commit_position(120, ClockState(9, 4)).metadata == '{"v":2,"clock":[9,4]}'
+    counted = commit_position(120, ClockState(9, 4), Tally(2, ((1250, 0), (30, 2))))
+    assert counted.metadata == '{"v":2,"clock":[9,4],"tally":[2,[[1250,0],[30,2]]]}'

@@ -25,7 +25,17 @@ FOLDERS = {  # the files that register what is measured, so each is named
     "transport": transport_metrics,
 }
 HEAD = "| measurement | type | labels | meaning |\n|---|---|---|---|\n"
-UNITS = ("_total", "_seconds", "_milliseconds", "_records", "_messages", "_keys", "_problems", "_loading")
+UNITS = (
+    "_total",
+    "_seconds",
+    "_milliseconds",
+    "_records",
+    "_messages",
+    "_keys",
+    "_problems",
+    "_loading",
+    "_partitions",
+)
 
 Row = tuple[str, tuple[str, ...], str]  # type, labels, meaning
 

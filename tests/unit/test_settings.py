@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flowgauge.console.sinking import sink_limits
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.settings import (
     SecretFromEnv,
@@ -17,6 +18,8 @@ from flowgauge.schemas.settings import (
     resolve_secret,
     resolve_tokens,
 )
+from flowgauge.sinks.clickhouse.batch import LIMITS
+from flowgauge.sinks.clickhouse.quarantine import Quarantine
 
 MISTAKES = sorted((Path(__file__).parents[1] / "golden" / "config").glob("*.toml"))
 TWO_TENANTS = """
@@ -258,3 +261,16 @@ def test_mistakes_of_the_environment_the_file_and_the_flags_are_told_at_once() -
         "--retention-days: expected at least 1, got 0",
         "flowgauge.toml: hots: unknown setting (did you mean host?)",
     ]
+
+
+def test_the_limits_of_the_quarantine_come_from_file_and_environment() -> None:
+    environ = {
+        "FLOWGAUGE_QUARANTINE_GO_ON": "flowgauge.events-0@4, flowgauge.dlq-1@7",
+        "FLOWGAUGE_QUARANTINE_SPAN": "80",
+    }
+
+    limits = sink_limits(parse("[quarantine]\nrun_max = 9\n", environ).quarantine)
+
+    places = frozenset({"flowgauge.events-0@4", "flowgauge.dlq-1@7"})
+    assert limits.quarantine == Quarantine(run_max=9, span=80, go_on=places)
+    assert sink_limits(parse("").quarantine) == LIMITS

@@ -37,6 +37,21 @@ class Gated(MemoryTables):
         await super().insert(table, body, token)
 
 
+class Away(Gated):
+    """Refuses `tries` inserts, and notes how far was read meanwhile."""
+
+    tries = 240  # an hour, at the longest pause
+    read_to: int = 0
+    log: MemoryLog
+
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        if self.tries:
+            self.tries -= 1
+            self.read_to = max(self.read_to, *(reader.at.get(0, 0) for reader in self.log.readers))
+            raise EngineTrouble("away", "known")
+        await super().insert(table, body, token)
+
+
 @asynccontextmanager
 async def sink(log: MemoryLog, tables: Gated) -> AsyncGenerator[MemoryReader]:
     """Run a sink that owns partition 0 and waits for its insert; let it stop at the end of the block."""
@@ -160,3 +175,21 @@ async def test_a_commit_that_no_broker_answers_is_tried_again(log: MemoryLog, mo
         assert away == []
         assert reader.noted[0].next_offset == 2
     assert places(tables) == [(0, 0), (0, 1)]
+
+
+async def test_while_clickhouse_is_away_no_more_is_read_than_the_next_batch_and_a_poll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sink_app, "POLL_RECORDS_MAX", 2)
+    monkeypatch.setattr(sink_app, "KEEP_PLACE_MS", 0)
+    log, tables = MemoryLog({EVENTS: 1}), Away()
+    tables.log = log
+    put(log, 0, ["event"] * 40)
+
+    tables.gate = asyncio.Event()
+    tables.gate.set()
+    await run_until_stored(log, tables, LIMITS, log.faults)
+
+    assert tables.tries == 0
+    assert LIMITS.rows_max < tables.read_to <= 2 * LIMITS.rows_max + 2
+    assert places(tables) == [(0, offset) for offset in range(40)]

@@ -54,7 +54,7 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/folding",
         "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/upkeep",
+        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/upkeep", "clickhouse/whole_letters",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (

@@ -30,6 +30,7 @@ from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
 from flowgauge.console.price_file import WatchedPrices
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
+from flowgauge.console.sinking import sink_limits
 from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
@@ -186,9 +187,10 @@ def _parts(opened: Opened) -> Iterator[Part]:
     settings, log, health = opened.settings, opened.log, opened.health
     port = int(opened.listening.getsockname()[1])
     egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
+    limits = sink_limits(settings.quarantine)
     yield "matcher", lambda stop: run_matcher(log, stop=stop, health=health)
     yield "detector", lambda stop: run_detector(log, stop=stop, health=health)
-    yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health)
+    yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health, limits=limits)
     yield "folding", lambda stop: keep_folded(opened.store, stop=stop)
     yield (
         "notifier",

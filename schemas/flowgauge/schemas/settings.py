@@ -50,11 +50,12 @@ KafkaClientSetting: TypeAlias = Literal[
     "request_timeout_ms", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"
 ]
 
-_ENV_LISTS = ("egress.allow",)  # in the environment, entries are separated by commas
+_ENV_LISTS = ("egress.allow", "quarantine.go_on")  # in the environment, entries are separated by commas
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
-_TABLES = ("egress", "clickhouse", "questions", "kafka")
+_TABLES = ("egress", "clickhouse", "questions", "kafka", "quarantine")
 _DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+_PLACE = r"^[a-z.]+-[0-9]{1,9}@[0-9]{1,19}$"
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
 _KAFKA_SECRETS = ("password", "token")
@@ -153,6 +154,16 @@ class KafkaSettings(_Part):
         return "", ""
 
 
+class QuarantineSettings(_Part):
+    """How many events of a partition may go to the dlq before the sink stops there."""
+
+    run_max: int = Field(default=1_000, ge=1)  # in a row
+    percent_max: int = Field(default=20, ge=1, le=100)  # of the last `span` events; 100: only the row counts
+    letters_min: int = Field(default=500, ge=1)  # fewer in that span stop nothing
+    span: int = Field(default=10_000, ge=8, le=100_000_000)
+    go_on: tuple[Annotated[str, Field(pattern=_PLACE)], ...] = Field(default=(), strict=False)  # places to pass
+
+
 class Settings(_Part):
     """What one flowgauge process runs with."""
 
@@ -174,6 +185,7 @@ class Settings(_Part):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     questions: QuestionSettings = QuestionSettings()
     kafka: KafkaSettings = KafkaSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     _file: str = PrivateAttr(default="")
 
     @property
@@ -474,9 +486,10 @@ def _expected(detail: ErrorDetails) -> str:
         "less_than_equal": f"expected at most {bounds.get('le')}",
         "literal_error": f"expected {bounds.get('expected')}",
         "bool_type": "expected true or false without quotes",
-        "string_pattern_mismatch": "expected letters, digits, dots, dashes and underscores"
-        if detail.get("ctx", {}).get("pattern") != _DATABASE_NAME
-        else "expected letters, digits and _, such as flowgauge",
+        "string_pattern_mismatch": {
+            _DATABASE_NAME: "expected letters, digits and _, such as flowgauge",
+            _PLACE: "expected a place as the sink tells it, such as flowgauge.events-0@1234",
+        }.get(str(bounds.get("pattern")), "expected letters, digits, dots, dashes and underscores"),
         "model_type": "expected a table, such as [egress]",
         "model_attributes_type": "expected a table, such as [egress]",
         "dict_type": "expected tables, such as [tenants.acme]",

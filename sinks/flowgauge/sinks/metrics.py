@@ -7,6 +7,11 @@ ROW_BYTES = Counter("flowgauge_sinks_row_bytes_total", "Bytes of the rows that C
 DEAD_LETTERS = Counter(
     "flowgauge_sinks_dead_letters_total", "Records sent to the dlq instead of a table.", ["table", "reason"]
 )
+QUARANTINED = Gauge(
+    "flowgauge_sinks_quarantined_partitions",
+    "Partitions where the sink stopped, because too many events in them would go to the dlq.",
+    ["table"],
+)
 REPLAYS = Counter(
     "flowgauge_sinks_replays_total", "Pending inserts that a start found and repeated under their token.", ["table"]
 )
@@ -27,7 +32,7 @@ ERASED = Counter(
 )
 RETRIES = Counter(
     "flowgauge_sinks_retries_total",
-    "Inserts tried again; kind=unknown means that the cause is not in the table of causes.",
+    "Inserts tried again; kind=known passes by itself, person waits for somebody, unknown is in no table of causes.",
     ["table", "kind"],
 )
 FOLDED_RUNS = Counter("flowgauge_sinks_folded_runs_total", "Runs folded into one row, each as often as it was folded.")

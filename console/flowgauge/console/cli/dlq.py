@@ -1,14 +1,25 @@
-"""`flowgauge dlq`: what could not be read, and why."""
+"""`flowgauge dlq`: what could not be read, and why; and sends it again once the cause is mended."""
 
+import base64
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+from flowgauge.schemas.errors import BadInput, FlowgaugeError
+
+if TYPE_CHECKING:
+    from flowgauge.console.ask import Place
+    from flowgauge.console.retrying import Letter
+
+LETTERS_MAX = 500  # of one answer
+WAIT_MS = 60_000  # while no gateway answers
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--since", default="7d", show_default=True, help="How far back, such as 90m or 7d, or a time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most this many.")
 @format_option
@@ -16,13 +27,24 @@ from flowgauge.console.cli.options import data_option, format_option, tenant_opt
 @url_option
 @token_option
 @data_option
+@click.pass_context
 def command(  # one parameter an option
-    *, since: str, limit: int, form: str, tenant: str | None, url: str, token: str | None, data: Path
+    context: click.Context,
+    *,
+    since: str,
+    limit: int,
+    form: str,
+    tenant: str | None,
+    url: str,
+    token: str | None,
+    data: Path,
 ) -> None:
     """Show the dead letters: events that could not be read, the newest first.
 
     Each with when it came, the reason, who refused it, how many bytes it had and how it begins.
     """
+    if context.invoked_subcommand is not None:
+        return
     from flowgauge.console.ask import Place
     from flowgauge.console.text_table import text_table
 
@@ -30,3 +52,92 @@ def command(  # one parameter an option
     parameters = {"since": since, "limit": asked} | ({"tenant": tenant} if tenant else {})
     answer = answer_to(Place(url, token, data), "/v1/dlq", parameters)
     click.echo(answer.text if form == "json" else text_table(answer.columns(), shown(answer.rows(), limit)))
+
+
+@command.command()
+@click.argument("letter")
+@url_option
+@token_option
+@data_option
+def show(*, letter: str, url: str, token: str | None, data: Path) -> None:
+    """Write the bytes of LETTER, such as 0@12, as they came: to look at, or to edit and publish."""
+    from flowgauge.console.ask import Place
+
+    rows = _rows(Place(url, token, data), {"letter": letter, "since": "1970-01-01", "limit": "1"})
+    if not rows:
+        raise FlowgaugeError(f"there is no dead letter {letter} (flowgauge dlq retry lists them)")
+    value = base64.b64decode(str(rows[0]["value"]))
+    click.get_binary_stream("stdout").write(value)
+    if len(value) < int(str(rows[0]["size"])):
+        click.echo(f"cut: {len(value)} of {rows[0]['size']} bytes are kept", err=True)
+
+
+@command.command()
+@click.option("--since", default="7d", show_default=True, help="How far back, such as 90m or 7d, or a time.")
+@click.option("--reason", default="", help='Only letters of this reason, such as "refused by ClickHouse".')
+@click.option("--source", default="", help="Only what came from this partition of events, or place: 0 or 0@12.")
+@click.option("--letter", default="", help="Only this one, such as 0@12.")
+@click.option("--limit", type=click.IntRange(1, LETTERS_MAX), default=100, show_default=True, help="At most this many.")
+@click.option("--again", is_flag=True, help="Also those whose event is stored meanwhile.")
+@click.option("--yes", is_flag=True, help="Send them; without it nothing is sent.")
+@click.option("--to", "gateway", help="The gateway to send to.  [default: the server]")
+@url_option
+@token_option
+@data_option
+def retry(  # noqa: PLR0913  # one parameter an option
+    *,
+    since: str,
+    reason: str,
+    source: str,
+    letter: str,
+    limit: int,
+    again: bool,
+    yes: bool,
+    gateway: str | None,
+    url: str,
+    token: str | None,
+    data: Path,
+) -> None:
+    """Send dead letters of your tenant again, once what was wrong is mended.
+
+    Tells of each whether it can be sent, or why not; only --yes sends. It goes through the gateway as an event that is
+    appended now. Exit code 1: some were not or would not be sent.
+    """
+    from flowgauge.console.ask import Place
+    from flowgauge.console.retrying import letter_in, reasons_against
+    from flowgauge.console.text_table import text_table
+    from flowgauge.transport.wall_clock import now_ms
+
+    chosen = {"since": since, "limit": str(limit), "reason": reason, "source": source, "letter": letter}
+    rows = _rows(Place(url, token, data), {name: text for name, text in chosen.items() if text})
+    letters = [letter_in(row) for row in rows]
+    reasons = reasons_against(letters, again=again, now_ms=now_ms())
+    good = [each for each in reversed(letters) if not reasons[each.name]]  # the oldest first
+    if yes and good:
+        reasons |= _send(good, gateway or url, token)
+    fine = "sent" if yes else "would be sent"
+    shown_rows = [(each.name, each.time, each.reason, reasons[each.name] or fine) for each in letters]
+    click.echo(text_table(("letter", "time", "reason", "now"), shown_rows))
+    bad = sum(map(bool, reasons.values()))
+    click.echo(f"{len(letters)} letters: {len(letters) - bad} {fine}, {bad} not" + ("" if yes else "; --yes sends"))
+    if bad:
+        raise SystemExit(1)
+
+
+def _rows(place: "Place", parameters: dict[str, str]) -> Sequence[dict[str, object]]:
+    rows: Sequence[dict[str, object]] = answer_to(place, "/v1/dlq/letters", parameters).body["rows"]
+    return rows
+
+
+def _send(letters: Sequence["Letter"], url: str, token: str | None) -> dict[str, str]:
+    """Send the events of `letters`; return why each was refused, "" for one that was not."""
+    from flowgauge.producers.blocking_sender import BlockingSender
+
+    sender = BlockingSender(url, token, wait_ms=WAIT_MS, say=lambda text: click.echo(text, err=True))
+    answers: list[str] = []
+    lines = [each.value.replace(b"\n", b" ").replace(b"\r", b" ") for each in letters]  # in JSON both are but space
+    for settled in sender.send(lines):
+        if settled.unlisted:
+            raise BadInput(f"{url} refused {settled.unlisted} events and does not say which: choose fewer by --limit")
+        answers += (settled.refused.get(index, "") for index in range(settled.count))
+    return {letter.name: answer for letter, answer in zip(letters, answers, strict=True)}

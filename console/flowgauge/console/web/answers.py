@@ -28,6 +28,7 @@ from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
+from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, whole_letters
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
@@ -46,6 +47,7 @@ _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
 _HOLDING_PARAMETERS = frozenset({"tenant", "until"})
 _PAGE_PARAMETERS = frozenset({"tenant", "until", "after"})
 _DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
+_LETTER_PARAMETERS = _DLQ_PARAMETERS | {"reason", "source", "letter"}
 
 
 class Answers:
@@ -114,6 +116,25 @@ class Answers:
         tenants = [tenant, ""] if self.is_operator(tenant) else [tenant]
         async with self.turns.turn(tenant):
             return await dead_letters(self._store, tenants=tenants, since_ms=since_ms, limit=limit)
+
+    async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
+        """Return dead letters of `tenant` with all that is kept of them."""
+        _refuse_unknown(parameters, _LETTER_PARAMETERS)
+        source, letter = (
+            place_in(parameters[name], name) if parameters.get(name) else (-1, -1) for name in ("source", "letter")
+        )
+        choice = Choice(
+            tenant=tenant,
+            since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),
+            limit=limit_of(parameters.get("limit", "")),
+            reason=parameters.get("reason", ""),
+            source_partition=source[0],
+            source_offset=source[1],
+            letter_partition=letter[0],
+            letter_offset=letter[1],
+        )
+        async with self.turns.turn(tenant):
+            return await whole_letters(self._store, choice)
 
     async def overview(self, tenant: str) -> Overview:
         """Return what the overview says to `tenant`."""

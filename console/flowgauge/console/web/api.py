@@ -32,6 +32,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         Route("/v1/incidents", api.for_tenant(api.incidents), methods=["GET"]),
         Route("/v1/incidents/{incident_id}", api.for_tenant(api.incident), methods=["GET"]),
         Route("/v1/dlq", api.for_tenant(api.dlq), methods=["GET"]),
+        Route("/v1/dlq/letters", api.for_tenant(api.letters), methods=["GET"]),
         Route("/v1/tenant", api.for_tenant(api.tenant), methods=["GET"]),
         Route("/v1/tenant/rows/{table}", api.for_tenant(api.tenant_rows), methods=["GET"]),
         Route("/v1/tenant/erase", api.for_tenant(api.erase), methods=["POST"]),
@@ -85,6 +86,9 @@ class _Api:
 
     async def dlq(self, request: Request, tenant: str) -> Response:
         return json_answer(_table(await self._answers.dead_letters(tenant, dict(request.query_params))))
+
+    async def letters(self, request: Request, tenant: str) -> Response:
+        return json_answer(_table(await self._answers.whole_letters(tenant, dict(request.query_params))))
 
     async def health(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the token says it all
         body = health_json(self._answers.health_of(tenant), self._answers.now_ms())

@@ -1,12 +1,14 @@
 """The batch: consecutive records of one partition on their way into one insert. Pure.
 
     records ──► Batch.add ──► rows and dead letters ──► seal ──► Sealed(intent, rows, letters)
+                    └─ one dead letter too many: it ends before that record, and so does the partition (`quarantine`)
 
 One insert is one block, so that its token does not depend on how the engine would split it; each day of it is there
 whole or not at all. Read `intent` first; `sink_app` moves the batches.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flowgauge.schemas.clock import ClockState, PartitionClock
@@ -14,6 +16,7 @@ from flowgauge.schemas.delivery import DeadLetter
 from flowgauge.schemas.errors import InvalidEvent, InvariantBroken
 from flowgauge.schemas.topics import RecordKind
 from flowgauge.sinks.clickhouse.intent import REFUSED_MAX, SKIPS_MAX, Intent
+from flowgauge.sinks.clickhouse.quarantine import NOTHING_COUNTED, QUARANTINE, Quarantine, Stop, Tally, place_of
 from flowgauge.sinks.clickhouse.rows import REFUSED, Row, TableSpec, dead_letter, row
 from flowgauge.transport.log import Record
 from flowgauge.transport.source_clock import see
@@ -23,7 +26,7 @@ _EVENT = RecordKind.EVENT  # at hand: looking up a member costs more than compar
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch is flushed, and how soon one that failed is tried again."""
+    """When a batch is flushed, how soon one that failed is tried again, and how much may go to the dlq."""
 
     rows_max: int = 25_000  # measured: CPU per row is flat from here up; far below the engine's block of 1,048,449
     bytes_max: int = 16 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
@@ -34,6 +37,7 @@ class Limits:
     idle_age_max_ms: int = 10_000  # how long a position without rows waits to be committed: pulses come each second
     backoff_ms: int = 250  # doubles with each failure
     backoff_max_ms: int = 15_000
+    quarantine: Quarantine = QUARANTINE
 
 
 LIMITS = Limits()
@@ -74,9 +78,29 @@ class Sealed:
         )
 
 
+def tallies(batch: Sealed, quarantine: Quarantine, topic: str) -> Iterator[tuple[int, Tally]]:
+    """Yield the offset of each letter of `batch`, in order, with the tally after it; last the end with that there."""
+    tally, counted = batch.intent.tally, 0
+    for offset in batch.intent.skipped:
+        before = bisect_left(batch.rows, offset, key=_offset)
+        tally = quarantine.stored(tally, before - counted)
+        tally = quarantine.diverted(tally, place_of(topic, batch.partition, offset))
+        counted = before
+        yield offset, tally
+    yield batch.intent.end, quarantine.stored(tally, len(batch.rows) - counted)
+
+
+def first_excess(batch: Sealed, quarantine: Quarantine, topic: str) -> int | None:
+    """Return the offset of the first letter of `batch` that is one too many."""
+    return next((offset for offset, tally in tallies(batch, quarantine, topic) if quarantine.excess(tally)), None)
+
+
 @dataclass(slots=True)
 class Batch:
-    """Collects records of one partition from `start` on, whose clock there is `clock`."""
+    """Collects records of one partition from `start` on, whose clock there is `clock`.
+
+    `refused` names records that ClickHouse is known to refuse, and why.
+    """
 
     log_id: str
     spec: TableSpec
@@ -85,16 +109,22 @@ class Batch:
     clock: ClockState
     since_ms: int  # when it began to collect, on the shell's steady clock
     limits: Limits = LIMITS
+    tally: Tally = NOTHING_COUNTED  # of the events before `start`
+    refused: Mapping[int, str] = field(default_factory=dict[int, str])
     next_offset: int = 0
     size: int = 0  # bytes of rows
+    stop: Stop | None = None  # what it will not go past
     _clock: PartitionClock = field(init=False)
     _rows: list[Row] = field(default_factory=list[Row])
     _letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    _tally: Tally = field(init=False)  # after the last letter
+    _counted: int = 0  # rows before the last letter
 
     def __post_init__(self) -> None:
         """Begin at `start` with the clock there."""
         self.next_offset = self.start
         self._clock = PartitionClock(self.clock)
+        self._tally = self.tally
 
     @property
     def is_empty(self) -> bool:
@@ -109,7 +139,13 @@ class Batch:
             len(self._rows) >= limits.rows_max
             or self.size >= limits.bytes_max
             or len(self._letters) >= limits.skips_max
+            or (self.stop is not None and not self.is_stopped)
         )
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its first record is one that it will not go past."""
+        return self.stop is not None and self.next_offset == self.start
 
     @property
     def behind_from(self) -> int:
@@ -127,40 +163,67 @@ class Batch:
         return self.next_offset > self.start and now_ms - self.since_ms >= age_max_ms
 
     def add(self, records: Sequence[Record], now_ms: int) -> int:
-        """Take `records` until full; return how many were taken. The age counts from the first row."""
+        """Take `records` until full or stopped; return how many were taken. The age counts from the first row."""
+        if self.is_stopped:
+            return 0
         for taken, record in enumerate(records):
             if self.is_full:
                 return taken
             if record.offset < self.next_offset:  # read again after a seek
                 continue
+            clock_ms = self._clock.clock_ms
             append_ms = see(self._clock, record, self.partition, self.log_id)
             if record.kind == _EVENT and record.value is not None:
                 if self.is_empty:
                     self.since_ms = now_ms
                 self._take(record, record.value, append_ms)
+                if self.stop is not None:
+                    self._clock.clock_ms = clock_ms  # as if it were not read
+                    return taken
             self.next_offset = record.offset + 1
         return len(records)
+
+    def counts_from(self, tally: Tally) -> bool:
+        """Count from `tally` instead, after a row before it was refused; False where that could stop it elsewhere."""
+        if tally != self.tally and (self._letters or self.stop is not None):
+            return False
+        if tally != self.tally:
+            self.tally = self._tally = tally
+        return True
 
     def seal(self) -> Sealed:
         """Close the batch."""
         skipped = tuple(letter.source_offset for letter in self._letters)
         return Sealed(
             self.partition,
-            Intent(self.start, self.next_offset, self.clock, skipped),
+            Intent(self.start, self.next_offset, self.clock, skipped, self.tally),
             self._clock.state(),
             tuple(self._rows),
             tuple(self._letters),
         )
 
     def _take(self, record: Record, value: bytes, append_ms: int) -> None:
+        if detail := self.refused.get(record.offset):
+            self._divert(record, append_ms, InvalidEvent(REFUSED, detail))
+            return
         try:
             self.spec.validate(value, append_ms)
         except InvalidEvent as error:
-            self._letters.append(_letter(self.partition, record, append_ms, error))
+            self._divert(record, append_ms, error)
             return
         made = row(value, log_id=self.log_id, partition=self.partition, offset=record.offset, append_ms=append_ms)
         self._rows.append(made)
         self.size += len(made.line)
+
+    def _divert(self, record: Record, append_ms: int, why: InvalidEvent) -> None:
+        quarantine = self.limits.quarantine
+        tally = quarantine.stored(self._tally, len(self._rows) - self._counted)
+        tally = quarantine.diverted(tally, place_of(self.spec.topic, self.partition, record.offset))
+        if limit := quarantine.excess(tally):
+            self.stop = Stop(record.offset, why.reason, why.detail, limit)
+            return
+        self._tally, self._counted = tally, len(self._rows)
+        self._letters.append(_letter(self.partition, record, append_ms, why))
 
 
 def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[Record], *, log_id: str) -> Sealed:
@@ -195,6 +258,10 @@ def replayed(spec: TableSpec, partition: int, intent: Intent, records: Sequence[
 def body_of(rows: Sequence[Row]) -> bytes:
     """Return rows as JSONEachRow."""
     return b"\n".join([row.line for row in rows])
+
+
+def _offset(row: Row) -> int:
+    return row.offset
 
 
 def _why_skipped(spec: TableSpec, value: bytes, append_ms: int) -> InvalidEvent:

@@ -159,7 +159,7 @@ def trouble_of(error: Exception) -> EngineTrouble:
     lost = error if isinstance(error, http.HTTPError) else error.__cause__
     if isinstance(lost, http.HTTPError):
         return EngineTrouble(f"ClickHouse: {_how_lost(lost)}", "known")
-    return trouble(_code(error), str(error))
+    return trouble(code_of(error), str(error))
 
 
 def _woken(server: Server, pool: "_StraightPool", answer_s_max: int) -> Client:
@@ -221,7 +221,7 @@ def _quiet_driver() -> None:
 
 
 def _why_not(server: Server, error: Exception) -> str:
-    if _code(error) in REFUSES_USER:
+    if code_of(error) in REFUSES_USER:
         return (
             f"ClickHouse at {server.url} refuses user {server.user!r} or its password "
             "(correct clickhouse.user and clickhouse.password)"
@@ -248,6 +248,7 @@ def _how_lost(error: http.HTTPError) -> str:
     return "the connection was cut before the answer came"
 
 
-def _code(error: Exception) -> int | None:
+def code_of(error: Exception) -> int | None:
+    """Return ClickHouse's number of an error, where it has one."""
     code: object = getattr(error, "code", None)
     return code if isinstance(code, int) else None

@@ -6,8 +6,9 @@
 
 A crash anywhere leaves either the old note (nothing was inserted), or an intent whose range is replayed exactly:
 the same rows, of which those that are not there go under the same token (see `claims`). Rows are a function of the
-records, the clock at `start` and the skipped offsets, all of which the note holds. The metadata is at most
-METADATA_BYTES_MAX bytes, so a batch is closed when it has skipped SKIPS_MAX records. Next file: `batch`.
+records, the clock at `start` and the skipped offsets, all of which the note holds, beside what `quarantine` counts.
+The metadata is at most METADATA_BYTES_MAX bytes, so a batch is closed when it has skipped SKIPS_MAX records. Next
+file: `batch`.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import msgspec
 
 from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.errors import InvariantBroken, LogMismatch
+from flowgauge.sinks.clickhouse.quarantine import NOTHING_COUNTED, Tally
 from flowgauge.transport.log import METADATA_BYTES_MAX, Committed
 
 NOTE_VERSION = 2  # names how rows are made of records; an intent is only replayed by the version that wrote it
@@ -32,6 +34,7 @@ class Intent:
     end: int
     clock: ClockState  # of the partition, before the record at `start`
     skipped: tuple[int, ...] = ()  # ascending offsets of events that go to the dlq instead
+    tally: Tally = NOTHING_COUNTED  # of the events before `start`
 
     def token(self, log_id: str, topic: str, partition: int) -> str:
         """Return the insert's deduplication token: the same range of the same log has the same."""
@@ -53,6 +56,7 @@ class Position:
     offset: int
     clock: ClockState
     intent: Intent | None = None
+    tally: Tally = NOTHING_COUNTED
 
 
 class _Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,6 +66,7 @@ class _Note(msgspec.Struct, frozen=True, omit_defaults=True):
     clock: ClockState
     end: int = 0  # of the pending intent; 0 when none is
     skips: list[int] = []
+    tally: Tally | None = None  # none when nothing was counted
 
 
 _encode = msgspec.json.Encoder().encode
@@ -70,13 +75,14 @@ _decode = msgspec.json.Decoder(_Note).decode
 
 def commit_intent(intent: Intent) -> Committed:
     """Return the commit that writes `intent` ahead of its insert."""
-    note = _Note(v=NOTE_VERSION, clock=intent.clock, end=intent.end, skips=_gaps(intent.start, intent.skipped))
+    skips = _gaps(intent.start, intent.skipped)
+    note = _Note(v=NOTE_VERSION, clock=intent.clock, end=intent.end, skips=skips, tally=_counted(intent.tally))
     return Committed(intent.start, _text(note))
 
 
-def commit_position(offset: int, clock: ClockState) -> Committed:
+def commit_position(offset: int, clock: ClockState, tally: Tally = NOTHING_COUNTED) -> Committed:
     """Return the commit of a partition with nothing pending."""
-    return Committed(offset, _text(_Note(v=NOTE_VERSION, clock=clock)))
+    return Committed(offset, _text(_Note(v=NOTE_VERSION, clock=clock, tally=_counted(tally))))
 
 
 def read_position(committed: Committed, where: str = "a group") -> Position:
@@ -94,15 +100,20 @@ def read_position(committed: Committed, where: str = "a group") -> Position:
             f"{where}: the note at offset {committed.next_offset} cannot be read ({error}): "
             f"{committed.metadata[:200]!r}"
         ) from error
-    start = committed.next_offset
+    start, tally = committed.next_offset, note.tally or NOTHING_COUNTED
     if not note.end:
-        return Position(start, note.clock)
+        return Position(start, note.clock, tally=tally)
     if note.v != NOTE_VERSION:
         raise LogMismatch(
             f"{where}: an insert of the offsets [{start}, {note.end}) was begun by note version {note.v}, this program "
             f"has version {NOTE_VERSION}: start the program that began it once, so that it finishes"
         )
-    return Position(start, note.clock, Intent(start, note.end, note.clock, _offsets(start, note.skips)))
+    intent = Intent(start, note.end, note.clock, _offsets(start, note.skips), tally)
+    return Position(start, note.clock, intent, tally)
+
+
+def _counted(tally: Tally) -> Tally | None:
+    return tally if tally != NOTHING_COUNTED else None
 
 
 def _text(note: _Note) -> str:

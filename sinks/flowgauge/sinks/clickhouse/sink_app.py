@@ -1,13 +1,14 @@
 """The sink: moves records of the log into tables, exactly once. Shell of `intent` and `batch`.
 
-    read ──► seal ──► commit intent ──► dlq letters ──► insert ──► clocks ──► commit end + next intent
+    read ──► seal ──► commit intent ──► insert ──► clocks ──► dlq letters ──► commit end + next intent
       ▲                                                   │
       └──────────── reads ahead while it inserts ◄────────┘
 
 Order on shutdown: stop reading, insert and commit what was read, close the readers. A batch that cannot be stored
 when `stop` is set stays a pending intent; the next start replays it. Trouble with ClickHouse never drops a batch: it
-is kept, shown in `health.problems`, and tried again; reading pauses when the next batch is full. A partition that is
-revoked is forgotten with all that was read of it: its intent stands, and whoever has it next replays that.
+is kept, shown in `health.problems`, and tried again; reading pauses when the next batch is full. A partition where
+too much would go to the dlq stops and says so, the others go on (`quarantine`). A partition that is revoked is
+forgotten with all that was read of it: its intent stands, and whoever has it next replays that.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
-from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, replayed
+from flowgauge.sinks.clickhouse.batch import LIMITS, Batch, Limits, Sealed, first_excess, replayed, tallies
 from flowgauge.sinks.clickhouse.errors import EngineTrouble, RowRefused
 from flowgauge.sinks.clickhouse.inserting import Inserter, Writer
 from flowgauge.sinks.clickhouse.intent import (
@@ -32,11 +33,13 @@ from flowgauge.sinks.clickhouse.intent import (
     commit_position,
     read_position,
 )
+from flowgauge.sinks.clickhouse.quarantine import Stop, Tally, place_of
 from flowgauge.sinks.clickhouse.rows import SPECS, TableSpec
 from flowgauge.sinks.metrics import (
     BEHIND,
     DEAD_LETTERS,
     FLUSH_SECONDS,
+    QUARANTINED,
     REPLAYS,
     RETRIES,
     ROW_BYTES,
@@ -91,6 +94,8 @@ class TopicSink:
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
         self._replays: dict[int, Sealed] = {}  # what a former owner left pending
+        self._refused: dict[int, dict[int, str]] = {}  # by partition: what ClickHouse refused when a batch was cut
+        self._stopped: dict[int, Stop] = {}
         self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
         self._in_backlog = False  # the last poll brought so much that more is waiting
         self._noted_ms: dict[int, int] = {}  # when the intent of a partition was last known to be ours
@@ -120,10 +125,11 @@ class TopicSink:
         """Begin a partition where the last commit left it, after the batch that is pending."""
         self._noted_ms[assigned.partition] = _steady_ms()
         self._inserter.doubt(assigned.partition)
+        self._refused.pop(assigned.partition, None)
         where = f"group {GROUP} on {self._spec.topic} partition {assigned.partition}"
         position = read_position(assigned.committed, where)
         if position.intent is None:
-            self._begin(assigned.partition, position.offset, position.clock)
+            self._begin(assigned.partition, position.offset, position.clock, position.tally)
             return
         batch = await self._replayed(assigned.partition, position.intent)
         start, end = batch.intent.start, batch.intent.end
@@ -131,7 +137,7 @@ class TopicSink:
         REPLAYS.labels(self._spec.table).inc()
         self._replays[assigned.partition] = batch
         await reader.seek(assigned.partition, end)
-        self._begin(assigned.partition, end, batch.clock_end)
+        self._begin_after(batch)
 
     def _take_replays(self) -> Sequence[Sealed]:
         replays, self._replays = self._replays, {}
@@ -143,6 +149,11 @@ class TopicSink:
         self._batches.pop(partition, None)
         self._leftovers.pop(partition, None)
         self._replays.pop(partition, None)
+        self._refused.pop(partition, None)
+        if self._stopped.pop(partition, None):
+            self._health.problems.pop(self._stopped_part(partition), None)
+            self._health.operator_problems.pop(self._stopped_part(partition), None)
+            QUARANTINED.labels(self._spec.table).set(len(self._stopped))
 
     async def _replayed(self, partition: int, intent: Intent) -> Sealed:
         """Make the batch of `intent` again from the log."""
@@ -160,10 +171,28 @@ class TopicSink:
             offset = found[-1].offset + 1
         return replayed(self._spec, partition, intent, records, log_id=self._log.log_id)
 
-    def _begin(self, partition: int, offset: int, clock: ClockState) -> None:
+    def _begin(self, partition: int, offset: int, clock: ClockState, tally: Tally) -> None:
+        refused = {at: why for at, why in self._refused.pop(partition, {}).items() if at >= offset}
+        if refused:
+            self._refused[partition] = refused
         self._batches[partition] = Batch(
-            self._log.log_id, self._spec, partition, offset, clock, since_ms=_steady_ms(), limits=self._limits
+            self._log.log_id,
+            self._spec,
+            partition,
+            offset,
+            clock,
+            since_ms=_steady_ms(),
+            limits=self._limits,
+            tally=tally,
+            refused=refused,
         )
+
+    def _begin_after(self, batch: Sealed) -> None:
+        self._begin(batch.partition, batch.intent.end, batch.clock_end, self._tally_after(batch))
+
+    def _tally_after(self, batch: Sealed) -> Tally:
+        *_, (_, tally) = tallies(batch, self._limits.quarantine, self._spec.topic)
+        return tally
 
     async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
         """Put leftovers, else what can be read now, into the batches."""
@@ -195,8 +224,11 @@ class TopicSink:
         return count
 
     def _add(self, partition: int, records: Sequence[Record]) -> None:
-        taken = self._batches[partition].add(records, _steady_ms())
-        if taken < len(records):
+        batch = self._batches[partition]
+        taken = batch.add(records, _steady_ms())
+        if batch.stop is not None and batch.is_stopped:
+            self._report_stop(partition, batch.stop)  # what comes after it is not kept: a way on begins with a restart
+        elif taken < len(records):
             self._leftovers[partition] = records[taken:]
 
     def _seal_due(self, *, everything: bool, replayed: Set[int]) -> list[Sealed]:
@@ -212,13 +244,14 @@ class TopicSink:
             if batch.is_due(now, in_backlog=self._in_backlog) or (everything and batch.next_offset > batch.start):
                 sealed = batch.seal()
                 due.append(sealed)
-                self._begin(partition, sealed.intent.end, sealed.clock_end)
+                self._begin_after(sealed)
         return due
 
     async def _commit(self, reader: Reader, stored: Sequence[Sealed], due: Sequence[Sealed]) -> None:
         """Commit the ends of what is `stored` and the intents of what is `due`, as one."""
         offsets: dict[int, Committed] = {
-            batch.partition: commit_position(batch.intent.end, batch.clock_end) for batch in stored
+            batch.partition: commit_position(batch.intent.end, batch.clock_end, self._tally_after(batch))
+            for batch in stored
         }
         offsets.update({batch.partition: commit_intent(batch.intent) for batch in due})
         if offsets:
@@ -264,18 +297,16 @@ class TopicSink:
 
     async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
-        backoff_ms, letters_sent, began_ms = self._limits.backoff_ms, 0, _steady_ms()
+        backoff_ms, began_ms = self._limits.backoff_ms, _steady_ms()
         while batch.partition not in self._lost:
             await self._confirm_ours(reader, batch)
             try:
-                await self._send_letters(batch.letters[letters_sent:])
-                letters_sent = len(batch.letters)
                 await self._inserter.insert(batch)
+                await self._send_letters(batch.letters)
             except RowRefused as refused:
                 if batch.partition in self._lost:
                     break
                 batch = await self._without_refused(reader, batch, refused)
-                letters_sent = min(letters_sent, len(batch.letters))
             except Transient as error:
                 batch = replace(batch, is_repeat=True)
                 self._report_trouble(error, batch)
@@ -303,27 +334,33 @@ class TopicSink:
     async def _without_refused(self, reader: Reader, batch: Sealed, refused: RowRefused) -> Sealed:
         """Write the intent that skips the refused row, before it is skipped.
 
-        Past the bound of the note the range is cut before that row instead: a batch with a refused row was never
-        stored under any token, so its range may still change.
+        Past the bound of the note the range is cut before that row instead, and where too much would go to the dlq,
+        before what is too much: a batch with a refused row was never stored under any token, so its range may still
+        change.
         """
-        offset = batch.rows[refused.index].offset
-        self._lines.warning("row refused", partition=batch.partition, offset=offset, detail=refused.detail)
-        if len(batch.intent.skipped) < self._limits.skips_max + self._limits.refused_max:
-            batch = batch.without_row(refused.index, refused.detail)
+        partition, offset = batch.partition, batch.rows[refused.index].offset
+        self._lines.warning("row refused", partition=partition, offset=offset, detail=refused.detail)
+        without = batch.without_row(refused.index, refused.detail)
+        end = first_excess(without, self._limits.quarantine, self._spec.topic)
+        if end is None and len(batch.intent.skipped) >= self._limits.skips_max + self._limits.refused_max:
+            end = offset
+        if end is None:
+            batch = without
         else:
-            batch = await self._replayed(batch.partition, batch.intent.cut_before(offset))
+            self._refused.setdefault(partition, {})[offset] = refused.detail
+            batch = await self._replayed(partition, without.intent.cut_before(end))
         await self._patiently(partial(reader.commit, {batch.partition: commit_intent(batch.intent)}))
         self._noted_ms[batch.partition] = _steady_ms()
         return batch
 
     async def _go_back_to_cuts(self, reader: Reader, stored: Sequence[Sealed]) -> None:
-        """Read again from where a batch was cut, forgetting what was read ahead."""
+        """Read again from where a batch was cut, or counts otherwise now, forgetting what was read ahead."""
         for batch in stored:
-            end = batch.intent.end
-            if self._batches[batch.partition].start != end:
+            end, ahead = batch.intent.end, self._batches[batch.partition]
+            if ahead.start != end or not ahead.counts_from(self._tally_after(batch)):
                 self._leftovers.pop(batch.partition, None)
                 await reader.seek(batch.partition, end)
-                self._begin(batch.partition, end, batch.clock_end)
+                self._begin_after(batch)
 
     async def _confirm_ours(self, reader: Reader, batch: Sealed) -> None:
         """After a long stall, insert only what the log still says is ours to insert."""
@@ -353,13 +390,33 @@ class TopicSink:
     def _report_trouble(self, error: Transient, batch: Sealed) -> None:
         kind = error.kind if isinstance(error, EngineTrouble) else "known"
         RETRIES.labels(self._spec.table, kind).inc()
-        self._report(f"{error}; {len(batch.rows)} rows wait")
+        self._report(f"{error}; {len(batch.rows)} rows wait", passes=kind == "known")
 
-    def _report(self, problem: str) -> None:
-        """Show `problem` while it lasts; log it once per cause."""
+    def _report(self, problem: str, *, passes: bool = True) -> None:
+        """Show `problem` while it lasts; log it once per cause, as an error where somebody must act."""
         if self._health.problems.get(self._part) != problem:
-            self._lines.warning("sink waits", problem=problem)
+            (self._lines.warning if passes else self._lines.error)("sink waits", problem=problem)
         self._health.problems[self._part] = problem
+
+    def _report_stop(self, partition: int, stop: Stop) -> None:
+        """Show that `partition` stopped, for as long as it is ours; what was wrong in detail is the operator's."""
+        if self._stopped.get(partition) == stop:
+            return
+        self._stopped[partition] = stop
+        place = place_of(self._spec.topic, partition, stop.offset)
+        told = f"stopped before {place}: {stop.limit} would go to the dlq, the last for: {stop.reason}"
+        remedy = (
+            "mend what writes or reads them; or raise the limit, or pass the place by "
+            f'quarantine.go_on = ["{place}"], and start again'
+        )
+        part = self._stopped_part(partition)
+        self._health.problems[part] = f"{told} ({remedy})"
+        self._health.operator_problems[part] = f"{told}: {stop.detail} ({remedy})"
+        QUARANTINED.labels(self._spec.table).set(len(self._stopped))
+        self._lines.error("partition stopped", place=place, limit=stop.limit, reason=stop.reason, detail=stop.detail)
+
+    def _stopped_part(self, partition: int) -> str:
+        return f"{self._part}, partition {partition}"
 
     async def _measure_behind(self, pending: Sequence[Sealed]) -> None:
         """Count the records of our partitions that are not in ClickHouse, offsets without a row included.

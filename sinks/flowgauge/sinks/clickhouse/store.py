@@ -29,6 +29,7 @@ from flowgauge.sinks.clickhouse.client import (
     ERRORS,
     Client,
     Server,
+    code_of,
     connect,
     open_engine,
     trouble_of,
@@ -239,7 +240,7 @@ class ClickHouseStore:
         try:
             done = self._inserts.raw_insert(self._named(table), insert_block=body, fmt="JSONEachRow", settings=settings)
         except ERRORS as error:
-            refusal = refusal_in(str(error))
+            refusal = refusal_in(code_of(error), str(error))
             if refusal is not None:
                 raise RowRefused(refusal.index, refusal.detail) from error
             raise trouble_of(error) from error
