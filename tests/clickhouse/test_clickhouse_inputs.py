@@ -1,7 +1,7 @@
 """Odd input through the real engine: the row is exact or a letter names the reason, and the neighbours are stored."""
 
 import uuid
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,9 @@ class Counting:
 
     async def held(self, table: str, span: Span) -> Set[int]:
         return await self.store.held(table, span)
+
+    async def erased(self) -> Mapping[str, int]:
+        return await self.store.erased()
 
     async def fold_again(self, table: str, span: Span) -> None:
         await self.store.fold_again(table, span)

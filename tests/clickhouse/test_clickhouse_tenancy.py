@@ -193,7 +193,7 @@ async def test_who_only_asks_starts_answers_and_can_change_nothing(restricted: C
         await answer(restricted, name, MetricQuery(tenant=ONE, since_ms=now - 3_600_000, until_ms=now + 9, run="r"))
     (shown,) = await incidents(restricted, ONE)
     assert shown.incident_id == "0123456789abcdef"
-    with pytest.raises(EngineTrouble, match="Not enough privileges"):
+    with pytest.raises(EngineTrouble, match=r"the user may not do this \(code 497\)"):
         await restricted.insert("flowgauge.events", b"{}", "refused")
 
 
