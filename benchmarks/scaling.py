@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.markdown import filled, table
+
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 RATES = (10_000, 100_000, 1_000_000)
 REPLICATION = 3
@@ -236,14 +238,14 @@ def tables() -> dict[str, str]:
     """Return the tables of the document by name, in Markdown."""
     plans = [Plan(rate) for rate in RATES]
     return {
-        "units": _table(
+        "units": table(
             ["unit cost", "measured", "by"],
             [[unit.what, f"{unit.value:g} {unit.unit}", unit.source] for unit in UNITS.values()],
         ),
         "processes": _of_plans(plans, _PROCESSES),
         "bytes": _of_plans(plans, _BYTES),
         "samples": _of_plans(plans, _SAMPLES),
-        "walls": _table(["wall", "events a second"], [[what, f"{rate:,}"] for what, rate in walls()]),
+        "walls": table(["wall", "events a second"], [[what, f"{rate:,}"] for what, rate in walls()]),
     }
 
 
@@ -294,42 +296,40 @@ _PROCESSES: Sequence[Row] = (
     ("samples partitions", lambda plan: str(plan.samples_partitions)),
 )
 _BYTES: Sequence[Row] = (
-    ("events as sent, lz4", lambda plan: f"{_bytes(plan.packed_bytes)}/s"),
-    ("into all brokers, replicas included", lambda plan: f"{_bytes(plan.brokers_in_bytes)}/s"),
-    ("out of all brokers", lambda plan: f"{_bytes(plan.brokers_out_bytes)}/s"),
-    ("pulses", lambda plan: f"{_bytes(plan.pulse_bytes)}/s"),
-    (f"disk of all brokers, {RETENTION_DAYS} days, {REPLICATION} replicas", lambda plan: _bytes(plan.kafka_disk_bytes)),
+    ("events as sent, lz4", lambda plan: f"{as_bytes(plan.packed_bytes)}/s"),
+    ("into all brokers, replicas included", lambda plan: f"{as_bytes(plan.brokers_in_bytes)}/s"),
+    ("out of all brokers", lambda plan: f"{as_bytes(plan.brokers_out_bytes)}/s"),
+    ("pulses", lambda plan: f"{as_bytes(plan.pulse_bytes)}/s"),
+    (
+        f"disk of all brokers, {RETENTION_DAYS} days, {REPLICATION} replicas",
+        lambda plan: as_bytes(plan.kafka_disk_bytes),
+    ),
     ("rows into ClickHouse", lambda plan: f"{plan.rate:,}/s"),
-    ("disk of ClickHouse, each day", lambda plan: _bytes(plan.clickhouse_disk_bytes)),
+    ("disk of ClickHouse, each day", lambda plan: as_bytes(plan.clickhouse_disk_bytes)),
 )
 _SAMPLES: Sequence[Row] = (
     ("samples", lambda plan: f"{plan.samples:,.0f}/s"),
     ("of these the hottest detector's", lambda plan: f"{plan.hottest_samples(plan.samples_partitions):,.0f}/s"),
-    ("samples on the wire", lambda plan: f"{_bytes(plan.samples * cost('sample_bytes'))}/s"),
+    ("samples on the wire", lambda plan: f"{as_bytes(plan.samples * cost('sample_bytes'))}/s"),
     ("messages to each samples partition, as today", lambda plan: f"{plan.messages_per_samples_partition:,.0f}/s"),
     ("the same, gathered for 250 ms", lambda plan: f"{plan.events_partitions * GATHERED_PER_SECOND:,}/s"),
     ("messages that one detector process can take", lambda _: f"{step_messages_max():,.0f}/s"),
-    ("samples of five minutes in the state topic", lambda plan: _bytes(plan.state_bytes)),
+    ("samples of five minutes in the state topic", lambda plan: as_bytes(plan.state_bytes)),
     ("restore of the hottest detector", lambda plan: f"{plan.restore_s(plan.samples_partitions):.2g} s"),
     (
         "memory of waiting samples, hottest detector, a minute of lag",
-        lambda plan: _bytes(plan.waiting_bytes_per_minute),
+        lambda plan: as_bytes(plan.waiting_bytes_per_minute),
     ),
 )
 
 
 def _of_plans(plans: Sequence[Plan], rows: Sequence[Row]) -> str:
-    return _table(
+    return table(
         ["events a second", *(f"{plan.rate:,}" for plan in plans)], [[name, *map(tell, plans)] for name, tell in rows]
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _bytes(count: float) -> str:
+def as_bytes(count: float) -> str:
     """Return a number of bytes as people read it, two digits of it."""
     power = max(0, min(4, int(math.log10(count) // 3)))
     return f"{float(f'{count / 1000**power:.2g}'):g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
@@ -340,13 +340,7 @@ def _bytes(count: float) -> str:
 
 def written(document: str) -> str:
     """Return the document with the tables of now between its marks."""
-    for name, table in tables().items():
-        begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
-        before, mark, rest = document.partition(begin)
-        if not mark or end not in rest:
-            raise ValueError(f"docs/scaling.md has no place for the table {name}")
-        document = f"{before}{mark}{table}{rest[rest.index(end) :]}"
-    return document
+    return filled(document, tables(), called="docs/scaling.md")
 
 
 def main() -> int:
@@ -356,8 +350,8 @@ def main() -> int:
     if parser.parse_args().write:
         DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        for name, table in tables().items():
-            print(f"{name}\n\n{table}")
+        for name, text in tables().items():
+            print(f"{name}\n\n{text}")
     return 0
 
 

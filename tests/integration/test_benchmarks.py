@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,54 @@ def test_a_steady_run_says_what_each_process_costs_and_that_nothing_is_missing(k
     assert lines[-1]["part"] == "counts"
     assert lines[-1]["sent"] == lines[-1]["rows"] > 0
     assert lines[-1]["failures"] == lines[-1]["alerts"]
+
+
+@pytest.mark.timeout(300)
+def test_questions_are_asked_of_events_that_are_made_once(tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path / "clickhouse")]
+
+    made = [questions("make", "--events", "8240", *data) for _ in range(2)]
+    told = questions("ask", "--askings", "2", "--clients", "1", "2", *data)
+    cold = questions("ask", "--askings", "1", "--cold", "--only", "incidents", "--of", "largest", *data)
+    (tmp_path / "lines").write_text("".join(f"{json.dumps(line)}\n" for line in (*told, *cold)))
+    tables = run_questions("tell", str(tmp_path / "lines"))
+
+    assert [[line["events"] for line in lines] for lines in made] == [[8_240], []]
+    asked = [line for line in told if line["part"] == "question"]
+    assert {line["clients"] for line in asked} == {1, 2}
+    assert [line["trouble"] for line in asked if line.get("troubles")] == []
+    assert all(line["askings"] == 2 and 0 < line["p50_ms"] <= line["max_ms"] for line in asked)
+    assert {line["name"] for line in asked} >= {"top, 7d", "timeline, a run", "logs, 7d, an id", "incidents"}
+    assert next(line["answer_rows"] for line in asked if line["name"] == "logs, 7d, an id") >= 1
+    (events,) = (line for line in told if line["part"] == "kept" and (line["table"], line["name"]) == ("events", ""))
+    assert events["rows"] == 8_240
+    assert [line["is_cold"] for line in cold if line["part"] == "question" and "is_cold" in line] == [True]
+    assert "| top, 7d |" in tables
+
+
+@pytest.mark.timeout(300)
+def test_other_tables_get_the_same_events_and_are_asked_the_same(tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path / "clickhouse")]
+
+    questions("make", "--events", "8240", *data)
+    lines = questions("compare", "--hours", "2", "--merge", *data)
+
+    assert {line["rows"] for line in lines} == {8_240}
+    assert all(line["bytes_per_row"] > 0 and line["insert_us"] > 0 for line in lines)
+    asked = [line["p50_ms"] for line in lines if "p50_ms" in line]
+    assert len(asked) > 10
+    assert all(each.keys() == asked[0].keys() for each in asked)
+
+
+def questions(*arguments: str) -> list[dict[str, Any]]:
+    """Return what the command says, a dict a line."""
+    return [json.loads(line) for line in run_questions(*arguments).splitlines()]
+
+
+def run_questions(*arguments: str) -> str:
+    """Run a command of the questions at scale."""
+    command = [sys.executable, "-m", "benchmarks.questions", *arguments]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=280, check=True).stdout
 
 
 def test_an_unknown_path_is_told_with_those_there_are() -> None:
