@@ -64,19 +64,19 @@ ENGINE = ReplacingMergeTree(before)
 ORDER BY erased_tenant
 SETTINGS index_granularity = 8192;
 
-CREATE TABLE flowgauge.events (`id` UUID,
+CREATE TABLE flowgauge.events (`id` UUID CODEC(ZSTD(1)),
     `tenant` LowCardinality(String),
     `occurred` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
     `event` LowCardinality(String),
     `kind` LowCardinality(String) DEFAULT 'other',
     `flow` LowCardinality(String),
-    `run` String CODEC(ZSTD(1)),
+    `run` String CODEC(ZSTD(3)),
     `task` String CODEC(ZSTD(1)),
     `state` LowCardinality(String),
     `scheduled_for` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
     `resource` Map(String, String) CODEC(ZSTD(3)),
     `related` Array(Map(String, String)) CODEC(ZSTD(3)),
-    `payload` String DEFAULT '{}' CODEC(ZSTD(3)),
+    `payload` String DEFAULT '{}' CODEC(ZSTD(1)),
     `follows` Nullable(UUID) CODEC(ZSTD(1)),
     `extra` String DEFAULT '{}' CODEC(ZSTD(1)),
     `_log` LowCardinality(String),

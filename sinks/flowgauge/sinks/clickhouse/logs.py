@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, log_rows, named
+from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, before, log_rows, named, windows
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -16,11 +16,24 @@ async def log_lines(
     store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
 ) -> list[tuple[object, ...]]:
     """Return the rows of the answer to `sql`, which finds the lines; raises EngineTrouble."""
-    hits = msgspec.convert((await store.query(sql, parameters, seen=rows_of(query.tenant))).dicts(), list[LogLine])
+    hits = await _hits(store, sql, parameters, query)
     around = await _around(store, query, hits) if query.context else []
     unnamed = sorted({line.run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
     return list(log_rows(named(hits, flows), named(around, flows), text_search(query.text)))
+
+
+async def _hits(
+    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
+) -> list[LogLine]:
+    hits: list[LogLine] = []
+    newest_ms = min(query.until_ms, query.now_ms or query.until_ms, before(query.before)[0] // 1000 + 1)
+    for since_ms in windows(query.since_ms, newest_ms):
+        found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
+        hits = msgspec.convert(found.dicts(), list[LogLine])
+        if len(hits) >= query.limit:
+            break
+    return hits
 
 
 async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine]) -> list[LogLine]:
