@@ -26,7 +26,7 @@ class Planned(ClickHouseStore):
 
 
 def granules(plan: str) -> dict[str, tuple[int, int]]:
-    """Return the granules that each index leaves, and how many there were before it, of reading flowgauge.events."""
+    """Return the granules that each index leaves, and how many there were before it, of first reading flowgauge.events."""
     found: dict[str, tuple[int, int]] = {}
     name, is_events = "", False
     for line in plan.splitlines():
@@ -35,5 +35,5 @@ def granules(plan: str) -> dict[str, tuple[int, int]]:
         if named := _NAME.fullmatch(line):
             name = named[1]
         if is_events and (left := _GRANULES.fullmatch(line)):
-            found[name] = int(left[1]), int(left[2])
+            found.setdefault(name, (int(left[1]), int(left[2])))
     return found

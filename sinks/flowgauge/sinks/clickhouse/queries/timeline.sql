@@ -3,25 +3,17 @@
 -- the end while it is not known to have ended. Of a run that nothing is known of it means a week.
 WITH
     (
-        SELECT
-            multiIf(
-                {since_ms:Int64} > 0, fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC'),
-                count() = 0, fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC') - INTERVAL 7 DAY,
-                min(seen_first) - INTERVAL 1 DAY
-            )
+        SELECT (count(), min(seen_first), max(seen_last), max(runs.ended))
         FROM flowgauge.runs AS runs
         WHERE tenant = {tenant:String} AND run = {run:String}
+    ) AS life,
+    fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC') AS asked_until,
+    multiIf(
+        {since_ms:Int64} > 0, fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC'),
+        life.1 = 0, asked_until - INTERVAL 7 DAY,
+        life.2 - INTERVAL 1 DAY
     ) AS since,
-    (
-        SELECT
-            if(
-                {since_ms:Int64} = 0 AND max(runs.ended) >= max(seen_last),
-                least(fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC'), max(seen_last) + INTERVAL 1 DAY),
-                fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
-            )
-        FROM flowgauge.runs AS runs
-        WHERE tenant = {tenant:String} AND run = {run:String}
-    ) AS until
+    if({since_ms:Int64} = 0 AND life.4 >= life.3, least(asked_until, life.3 + INTERVAL 1 DAY), asked_until) AS until
 SELECT
     occurred AS time,
     round(
@@ -41,33 +33,61 @@ SELECT
     level,
     message
 FROM (
-    SELECT
-        id,
-        occurred,
-        kind,
-        multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
-        event,
-        state,
-        level,
-        message
-    FROM flowgauge.events
-    WHERE tenant = {tenant:String}
-        AND occurred >= since
-        AND occurred < until
-        AND (
-            {run:String} = ''
-            OR run = {run:String}
-            OR (
-                kind = 'flow-run'
-                AND run = ''
-                AND resource['id'] = {run:String}
-                AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {run:String})
-            )
-        )
-        AND (
-            {resource:String} = ''
-            OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
-        )
+    SELECT *
+    FROM (
+        SELECT
+            id,
+            occurred,
+            kind,
+            multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
+            event,
+            state,
+            level,
+            message
+        FROM flowgauge.events
+        WHERE tenant = {tenant:String}
+            AND occurred >= since
+            AND occurred < until
+            AND {run:String} != ''
+            AND run = {run:String}
+            AND ({resource:String} = '' OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String}))
+        UNION ALL
+        -- What names no run, and is about it.
+        SELECT
+            id,
+            occurred,
+            kind,
+            multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
+            event,
+            state,
+            level,
+            message
+        FROM flowgauge.events
+        WHERE tenant = {tenant:String}
+            AND occurred >= since
+            AND occurred < until
+            AND {run:String} != ''
+            AND kind = 'flow-run'
+            AND run = ''
+            AND resource['id'] = {run:String}
+            AND ({resource:String} = '' OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String}))
+        UNION ALL
+        SELECT
+            id,
+            occurred,
+            kind,
+            multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
+            event,
+            state,
+            level,
+            message
+        FROM flowgauge.events
+        WHERE tenant = {tenant:String}
+            AND occurred >= since
+            AND occurred < until
+            AND {run:String} = ''
+            AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
+    )
     ORDER BY occurred, id
     LIMIT 1 BY id
     LIMIT {limit:UInt32}
