@@ -7,8 +7,8 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import Seen
 
-_NAME = re.compile(r"\s*(?:Name: )?(Min-Max|Partition|PrimaryKey|ix_\w+|<Combined skip indexes>)")
-_GRANULES = re.compile(r"\s*Granules: (\d+)/(\d+)")
+_NAME = re.compile(r"[\s│]*(?:Name: )?(Min-Max|Partition|PrimaryKey|ix_\w+|<Combined skip indexes>)")
+_GRANULES = re.compile(r"[\s│]*Granules: (\d+)/(\d+)")
 
 
 class Planned(ClickHouseStore):
@@ -26,7 +26,7 @@ class Planned(ClickHouseStore):
 
 
 def granules(plan: str) -> dict[str, tuple[int, int]]:
-    """Return the granules that each index leaves, and how many there were before it, of first reading flowgauge.events."""
+    """Return the granules that each index leaves, and how many there were before it, of the first look at raw events."""
     found: dict[str, tuple[int, int]] = {}
     name, is_events = "", False
     for line in plan.splitlines():
