@@ -26,7 +26,7 @@ class Planned(ClickHouseStore):
 
 
 def granules(plan: str) -> dict[str, tuple[int, int]]:
-    """Return the granules that each index leaves, and how many there were before it, of the first look at raw events."""
+    """Return the granules that each index leaves, and how many there were before it, of the first look at events."""
     found: dict[str, tuple[int, int]] = {}
     name, is_events = "", False
     for line in plan.splitlines():
