@@ -9,7 +9,7 @@ from tests.clickhouse.test_clickhouse_tenancy import write_all_tables
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.producers.tokens import TokenTable
-from flowgauge.schemas.settings import QuestionSettings
+from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.transport.health import Health

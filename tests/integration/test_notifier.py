@@ -16,7 +16,7 @@ import pytest
 from flowgauge.schemas import topics
 from flowgauge.schemas.delivery import Delivery, decode_delivery
 from flowgauge.schemas.ids import delivery_id, events_partition, incident_id, transition_id
-from flowgauge.schemas.settings import SecretFromEnv
+from flowgauge.schemas.setting_parts import SecretFromEnv
 from flowgauge.schemas.transition import AlertState, Transition, encode_transition
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook, Webhook

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowgauge.schemas.errors import InvalidRules
-from flowgauge.schemas.settings import SecretFromEnv, SecretFromFile
+from flowgauge.schemas.setting_parts import SecretFromEnv, SecretFromFile
 from flowgauge.sinks.webhooks.channels import ChannelBook, load_channels, parse_channels
 
 GOOD = """

@@ -16,16 +16,14 @@ from flowgauge.producers.kafka_target import KafkaTarget, variable_of
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import STATES
 from flowgauge.schemas.rule import Rule
-from flowgauge.schemas.settings import (
-    ENV_PREFIX,
+from flowgauge.schemas.setting_parts import (
     ClickHouseSettings,
     EgressSettings,
     KafkaSettings,
     QuarantineSettings,
     QuestionSettings,
-    Settings,
-    parse_settings,
 )
+from flowgauge.schemas.settings import ENV_PREFIX, Settings, parse_settings
 from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition

@@ -7,9 +7,8 @@ import pytest
 
 from flowgauge.console.sinking import sink_limits
 from flowgauge.schemas.errors import InvalidSettings
+from flowgauge.schemas.setting_parts import SecretFromEnv, SecretFromFile
 from flowgauge.schemas.settings import (
-    SecretFromEnv,
-    SecretFromFile,
     Settings,
     is_loopback,
     load_settings,

@@ -52,7 +52,8 @@ SHELLS = {
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
     )),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/folding",
+        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/expiring",
+        "clickhouse/folding",
         "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
         "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/upkeep", "clickhouse/whole_letters",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowgauge.console.web.turns import TooManyQuestions, Turns
-from flowgauge.schemas.settings import QuestionSettings
+from flowgauge.schemas.setting_parts import QuestionSettings
 
 BOUNDS = QuestionSettings(running=3, tenant_running=2, tenant_waiting=4, wait="10s")
 

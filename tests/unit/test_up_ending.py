@@ -9,7 +9,8 @@ import pytest
 from flowgauge.console.access import egress_policy
 from flowgauge.console.ending import ShutdownOverdue, first_of, wait_for_end
 from flowgauge.schemas.errors import InvalidSettings, OffsetGap
-from flowgauge.schemas.settings import EgressSettings, Settings
+from flowgauge.schemas.setting_parts import EgressSettings
+from flowgauge.schemas.settings import Settings
 
 
 async def hang() -> None:

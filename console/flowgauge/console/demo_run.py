@@ -32,7 +32,8 @@ from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import load_rules
 from flowgauge.producers.publisher import Publisher
 from flowgauge.schemas.errors import BadEnvironment
-from flowgauge.schemas.settings import EgressSettings, Settings
+from flowgauge.schemas.setting_parts import EgressSettings
+from flowgauge.schemas.settings import Settings
 from flowgauge.sinks.webhooks.receiver import Received, listen
 from flowgauge.sinks.webhooks.signing import new_secret
 from flowgauge.transport.wall_clock import now_ms

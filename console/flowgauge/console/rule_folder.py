@@ -21,7 +21,8 @@ from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import InvalidRules, Problem, Transient
-from flowgauge.schemas.settings import SECRET_CHARS_MAX, SecretRef, resolve_secret
+from flowgauge.schemas.setting_parts import SecretRef
+from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of

@@ -1,8 +1,9 @@
-"""The limits of the sink as the settings want them. Pure."""
+"""What the sink is to keep to, as the settings want it. Pure."""
 
 from dataclasses import replace
 
-from flowgauge.schemas.settings import QuarantineSettings
+from flowgauge.schemas.setting_parts import ROWS_DAYS, QuarantineSettings
+from flowgauge.schemas.settings import Settings
 from flowgauge.sinks.clickhouse.batch import LIMITS, Limits
 from flowgauge.sinks.clickhouse.quarantine import Quarantine
 
@@ -17,3 +18,9 @@ def sink_limits(named: QuarantineSettings) -> Limits:
         go_on=frozenset(named.go_on),
     )
     return replace(LIMITS, quarantine=quarantine)
+
+
+def days_kept(settings: Settings) -> dict[str, int]:
+    """Return the tenants whose rows are kept for fewer days than everybody's, each with its days."""
+    days = {name: tenant.retention_days for name, tenant in settings.tenants.items()}
+    return {name: kept for name, kept in days.items() if kept < ROWS_DAYS}

@@ -30,7 +30,7 @@ from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
 from flowgauge.console.price_file import WatchedPrices
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
-from flowgauge.console.sinking import sink_limits
+from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
@@ -44,6 +44,7 @@ from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.settings import Settings, is_loopback
 from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
+from flowgauge.sinks.clickhouse.expiring import keep_expired
 from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -192,6 +193,7 @@ def _parts(opened: Opened) -> Iterator[Part]:
     yield "detector", lambda stop: run_detector(log, stop=stop, health=health)
     yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health, limits=limits)
     yield "folding", lambda stop: keep_folded(opened.store, stop=stop)
+    yield "expiring", lambda stop: keep_expired(opened.store, days_kept(settings), stop=stop)
     yield (
         "notifier",
         lambda stop: run_notifier(

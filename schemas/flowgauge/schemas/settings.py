@@ -22,23 +22,35 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.setting_forms import duration_form, public_url_form, server_url_form, span_form
+from flowgauge.schemas.setting_forms import public_url_form
+from flowgauge.schemas.setting_parts import (
+    DATABASE_NAME,
+    PLACE,
+    ClickHouseSettings,
+    Duration,
+    EgressSettings,
+    KafkaClientSetting,
+    KafkaSettings,
+    Part,
+    QuarantineSettings,
+    QuestionSettings,
+    SecretFromEnv,
+    SecretRef,
+    Tenant,
+)
 from flowgauge.schemas.times import parse_duration_ms
 
 SETTINGS_FILE = "flowgauge.toml"  # read from the present folder when no other file is named
 SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is another file
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
-QUESTIONS_RUNNING_MAX = 64  # ClickHouse itself takes 100 by default
-QUESTIONS_WAITING_MAX = 1_000  # each is a connection that is held
 RETENTION_DAYS_MAX = 3_650
-REPLICATION_MAX = 15  # more copies than any cluster keeps
 SECRET_CHARS_MAX = 4_096
 ENV_PREFIX: Final = "FLOWGAUGE_"
 _PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # that write to Kafka themselves
@@ -46,125 +58,17 @@ _PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # 
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN", *(f"FLOWGAUGE_KAFKA_{name}" for name in _PUBLISHERS))
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
-KafkaClientSetting: TypeAlias = Literal[
-    "request_timeout_ms", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"
-]
-
 _ENV_LISTS = ("egress.allow", "quarantine.go_on")  # in the environment, entries are separated by commas
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
 _TABLES = ("egress", "clickhouse", "questions", "kafka", "quarantine")
-_DATABASE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
-_PLACE = r"^[a-z.]+-[0-9]{1,9}@[0-9]{1,19}$"
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
 _KAFKA_SECRETS = ("password", "token")
 _TOML_REMEDY = 'write name = value: text in quotes, lists as ["a", "b"], tables as [name]'
 
 
-Duration: TypeAlias = Annotated[str, AfterValidator(duration_form)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SecretFromEnv(_Part):
-    """A secret in an environment variable."""
-
-    env: str = Field(min_length=1)
-
-
-class SecretFromFile(_Part):
-    """A secret that is all of a file, without the white space around it."""
-
-    file: str = Field(min_length=1)
-
-
-SecretRef: TypeAlias = SecretFromEnv | SecretFromFile
-
-
-class Tenant(_Part):
-    """Whose events a token brings in."""
-
-    tokens: tuple[SecretRef, ...] = Field(min_length=1, strict=False)
-
-
-class EgressSettings(_Part):
-    """Where webhooks may go besides public addresses: a host, host:port, CIDR or CIDR:port each."""
-
-    allow: tuple[str, ...] = Field(default=(), strict=False)
-
-
-class ClickHouseSettings(_Part):
-    """Which ClickHouse server keeps the rows; without `url`, the one within flowgauge (chDB), in the data folder."""
-
-    url: Annotated[str, AfterValidator(server_url_form)] = Field(default="", max_length=2_000)
-    user: str = Field(default="default", min_length=1)
-    password: SecretRef | None = None
-    database: str = Field(default="flowgauge", pattern=_DATABASE_NAME)
-    ca: Path | None = Field(default=None, strict=False)  # PEM file of who signed its certificate
-    # Empty: one server. The name of a cluster: the tables are made on each of its replicas. "cloud": ClickHouse Cloud.
-    cluster: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
-
-
-class QuestionSettings(_Part):
-    """How much the console asks ClickHouse at a time, and for how long it remembers an answer."""
-
-    running: int = Field(default=4, ge=1, le=QUESTIONS_RUNNING_MAX)  # at a time, in all
-    tenant_running: int = Field(default=2, ge=1, le=QUESTIONS_RUNNING_MAX)  # at a time, of one tenant
-    tenant_waiting: int = Field(default=32, ge=0, le=QUESTIONS_WAITING_MAX)  # for a turn, of one tenant
-    wait: Duration = "10s"  # for a turn
-    fresh: Annotated[str, AfterValidator(span_form)] = "2s"  # an answer is given again for so long; 0s: never
-
-
-class KafkaSettings(_Part):
-    """Which brokers carry the log in production, and how they and we know each other."""
-
-    bootstrap: str = ""  # host:port, or several separated by commas; empty: the log is a file
-    prefix: str = Field(default="flowgauge", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    replication: int = Field(default=3, ge=1, le=REPLICATION_MAX)  # brokers that hold each record
-    instance: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,200}$")  # empty: the name of the host
-    session: Duration = "6s"  # a process that was silent for so long is dead to its group
-    heartbeat: Duration = "2s"
-    transaction_timeout: Duration = "15s"  # an open transaction of a dead process holds readers back no longer
-    tls: bool = False
-    ca: str = ""  # the certificates to believe; empty: those of the system
-    certificate: str = ""  # our own, for brokers that ask for one
-    key: str = ""
-    sasl: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
-    username: str = ""
-    password: SecretRef | None = None
-    token: SecretRef | None = None  # read again at each connection: it may be renewed meanwhile
-    client: dict[KafkaClientSetting, int] = {}
-
-    @property
-    def problem(self) -> tuple[str, str]:
-        """The first setting that contradicts the others, and how; empty when none does."""
-        if 3 * parse_duration_ms(self.heartbeat) > parse_duration_ms(self.session):
-            return "heartbeat", "expected at most a third of kafka.session (one may be lost without harm)"
-        if (self.ca or self.certificate or self.key) and not self.tls:
-            return "tls", "certificates are named but tls is off (write tls = true)"
-        if self.sasl == "OAUTHBEARER" and self.token is None:
-            return "token", 'OAUTHBEARER needs one (write token = { file = "PATH" })'
-        if self.sasl not in ("", "OAUTHBEARER") and not (self.username and self.password):
-            return "password", f'{self.sasl} needs a username and password = {{ env = "VARIABLE" }}'
-        if not self.sasl and (self.username or self.password or self.token):
-            return "sasl", 'a username or secret is named but no mechanism (write sasl = "SCRAM-SHA-512")'
-        return "", ""
-
-
-class QuarantineSettings(_Part):
-    """How many events of a partition may go to the dlq before the sink stops there."""
-
-    run_max: int = Field(default=1_000, ge=1)  # in a row
-    percent_max: int = Field(default=20, ge=1, le=100)  # of the last `span` events; 100: only the row counts
-    letters_min: int = Field(default=500, ge=1)  # fewer in that span stop nothing
-    span: int = Field(default=10_000, ge=8, le=100_000_000)
-    go_on: tuple[Annotated[str, Field(pattern=_PLACE)], ...] = Field(default=(), strict=False)  # places to pass
-
-
-class Settings(_Part):
+class Settings(Part):
     """What one flowgauge process runs with."""
 
     data: Path = Field(default=Path(".flowgauge"), strict=False)
@@ -179,7 +83,7 @@ class Settings(_Part):
     # Where people reach the console: links in messages lead there. Empty: where it listens.
     public_url: Annotated[str, AfterValidator(public_url_form)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    tenants: dict[str, Tenant] = {}
+    tenants: dict[str, Tenant] = Field(default={})
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
@@ -324,7 +228,7 @@ def _known_names() -> list[str]:
     names: list[str] = []
     for name, field in Settings.model_fields.items():
         part = field.annotation
-        if isinstance(part, type) and issubclass(part, _Part):
+        if isinstance(part, type) and issubclass(part, Part):
             names += [f"{name}.{inner}" for inner in part.model_fields]
         else:
             names.append(name)
@@ -487,8 +391,8 @@ def _expected(detail: ErrorDetails) -> str:
         "literal_error": f"expected {bounds.get('expected')}",
         "bool_type": "expected true or false without quotes",
         "string_pattern_mismatch": {
-            _DATABASE_NAME: "expected letters, digits and _, such as flowgauge",
-            _PLACE: "expected a place as the sink tells it, such as flowgauge.events-0@1234",
+            DATABASE_NAME: "expected letters, digits and _, such as flowgauge",
+            PLACE: "expected a place as the sink tells it, such as flowgauge.events-0@1234",
         }.get(str(bounds.get("pattern")), "expected letters, digits, dots, dashes and underscores"),
         "model_type": "expected a table, such as [egress]",
         "model_attributes_type": "expected a table, such as [egress]",

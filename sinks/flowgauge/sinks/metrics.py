@@ -39,6 +39,10 @@ FOLDED_RUNS = Counter("flowgauge_sinks_folded_runs_total", "Runs folded into one
 FOLD_FAILURES = Counter(
     "flowgauge_sinks_fold_failures_total", "Times that runs could not be folded; questions are slower until they are."
 )
+EXPIRE_FAILURES = Counter(
+    "flowgauge_sinks_expire_failures_total",
+    "Times that rows older than their tenant's retention_days could not be taken away; tried again hours later.",
+)
 BEHIND = Gauge("flowgauge_sinks_behind_records", "Records in the log that ClickHouse does not have yet.", ["table"])
 FLUSH_SECONDS = Histogram(
     "flowgauge_sinks_flush_seconds",

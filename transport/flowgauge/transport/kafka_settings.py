@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from flowgauge.schemas.errors import InvalidSettings
-from flowgauge.schemas.settings import KafkaSettings, SecretRef, resolve_secret
+from flowgauge.schemas.setting_parts import KafkaSettings, SecretRef
+from flowgauge.schemas.settings import resolve_secret
 from flowgauge.schemas.times import parse_duration_ms
 from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.kafka_security import Security

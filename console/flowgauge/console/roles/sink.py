@@ -6,7 +6,8 @@ from collections.abc import Coroutine
 from flowgauge.console.groups import SINK
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.roles.server import open_server
-from flowgauge.console.sinking import sink_limits
+from flowgauge.console.sinking import days_kept, sink_limits
+from flowgauge.sinks.clickhouse.expiring import keep_expired
 from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 
@@ -18,7 +19,14 @@ async def _open(opened: Opened) -> Work:
     def sink(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_sink(opened.log, store, stop=stop, health=opened.health, limits=limits)
 
-    return Work(parts=[("sink", sink), ("folding", lambda stop: keep_folded(store, stop=stop))])
+    days = days_kept(opened.settings)
+    return Work(
+        parts=[
+            ("sink", sink),
+            ("folding", lambda stop: keep_folded(store, stop=stop)),
+            ("expiring", lambda stop: keep_expired(store, days, stop=stop)),
+        ]
+    )
 
 
 SINK_ROLE = Role("sink", 4294, _open, groups=SINK)

@@ -18,7 +18,7 @@ from flowgauge.console.web.turns import Turns
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.settings import QuestionSettings
+from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 from flowgauge.console.metrics import REFUSED_QUESTIONS
 from flowgauge.schemas.errors import Transient
-from flowgauge.schemas.settings import QuestionSettings
+from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import format_duration, parse_duration_ms
 
 RETRY_AFTER_S = 2  # most questions take less: by then turns are free again

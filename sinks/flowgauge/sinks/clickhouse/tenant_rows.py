@@ -20,7 +20,10 @@ PAGE_ROWS = ROWS_MAX
 PAGE_SPAN_MS = 600_000  # append times that a page looks at: so much is sorted for it
 
 TABLES = """
-SELECT table, countIf(name IN ('_append', '_log', '_partition', '_offset')) = 4 AS is_raw
+SELECT
+    table,
+    countIf(name IN ('_append', '_log', '_partition', '_offset')) = 4 AS is_raw,
+    anyIf(name, name IN ('_append', 'append_last')) AS appended
 FROM system.columns
 WHERE database = {database:String} AND table IN (
     SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree'
@@ -29,6 +32,7 @@ GROUP BY table HAVING countIf(name = 'tenant') > 0 ORDER BY table
 """
 COUNT = "SELECT count() FROM {table} WHERE tenant = {{tenant:String}}"
 UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
+OLDER = " AND {appended} < fromUnixTimestamp64Milli({before_ms})"
 PENDING = """
 SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
 WHERE database = {database:String} AND table = {table:String} AND NOT is_done AND position(command, {digits:String}) > 0
@@ -52,10 +56,14 @@ WHERE tenant = {{tenant:String}}
 
 @dataclass(frozen=True, slots=True)
 class TenantTable:
-    """A table with rows of tenants. `is_raw`: each of its rows is a record of the log."""
+    """A table with rows of tenants. `is_raw`: each of its rows is a record of the log.
+
+    `appended` names the column that says when what a row tells was last appended, "" where there is none.
+    """
 
     name: str
     is_raw: bool
+    appended: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class Page:
 async def tenant_tables_now(store: ClickHouseStore) -> list[TenantTable]:
     """Return the tables of the database that have a column `tenant`."""
     found = await store.query(TABLES, {"database": store.database}, seen=EVERY_TENANT)
-    return [TenantTable(str(name), bool(is_raw)) for name, is_raw in found.rows]
+    return [TenantTable(str(name), bool(is_raw), str(appended)) for name, is_raw, appended in found.rows]
 
 
 async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None = None) -> Holding:
@@ -119,6 +127,24 @@ async def erase(store: ClickHouseStore, tenant: str, now_ms: int) -> Holding:
         if rows and not await _pending(store, tenant, table):
             await store.command(f"ALTER TABLE {_quoted(table)} DELETE WHERE tenant = unhex('{_digits(tenant)}')", {})
     return await holding(store, tenant)
+
+
+async def expire(store: ClickHouseStore, tenant: str, before_ms: int) -> int:
+    """Begin to take the rows of `tenant` away that were last appended to before `before_ms`; return how many tables.
+
+    A table whose rows are on their way out is passed over. Raises EngineTrouble where ClickHouse cannot rewrite one.
+    """
+    begun = 0
+    for table in await tenant_tables_now(store):
+        if not table.appended or await _pending(store, tenant, table.name):
+            continue
+        older = OLDER.format(appended=table.appended, before_ms=before_ms)
+        sql = COUNT.format(table=_quoted(table.name)) + older
+        if (await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows[0][0]:
+            whose = f"tenant = unhex('{_digits(tenant)}')"
+            await store.command(f"ALTER TABLE {_quoted(table.name)} DELETE WHERE {whose}{older}", {})
+            begun += 1
+    return begun
 
 
 async def page(

@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.settings import ANY_TENANT, SecretRef
+from flowgauge.schemas.setting_parts import SecretRef
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.addresses import URL_CHARS_MAX, text_fault
 from flowgauge.transport.yaml_files import read_documents

@@ -11,7 +11,8 @@ from typing import Any, cast
 import faust
 from faust.types.transports import TransportT
 
-from flowgauge.schemas.settings import KafkaSettings, Settings, load_settings
+from flowgauge.schemas.setting_parts import KafkaSettings
+from flowgauge.schemas.settings import Settings, load_settings
 from flowgauge.transport.faust.committed_reading import CommittedTransport
 from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.kafka_names import Names
