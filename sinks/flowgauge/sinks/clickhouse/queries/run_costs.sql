@@ -41,53 +41,31 @@ FROM (
     -- runs by ended<which>, once each
 ) AS asked
 LEFT JOIN (
+    -- FINAL: an event that came twice is one.
     SELECT
         run,
-        max(currency_team) AS told_team,
-        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '') AS told_costs,
-        sum(currency_bytes) AS told_bytes,
-        sum(currency_rows) AS told_rows,
-        sum(currency_cpu) AS cpu_sum,
-        sum(currency_cpu_count) AS cpu_count,
-        sum(currency_gpu) AS gpu_sum,
-        sum(currency_gpu_count) AS gpu_count
-    FROM (
-        SELECT
-            run,
-            event_currency AS currency,
-            max(event_team) AS currency_team,
-            sum(event_cost) AS currency_cost,
-            sum(toUInt128(event_bytes)) AS currency_bytes,
-            sum(toUInt128(event_rows)) AS currency_rows,
-            sum(event_cpu) AS currency_cpu,
-            count(event_cpu) AS currency_cpu_count,
-            sum(event_gpu) AS currency_gpu,
-            count(event_gpu) AS currency_gpu_count
-        FROM (
-            -- An event that came twice is one.
-            SELECT
-                run,
-                max(used.currency) AS event_currency,
-                max(used.cost) AS event_cost,
-                max(used.bytes) AS event_bytes,
-                max(used.rows) AS event_rows,
-                max(used.cpu_utilization) AS event_cpu,
-                max(used.gpu_utilization) AS event_gpu,
-                max(used.team) AS event_team
-            FROM flowgauge.run_usage AS used
-            WHERE tenant = {tenant:String}
-                AND run IN (
-                    SELECT run
-                    FROM flowgauge.runs_folded
-                    WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-                    UNION ALL
-                    SELECT run
-                    FROM flowgauge.runs
-                    WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-                )
-            GROUP BY run, id
+        max(used.team) AS told_team,
+        sumMapIf([used.currency], [toDecimal128(assumeNotNull(used.cost), 6)], used.currency != '') AS costs_by_currency,
+        arrayMap(
+            (currency, cost) -> (currency, CAST(cost, 'Nullable(Decimal(38, 6))')),
+            costs_by_currency.1, costs_by_currency.2
+        ) AS told_costs,
+        sum(toUInt128(used.bytes)) AS told_bytes,
+        sum(toUInt128(used.rows)) AS told_rows,
+        sum(used.cpu_utilization) AS cpu_sum,
+        count(used.cpu_utilization) AS cpu_count,
+        sum(used.gpu_utilization) AS gpu_sum,
+        count(used.gpu_utilization) AS gpu_count
+    FROM flowgauge.run_usage AS used FINAL
+    WHERE tenant = {tenant:String}
+        AND run IN (
+            SELECT run
+            FROM flowgauge.runs_folded
+            WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
+            UNION ALL
+            SELECT run
+            FROM flowgauge.runs
+            WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
         )
-        GROUP BY run, currency
-    )
     GROUP BY run
 ) AS usage USING run
