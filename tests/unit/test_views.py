@@ -2,8 +2,10 @@
 
 from dataclasses import asdict, replace
 
+import msgspec
 import pytest
 
+from flowgauge.console.web.answer_records import WholeIncident
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.heat_map import heat_map
 from flowgauge.console.web.incident_json import health_json, incident_json, incident_view_json
@@ -489,6 +491,7 @@ def test_an_incident_as_json_has_the_names_of_the_rule_language() -> None:
 
     body = incident_view_json(view, NOW)
 
+    assert msgspec.convert(body, WholeIncident) == body
     assert (body["kind"], body["key"], body["window"]) == ("failure_rate", {"flow": "orders"}, "10m")
     assert body["transitions"][0]["to"] == "firing"
     assert body["deliveries"][0]["at"] == "2027-01-15T08:00:00.000Z"

@@ -26,19 +26,21 @@ class Verdict(Enum):
 
 
 class EventError(msgspec.Struct):
-    """Why the event at `index` of the batch was refused."""
+    """Why the event at `index` of the batch was refused. `id` is null where it could not be read."""
 
     index: int = -1
     reason: str = ""
     detail: str = ""
+    id: str | None = None
 
 
 class Answer(msgspec.Struct):
-    """The body of a 200. `errors` lists the first of those `rejected`."""
+    """The body of a 200. `errors` lists the first of those `rejected`, `errors_omitted` counts the others."""
 
     accepted: int
     rejected: int
     errors: list[EventError] = []
+    errors_omitted: int = 0
 
 
 _decode = msgspec.json.Decoder(Answer).decode

@@ -4,11 +4,12 @@ ClickHouse is the view: what it answers may be some seconds behind the log, and 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 from starlette.requests import Request
 
+from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
 from flowgauge.console.web.guard import authorization_of
 from flowgauge.console.web.incident_json import incident_json, incident_view_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
@@ -22,7 +23,13 @@ from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
-from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, SINCE_DEFAULT, MetricQuery
+from flowgauge.sinks.clickhouse.metric import (
+    GRACE_MS_DEFAULT,
+    LIMIT_DEFAULT,
+    SINCE_DEFAULT,
+    MetricQuery,
+    refuse_limit,
+)
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of, takes_prices
 from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -44,10 +51,6 @@ TIME_CHARS_SHOWN = 40  # of a time that cannot be read
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
 _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
-_HOLDING_PARAMETERS = frozenset({"tenant", "until"})
-_PAGE_PARAMETERS = frozenset({"tenant", "until", "after"})
-_DLQ_PARAMETERS = frozenset({"since", "limit", "tenant"})
-_LETTER_PARAMETERS = _DLQ_PARAMETERS | {"reason", "source", "letter"}
 
 
 class Answers:
@@ -110,7 +113,6 @@ class Answers:
 
     async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
-        _refuse_unknown(parameters, _DLQ_PARAMETERS)
         since_ms = moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms())
         limit = limit_of(parameters.get("limit", ""))
         tenants = [tenant, ""] if self.is_operator(tenant) else [tenant]
@@ -119,7 +121,6 @@ class Answers:
 
     async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return dead letters of `tenant` with all that is kept of them."""
-        _refuse_unknown(parameters, _LETTER_PARAMETERS)
         source, letter = (
             place_in(parameters[name], name) if parameters.get(name) else (-1, -1) for name in ("source", "letter")
         )
@@ -168,7 +169,7 @@ class Answers:
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
         return incident_page(found, self.now_ms()) if found else None
 
-    async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[dict[str, object]]:
+    async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
         limit_of(limit)  # refused before it waits
         async with self.turns.turn(tenant):
@@ -179,7 +180,7 @@ class Answers:
             )
         return [incident_json(item) for item in found[: limit_of(limit)]]
 
-    async def incident_body(self, tenant: str, incident_id: str) -> dict[str, object] | None:
+    async def incident_body(self, tenant: str, incident_id: str) -> WholeIncident | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
@@ -187,7 +188,6 @@ class Answers:
 
     async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
         """Return what there is of `tenant`, by table."""
-        _refuse_unknown(parameters, _HOLDING_PARAMETERS)
         until = parameters.get("until")
         until_ms = moment_ms("until", until, self.now_ms()) if until else None
         async with self.turns.turn(tenant):
@@ -195,7 +195,6 @@ class Answers:
 
     async def tenant_page(self, tenant: str, table: str, parameters: Mapping[str, str]) -> Page:
         """Return the next rows of `tenant` in `table`, after the place that the page before told."""
-        _refuse_unknown(parameters, _PAGE_PARAMETERS)
         now_ms = self.now_ms()
         until_ms = moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms
         after = _place(parameters.get("after", ""))
@@ -218,7 +217,7 @@ def metric_query(  # noqa: PLR0917  # the question's own four, and what its runs
 
     Raises BadInput with the field and what is expected, also for one that this question would pass over.
     """
-    _refuse_unknown(parameters, _PARAMETERS)
+    refuse_unknown(parameters, _PARAMETERS)
     if name in METRICS:
         _refuse_passed_over(name, parameters)
     return MetricQuery(
@@ -276,8 +275,10 @@ def length_ms(name: str, text: str) -> int:
 
 
 def limit_of(text: str) -> int:
-    """Return how many rows `text` asks for; raise BadInput when it is no number."""
-    return whole_of("limit", text or str(LIMIT_DEFAULT))
+    """Return how many rows `text` asks for; raise BadInput when that is no number of rows that an answer may have."""
+    limit = whole_of("limit", text or str(LIMIT_DEFAULT))
+    refuse_limit(limit)
+    return limit
 
 
 def whole_of(name: str, text: str) -> int:
@@ -285,6 +286,13 @@ def whole_of(name: str, text: str) -> int:
     if not (text.isdecimal() and len(text) <= DIGITS_MAX):
         raise BadInput(f"{name}: expected a whole number, got {text[:20]!r}")
     return int(text)
+
+
+def refuse_unknown(parameters: Mapping[str, str], known: Collection[str]) -> None:
+    """Raise BadInput that names a parameter which is not `known`, where there is one."""
+    unknown = parameters.keys() - known
+    if unknown:
+        raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(known))}")
 
 
 def _place(text: str) -> PagePlace:
@@ -305,9 +313,3 @@ def _refuse_passed_over(name: str, parameters: Mapping[str, str]) -> None:
             f"{', '.join(passed_over)}: the question {name} does not look at that{utc}; "
             f"it knows {', '.join(sorted(known))}"
         )
-
-
-def _refuse_unknown(parameters: Mapping[str, str], known: frozenset[str]) -> None:
-    unknown = parameters.keys() - known
-    if unknown:
-        raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(known))}")

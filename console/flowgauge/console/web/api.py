@@ -1,6 +1,6 @@
 """The HTTP API: metrics, incidents, health, rules. JSON in and out; an error is `{"error": one sentence}`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
@@ -9,13 +9,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from flowgauge.console.rule_folder import Applied
-from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
+from flowgauge.console.web.answers import Answers, refuse_unknown
+from flowgauge.console.web.api_operations import KNOWN
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer
+from flowgauge.console.web.metric_operations import METRIC_ROUTE
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.sinks.clickhouse.table import Table
-from flowgauge.sinks.clickhouse.tenant_rows import Holding
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
@@ -27,17 +29,20 @@ Ask = Callable[[Request, str], Awaitable[Response]]
 def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[BaseRoute]:
     """Return the routes that programs ask; without `apply_rules` they only read."""
     api = _Api(answers, apply_rules)
+    asks = (
+        ("GET", "/v1/incidents", api.incidents),
+        ("GET", "/v1/incidents/{incident_id}", api.incident),
+        ("GET", "/v1/dlq", api.dlq),
+        ("GET", "/v1/dlq/letters", api.letters),
+        ("GET", "/v1/tenant", api.tenant),
+        ("GET", "/v1/tenant/rows/{table}", api.tenant_rows),
+        ("POST", "/v1/tenant/erase", api.erase),
+        ("GET", "/v1/health", api.health),
+        ("POST", "/v1/rules", api.rules),
+    )
     return [
-        Route("/v1/metrics/{name}", api.for_tenant(api.metric), methods=["GET"]),
-        Route("/v1/incidents", api.for_tenant(api.incidents), methods=["GET"]),
-        Route("/v1/incidents/{incident_id}", api.for_tenant(api.incident), methods=["GET"]),
-        Route("/v1/dlq", api.for_tenant(api.dlq), methods=["GET"]),
-        Route("/v1/dlq/letters", api.for_tenant(api.letters), methods=["GET"]),
-        Route("/v1/tenant", api.for_tenant(api.tenant), methods=["GET"]),
-        Route("/v1/tenant/rows/{table}", api.for_tenant(api.tenant_rows), methods=["GET"]),
-        Route("/v1/tenant/erase", api.for_tenant(api.erase), methods=["POST"]),
-        Route("/v1/health", api.for_tenant(api.health), methods=["GET"]),
-        Route("/v1/rules", api.for_tenant(api.rules), methods=["POST"]),
+        Route(METRIC_ROUTE, api.for_tenant(api.metric), methods=["GET"]),
+        *(Route(path, api.for_tenant(ask, KNOWN[method, path]), methods=[method]) for method, path, ask in asks),
         Route("/healthz", api.healthz, methods=["GET"]),
     ]
 
@@ -53,14 +58,19 @@ class _Api:
         self._answers = answers
         self._apply_rules = apply_rules
 
-    def for_tenant(self, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
-        """Return `ask` for whom the request's token lets in; what goes wrong is answered in one sentence."""
+    def for_tenant(self, ask: Ask, known: Collection[str] | None = None) -> Callable[[Request], Awaitable[Response]]:
+        """Return `ask` for whom the request's token lets in; what goes wrong is answered in one sentence.
+
+        A parameter that is not `known` is refused; without `known`, `ask` looks at that itself.
+        """
 
         async def answer(request: Request) -> Response:
             tenant = self._answers.tenant_of(request)
             if tenant is None:
                 return json_answer({"error": "send a tenant's token: Authorization: Bearer TOKEN"}, 401, UNAUTHORIZED)
             try:
+                if known is not None:
+                    refuse_unknown(request.query_params, known)
                 return await ask(request, self._answers.shown_to(tenant, request))
             except (_Refused, BadInput, Transient) as error:
                 return _refusal(error)
@@ -97,7 +107,7 @@ class _Api:
         return json_answer(body)
 
     async def tenant(self, request: Request, tenant: str) -> Response:
-        return json_answer(_holding(tenant, await self._answers.holding(tenant, dict(request.query_params))))
+        return json_answer(tenant_holding(tenant, await self._answers.holding(tenant, dict(request.query_params))))
 
     async def tenant_rows(self, request: Request, tenant: str) -> Response:
         page = await self._answers.tenant_page(tenant, request.path_params["table"], dict(request.query_params))
@@ -109,9 +119,9 @@ class _Api:
         if asking is None or not self._answers.is_operator(asking):
             raise _Refused(403, "erasing is for the operator: send a token of the tenant that `operator` names")
         named = request.query_params.get("tenant", "")
-        if named != tenant or not named or set(request.query_params) != {"tenant"}:
+        if named != tenant or not named:
             raise BadInput("tenant: name whose rows are to be erased: ?tenant=NAME, and nothing else")
-        return json_answer(_holding(tenant, await self._answers.erase(tenant)))
+        return json_answer(tenant_holding(tenant, await self._answers.erase(tenant)))
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
         """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
@@ -125,7 +135,8 @@ class _Api:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _Refused(415, "send application/json")
         applied = await self._apply_rules(_files(await _body(request)))
-        return json_answer({"version": applied.version, "tenant": tenant, "warnings": applied.warnings})
+        in_force: RulesInForce = {"version": applied.version, "tenant": tenant, "warnings": applied.warnings}
+        return json_answer(in_force)
 
 
 def _refusal(error: FlowgaugeError) -> Response:
@@ -151,19 +162,11 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-class _Files(msgspec.Struct, forbid_unknown_fields=True):
-    files: dict[str, str]
-
-
 def _files(body: bytes) -> dict[str, str]:
     try:
-        return msgspec.json.decode(body, type=_Files).files
+        return msgspec.json.decode(body, type=RuleFiles).files
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f'expected {{"files": {{"NAME.yaml": "text"}}}}: {error}') from None
-
-
-def _holding(tenant: str, found: Holding) -> dict[str, object]:
-    return {"tenant": tenant, "rows": found.rows, "raw": found.raw, "pending": found.pending}
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -1,9 +1,18 @@
 """Incidents and health as the API answers them: names of the rule language, times in RFC 3339. Pure."""
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from flowgauge.console.web.answer_records import (
+    Change,
+    CountedRun,
+    LeftOut,
+    ListedIncident,
+    ProcessHealth,
+    SentDelivery,
+    WholeIncident,
+)
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
@@ -14,15 +23,11 @@ from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
 
-INCIDENT_COLUMNS = (
-    *("incident_id", "tenant", "rule", "kind", "key", "state", "open", "severity", "labels", "summary"),
-    *("opened_at", "at", "reason", "value", "threshold", "samples", "late_samples", "window"),
-)
-
+INCIDENT_COLUMNS = tuple(ListedIncident.__annotations__)
 LEFT_OUT_RULES_SHOWN = 10
 
 
-def incident_json(incident: Incident) -> dict[str, Any]:
+def incident_json(incident: Incident) -> ListedIncident:
     """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
@@ -46,7 +51,7 @@ def incident_json(incident: Incident) -> dict[str, Any]:
     }
 
 
-def incident_view_json(view: IncidentView, now_ms: int) -> dict[str, Any]:
+def incident_view_json(view: IncidentView, now_ms: int) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
         **incident_json(view.incident),
@@ -58,7 +63,7 @@ def incident_view_json(view: IncidentView, now_ms: int) -> dict[str, Any]:
     }
 
 
-def health_json(health: Health, now_ms: int) -> dict[str, Any]:
+def health_json(health: Health, now_ms: int) -> ProcessHealth:
     """Return the health of this process: its numbers, its problems, and the banner's sentence."""
     shown = banner(health, now_ms)
     unknown_ms = health.unknown_since_ms(now_ms)
@@ -79,7 +84,7 @@ def health_json(health: Health, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _left_out(recent: Recent) -> dict[str, Any]:
+def _left_out(recent: Recent) -> LeftOut:
     return {
         "samples": recent.samples,
         "newest": rfc3339(recent.newest_ms) if recent.newest_ms else None,
@@ -87,7 +92,7 @@ def _left_out(recent: Recent) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step) -> Change:
     return {
         "transition_id": step.transition_id,
         "at": rfc3339(step.at_ms),
@@ -101,9 +106,9 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _run(shown: Shown) -> dict[str, Any]:
+def _run(shown: Shown) -> CountedRun:
     known: dict[str, Any] = msgspec.to_builtins(shown.run) if shown.run else dict.fromkeys(RunView.__slots__)
-    return {
+    told: dict[str, Any] = {
         **known,
         "run": shown.example.run,
         "flow": shown.flow,
@@ -112,9 +117,10 @@ def _run(shown: Shown) -> dict[str, Any]:
         "late_by_seconds": None if shown.late_by_ms is None else shown.late_by_ms / 1000,
         "error_lines": known["error_lines"] or [],
     }
+    return cast("CountedRun", told)  # `known` has the names of RunView
 
 
-def _delivery(delivery: DeliveryView) -> dict[str, Any]:
+def _delivery(delivery: DeliveryView) -> SentDelivery:
     return {
         "delivery_id": delivery.delivery_id,
         "transition_id": delivery.transition_id,

@@ -1,9 +1,12 @@
-"""What machines ask a process: does it live, is it ready, what does it measure.
+"""What machines ask a process: does it live, is it ready, what does it measure, what may be asked of it.
 
 A supervisor restarts what does not live, and a rollout waits for what is not ready; neither sends a token.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -16,7 +19,9 @@ from starlette.routing import BaseRoute, Route
 from flowgauge.console.metrics import Knows, health_registry
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.guard import Guard, authorization_of
+from flowgauge.console.web.intake_operation import intake_operation
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path
+from flowgauge.console.web.openapi import DESCRIPTION, Operation, openapi
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms
@@ -50,6 +55,7 @@ def intake_app(
     return Starlette(
         routes=[
             *intake,
+            description_route(lambda: [intake_operation(now_ms())]),
             *probe_routes(readiness),
             measurement_route(tenant_of, is_operator, readiness.health, readiness.knows),
         ],
@@ -85,6 +91,28 @@ def measurement_route(
         return _measurements(health.seen_by(tenant, is_operator=True), knows)
 
     return Route("/metrics", measured, methods=["GET"])
+
+
+def description_route(operations: Callable[[], Iterable[Operation]]) -> BaseRoute:
+    """Return the route that describes `/v1` of the application it is in. Anybody may ask: it tells no data."""
+
+    @cache  # neither the routes nor the operations change
+    def document(app: Starlette) -> dict[str, Any]:
+        return openapi(_described(app), operations(), version("flowgauge"))
+
+    async def describe(request: Request) -> Response:
+        if request.query_params:
+            return json_answer({"error": f"{min(request.query_params)}: unknown parameter; none is known"}, 400)
+        return json_answer(document(request.app))
+
+    return Route(DESCRIPTION.path, describe, methods=[DESCRIPTION.method])
+
+
+def _described(app: Starlette) -> Iterator[tuple[str, str]]:
+    """Yield the method and path of each route that the description tells of."""
+    for route in app.routes:
+        if isinstance(route, Route) and route.path.startswith("/v1/"):
+            yield from ((method, route.path) for method in sorted(route.methods or ()) if method != "HEAD")
 
 
 def _measurements(health: Health, knows: Knows) -> Response:

@@ -18,7 +18,7 @@ WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first
 WINDOW_GROWS = 16  # 4 hours, 64 hours, 43 days: each look costs some ten milliseconds
 CONTEXT_MS_MAX = 86_400_000  # how far away the lines around a hit are looked for
 NEWEST_US = 4_102_444_800_000_000  # 2100, as far as questions reach
-_CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def before(cursor: str) -> tuple[int, str]:
     except ValueError:
         found = -1, ""
     if not occurred_us.isdecimal() or not 0 <= found[0] < NEWEST_US:
-        raise InvalidQuestion(f"before: expected the cursor of a line such as {_CURSOR_EXAMPLE}, got {cursor[:80]!r}")
+        raise InvalidQuestion(f"before: expected the cursor of a line such as {CURSOR_EXAMPLE}, got {cursor[:80]!r}")
     return found
 
 

@@ -86,8 +86,7 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
         raise InvalidQuestion(f"tenant: {metric.name} is asked of one tenant: name it")
     if query.since_ms >= query.until_ms:
         raise InvalidQuestion(f"since ({rfc3339(query.since_ms)}) is expected before until ({rfc3339(query.until_ms)})")
-    if not 1 <= query.limit <= ROWS_MAX:
-        raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {query.limit}")
+    refuse_limit(query.limit)
     if len(query.text) > TEXT_MAX:
         raise InvalidQuestion(f"text: expected at most {TEXT_MAX} characters, got {len(query.text)}")
     if query.text and text_search(query.text) is None:
@@ -103,6 +102,12 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
         raise InvalidQuestion(f"grace: expected 0s to 7d, got {format_duration(query.grace_ms)}")
     if metric.one_of and not any(getattr(query, field) for field in metric.one_of):
         raise InvalidQuestion(f"the question {metric.name} is about one of {', '.join(metric.one_of)}: name it")
+
+
+def refuse_limit(limit: int) -> None:
+    """Raise InvalidQuestion where an answer may not have `limit` rows."""
+    if not 1 <= limit <= ROWS_MAX:
+        raise InvalidQuestion(f"limit: expected 1 to {ROWS_MAX}, got {limit}")
 
 
 def arranged(metric: Metric, query: MetricQuery, rows: Sequence[tuple[object, ...]]) -> Table:

@@ -1,0 +1,162 @@
+"""What programs are answered, by name and type: the API's description is made of these records. Pure.
+
+Each is a dict, as it is encoded. Times are RFC 3339 in UTC; what is not known is null.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+import msgspec
+
+from flowgauge.sinks.clickhouse.incidents import LogLine
+from flowgauge.sinks.clickhouse.tenant_rows import Holding
+
+Change = TypedDict(
+    "Change",
+    {
+        "transition_id": str,
+        "at": str,
+        "from": str,
+        "to": str,
+        "value": float | None,
+        "threshold": float | None,
+        "samples": int,
+        "late_samples": int,
+        "reason": str,
+    },
+)  # as a call, for `from` is a keyword
+Change.__doc__ = "One change of an incident's state."
+
+
+class ListedIncident(TypedDict):
+    """An incident as a row of the list. `value` is the one that made it fire."""
+
+    incident_id: str
+    tenant: str
+    rule: str
+    kind: str
+    key: dict[str, str]
+    state: str
+    open: bool
+    severity: str
+    labels: dict[str, str]
+    summary: str
+    opened_at: str
+    at: str
+    reason: str
+    value: float | None
+    threshold: float | None
+    samples: int
+    late_samples: int
+    window: str
+
+
+class CountedRun(TypedDict):
+    """A run, or an event, that made the rule breach. Null where nothing was heard of the run."""
+
+    run: str
+    flow: str
+    state: str | None
+    scheduled_for: str | None
+    started: str | None
+    ended: str | None
+    attempts: int | None
+    seconds: float | None
+    message: str | None
+    error_lines: list[LogLine]
+    event_id: str
+    occurred: str
+    late_by_seconds: float | None
+
+
+class SentDelivery(TypedDict):
+    """What became of telling one channel of one change. `status` is the HTTP status, 0 where none came."""
+
+    delivery_id: str
+    transition_id: str
+    channel: str
+    to: str
+    outcome: str
+    attempts: int
+    status: int
+    reason: str
+    at: str
+    next_attempt: str | None
+    elapsed_ms: int
+
+
+class WholeIncident(ListedIncident):
+    """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted."""
+
+    standing: str
+    transitions: list[Change]
+    runs_counted: int
+    runs: list[CountedRun]
+    deliveries: list[SentDelivery]
+
+
+class IncidentList(TypedDict):
+    """Incidents, the newest first."""
+
+    columns: list[str]
+    rows: list[ListedIncident]
+
+
+class LeftOut(TypedDict):
+    """Samples of the last hour that no window took, for one reason."""
+
+    samples: int
+    newest: str | None
+    rules: tuple[str, ...]
+
+
+class ProcessHealth(TypedDict):
+    """The health of the process that answers. `stored` is told to the operator only."""
+
+    ok: bool
+    says: str
+    detection_unknown_since: str | None
+    detection_clock: str | None
+    loading: bool
+    rules_version: int
+    accepted: int
+    refused: int
+    stored: NotRequired[int]
+    sink_behind: int
+    undelivered: int
+    problems: dict[str, str]
+    left_out: dict[str, LeftOut]
+
+
+class TenantHolding(TypedDict):
+    """What ClickHouse holds of a tenant: rows by table, the tables that can be read out, rewrites that are not done."""
+
+    tenant: str
+    rows: dict[str, int]
+    raw: list[str]
+    pending: int
+
+
+class TenantPage(TypedDict):
+    """Rows of one table, and what the next page is `after`: null where this is the last."""
+
+    rows: list[dict[str, Any]]
+    next: str | None
+
+
+class RuleFiles(msgspec.Struct, forbid_unknown_fields=True):
+    """Rules and channels as files: the text of each by its name, such as `orders.yaml`."""
+
+    files: dict[str, str]
+
+
+class RulesInForce(TypedDict):
+    """The rule set that applies from now on, and what to mend in it."""
+
+    version: int
+    tenant: str
+    warnings: tuple[str, ...]
+
+
+def tenant_holding(tenant: str, found: Holding) -> TenantHolding:
+    """Return what there is of `tenant`."""
+    return {"tenant": tenant, "rows": found.rows, "raw": found.raw, "pending": found.pending}
