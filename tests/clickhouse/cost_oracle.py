@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal, localcontext
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -60,7 +60,9 @@ def amount_of(payload: dict[str, Any]) -> tuple[str, Decimal] | None:
     value = Decimal(text)
     if not 0 <= value < 10**13:
         return None
-    value = value.quantize(Decimal(10) ** -18, ROUND_DOWN).quantize(MICRO, ROUND_HALF_UP)
+    with localcontext() as exact:
+        exact.prec = 40  # 13 digits and 18 decimals are more than the usual 28
+        value = value.quantize(Decimal(10) ** -18, ROUND_DOWN).quantize(MICRO, ROUND_HALF_UP)
     return (currency.upper(), value) if value < 10**12 else None
 
 
