@@ -15,13 +15,14 @@ from tests.clickhouse_front import Front
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse import folding
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
-from flowgauge.sinks.clickhouse.folding import Slice, fold, folded_ms, keep_folded, slices
+from flowgauge.sinks.clickhouse.folding import fold, folded_ms, keep_folded, shares
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -121,21 +122,35 @@ async def test_all_of_a_fold_may_be_done_twice_at_once(store: ClickHouseStore) -
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 500), max_size=20), st.integers(1, 100))
-def test_slices_are_small_and_cover_each_run_once(counts: dict[str, int], at_once: int) -> None:
-    parts = list(slices(counts, at_once))
+def test_shares_are_small_or_of_one_tenant_and_hold_each_once(counts: dict[str, int], at_once: int) -> None:
+    parts = list(shares(counts, at_once))
 
-    shares: dict[str, list[Slice]] = {}
-    for part in parts:
-        for tenant in part.tenants:
-            shares.setdefault(tenant, []).append(part)
-        if part.slices == 1:
-            assert sum(counts[tenant] for tenant in part.tenants) <= at_once
-        else:
-            assert len(part.tenants) == 1
-            assert counts[part.tenants[0]] <= at_once * part.slices
-    assert shares.keys() == counts.keys()
-    for own in shares.values():
-        assert [part.slice for part in own] == list(range(own[0].slices))
+    assert [tenant for part in parts for tenant in part] == list(counts)
+    assert all(len(part) == 1 or sum(counts[tenant] for tenant in part) <= at_once for part in parts)
+
+
+async def test_a_large_tenant_is_folded_some_runs_at_a_time(
+    store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        await tell(store, "large", f"run-{number}", "running", "completed")
+    monkeypatch.setattr(folding, "RUNS_AT_ONCE", 3)
+
+    await fold_now(store)
+
+    held = await store.query(
+        "SELECT count(), uniqExact(run) FROM flowgauge.runs_folded FINAL WHERE tenant = 'large'", seen=only("large")
+    )
+    assert held.rows == [(7, 7)]
+
+
+async def test_what_a_clock_that_was_ahead_noted_counts_for_nothing(store: ClickHouseStore) -> None:
+    await store.command("INSERT INTO flowgauge.runs_folded_until SELECT now64(3) + INTERVAL 1 YEAR", {})
+    await tell(store, "ahead", "one", "running")
+
+    assert await states(store, "ahead") == {"one": "running"}
+    assert await fold_now(store) > 0
+    assert await states(store, "ahead") == {"one": "running"}
 
 
 async def test_what_cannot_be_folded_now_is_folded_later(served: ClickHouseStore, front: Front) -> None:

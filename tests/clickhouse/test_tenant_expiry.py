@@ -13,14 +13,15 @@ from flowgauge.schemas.settings import parse_settings
 from flowgauge.sinks.clickhouse.expiring import DAY_MS, expire_all
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.tenant_rows import holding
+from flowgauge.sinks.clickhouse.tenancy import only
+from flowgauge.sinks.clickhouse.tenant_rows import erase, holding
 
 NOW_MS = 1_795_000_000_000
 FILLED = ("events", "failures", "run_ends_hourly", "run_usage", "runs")
 
 
-async def tell(store: ClickHouseStore, tenant: str, days_ago: int) -> None:
-    """Let a run fail so many days ago."""
+async def tell(store: ClickHouseStore, tenant: str, days_ago: int, *, state: str = "failed", run: str = "") -> None:
+    """Let a run come into `state` so many days ago."""
     at_ms = NOW_MS - days_ago * DAY_MS
     event = {
         "id": str(uuid.uuid4()),
@@ -29,8 +30,8 @@ async def tell(store: ClickHouseStore, tenant: str, days_ago: int) -> None:
         "event": "e",
         "kind": "flow-run",
         "flow": "f",
-        "run": f"run-{days_ago}",
-        "state": "failed",
+        "run": run or f"run-{days_ago}",
+        "state": state,
         "resource": {"id": "r"},
         "payload": {"bytes": 1},
     }
@@ -58,6 +59,34 @@ async def test_a_tenants_rows_go_after_its_days_and_nobody_elses(store: ClickHou
     assert left == dict.fromkeys(FILLED, 2)
     assert left_later == dict.fromkeys(FILLED, 1)
     assert await rows_of(store, long) == dict.fromkeys(FILLED, 4)
+
+
+async def test_a_run_goes_with_the_last_that_was_told_of_it(store: ClickHouseStore) -> None:
+    """Its rows are not merged: they came a month apart."""
+    tenant = f"long-run-{uuid.uuid4().hex[:8]}"
+    await tell(store, tenant, 40, state="running", run="one")
+    await tell(store, tenant, 1, run="one")
+    await tell(store, tenant, 40, run="gone")
+
+    await expire_all(store, {tenant: 30}, NOW_MS)
+    await rows_of(store, tenant)
+
+    known = await store.query(
+        "SELECT run, seconds FROM flowgauge.runs_final WHERE tenant = {tenant:String}",
+        {"tenant": tenant},
+        seen=only(tenant),
+    )
+    assert known.rows == [("one", 39 * 86_400.0)]
+
+
+async def test_what_came_late_of_an_erased_tenant_goes_too(store: ClickHouseStore) -> None:
+    tenant = f"erased-{uuid.uuid4().hex[:8]}"
+    await erase(store, tenant, NOW_MS)
+    await tell(store, tenant, 1)  # an insert that was under way
+
+    await expire_all(store, {}, NOW_MS + DAY_MS)
+
+    assert await rows_of(store, tenant) == dict.fromkeys(FILLED, 0)
 
 
 async def test_what_clickhouse_cannot_do_now_is_done_the_next_time(served: ClickHouseStore, front: Front) -> None:

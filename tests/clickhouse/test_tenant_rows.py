@@ -143,7 +143,7 @@ def test_what_stays_out_is_what_is_of_a_time_before_the_erasure(
     told = sorted(told, key=lambda each: each[1])
     rows = [
         row(
-            msgspec.json.encode({"tenant": tenant} | ({"at_ms": at_ms} if tell_of_others else {})),
+            msgspec.json.encode({"tenant": tenant} | {"at_ms": at_ms if tell_of_others else "the event's own"}),
             log_id="log",
             partition=0,
             offset=offset,

@@ -550,9 +550,10 @@ SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 10000, repli
 
 -- 0063_runs_folded_until.sql: makes something new
 CREATE TABLE IF NOT EXISTS observability.runs_folded_until (
-    until SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
-) ENGINE = AggregatingMergeTree
-ORDER BY tuple()
+    until DateTime64(3, 'UTC')
+) ENGINE = MergeTree
+ORDER BY until
+TTL toDateTime(until) + INTERVAL 7 DAY DELETE
 SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
 
 -- 0064_failures.sql: makes something new
@@ -613,8 +614,7 @@ FROM (
     )
 );
 
--- 0066_events_codecs.sql: rewrites the parts of the table (events: 0 rows)
--- LOSES DATA: nothing, columns keep their types; what is there stays packed as it is.
+-- 0066_events_codecs.sql: adds to the table's definition, no row is rewritten (events: 0 rows)
 ALTER TABLE observability.events
     MODIFY COLUMN id CODEC(ZSTD(1)),
     MODIFY COLUMN run CODEC(ZSTD(3)),

@@ -252,9 +252,10 @@ ORDER BY (tenant, run)
 TTL toDateTime(append_last) + toIntervalDay(400)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
-CREATE TABLE flowgauge.runs_folded_until (`until` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
-ENGINE = AggregatingMergeTree
-ORDER BY tuple()
+CREATE TABLE flowgauge.runs_folded_until (`until` DateTime64(3, 'UTC'))
+ENGINE = MergeTree
+ORDER BY until
+TTL toDateTime(until) + toIntervalDay(7)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
 CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` LowCardinality(String),

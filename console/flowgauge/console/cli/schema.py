@@ -96,7 +96,8 @@ def access(config: Path | None) -> None:
     """
     from flowgauge.sinks.clickhouse.access import access_statements
 
-    statements = access_statements(_settings(None, config).clickhouse.database)
+    server = _settings(None, config).clickhouse
+    statements = access_statements(server.database, server.cluster)
     click.echo("\n".join(f"{statement};" for statement in statements))
 
 

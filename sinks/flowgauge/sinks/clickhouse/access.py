@@ -10,15 +10,20 @@ from flowgauge.sinks.clickhouse.tenancy import POLICY
 SINK = "flowgauge_sink"
 CONSOLE = "flowgauge_console"
 SINK_RIGHTS = "SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP VIEW"
+# What servers let nobody read without a grant: what is drifted, rewritten, stored in parts, and where replicas are.
+SINK_READS = ("data_skipping_indices", "mutations", "parts", "clusters", "macros")
+CONSOLE_READS = ("data_skipping_indices", "mutations", "clusters", "macros")
 # What `flowgauge tenant erase` needs besides SELECT; without it, erase is refused.
 ERASE_RIGHTS = "ALTER DELETE"
 
 
-def access_statements(database: str) -> list[str]:
+def access_statements(database: str, cluster: str = "") -> list[str]:
     """Return the statements for `database`; again they change nothing, but for policies, which are made anew."""
     return [
         f"CREATE USER IF NOT EXISTS {SINK} IDENTIFIED BY 'CHANGE ME'",
         f"GRANT {SINK_RIGHTS} ON {database}.* TO {SINK}",
+        *(f"GRANT SELECT ON system.{table} TO {SINK}" for table in SINK_READS),
+        *(f"GRANT {right} TO {SINK}" for right in _on_cluster(database) if cluster),
         f"CREATE USER IF NOT EXISTS {CONSOLE} IDENTIFIED BY 'CHANGE ME TOO'",
         *(f"GRANT {rights} TO {CONSOLE}" for rights in console_rights(database)),
         *(
@@ -28,11 +33,15 @@ def access_statements(database: str) -> list[str]:
     ]
 
 
+def _on_cluster(database: str) -> list[str]:
+    return ["CLUSTER ON *.*", f"SYSTEM SYNC REPLICA ON {database}.*"]
+
+
 def console_rights(database: str) -> list[str]:
     """Return what the user that only asks is granted."""
     return [
         f"SELECT ON {database}.*",
         f"INSERT ON {database}.erased_tenants",
         f"{ERASE_RIGHTS} ON {database}.*",
-        "SELECT ON system.mutations",
+        *(f"SELECT ON system.{table}" for table in CONSOLE_READS),
     ]

@@ -16,10 +16,15 @@ AHEAD_MS = 5_000  # a broker's clock may run ahead of ours by so much: what it s
 
 class _Whose(msgspec.Struct, frozen=True, gc=False):
     tenant: str = ""
+
+
+class _Told(_Whose, frozen=True, gc=False):
     at_ms: int = 0
 
 
+# Of an event only the tenant: what else it calls by these names is its own.
 _whose = msgspec.json.Decoder(_Whose).decode
+_told = msgspec.json.Decoder(_Told).decode
 
 
 def kept_rows(rows: Sequence[Row], erased: Mapping[str, int], *, tell_of_others: bool) -> Sequence[Row]:
@@ -32,10 +37,15 @@ def kept_rows(rows: Sequence[Row], erased: Mapping[str, int], *, tell_of_others:
         return rows
     if not tell_of_others and rows[0].append_ms >= max(erased.values()):
         return rows
-    return [each for each in rows if not _is_erased(each, erased)]
+    is_erased = _tells_of_erased if tell_of_others else _is_erased
+    return [each for each in rows if not is_erased(each, erased)]
 
 
 def _is_erased(row: Row, erased: Mapping[str, int]) -> bool:
-    whose = _whose(row.value())
-    before_ms = erased.get(whose.tenant, 0)
-    return row.append_ms < before_ms or 0 < whose.at_ms < before_ms
+    return row.append_ms < erased.get(_whose(row.value()).tenant, 0)
+
+
+def _tells_of_erased(row: Row, erased: Mapping[str, int]) -> bool:
+    told = _told(row.value())
+    before_ms = erased.get(told.tenant, 0)
+    return row.append_ms < before_ms or 0 < told.at_ms < before_ms

@@ -10,7 +10,6 @@ newest row of a run counts, and `until` moves on last. It stays behind by what a
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -22,21 +21,13 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
 
+RUNS = "flowgauge.runs"
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
 AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
 SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
 RUNS_AT_ONCE = 50_000  # about a second; nothing else is asked of an engine in this process meanwhile
 
 log_lines = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Some runs that are folded by one statement: of whole tenants, or the `slice`th of `slices` parts of one's."""
-
-    tenants: Sequence[str]
-    slices: int = 1
-    slice: int = 0
 
 
 async def keep_folded(store: ClickHouseStore, *, stop: asyncio.Event) -> None:
@@ -59,16 +50,17 @@ async def fold(
 
     Everything that was inserted more than `seen_after_ms` ago is in it. Raises EngineTrouble.
     """
+    await store.synchronize(RUNS)
     until_ms, now_ms = await _until(store)
     to_ms = now_ms - seen_after_ms
     if to_ms < until_ms + every_ms:
         return 0
     since_ms = max(0, until_ms - AGAIN_MS)
-    due = (await store.query(_sql("fold_due"), {"since_ms": since_ms}, seen=EVERY_TENANT)).rows
+    due = (await store.look(_sql("fold_due"), {"since_ms": since_ms})).rows
     counts = {str(tenant): int(str(runs)) for tenant, runs in due}
-    for part in slices(counts):
-        asked = {"tenants": list(part.tenants), "slices": part.slices, "slice": part.slice, "since_ms": since_ms}
-        await store.command(_sql("fold_runs"), asked)
+    for tenants in shares(counts, RUNS_AT_ONCE):
+        is_large = len(tenants) == 1 and counts[tenants[0]] > RUNS_AT_ONCE
+        await _fold_share(store, tenants, since_ms, is_large=is_large)
     await store.command(_sql("folded_to"), {"to_ms": to_ms})
     FOLDED_RUNS.inc(sum(counts.values()))
     return sum(counts.values())
@@ -79,22 +71,35 @@ async def folded_ms(store: ClickHouseStore) -> int:
     return (await _until(store))[0]
 
 
-def slices(counts: Mapping[str, int], at_once: int = RUNS_AT_ONCE) -> Iterator[Slice]:
-    """Yield what to fold by one statement each, given how many runs each tenant has: about `at_once` runs."""
+def shares(counts: Mapping[str, int], at_once: int) -> Iterator[Sequence[str]]:
+    """Yield tenants to fold together, given how many runs each has: `at_once` at most, or one tenant alone."""
     some: list[str] = []
     total = 0
     for tenant, runs in counts.items():
         if some and total + runs > at_once:
-            yield Slice(some)
+            yield some
             some, total = [], 0
-        if runs > at_once:
-            parts = -(-runs // at_once)
-            yield from (Slice([tenant], parts, part) for part in range(parts))
-            continue
         some.append(tenant)
         total += runs
     if some:
-        yield Slice(some)
+        yield some
+
+
+async def _fold_share(store: ClickHouseStore, tenants: Sequence[str], since_ms: int, *, is_large: bool) -> None:
+    """Fold the runs of `tenants`; those of a large one some at a time, in the order in which the table has them."""
+    after = ""
+    while True:
+        upto = ""
+        if is_large:
+            asked = {"tenant": tenants[0], "after": after, "since_ms": since_ms, "at_once": RUNS_AT_ONCE}
+            upto = str((await store.look(_sql("fold_next"), asked)).rows[0][0])
+            if not upto:
+                return
+        part = {"tenants": list(tenants), "after": after, "upto": upto, "since_ms": since_ms}
+        await store.command(_sql("fold_runs"), part)
+        if not is_large:
+            return
+        after = upto
 
 
 async def _until(store: ClickHouseStore) -> tuple[int, int]:

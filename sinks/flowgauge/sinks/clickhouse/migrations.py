@@ -42,6 +42,7 @@ _LOSSES = (
     r"MODIFY COLUMN\b",  # the checker cannot tell a wider type from a narrower one
 )
 _REWRITES = re.compile(r"\bMATERIALIZE\b|\bMODIFY (?:COLUMN|ORDER BY|TTL)\b|\bUPDATE\b|\bDELETE\b")
+_CODEC = re.compile(r"\bMODIFY COLUMN \w+ CODEC\(")  # of the type and rows nothing changes; new parts are packed so
 _TARGET = re.compile(
     rf"(?:CREATE|ALTER) (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW)(?: IF NOT EXISTS)? {DATABASE}\.(\w+)"
 )
@@ -95,13 +96,13 @@ def refuse_losses(file: SchemaFile) -> None:
 
 def losses_of(sql: str) -> list[str]:
     """Return the words of `sql` that may lose data."""
-    bare = _TTL_DELETE.sub(r"\1", _COMMENT.sub("", sql))
+    bare = _CODEC.sub("", _TTL_DELETE.sub(r"\1", _COMMENT.sub("", sql)))
     return [found[0] for loss in _LOSSES for found in re.finditer(loss, bare, re.IGNORECASE | re.MULTILINE)]
 
 
 def cost_of(sql: str) -> Cost:
     """Return what `sql` does to rows that are there."""
-    bare = _COMMENT.sub("", sql).strip()
+    bare = _CODEC.sub("", _COMMENT.sub("", sql)).strip()
     if bare.startswith("CREATE OR REPLACE VIEW") or " MODIFY QUERY" in bare:
         return "query"
     if bare.startswith("CREATE"):

@@ -7,8 +7,9 @@ overlap: one thread. A server takes CONNECTIONS_MAX calls at a time, from any nu
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -161,7 +162,7 @@ class ClickHouseStore:
 
     async def erased(self) -> Mapping[str, int]:
         """Return the tenants that were erased, each with when its rows of before are gone. Raises EngineTrouble."""
-        found = await self._call(lambda: self._query(ERASED, {}))
+        found = await self._call(lambda: self._query(ERASED, {}, self._look_settings))
         return {str(tenant): int(str(before_ms)) for tenant, before_ms in found.rows}
 
     async def insert(self, table: str, body: bytes, token: str) -> None:
@@ -175,6 +176,20 @@ class ClickHouseStore:
     async def command(self, sql: str, parameters: Mapping[str, object]) -> None:
         """Run the statement `sql`, which may be repeated without harm. Raises EngineTrouble."""
         await self._call(lambda: self._command(sql, parameters, self._fold_settings))
+
+    async def look(self, sql: str, parameters: Mapping[str, object]) -> Table:
+        """Answer `sql` of all tenants, for upkeep: it may take as long as an insert. Raises EngineTrouble."""
+        return await self._call(lambda: self._query(sql, parameters, self._look_settings))
+
+    async def synchronize(self, table: str) -> None:
+        """Where there are replicas, wait until this one has all of `table`. Raises EngineTrouble when it lags on."""
+        await self._call(lambda: self._synchronize(table))
+
+    async def rewrite(self, sql: str) -> None:
+        """Begin to rewrite a table by the statement `sql`, not waiting for its end. Raises EngineTrouble."""
+        # What is deleted is chosen by when it came: replicas choose the same.
+        settings = {**self._fold_settings, "mutations_sync": 0, "allow_nondeterministic_mutations": 1}
+        await self._call(lambda: self._command(sql, {}, settings))
 
     async def held(self, table: str, span: Span) -> Set[int]:
         """Return the offsets in `span` whose rows `table` has. Raises EngineTrouble."""
@@ -207,21 +222,31 @@ class ClickHouseStore:
     def _query(
         self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object] = LOOK_SETTINGS
     ) -> Table:
-        try:
+        with self._whole_answers():
             result = self._asks.query(self._named(sql), parameters=dict(parameters), settings=dict(settings))
-        except ERRORS as error:
-            raise trouble_of(error) from error
-        rows = [tuple(map(_plain, row)) for row in result.result_rows]
-        return Table(list(result.column_names), rows)
+            rows = [tuple(map(_plain, row)) for row in result.result_rows]
+            return Table(list(result.column_names), rows)
 
     def _lines(self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object]) -> bytes:
-        try:
+        with self._whole_answers():
             return bytes(
                 self._asks.raw_query(
                     self._named(sql), parameters=dict(parameters), settings=dict(settings), fmt="JSONEachRow"
                 )
             )
+
+    @contextmanager
+    def _whole_answers(self) -> Generator[None]:
+        """Raise what goes wrong in the block as EngineTrouble, and let nothing of it come with the next answer.
+
+        What a question of chDB had written when it failed would begin the next answer, whoever asks that.
+        """
+        try:
+            yield
         except ERRORS as error:
+            if self._server is None:
+                with suppress(*ERRORS):
+                    self._asks.raw_query("SELECT 1", parameters={}, settings={}, fmt="Null")
             raise trouble_of(error) from error
 
     def _held(self, table: str, span: Span) -> Table:
@@ -277,10 +302,8 @@ class ClickHouseStore:
             self._command(f"INSERT INTO flowgauge.{view} {select}", {}, settings)
 
     def _command(self, sql: str, parameters: Mapping[str, object], settings: Mapping[str, object]) -> None:
-        try:
+        with self._whole_answers():
             self._inserts.command(self._named(sql), parameters=dict(parameters), settings=dict(settings))
-        except ERRORS as error:
-            raise trouble_of(error) from error
 
     def _named(self, sql: str) -> str:
         return self._deployment.named(sql)

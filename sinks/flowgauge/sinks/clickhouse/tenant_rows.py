@@ -32,7 +32,15 @@ GROUP BY table HAVING countIf(name = 'tenant') > 0 ORDER BY table
 """
 COUNT = "SELECT count() FROM {table} WHERE tenant = {{tenant:String}}"
 UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
+ANY = "SELECT 1 FROM {table} WHERE tenant = {{tenant:String}}"
 OLDER = " AND {appended} < fromUnixTimestamp64Milli({before_ms})"
+# What is told of one run stands in several rows until they are merged: it goes with the last of them.
+FOLDS_RUNS = ("runs", "run_usage")
+OF_WHOLE_RUNS = """
+    AND run NOT IN (
+        SELECT run FROM {table}
+        WHERE tenant = {{tenant:String}} AND {appended} >= fromUnixTimestamp64Milli({before_ms})
+    )"""
 PENDING = """
 SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
 WHERE database = {database:String} AND table = {table:String} AND NOT is_done AND position(command, {digits:String}) > 0
@@ -125,7 +133,7 @@ async def erase(store: ClickHouseStore, tenant: str, now_ms: int) -> Holding:
     left = await holding(store, tenant)
     for table, rows in left.rows.items():
         if rows and not await _pending(store, tenant, table):
-            await store.command(f"ALTER TABLE {_quoted(table)} DELETE WHERE tenant = unhex('{_digits(tenant)}')", {})
+            await store.rewrite(f"ALTER TABLE {_quoted(table)} DELETE WHERE tenant = unhex('{_digits(tenant)}')")
     return await holding(store, tenant)
 
 
@@ -138,11 +146,12 @@ async def expire(store: ClickHouseStore, tenant: str, before_ms: int) -> int:
     for table in await tenant_tables_now(store):
         if not table.appended or await _pending(store, tenant, table.name):
             continue
-        older = OLDER.format(appended=table.appended, before_ms=before_ms)
-        sql = COUNT.format(table=_quoted(table.name)) + older
-        if (await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows[0][0]:
+        names = {"table": _quoted(table.name), "appended": table.appended, "before_ms": before_ms}
+        older = OLDER.format(**names) + (OF_WHOLE_RUNS.format(**names) if table.name in FOLDS_RUNS else "")
+        if (await store.query(ANY.format(**names) + older + " LIMIT 1", {"tenant": tenant}, seen=only(tenant))).rows:
             whose = f"tenant = unhex('{_digits(tenant)}')"
-            await store.command(f"ALTER TABLE {_quoted(table.name)} DELETE WHERE {whose}{older}", {})
+            gone = f"{whose}{older}".replace("{tenant:String}", f"unhex('{_digits(tenant)}')")
+            await store.rewrite(f"ALTER TABLE {_quoted(table.name)} DELETE WHERE {gone}")
             begun += 1
     return begun
 

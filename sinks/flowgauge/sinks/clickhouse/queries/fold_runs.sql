@@ -1,4 +1,4 @@
--- Keeps the runs of some tenants of which something came at `since` or later; of many runs only those of one slice.
+-- Keeps the runs of some tenants of which something came at `since` or later; those in (after, upto], '' being no end.
 INSERT INTO flowgauge.runs_folded
 SELECT
     tenant, run, flow, deployment, work_pool, tags, state, scheduled_for, seen_first, seen_last, started, ended,
@@ -6,11 +6,14 @@ SELECT
     now64(3, 'UTC') AS folded
 FROM flowgauge.runs_final
 WHERE tenant IN {tenants:Array(String)}
+    AND run > {after:String}
+    AND ({upto:String} = '' OR run <= {upto:String})
     AND (tenant, run) IN (
         SELECT tenant, run
         FROM flowgauge.runs
         WHERE tenant IN {tenants:Array(String)}
             AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-            AND sipHash64(run) % {slices:UInt32} = {slice:UInt32}
+            AND run > {after:String}
+            AND ({upto:String} = '' OR run <= {upto:String})
     )
 SETTINGS optimize_aggregation_in_order = 1

@@ -41,31 +41,41 @@ FROM (
     -- runs by ended<which>, once each
 ) AS asked
 LEFT JOIN (
-    -- FINAL: an event that came twice is one.
     SELECT
         run,
-        max(used.team) AS told_team,
-        sumMapIf([used.currency], [toDecimal128(assumeNotNull(used.cost), 6)], used.currency != '') AS costs_by_currency,
-        arrayMap(
-            (currency, cost) -> (currency, CAST(cost, 'Nullable(Decimal(38, 6))')),
-            costs_by_currency.1, costs_by_currency.2
-        ) AS told_costs,
-        sum(toUInt128(used.bytes)) AS told_bytes,
-        sum(toUInt128(used.rows)) AS told_rows,
-        sum(used.cpu_utilization) AS cpu_sum,
-        count(used.cpu_utilization) AS cpu_count,
-        sum(used.gpu_utilization) AS gpu_sum,
-        count(used.gpu_utilization) AS gpu_count
-    FROM flowgauge.run_usage AS used FINAL
-    WHERE tenant = {tenant:String}
-        AND run IN (
-            SELECT run
-            FROM flowgauge.runs_folded
-            WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-            UNION ALL
-            SELECT run
-            FROM flowgauge.runs
-            WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-        )
+        max(currency_team) AS told_team,
+        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '') AS told_costs,
+        sum(currency_bytes) AS told_bytes,
+        sum(currency_rows) AS told_rows,
+        sum(currency_cpu) AS cpu_sum,
+        sum(currency_cpu_count) AS cpu_count,
+        sum(currency_gpu) AS gpu_sum,
+        sum(currency_gpu_count) AS gpu_count
+    FROM (
+        -- FINAL: an event that came twice is one.
+        SELECT
+            run,
+            used.currency AS currency,
+            max(used.team) AS currency_team,
+            sum(used.cost) AS currency_cost,
+            sum(toUInt128(used.bytes)) AS currency_bytes,
+            sum(toUInt128(used.rows)) AS currency_rows,
+            sum(used.cpu_utilization) AS currency_cpu,
+            count(used.cpu_utilization) AS currency_cpu_count,
+            sum(used.gpu_utilization) AS currency_gpu,
+            count(used.gpu_utilization) AS currency_gpu_count
+        FROM flowgauge.run_usage AS used FINAL
+        WHERE tenant = {tenant:String}
+            AND run IN (
+                SELECT run
+                FROM flowgauge.runs_folded
+                WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
+                UNION ALL
+                SELECT run
+                FROM flowgauge.runs
+                WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
+            )
+        GROUP BY run, currency
+    )
     GROUP BY run
 ) AS usage USING run

@@ -1,6 +1,7 @@
--- All that runs took before the greatest `until` is in runs_folded.
+-- All that runs took before the greatest `until` is in runs_folded. One ahead of the clock that looks counts for nothing.
 CREATE TABLE IF NOT EXISTS flowgauge.runs_folded_until (
-    until SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
-) ENGINE = AggregatingMergeTree
-ORDER BY tuple()
+    until DateTime64(3, 'UTC')
+) ENGINE = MergeTree
+ORDER BY until
+TTL toDateTime(until) + INTERVAL 7 DAY DELETE
 SETTINGS non_replicated_deduplication_window = 10000
