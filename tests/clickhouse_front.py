@@ -133,7 +133,7 @@ class Requests(BaseHTTPRequestHandler):
         with self.server.lock:
             told = json.dumps(self.server.seen).encode()
             self.server.faults = [(str(fault), str(of)) for fault, of in asked]
-            self.server.seen = []
+            self.server.seen = [each for each in self.server.seen if each["is_running"]]  # they are told when they end
         self._answer(200, told, {})
 
     def do_GET(self) -> None:
@@ -149,7 +149,7 @@ class Requests(BaseHTTPRequestHandler):
         text = statement[:200].decode(errors="replace")
         fault = self.server.take_fault(text)
         seen: dict[str, object] = {"path": self.path, "statement": text, "parameters": parameters, "fault": fault}
-        seen["done_ms"] = 0  # when it had run
+        seen |= {"done_ms": 0, "is_running": False}  # when it had run, and whether it does
         with self.server.lock:
             self.server.seen.append(seen)
         if self.headers["Authorization"] != self.server.authorization:
@@ -167,13 +167,15 @@ class Requests(BaseHTTPRequestHandler):
 
     def _run(self, statement: bytes, parameters: Mapping[str, str], seen: dict[str, object]) -> None:
         fault = seen["fault"]
+        seen["is_running"] = True
         try:
             answer = self.server.engine.run(statement, parameters)
         except Exception as error:  # noqa: BLE001  # whatever the engine says is the client's to hear
+            seen["is_running"] = False
             self._refuse(500, f"{error}\n")
             return
         with self.server.lock:
-            seen["done_ms"] = now_ms()
+            seen |= {"done_ms": now_ms(), "is_running": False}
         if fault == "no answer":
             self.rfile.read(1)  # until the client hangs up
         if fault:
