@@ -21,6 +21,7 @@ from flowgauge.sinks.clickhouse.tenancy import only
 
 COLUMNS = ("letter", "time", "reason", "origin", "source", "size", "detail", "is_stored", "value")
 LETTERS_MAX = 500  # of one answer: 64 KiB each, a third more in base64
+PARTITION_DIGITS_MAX = 5  # of a number below 65,536, as a partition has
 STORED = "SELECT DISTINCT toString(id) FROM flowgauge.events WHERE tenant = {tenant:String} AND id IN {ids:Array(UUID)}"
 
 
@@ -52,11 +53,20 @@ async def whole_letters(store: ClickHouseStore, choice: Choice) -> Table:
 
 
 def place_in(text: str, name: str) -> tuple[int, int]:
-    """Return the partition and the offset, or -1 where it is left out, of a place such as 0@12 or 0."""
-    partition, at, offset = text.partition("@")
-    if not (partition.isdecimal() and len(partition) < 6 and (not at or (offset.isdecimal() and len(offset) < 19))):
+    """Return the partition and the offset of a place such as 0@12; raise BadInput where `text` is none."""
+    partition, _, offset = text.partition("@")
+    if not (
+        partition.isdecimal() and len(partition) <= PARTITION_DIGITS_MAX and offset.isdecimal() and len(offset) < 19
+    ):
         raise BadInput(f"{name}: expected a partition and an offset, such as 0@12, got {text[:40]!r}")
-    return int(partition), int(offset) if at else -1
+    return int(partition), int(offset)
+
+
+def places_in(text: str, name: str) -> tuple[int, int]:
+    """Return the same of a place or of a whole partition, such as 0, whose offset is -1."""
+    if text.isdecimal() and len(text) <= PARTITION_DIGITS_MAX:
+        return int(text), -1
+    return place_in(text, name)
 
 
 def _row(row: Sequence[object], is_stored: bool) -> tuple[object, ...]:

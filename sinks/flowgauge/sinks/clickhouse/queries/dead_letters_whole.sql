@@ -6,7 +6,8 @@ WHERE tenant = {tenant:String}
     AND ({reason:String} = '' OR reason = {reason:String})
     AND ({source_partition:Int32} < 0 OR source_partition = {source_partition:Int32})
     AND ({source_offset:Int64} < 0 OR source_offset = {source_offset:Int64})
-    AND ({letter_offset:Int64} < 0 OR (_partition = {letter_partition:Int32} AND _offset = {letter_offset:Int64}))
+    AND ({letter_partition:Int32} < 0 OR _partition = {letter_partition:Int32})
+    AND ({letter_offset:Int64} < 0 OR _offset = {letter_offset:Int64})
 ORDER BY at_ms DESC, _partition, _offset
 LIMIT 1 BY origin, source_partition, source_offset, if(source_offset < 0, (_partition, _offset), (0, 0))
 LIMIT {limit:UInt32}

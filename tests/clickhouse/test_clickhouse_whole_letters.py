@@ -1,0 +1,68 @@
+"""Dead letters that are sent again: only those that were named, found without reading what was not asked for."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from flowgauge.console.web.answers import Answers
+from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
+from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.whole_letters import Choice, whole_letters
+from flowgauge.transport.health import Health
+
+T0 = datetime(2026, 11, 16, tzinfo=UTC)
+T0_MS = millis(T0)
+
+
+async def put(
+    store: ClickHouseStore, tenant: str, values: Sequence[bytes], *, partition: int = 0, log_id: str = "a"
+) -> None:
+    """Keep `values` as letters of offsets 0, 1, 2 …, each a millisecond after the one before."""
+    rows = [
+        row(
+            encode_dead_letter(
+                DeadLetter(
+                    tenant=tenant, reason="r", detail="", origin="gateway", at_ms=T0_MS + n, value=value,
+                    size=len(value), source_partition=-1, source_offset=-1,
+                )
+            ),
+            log_id=log_id, partition=partition, offset=n, append_ms=T0_MS + n,
+        )
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    await store.insert("flowgauge.dlq", b"\n".join(each.line for each in rows), str(uuid.uuid4()))
+
+
+def every(tenant: str) -> Choice:
+    return Choice(tenant=tenant, since_ms=0, limit=100)
+
+
+async def test_a_letter_is_chosen_by_partition_and_offset_each_for_itself(store: ClickHouseStore) -> None:
+    tenant = f"letters {uuid.uuid4().hex[:6]}"
+    await put(store, tenant, [b"a", b"b"])
+    await put(store, tenant, [b"c"], partition=1)
+
+    async def names(partition: int, offset: int) -> list[str]:
+        choice = replace(every(tenant), letter_partition=partition, letter_offset=offset)
+        return sorted(map(str, (await whole_letters(store, choice)).column("letter")))
+
+    assert await names(-1, -1) == ["0@0", "0@1", "1@0"]
+    assert await names(0, -1) == ["0@0", "0@1"]
+    assert await names(0, 1) == ["0@1"]
+    assert await names(-1, 0) == ["0@0", "1@0"]
+
+
+@pytest.mark.parametrize("place", ["0", "0@", "@0", "0@x"])
+async def test_a_letter_without_its_offset_names_none(embedded: ClickHouseStore, place: str) -> None:
+    tokens = TokenTable({"one": "letters"})
+    answers = Answers(embedded, Health(), tokens, operator="letters", now_ms=lambda: T0_MS)
+
+    with pytest.raises(BadInput, match=r"^letter: expected a partition and an offset, such as 0@12, got '"):
+        await answers.whole_letters("letters", {"letter": place})
