@@ -139,6 +139,31 @@ async def test_the_lines_of_the_run_around_a_hit_are_told_once_in_groups(store: 
     assert [each["matches"] for each in near][:2] == [[], [(0, 6)]]
 
 
+async def test_runs_of_two_tenants_with_one_name_are_not_mixed(embedded: ClickHouseStore) -> None:
+    """Everybody's lines are asked for; the same history may have been loaded for both, with the same ids."""
+    needle = uuid.uuid4().hex
+    one, other = (f"mixed {needle[:6]} {name}" for name in ("one", "other"))
+    shared = {"id": str(uuid.uuid4()), "run": needle}
+    told = [
+        line(one, 0, "a"), line(other, 1, "b"), line(one, 2, needle), line(other, 3, "c"), line(one, 4, "d"),
+    ]  # fmt: skip
+    whole = [msgspec.json.encode({**msgspec.json.decode(each), "run": needle}) for each in told]
+    twin = [line(other, 5, "e", run=needle), line(other, 6, "twin", **shared), line(one, 7, "twin", **shared)]
+    started = [
+        line(tenant, 8 + n, "", run=needle, flow=flow, kind="flow-run", event="run.started", state="running")
+        for n, (tenant, flow) in enumerate([(one, "of one"), (other, "of other")])
+    ]
+    await publish(embedded, [*whole, *twin, *started])
+
+    near = await logs(embedded, "*", text=needle, context=1)
+    twins = await logs(embedded, "*", run=needle, flow="of other")
+    every = await logs(embedded, "*", run=needle)
+
+    assert [(each["message"], each["flow"]) for each in near] == [("a", "of one"), (needle, "of one"), ("d", "of one")]
+    assert [each["message"] for each in twins] == ["twin", "e", "c", "b"]
+    assert [each["hit"] for each in every] == list(range(1, 9))
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.lists(st.integers(0, 3), min_size=1, max_size=12), limit=st.integers(1, 4))
 async def test_pages_follow_each_other_without_gap_or_repeat(
