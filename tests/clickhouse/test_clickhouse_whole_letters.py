@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,8 +12,10 @@ from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import only
 from flowgauge.sinks.clickhouse.whole_letters import Choice, whole_letters
 from flowgauge.transport.health import Health
 
@@ -66,3 +68,16 @@ async def test_a_letter_without_its_offset_names_none(embedded: ClickHouseStore,
 
     with pytest.raises(BadInput, match=r"^letter: expected a partition and an offset, such as 0@12, got '"):
         await answers.whole_letters("letters", {"letter": place})
+
+
+async def test_letters_are_chosen_without_their_bytes(embedded: ClickHouseStore) -> None:
+    """What sorts all letters of the time has no `value`: those are up to 64 KiB each."""
+    plan = await embedded.query(
+        f"EXPLAIN header = 1 {question('dead_letters_whole')}", asdict(every("letters")), seen=only("letters")
+    )
+    lines = [str(line).strip() for (line,) in plan.rows]
+
+    chosen = next(n for n, line in enumerate(lines) if line.strip("│└├─ ").startswith("LimitBy"))
+    header = lines[chosen + 1 : chosen + 12]
+    assert any("source_offset" in line for line in header), lines
+    assert not [line for line in header if "value" in line], lines
