@@ -3,15 +3,17 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
+from tests.clickhouse.reading import Planned
 
 from flowgauge.console.web.answers import Answers
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import BadInput
-from flowgauge.schemas.times import millis
+from flowgauge.schemas.times import millis, rfc3339
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -21,6 +23,11 @@ from flowgauge.transport.health import Health
 
 T0 = datetime(2026, 11, 16, tzinfo=UTC)
 T0_MS = millis(T0)
+
+
+def event(tenant: str, name: str, occurred: str = rfc3339(T0_MS)) -> bytes:
+    told = {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{tenant} {name}")), "tenant": tenant, "occurred": occurred}
+    return msgspec.json.encode({**told, "event": "x", "resource": {"id": name}})
 
 
 async def put(
@@ -40,6 +47,11 @@ async def put(
         for n, value in enumerate(values)
     ]  # fmt: skip
     await store.insert("flowgauge.dlq", b"\n".join(each.line for each in rows), str(uuid.uuid4()))
+
+
+async def store_events(store: ClickHouseStore, values: Sequence[bytes]) -> None:
+    rows = [row(value, log_id="a", partition=0, offset=n, append_ms=T0_MS) for n, value in enumerate(values)]
+    await store.insert("flowgauge.events", b"\n".join(each.line for each in rows), str(uuid.uuid4()))
 
 
 def every(tenant: str) -> Choice:
@@ -81,3 +93,47 @@ async def test_letters_are_chosen_without_their_bytes(embedded: ClickHouseStore)
     header = lines[chosen + 1 : chosen + 12]
     assert any("source_offset" in line for line in header), lines
     assert not [line for line in header if "value" in line], lines
+
+
+async def test_whether_an_event_is_stored_is_looked_up_on_its_day_alone(embedded: ClickHouseStore) -> None:
+    tenant = f"stored {uuid.uuid4().hex[:6]}"
+    days = [event(tenant, f"day {n}", rfc3339(T0_MS - n * 86_400_000)) for n in range(30)]
+    await store_events(embedded, days)
+    await put(embedded, tenant, [days[1], days[2], event(tenant, "none", rfc3339(T0_MS - 86_400_000))])
+    planned = Planned(embedded)
+
+    found = await whole_letters(planned, every(tenant))
+
+    assert found.column("is_stored") == [False, True, True]
+    assert planned.plans[-1]["Min-Max"][1] >= len(days)
+    assert planned.plans[-1]["Partition"][0] == 2
+
+
+@pytest.mark.parametrize(
+    "occurred",
+    [
+        "2026-11-15T23:59:59.9999999Z",
+        "2026-11-15T23:59:59.999999Z",
+        "2026-11-16t00:00:00Z",
+        "2026-11-16T02:00:00+02:00",
+    ],
+)
+async def test_an_event_is_found_at_its_time_however_that_is_written(store: ClickHouseStore, occurred: str) -> None:
+    """ClickHouse cuts what is finer than microseconds, where others round."""
+    tenant = f"times {uuid.uuid4().hex[:6]}"
+    await store_events(store, [event(tenant, "e", occurred.replace("t", "T"))])
+    await put(store, tenant, [event(tenant, "e", occurred)])
+
+    assert (await whole_letters(store, every(tenant))).column("is_stored") == [True]
+
+
+@pytest.mark.parametrize(
+    "occurred", ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-11-16T00:00:00"]
+)
+async def test_a_time_that_no_event_has_hides_no_other(store: ClickHouseStore, occurred: str) -> None:
+    tenant = f"odd {uuid.uuid4().hex[:6]}"
+    at = rfc3339(millis(T0 + timedelta(hours=1)))
+    await store_events(store, [event(tenant, "good", at)])
+    await put(store, tenant, [event(tenant, "odd", occurred), b"{}", b"\xff", event(tenant, "good", at)])
+
+    assert (await whole_letters(store, every(tenant))).column("is_stored") == [True, False, False, False]
