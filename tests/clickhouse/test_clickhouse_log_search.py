@@ -1,8 +1,10 @@
 """Log search against a plain oracle: what holds a text, the lines around it, pages. Needles are looked up."""
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.clickhouse.reading import Planned
 
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.log_lines import log_rows
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
@@ -162,6 +165,24 @@ async def test_runs_of_two_tenants_with_one_name_are_not_mixed(embedded: ClickHo
     assert [(each["message"], each["flow"]) for each in near] == [("a", "of one"), (needle, "of one"), ("d", "of one")]
     assert [each["message"] for each in twins] == ["twin", "e", "c", "b"]
     assert [each["hit"] for each in every] == list(range(1, 9))
+
+
+async def test_lines_are_marked_off_the_event_loop(embedded: ClickHouseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred lines of a megabyte take a second, in which `up` answers others."""
+    tenant = f"threads {uuid.uuid4().hex[:6]}"
+    await publish(embedded, [line(tenant, 0, "needle")])
+    threads: list[int] = []
+
+    def seen_rows(*arguments: Any) -> Iterator[tuple[object, ...]]:
+        threads.append(threading.get_ident())
+        return log_rows(*arguments)
+
+    monkeypatch.setattr("flowgauge.sinks.clickhouse.logs.log_rows", seen_rows)
+    (found,) = await logs(embedded, tenant, text="needle")
+
+    assert found["matches"] == [(0, 6)]
+    assert threads
+    assert threads[0] != threading.get_ident()
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,6 @@
 """The question `logs`: the newest lines that are asked for, and the lines of the same runs around them."""
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -9,7 +10,7 @@ from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
-from flowgauge.sinks.clickhouse.text_search import text_search
+from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
 
 
 async def log_lines(
@@ -20,7 +21,12 @@ async def log_lines(
     around = await _around(store, query, hits) if query.context else []
     unnamed = sorted({line.whole_run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
-    return list(log_rows(named(hits, flows), named(around, flows), text_search(query.text)))
+    return await asyncio.to_thread(_answered, named(hits, flows), named(around, flows), text_search(query.text))
+
+
+def _answered(hits: list[LogLine], around: list[LogLine], search: TextSearch | None) -> list[tuple[object, ...]]:
+    """Mark what was found; off the event loop, as lines of a megabyte take a second."""
+    return list(log_rows(hits, around, search))
 
 
 async def _hits(
