@@ -1,8 +1,10 @@
 """Log search against a plain oracle: what holds a text, the lines around it, pages. Needles are looked up."""
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.clickhouse.reading import Planned
 
 from flowgauge.schemas.times import millis
+from flowgauge.sinks.clickhouse.log_lines import log_rows
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
@@ -137,6 +140,49 @@ async def test_the_lines_of_the_run_around_a_hit_are_told_once_in_groups(store: 
         "a needle", "b", "-", "d", "needle e", "f", "h",
     ]  # fmt: skip
     assert [each["matches"] for each in near][:2] == [[], [(0, 6)]]
+
+
+async def test_runs_of_two_tenants_with_one_name_are_not_mixed(embedded: ClickHouseStore) -> None:
+    """Everybody's lines are asked for; the same history may have been loaded for both, with the same ids."""
+    needle = uuid.uuid4().hex
+    one, other = (f"mixed {needle[:6]} {name}" for name in ("one", "other"))
+    shared = {"id": str(uuid.uuid4()), "run": needle}
+    told = [
+        line(one, 0, "a"), line(other, 1, "b"), line(one, 2, needle), line(other, 3, "c"), line(one, 4, "d"),
+    ]  # fmt: skip
+    whole = [msgspec.json.encode({**msgspec.json.decode(each), "run": needle}) for each in told]
+    twin = [line(other, 5, "e", run=needle), line(other, 6, "twin", **shared), line(one, 7, "twin", **shared)]
+    started = [
+        line(tenant, 8 + n, "", run=needle, flow=flow, kind="flow-run", event="run.started", state="running")
+        for n, (tenant, flow) in enumerate([(one, "of one"), (other, "of other")])
+    ]
+    await publish(embedded, [*whole, *twin, *started])
+
+    near = await logs(embedded, "*", text=needle, context=1)
+    twins = await logs(embedded, "*", run=needle, flow="of other")
+    every = await logs(embedded, "*", run=needle)
+
+    assert [(each["message"], each["flow"]) for each in near] == [("a", "of one"), (needle, "of one"), ("d", "of one")]
+    assert [each["message"] for each in twins] == ["twin", "e", "c", "b"]
+    assert [each["hit"] for each in every] == list(range(1, 9))
+
+
+async def test_lines_are_marked_off_the_event_loop(embedded: ClickHouseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred lines of a megabyte take a second, in which `up` answers others."""
+    tenant = f"threads {uuid.uuid4().hex[:6]}"
+    await publish(embedded, [line(tenant, 0, "needle")])
+    threads: list[int] = []
+
+    def seen_rows(*arguments: Any) -> Iterator[tuple[object, ...]]:
+        threads.append(threading.get_ident())
+        return log_rows(*arguments)
+
+    monkeypatch.setattr("flowgauge.sinks.clickhouse.logs.log_rows", seen_rows)
+    (found,) = await logs(embedded, tenant, text="needle")
+
+    assert found["matches"] == [(0, 6)]
+    assert threads
+    assert threads[0] != threading.get_ident()
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -53,12 +53,19 @@ def test_the_cursor_of_the_oldest_hit_goes_on_where_the_page_is_full() -> None:
 @given(st.text(max_size=300), st.data())
 def test_an_excerpt_fits_and_its_marks_lie_in_it(message: str, data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, len(message)))
-    end = data.draw(st.integers(begin, min(begin + 20, len(message))))
+    end = data.draw(st.integers(begin, min(begin + 200, len(message))))
 
     text, spans = excerpt(message, [(begin, end)])
 
     assert len(text) <= CELL_CHARS_MAX
     assert all(0 <= start <= stop <= len(text) for start, stop in spans)
+
+
+def test_a_match_that_is_longer_than_the_width_is_shown_from_its_beginning() -> None:
+    text, spans = excerpt("ab" + "x" * 200, [(2, 202)])
+
+    assert text.startswith("abxxx")
+    assert spans == [(2, CELL_CHARS_MAX)]
 
 
 @pytest.mark.parametrize("lead", [0, 100, 119, 500])

@@ -61,7 +61,7 @@ def _groups(lines: Sequence[_Line]) -> list[int]:
 def excerpt(message: str, matches: Sequence[Span]) -> tuple[str, list[Span]]:
     """Return what of `message` fits a cell, printable, and where in that the matches stand."""
     first = matches[0] if matches else (0, 0)
-    start = 0 if first[1] < CELL_CHARS_MAX else first[0] - LEAD_CHARS
+    start = 0 if first[1] < CELL_CHARS_MAX else max(0, first[0] - LEAD_CHARS)
     text = ("…" * (start > 0) + printable(message[start:])).rstrip()
     moved = [(begin - start + (start > 0), end - start + (start > 0)) for begin, end in matches]
     if len(text) > CELL_CHARS_MAX:

@@ -35,7 +35,7 @@ from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
-from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, whole_letters
+from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, places_in, whole_letters
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
@@ -121,9 +121,8 @@ class Answers:
 
     async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
         """Return dead letters of `tenant` with all that is kept of them."""
-        source, letter = (
-            place_in(parameters[name], name) if parameters.get(name) else (-1, -1) for name in ("source", "letter")
-        )
+        source = places_in(parameters["source"], "source") if parameters.get("source") else (-1, -1)
+        letter = place_in(parameters["letter"], "letter") if parameters.get("letter") else (-1, -1)
         choice = Choice(
             tenant=tenant,
             since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms()),

@@ -73,7 +73,7 @@ OPERATIONS: Sequence[Operation] = (
             SINCE,
             Parameter(name="reason", about="Only those refused for this reason", example="not JSON"),
             Parameter(name="source", about="Only of this record, or partition, of their topic", example="0@12"),
-            Parameter(name="letter", about="Only the letter at this place, or of this partition", example="0@3"),
+            Parameter(name="letter", about="Only the letter at this place", example="0@3"),
             replace(LIMIT, schema={**LIMIT.schema, "maximum": LETTERS_MAX}),
             TENANT,
         ),

@@ -6,7 +6,7 @@ cursor        of a line: `before` it are the lines that are older
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from uuid import UUID
 
@@ -23,8 +23,12 @@ CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line; `number` counts the lines of its run, where the lines around it were asked for."""
+    """One line; `number` counts the lines of its run, where the lines around it were asked for.
 
+    Runs and ids are a tenant's own: where all are asked, two may have the same.
+    """
+
+    tenant: str
     time: str
     level: str
     flow: str
@@ -34,6 +38,16 @@ class LogLine:
     id: str
     occurred_us: int
     number: int = 0
+
+    @property
+    def whole_run(self) -> tuple[str, str]:
+        """Tell its run apart from those of other tenants."""
+        return self.tenant, self.run
+
+    @property
+    def whole_id(self) -> tuple[str, str]:
+        """Tell it apart from lines of other tenants."""
+        return self.tenant, self.id
 
     @property
     def cursor(self) -> str:
@@ -74,27 +88,22 @@ def log_rows(
     hits: Sequence[LogLine], around: Iterable[LogLine], search: TextSearch | None
 ) -> Iterator[tuple[object, ...]]:
     """Yield the values of LOG_COLUMNS: `hits`, the newest first, and the lines `around` them by run and number."""
-    ranks = {line.id: rank for rank, line in enumerate(hits, 1)}
+    ranks = {line.whole_id: rank for rank, line in enumerate(hits, 1)}
     grouped = list(_groups(around))
-    known = {line.id for group in grouped for line in group}
-    groups = [*grouped, *([line] for line in hits if line.id not in known)]
-    groups.sort(key=lambda group: min(ranks.get(line.id, len(ranks) + 1) for line in group))
+    known = {line.whole_id for group in grouped for line in group}
+    groups = [*grouped, *([line] for line in hits if line.whole_id not in known)]
+    groups.sort(key=lambda group: min(ranks.get(line.whole_id, len(ranks) + 1) for line in group))
     for number, group in enumerate(groups, 1):
         for line in group:
-            yield (*_told(line), _matches(line, search), ranks.get(line.id), number, line.cursor)
+            yield (*_told(line), _matches(line, search), ranks.get(line.whole_id), number, line.cursor)
 
 
-def named(lines: Iterable[LogLine], flows: Mapping[str, str]) -> list[LogLine]:
+def named(lines: Iterable[LogLine], flows: Mapping[tuple[str, str], str]) -> list[LogLine]:
     """Return the lines, each that does not know its flow with that of its run."""
     return [
-        line
-        if line.flow or line.run not in flows
-        else LogLine(
-            line.time, line.level, flows[line.run], line.run, line.logger, line.message, line.id, line.occurred_us,
-            line.number,
-        )
+        line if line.flow or line.whole_run not in flows else replace(line, flow=flows[line.whole_run])
         for line in lines
-    ]  # fmt: skip
+    ]
 
 
 def _told(line: LogLine) -> tuple[str, ...]:
@@ -111,7 +120,7 @@ def _groups(around: Iterable[LogLine]) -> Iterator[list[LogLine]]:
         return
     group = [lines[0]]
     for one, following in pairwise(lines):
-        if (one.run, one.number + 1) != (following.run, following.number):
+        if (one.whole_run, one.number + 1) != (following.whole_run, following.number):
             yield group
             group = []
         group.append(following)

@@ -1,5 +1,6 @@
 """The question `logs`: the newest lines that are asked for, and the lines of the same runs around them."""
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -9,7 +10,7 @@ from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
-from flowgauge.sinks.clickhouse.text_search import text_search
+from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
 
 
 async def log_lines(
@@ -18,9 +19,14 @@ async def log_lines(
     """Return the rows of the answer to `sql`, which finds the lines; raises EngineTrouble."""
     hits = await _hits(store, sql, parameters, query)
     around = await _around(store, query, hits) if query.context else []
-    unnamed = sorted({line.run for line in (*hits, *around) if line.run and not line.flow})
+    unnamed = sorted({line.whole_run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
-    return list(log_rows(named(hits, flows), named(around, flows), text_search(query.text)))
+    return await asyncio.to_thread(_answered, named(hits, flows), named(around, flows), text_search(query.text))
+
+
+def _answered(hits: list[LogLine], around: list[LogLine], search: TextSearch | None) -> list[tuple[object, ...]]:
+    """Mark what was found; off the event loop, as lines of a megabyte take a second."""
+    return list(log_rows(hits, around, search))
 
 
 async def _hits(
@@ -42,7 +48,8 @@ async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine
         return []
     parameters = {
         "tenant": query.tenant,
-        "runs": sorted({line.run for line in found}),
+        "tenants": [line.tenant for line in found],
+        "runs": [line.run for line in found],
         "ids": [line.id for line in found],
         "context": query.context,
         "since_ms": max(0, min(line.occurred_us for line in found) // 1_000 - CONTEXT_MS_MAX),
@@ -52,8 +59,9 @@ async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine
     return msgspec.convert((await store.query(sql, parameters, seen=rows_of(query.tenant))).dicts(), list[LogLine])
 
 
-async def _flows(store: ClickHouseStore, tenant: str, runs: list[str]) -> dict[str, str]:
+async def _flows(store: ClickHouseStore, tenant: str, runs: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     if not runs:
         return {}
-    known = await store.query(question_of("run_flows", tenant), {"tenant": tenant, "runs": runs}, seen=rows_of(tenant))
-    return msgspec.convert({str(run): flow for run, flow in known.rows if flow}, dict[str, str])
+    parameters = {"tenant": tenant, "tenants": [whose for whose, _ in runs], "runs": [run for _, run in runs]}
+    known = await store.query(question_of("run_flows", tenant), parameters, seen=rows_of(tenant))
+    return {(whose, run): flow for whose, run, flow in msgspec.convert(known.rows, list[tuple[str, str, str]]) if flow}

@@ -1,5 +1,6 @@
 -- The newest log lines, each id once; `run_flows` then names the flow of lines that do not know it.
-SELECT occurred AS time, level, flow, run, logger, message, id, toUnixTimestamp64Micro(occurred) AS occurred_us
+SELECT
+    tenant, occurred AS time, level, flow, run, logger, message, id, toUnixTimestamp64Micro(occurred) AS occurred_us
 FROM flowgauge.events
 WHERE tenant = {tenant:String}
     AND kind = 'log'
@@ -15,11 +16,11 @@ WHERE tenant = {tenant:String}
     AND (
         {flow:String} = ''
         OR flow = {flow:String}
-        OR (flow = '' AND run IN (
-            SELECT run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
+        OR (flow = '' AND (tenant, run) IN (
+            SELECT tenant, run FROM flowgauge.runs WHERE tenant = {tenant:String} AND flow = {flow:String}
         ))
     )
     -- messages with {text:String}
 ORDER BY occurred DESC, id
-LIMIT 1 BY id
+LIMIT 1 BY tenant, id
 LIMIT {limit:UInt32}

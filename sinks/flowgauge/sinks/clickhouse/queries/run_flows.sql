@@ -1,5 +1,7 @@
-SELECT run, max(runs.flow) AS flow_name
+SELECT tenant, run, max(runs.flow) AS flow_name
 FROM flowgauge.runs AS runs
-WHERE tenant = {tenant:String} AND run IN {runs:Array(String)}
-GROUP BY run
+WHERE tenant = {tenant:String}
+    AND run IN {runs:Array(String)}
+    AND has(arrayZip({tenants:Array(String)}, {runs:Array(String)}), (toString(tenant), run))
+GROUP BY tenant, run
 LIMIT 10000
