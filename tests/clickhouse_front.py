@@ -31,6 +31,8 @@ import tempfile
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from email import message_from_bytes
+from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -145,7 +147,8 @@ class Requests(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Run a statement."""
         parameters = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        statement = parameters.get("query", "").encode() + self._body()
+        parameters, body = self._sent(parameters)
+        statement = parameters.get("query", "").encode() + body
         text = statement[:200].decode(errors="replace")
         fault = self.server.take_fault(text)
         seen: dict[str, object] = {"path": self.path, "statement": text, "parameters": parameters, "fault": fault}
@@ -161,6 +164,17 @@ class Requests(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         """Say nothing."""
+
+    def _sent(self, parameters: dict[str, str]) -> tuple[dict[str, str], bytes]:
+        """Return the parameters and the body; the client sends long ones as the parts of a form."""
+        kind, body = self.headers["Content-Type"] or "", self._body()
+        if not kind.startswith("multipart/form-data"):
+            return parameters, body
+        form = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+        parts = cast("list[Message]", form.get_payload())
+        names = [str(part.get_param("name", header="content-disposition")) for part in parts]
+        values = [cast("bytes", part.get_payload(decode=True)).decode() for part in parts]
+        return {**parameters, **dict(zip(names, values, strict=True))}, b""
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"] or 0))

@@ -62,6 +62,6 @@ async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine
 async def _flows(store: ClickHouseStore, tenant: str, runs: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     if not runs:
         return {}
-    parameters = {"tenant": tenant, "tenants": [whose for whose, _ in runs], "runs": [run for _, run in runs]}
+    parameters = {"tenant": tenant, "runs": sorted({run for _, run in runs})}
     known = await store.query(question_of("run_flows", tenant), parameters, seen=rows_of(tenant))
     return {(whose, run): flow for whose, run, flow in msgspec.convert(known.rows, list[tuple[str, str, str]]) if flow}
