@@ -106,8 +106,8 @@ async def test_whether_an_event_is_stored_is_looked_up_on_its_day_alone(embedded
     found = await whole_letters(planned, every(tenant))
 
     assert found.column("is_stored") == [False, True, True]
-    assert planned.plans[-1]["Min-Max"][1] >= len(days)
-    assert planned.plans[-1]["Partition"][0] == 2
+    # The other days' granules are passed over, of whomever they are.
+    assert planned.plans[-1]["Min-Max"][1] - planned.plans[-1]["Partition"][0] >= len(days) - 2
 
 
 @pytest.mark.parametrize(
