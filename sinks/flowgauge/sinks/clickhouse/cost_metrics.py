@@ -87,6 +87,15 @@ COST_METRICS: Final = (
     ),
 )
 
+# What each of the groups is in SQL, as `run_metrics.OF`; of a run with several tags, each.
+GROUPS_OF: Final = {
+    "": "['']",
+    "flow": "[flow]",
+    "deployment": "[deployment]",
+    "work_pool": "[work_pool]",
+    "team": "[team]",
+    "tag": "arrayMap(tag -> toString(tag), emptyArrayToSingle(tags))",
+}
 _COSTS: Final = re.compile(r"-- costs of runs(, and of the (four weeks) before)?$", re.MULTILINE)
 
 

@@ -241,7 +241,6 @@ def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,
         "tz": query.tz,
-        "per": query.per,
         "by": query.by,
         "bucket_ms": query.bucket_ms,
         "grace_ms": query.grace_ms,

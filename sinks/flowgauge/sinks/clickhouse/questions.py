@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.sinks.clickhouse.cost_metrics import with_costs
+from flowgauge.sinks.clickhouse.cost_metrics import GROUPS_OF, with_costs
 from flowgauge.sinks.clickhouse.run_metrics import OF
 
 _OF_TENANT = "tenant = {tenant:String}"
@@ -19,5 +19,5 @@ def question(name: str) -> str:
 
 def question_of(name: str, tenant: str, per: str = "") -> str:
     """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
-    sql = question(name).replace("<of>", OF.get(per, OF[""]))
+    sql = question(name).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
     return sql.replace(_OF_TENANT, "true") if tenant == ANY_TENANT else sql

@@ -55,14 +55,7 @@ FROM (
                         [(true, '')],
                         arrayMap(
                             each -> (false, each),
-                            multiIf(
-                                {per:String} = 'flow', [flow],
-                                {per:String} = 'deployment', [deployment],
-                                {per:String} = 'work_pool', [work_pool],
-                                {per:String} = 'team', [team],
-                                {per:String} = 'tag', arrayMap(tag -> toString(tag), emptyArrayToSingle(tags)),
-                                ['']
-                            )
+                            <groups>
                         )
                     )
                 ) AS counted,

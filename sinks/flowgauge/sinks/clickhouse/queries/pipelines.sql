@@ -47,14 +47,7 @@ FROM (
                 *,
                 wait_seconds AS run_wait,
                 arrayJoin(
-                    multiIf(
-                        {per:String} = 'flow', [flow],
-                        {per:String} = 'deployment', [deployment],
-                        {per:String} = 'work_pool', [work_pool],
-                        {per:String} = 'team', [team],
-                        {per:String} = 'tag', arrayMap(tag -> toString(tag), emptyArrayToSingle(tags)),
-                        ['']
-                    )
+                    <groups>
                 ) AS of
             FROM (
                 -- costs of runs, and of the four weeks before
