@@ -11,13 +11,15 @@ ClickHouse statements of their own: both are settings.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import msgspec
 
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.deployment import DATABASE
 from flowgauge.sinks.clickhouse.schema import tenant_tables
+
+GUARDS_MAX = 1_024  # remembered: a kilobyte each, and the tenants that ask at a time are fewer
 
 # What a row policy asks of `log_comment`; nothing named, nothing seen.
 POLICY = (
@@ -49,7 +51,7 @@ def rows_of(tenant: str) -> Seen:
     return EVERY_TENANT if tenant == ANY_TENANT else only(tenant)
 
 
-@cache
+@lru_cache(GUARDS_MAX)
 def guard(seen: Seen, database: str = DATABASE) -> dict[str, object]:
     """Return the settings that hold a question to the rows of `seen`, in the tables of `database`."""
     if seen.tenants is None:
