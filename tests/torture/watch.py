@@ -83,11 +83,13 @@ class Watch:
         self._read_to: dict[int, int] = {}
         self._looking: asyncio.Task[None] | None = None
         self.looks: list[Look] = []
+        self._library = logging.getLogger(LIBRARY)
+        self._level = self._library.level
         self.log: KafkaLog
         self.transactions = Transactions(connection.bootstrap)
 
     def __enter__(self) -> "Watch":
-        logging.getLogger(LIBRARY).setLevel(logging.CRITICAL)
+        self._library.setLevel(logging.CRITICAL)
         self._thread.start()
         self.run(self._open)
         return self
@@ -98,6 +100,7 @@ class Watch:
         self._thread.join()
         self._loop.close()
         self.transactions.close()
+        self._library.setLevel(self._level)
 
     def run(self, action: Callable[[], Awaitable[_T]], wait_s: float = ANSWER_S_MAX) -> _T:
         """Run something in the watch's thread and return what it returns."""
