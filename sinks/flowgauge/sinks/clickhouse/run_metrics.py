@@ -8,6 +8,7 @@ which time a run belongs to the time asked for:
     -- runs by ended, and of the four weeks before  in [since - 28 d, until)
     -- runs by started, and of the week before      in [since - 7 d, until)
     -- runs by …, once each                         whatever they are grouped by
+    -- runs by …, once each, with usage             and with the columns of run_usage_final
 """
 
 import re
@@ -127,9 +128,10 @@ OF: Final = {
     "tag": "arrayJoin(arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)))",
 }
 _RUNS: Final = re.compile(
-    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?$", re.MULTILINE
+    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, with usage)?$", re.MULTILINE
 )
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
+_USAGE: Final = "told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count"
 _SINCE: Final = "{since_ms:Int64}"
 FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
@@ -145,6 +147,8 @@ def _runs(asked: re.Match[str]) -> str:
     where = "true" if at == "expected" else _fragment("runs_heard_of")
     where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
     known = _fragment("runs_known").replace("<where>", where)
+    known = known.replace("<told>", f", {_USAGE}" if asked[5] else "")
+    known = known.replace("<usage>", f"\n{_fragment('runs_usage')}" if asked[5] else "")
     sql = known if at is None else _fragment("runs_asked").replace("<known>", known)
     if asked[4]:
         sql = sql.replace("<of>", OF[""])

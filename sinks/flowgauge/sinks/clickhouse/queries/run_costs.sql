@@ -27,7 +27,7 @@ SELECT
         6
     ) AS estimate,
     multiIf(
-        notEmpty(told_costs), arraySort(told_costs),
+        notEmpty(told_costs), told_costs,
         isNull(estimate), [('', CAST(NULL, 'Nullable(Decimal(38, 6))'))],
         [({price_currencies:Array(String)}[price], CAST(estimate, 'Nullable(Decimal(38, 6))'))]
     ) AS costs,
@@ -38,44 +38,5 @@ SELECT
     if(place = 1, told_rows, NULL) AS rows,
     cpu_sum, cpu_count, gpu_sum, gpu_count
 FROM (
-    -- runs by ended<which>, once each
+    -- runs by ended<which>, once each, with usage
 ) AS asked
-LEFT JOIN (
-    SELECT
-        run,
-        max(currency_team) AS told_team,
-        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '') AS told_costs,
-        sum(currency_bytes) AS told_bytes,
-        sum(currency_rows) AS told_rows,
-        sum(currency_cpu) AS cpu_sum,
-        sum(currency_cpu_count) AS cpu_count,
-        sum(currency_gpu) AS gpu_sum,
-        sum(currency_gpu_count) AS gpu_count
-    FROM (
-        -- FINAL: an event that came twice is one.
-        SELECT
-            run,
-            used.currency AS currency,
-            max(used.team) AS currency_team,
-            sum(used.cost) AS currency_cost,
-            sum(toUInt128(used.bytes)) AS currency_bytes,
-            sum(toUInt128(used.rows)) AS currency_rows,
-            sum(used.cpu_utilization) AS currency_cpu,
-            count(used.cpu_utilization) AS currency_cpu_count,
-            sum(used.gpu_utilization) AS currency_gpu,
-            count(used.gpu_utilization) AS currency_gpu_count
-        FROM flowgauge.run_usage AS used FINAL
-        WHERE tenant = {tenant:String}
-            AND run IN (
-                SELECT run
-                FROM flowgauge.runs_folded
-                WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-                UNION ALL
-                SELECT run
-                FROM flowgauge.runs
-                WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-            )
-        GROUP BY run, currency
-    )
-    GROUP BY run
-) AS usage USING run
