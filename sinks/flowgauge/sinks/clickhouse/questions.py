@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.cost_metrics import GROUPS_OF, with_costs
+from flowgauge.sinks.clickhouse.messages_with import MARK
 from flowgauge.sinks.clickhouse.run_metrics import OF
 
 _OF_TENANT = "tenant = {tenant:String}"
@@ -12,9 +13,11 @@ _OF_TENANT = "tenant = {tenant:String}"
 
 @cache
 def question(name: str) -> str:
-    """Return the SQL of the question `name`."""
+    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return with_costs(path.read_text("utf-8"))
+    first, *lines = map(str.strip, with_costs(path.read_text("utf-8")).splitlines())
+    # The driver goes through all of it by character, each time: 4 ms of a long one.
+    return "\n".join([first, *(line for line in lines if line == MARK or not line.startswith("--"))])
 
 
 def question_of(name: str, tenant: str, per: str = "") -> str:

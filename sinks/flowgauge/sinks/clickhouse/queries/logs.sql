@@ -1,4 +1,4 @@
--- The newest log lines, each id once; `run_flows` then names the flow of lines that do not know it.
+-- The newest log lines, each id once. `run_flows` then names the flow of lines that do not know it.
 SELECT
     tenant, occurred AS time, level, flow, run, logger, message, id, toUnixTimestamp64Micro(occurred) AS occurred_us
 FROM flowgauge.events

@@ -15,7 +15,7 @@ UNION ALL
 SELECT
     tenant, run, flow, deployment, work_pool, tags, state, scheduled_for, seen_first, seen_last, started, ended,
     due, expected, seconds, late_seconds, wait_seconds, attempts, failed_message<told>
-FROM flowgauge.runs_final<usage>
+FROM flowgauge.runs_final AS runs<usage>
 WHERE tenant = {tenant:String}
     AND (tenant, run) IN (
         SELECT tenant, run
