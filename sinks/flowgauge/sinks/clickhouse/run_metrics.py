@@ -134,7 +134,8 @@ BUCKET: Final = (
     "* {bucket_ms:Int64} + 345600000, 'UTC'))"
 )
 _RUNS: Final = re.compile(
-    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, known, with usage)?$", re.MULTILINE
+    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, known, with usage)?$",
+    re.MULTILINE,
 )
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 _USAGE: Final = "told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count"
@@ -155,7 +156,11 @@ def _runs(asked: re.Match[str]) -> str:
     known = _fragment("runs_known").replace("<where>", where)
     known = known.replace("<told>", f", {_USAGE}" if asked[5] else "")
     known = known.replace("<usage>", f"\n{_fragment('runs_usage')}" if asked[5] else "")
-    sql = known if at is None or asked[5] else _fragment("runs_asked").replace("<known>", known).replace("<bucket>", BUCKET)
+    sql = (
+        known
+        if at is None or asked[5]
+        else _fragment("runs_asked").replace("<known>", known).replace("<bucket>", BUCKET)
+    )
     if asked[4]:
         sql = sql.replace("<of>", OF[""])
     return sql.replace("<at>", at or "").replace("<from_ms>", FROM_MS[before])
