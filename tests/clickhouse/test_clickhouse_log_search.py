@@ -240,3 +240,28 @@ async def test_a_needle_is_looked_up(embedded: ClickHouseStore) -> None:
         left, before = planned.plans[-1]["ix_words"]  # of the whole time, after the newest windows
         assert left <= 2, text
         assert before >= 80_000 // 8_192, text
+
+
+LEVELS = ("trace", "info", "Warning", "error", "ERROR", "critical", "FATAL", "severe")
+
+
+async def test_a_level_finds_the_lines_from_it_up_whether_or_not_they_know_flow_and_run(store: ClickHouseStore) -> None:
+    tenant = f"levels {uuid.uuid4().hex}"
+    abouts = [{"flow": "etl"}, {"run": "r"}, {"flow": "etl", "run": "r"}, {"flow": "other", "run": "o"}, {}]
+    state: dict[str, object] = {"kind": "flow-run", "event": "run", "state": "failed", "flow": "etl", "run": "r"}
+    told = [(about, level) for about in abouts for level in LEVELS]
+    values = [
+        line(tenant, n, f"line {n}", payload={"message": f"line {n}", "level": level}, **about)
+        for n, (about, level) in enumerate(told)
+    ]
+    await publish(store, [line(tenant, 900, "", **state), *values])
+
+    for level, least in (("info", 1), ("error", 3), ("fatal", 5), ("severe", 7)):
+        found = {"severe": {"severe"}}.get(level, set(LEVELS[least:7]))
+        for flow in ("", "etl"):
+            lines = await logs(store, tenant, level=level, flow=flow)
+            assert {str(each["message"]) for each in lines} == {
+                f"line {n}"
+                for n, (about, written) in enumerate(told)
+                if written in found and (not flow or about.get("flow", "etl" if "run" in about else "") == flow)
+            }

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
 from flowgauge.sinks.clickhouse.rows import row
@@ -215,6 +216,39 @@ async def test_events_are_counted_by_minute(store: ClickHouseStore, told: tuple[
     table = await ask(store, "events", week(tenant))
 
     assert sum(msgspec.convert(table.column("events"), list[int])) == sum(6 + run.retried for run in runs)
+
+
+async def test_the_newest_minutes_are_whole_however_far_back_they_lie(store: ClickHouseStore) -> None:
+    tenant = str(uuid.uuid4())
+    minutes = [0, 1, 2, 45, 46, 700, 9_000]
+    times = [
+        T0 + timedelta(days=6, hours=23) - timedelta(minutes=back, seconds=at) for back in minutes for at in (1, 59)
+    ]
+    lines = [
+        row(
+            msgspec.json.encode(
+                {
+                    "id": str(uuid.uuid4()),
+                    "tenant": tenant,
+                    "occurred": at.isoformat(),
+                    "event": "e",
+                    "resource": {"id": "x"},
+                }
+            ),
+            log_id="a",
+            partition=0,
+            offset=n,
+            append_ms=millis(at),
+        ).line
+        for n, at in enumerate(times)
+    ]
+    await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+
+    whole = (await ask(store, "events", week(tenant))).rows
+
+    assert [row[1] for row in whole] == [2] * len(minutes)
+    for limit in range(1, len(minutes) + 1):
+        assert (await ask(store, "events", week(tenant, limit=limit))).rows == whole[:limit]
 
 
 async def test_another_tenant_sees_nothing(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:

@@ -14,8 +14,7 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.text_search import TextSearch, spans
 
 LOG_COLUMNS = ("time", "level", "flow", "run", "logger", "message", "matches", "hit", "group", "cursor")
-WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first
-WINDOW_GROWS = 16  # 4 hours, 64 hours, 43 days: each look costs some ten milliseconds
+WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first; then 4 hours, 64 hours, 43 days
 CONTEXT_MS_MAX = 86_400_000  # how far away the lines around a hit are looked for
 NEWEST_US = 4_102_444_800_000_000  # 2100, as far as questions reach
 CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -53,18 +52,6 @@ class LogLine:
     def cursor(self) -> str:
         """Tell this line's place among all."""
         return f"{self.occurred_us}-{self.id}"
-
-
-def windows(since_ms: int, newest_ms: int) -> Iterator[int]:
-    """Yield beginnings of the time in which lines are looked for, the last one `since_ms`.
-
-    The newest lines are few of many: most are found near `newest_ms`, and nothing else is sorted then.
-    """
-    length_ms = WINDOW_MS
-    while newest_ms - length_ms > since_ms:
-        yield newest_ms - length_ms
-        length_ms *= WINDOW_GROWS
-    yield since_ms
 
 
 def before(cursor: str) -> tuple[int, str]:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, before, log_rows, named, windows
+from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, WINDOW_MS, LogLine, before, log_rows, named
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
+from flowgauge.sinks.clickhouse.windows import windows
 
 
 async def log_lines(
@@ -34,7 +35,7 @@ async def _hits(
 ) -> list[LogLine]:
     hits: list[LogLine] = []
     newest_ms = min(query.until_ms, query.now_ms or query.until_ms, before(query.before)[0] // 1000 + 1)
-    for since_ms in windows(query.since_ms, newest_ms):
+    for since_ms in windows(query.since_ms, newest_ms, WINDOW_MS):
         found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
         hits = msgspec.convert(found.dicts(), list[LogLine])
         if len(hits) >= query.limit:

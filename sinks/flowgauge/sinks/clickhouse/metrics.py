@@ -17,7 +17,7 @@ from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.log_lines import LOG_COLUMNS, before
 from flowgauge.sinks.clickhouse.logs import log_lines
-from flowgauge.sinks.clickhouse.messages_with import bound, with_messages
+from flowgauge.sinks.clickhouse.messages_with import bound, with_levels, with_messages
 from flowgauge.sinks.clickhouse.metric import (
     SINCE_DEFAULT,
     InvalidQuestion,
@@ -28,12 +28,14 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.questions import question, question_of
+from flowgauge.sinks.clickhouse.questions import of_tenant, question, question_of
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import text_search
+from flowgauge.sinks.clickhouse.timeline import timeline
+from flowgauge.sinks.clickhouse.windows import windows
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
@@ -148,13 +150,31 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    sql = with_messages(question_of(name, query.tenant, query.per), text_search(query.text))
+    sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
+    sql = of_tenant(with_messages(sql, text_search(query.text)), query.tenant)
     parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
+    if name == "timeline":
+        return await timeline(store, sql, parameters, query)
+    if name == "events":
+        return await _newest_minutes(store, sql, parameters, query)
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
+
+
+async def _newest_minutes(
+    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
+) -> list[tuple[object, ...]]:
+    """Count as many minutes as are asked for, no more: a week of them is millions of events."""
+    found: list[tuple[object, ...]] = []
+    newest_ms = min(query.until_ms, query.now_ms or query.until_ms)
+    for since_ms in windows(query.since_ms, newest_ms, query.limit * 60_000):
+        found = (await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))).rows
+        if len(found) >= query.limit:
+            break
+    return found
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:

@@ -12,7 +12,7 @@ WHERE tenant = {tenant:String}
         OR id > {before_id:UUID}
     )
     AND ({run:String} = '' OR run = {run:String})
-    AND (empty({levels:Array(String)}) OR has({levels:Array(String)}, level))
+    -- of {levels:Array(String)}
     AND (
         {flow:String} = ''
         OR flow = {flow:String}
