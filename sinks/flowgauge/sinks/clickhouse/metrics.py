@@ -102,6 +102,7 @@ METRICS: Mapping[str, Metric] = {
             "All that was told of one run or one resource, in order",
             ("time", "gap_seconds", "kind", "name", "event", "state", "level", "message"),
             since_of_run="1970-01-01",
+            also=("run", "resource"),
             one_of=("run", "resource"),
         ),
         Metric(
@@ -158,7 +159,7 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
     if name == "timeline":
-        return await timeline(store, sql, parameters, query)
+        return await timeline(store, sql, query)
     if name == "events":
         return await _newest_minutes(store, sql, parameters, query)
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows

@@ -1,7 +1,5 @@
 """The question `timeline`: all that was told of one run or one resource."""
 
-from collections.abc import Mapping
-
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -11,22 +9,25 @@ DAY_MS = 86_400_000  # what tasks and logs of a run told before its first state 
 UNKNOWN_MS = 7 * DAY_MS  # how far back is looked for a run that nothing is known of
 
 
-async def timeline(
-    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
-) -> list[tuple[object, ...]]:
-    """Return the rows of the answer to `sql`, which asks of a run; of a resource alone another is asked.
+async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list[tuple[object, ...]]:
+    """Return the rows of the answer to `sql`, about a run, else a resource.
 
     From 1970 on means as long as the run lived, a day more on both sides, and up to the end while it is not known to
     have ended. Raises EngineTrouble.
     """
-    seen = rows_of(query.tenant)
-    if not query.run:
-        sql = question_of("timeline_of_resource", query.tenant)
     since_ms, until_ms = query.since_ms, query.until_ms
     if not since_ms:
         since_ms, until_ms = await _life(store, query) if query.run else (until_ms - UNKNOWN_MS, until_ms)
-    asked = {**parameters, "since_ms": since_ms, "until_ms": until_ms}
-    return (await store.query(sql, asked, seen=seen)).rows
+    told = question_of("timeline_of_run" if query.run else "timeline_of_resource", query.tenant)
+    asked = {
+        "tenant": query.tenant,
+        "run": query.run,
+        "resource": query.resource,
+        "since_ms": since_ms,
+        "until_ms": until_ms,
+        "limit": query.limit,
+    }
+    return (await store.query(sql.replace("<told>", told), asked, seen=rows_of(query.tenant))).rows
 
 
 async def _life(store: ClickHouseStore, query: MetricQuery) -> tuple[int, int]:

@@ -1,11 +1,16 @@
--- What was told of one run, in the order in which it happened, each event once.
+-- What was told of one run or one resource, in the order in which it happened, each event once. Of equal times a run begins
+-- before its tasks, and these before what tells no state; they end before it. States are in the order of runs_from_events.
+WITH [
+    'scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling',
+    'failed', 'crashed', 'cancelled', 'completed'
+] AS states
 SELECT
     occurred AS time,
     round(
         dateDiff(
             'microsecond',
             lagInFrame(toNullable(occurred)) OVER (
-                ORDER BY occurred, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                ORDER BY occurred, step, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
             ),
             occurred
         ) / 1000000,
@@ -18,45 +23,20 @@ SELECT
     level,
     message
 FROM (
-    SELECT *
+    SELECT
+        *,
+        indexOf(states, state) AS state_number,
+        state_number >= indexOf(states, 'failed') AS has_ended,
+        multiIf(
+            state_number = 0, 40,
+            kind = 'flow-run', if(has_ended, 80, 0),
+            if(has_ended, 60, 20)
+        ) + state_number AS step
     FROM (
-        SELECT
-            id,
-            occurred,
-            kind,
-            multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
-            event,
-            state,
-            level,
-            message
-        FROM flowgauge.events
-        WHERE tenant = {tenant:String}
-            AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-            AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
-            AND run = {run:String}
-            AND ({resource:String} = '' OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String}))
-        UNION ALL
-        -- What names no run, and is about it.
-        SELECT
-            id,
-            occurred,
-            kind,
-            multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
-            event,
-            state,
-            level,
-            message
-        FROM flowgauge.events
-        WHERE tenant = {tenant:String}
-            AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-            AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
-            AND kind = 'flow-run'
-            AND run = ''
-            AND resource['id'] = {run:String}
-            AND ({resource:String} = '' OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String}))
+        <told>
     )
-    ORDER BY occurred, id
+    ORDER BY occurred, step, id
     LIMIT 1 BY id
     LIMIT {limit:UInt32}
 )
-ORDER BY occurred, id
+ORDER BY occurred, step, id
