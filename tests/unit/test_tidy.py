@@ -55,7 +55,8 @@ SHELLS = {
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/expiring",
         "clickhouse/folding",
         "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep", "clickhouse/whole_letters",
+        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
+        "clickhouse/whole_letters",
         "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
