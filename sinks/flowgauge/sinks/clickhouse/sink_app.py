@@ -182,7 +182,7 @@ class TopicSink:
             offset,
             clock,
             since_ms=_steady_ms(),
-            limits=self._limits,
+            limits=self._limits.of_one(len(self._batches.keys() | {partition})),
             tally=tally,
             refused=refused,
         )
