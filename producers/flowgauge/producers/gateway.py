@@ -116,8 +116,7 @@ class _Gateway:
     async def _publish(self, request: Request) -> dict[str, object]:
         tenant = self._tokens.tenant_of(request.headers.get("authorization"))
         if tenant is None:
-            known = "authorization" in request.headers
-            fault = "no tenant has this token: " if known else ""
+            fault = "no tenant has this token: " if "authorization" in request.headers else ""
             said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
             raise _Refused(401, said, {"WWW-Authenticate": "Bearer"})
         if self._health.loading:

@@ -36,6 +36,7 @@ FROM (
     SELECT *
     FROM (
         SELECT
+            tenant,
             id,
             occurred,
             kind,
@@ -54,6 +55,7 @@ FROM (
         UNION ALL
         -- What names no run, and is about it.
         SELECT
+            tenant,
             id,
             occurred,
             kind,
@@ -73,6 +75,7 @@ FROM (
             AND ({resource:String} = '' OR has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String}))
         UNION ALL
         SELECT
+            tenant,
             id,
             occurred,
             kind,
@@ -89,7 +92,7 @@ FROM (
             AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
     )
     ORDER BY occurred, id
-    LIMIT 1 BY id
+    LIMIT 1 BY tenant, id
     LIMIT {limit:UInt32}
 )
 ORDER BY occurred, id
