@@ -144,9 +144,10 @@ def test_a_large_day_is_folded_some_hours_at_a_time(rows: int, slices: int) -> N
 async def test_a_day_that_is_folded_some_hours_at_a_time_is_folded_whole(
     older: Server, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "flowgauge.sinks.clickhouse.backfill.hours_of", lambda _rows: (range(7), range(7, 8), range(8, 24))
-    )
+    def three(rows: int) -> tuple[range, ...]:  # of any day
+        return range(7), range(7, 8), range(8, 24)
+
+    monkeypatch.setattr("flowgauge.sinks.clickhouse.backfill.hours_of", three)
     await test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older, front)
 
 

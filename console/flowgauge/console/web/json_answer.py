@@ -48,17 +48,17 @@ def table_json(table: Table, *, hint: str = "", **names: str) -> bytes:
     Rows are encoded one by one: one call for all would keep every other thread waiting. Raises BadInput where the
     answer has more than ANSWER_BYTES_MAX bytes.
     """
-    rows: list[bytes] = []
+    pieces = [_encode({**names, "columns": table.columns})[:-1], b',"rows":[']
     size = 0
-    for values in table.rows:
-        rows.append(_encode(dict(zip(table.columns, values, strict=True))))
-        size += len(rows[-1])
+    for number, values in enumerate(table.rows):
+        row = _encode(dict(zip(table.columns, values, strict=True)))
+        pieces += (b",", row) if number else (row,)
+        size += len(row)
         if size > ANSWER_BYTES_MAX:
             most = f"{ANSWER_BYTES_MAX // 1_048_576} MiB"
             raise BadInput(f"the answer is over {most}: ask for fewer rows (limit) or a shorter time (since, until)")
-    head = _encode({**names, "columns": table.columns})
-    tail = b"," + _encode({"hint": hint})[1:] if hint else b"}"
-    return b'%b,"rows":[%b]%b\n' % (head[:-1], b",".join(rows), tail)
+    pieces += (b"],", _encode({"hint": hint})[1:]) if hint else (b"]}",)
+    return b"".join((*pieces, b"\n"))
 
 
 def json_bytes(body: bytes) -> Response:
