@@ -1,4 +1,5 @@
--- What was told of one run or one resource, in the order in which it happened, each event once.
+-- What was told of one run or one resource, in the order in which it happened, each event once. Of equal times a run begins
+-- before its tasks, and these before what tells no state; they end before it. States are in the order of runs_from_events.
 -- From 1970 on means: as long as the run lived, a day more on both sides for what its tasks and logs told then, and up to
 -- the end while it is not known to have ended. Of a run that nothing is known of it means a week.
 WITH
@@ -13,6 +14,10 @@ WITH
         life.1 = 0, asked_until - INTERVAL 7 DAY,
         life.2 - INTERVAL 1 DAY
     ) AS since,
+    [
+        'scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling',
+        'failed', 'crashed', 'cancelled', 'completed'
+    ] AS states,
     if({since_ms:Int64} = 0 AND life.4 >= life.3, least(asked_until, life.3 + INTERVAL 1 DAY), asked_until) AS until
 SELECT
     occurred AS time,
@@ -20,7 +25,7 @@ SELECT
         dateDiff(
             'microsecond',
             lagInFrame(toNullable(occurred)) OVER (
-                ORDER BY occurred, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                ORDER BY occurred, step, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
             ),
             occurred
         ) / 1000000,
@@ -33,7 +38,15 @@ SELECT
     level,
     message
 FROM (
-    SELECT *
+    SELECT
+        *,
+        indexOf(states, state) AS state_number,
+        state_number >= indexOf(states, 'failed') AS has_ended,
+        multiIf(
+            state_number = 0, 40,
+            kind = 'flow-run', if(has_ended, 80, 0),
+            if(has_ended, 60, 20)
+        ) + state_number AS step
     FROM (
         SELECT
             tenant,
@@ -91,8 +104,8 @@ FROM (
             AND {run:String} = ''
             AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
     )
-    ORDER BY occurred, id
+    ORDER BY occurred, step, id
     LIMIT 1 BY tenant, id
     LIMIT {limit:UInt32}
 )
-ORDER BY occurred, id
+ORDER BY occurred, step, id
