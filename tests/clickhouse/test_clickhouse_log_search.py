@@ -173,9 +173,9 @@ async def test_lines_are_marked_off_the_event_loop(embedded: ClickHouseStore, mo
     await publish(embedded, [line(tenant, 0, "needle")])
     threads: list[int] = []
 
-    def seen_rows(*arguments: Any) -> Iterator[tuple[object, ...]]:
+    def seen_rows(*arguments: Any, of_all: bool) -> Iterator[tuple[object, ...]]:
         threads.append(threading.get_ident())
-        return log_rows(*arguments)
+        return log_rows(*arguments, of_all=of_all)
 
     monkeypatch.setattr("flowgauge.sinks.clickhouse.logs.log_rows", seen_rows)
     (found,) = await logs(embedded, tenant, text="needle")
@@ -206,6 +206,24 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
     assert times == sorted(times, reverse=True)
 
 
+async def test_pages_of_all_tenants_skip_no_line_of_one_moment_and_id(embedded: ClickHouseStore) -> None:
+    """Ids are a tenant's own: what a page ends with may have twins on the next."""
+    run = f"twins {uuid.uuid4().hex}"
+    same = {"run": run, "id": str(uuid.uuid5(uuid.NAMESPACE_OID, run))}
+    await publish(embedded, [line(f"{run}-{whose}", 1, "same", **same) for whose in "abc"])
+
+    seen: list[dict[str, object]] = []
+    page = await logs(embedded, "*", run=run, limit=1)
+    while page:
+        seen += page
+        page = await logs(embedded, "*", run=run, limit=1, before=page[-1]["cursor"])
+    own = await logs(embedded, f"{run}-b", limit=1)
+    after_own = await logs(embedded, f"{run}-b", limit=1, before=own[-1]["cursor"])
+
+    assert [str(each["cursor"]).rpartition("-")[2] for each in seen] == ["a", "b", "c"]
+    assert (str(own[-1]["cursor"]).count("-"), after_own) == (5, [])
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -213,6 +231,8 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
         ({"before": "-1-6ba7b810-9dad-11d1-80b4-00c04fd430c8"}, "before: expected the cursor of a line"),
         ({"context": 51}, "context: expected 0 to 50 lines, got 51"),
         ({"context": 50}, "context: 50 lines on each side of 100 may be more than 10000 lines: ask for fewer"),
+        ({"level": "LOUD"}, "level: expected one of TRACE, DEBUG, .*, got 'LOUD'"),
+        ({"before": "17-6ba7b810-9dad-11d1-80b4-00c04fd430c8-"}, "before: expected the cursor of a line"),
         ({"text": "*"}, r"text: expected a part of a word by the \*, got '\*'"),
         ({"text": "**"}, r"text: expected a part of a word by the \*, got '\*\*'"),
     ],

@@ -294,6 +294,19 @@ async def test_a_run_that_is_called_late_after_it_ran_has_no_lateness(store: Cli
     assert (late["runs"], late["due_runs"], late["late_p50_seconds"]) == (1, 0, None)
 
 
+@pytest.mark.parametrize(("early_ms", "late"), [(0.6, 0.0), (9.9, 0.0), (11, -0.011), (30_000, -30.0)])
+async def test_what_clocks_cannot_tell_is_no_earliness(store: ClickHouseStore, early_ms: float, late: float) -> None:
+    """A publisher says when in milliseconds, a schedule in microseconds: what began at once was 0.6 ms early."""
+    tenant = f"early {early_ms}"
+    due = SINCE + HOUR
+    began = due - timedelta(milliseconds=early_ms)
+    await publish(store, [told_by(tenant, began, "running", scheduled_for=due.isoformat())])
+
+    (row,) = (await answer(store, "lateness", asked(tenant))).dicts()
+
+    assert (row["due_runs"], row["late_p50_seconds"], row["late_max_seconds"]) == (1, late, late)
+
+
 def told_by(tenant: str, at: datetime, state: str, **more: object) -> Event:
     """Return what the one run of `tenant` told when it came into `state`."""
     return {

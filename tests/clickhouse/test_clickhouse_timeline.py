@@ -104,6 +104,16 @@ async def test_a_run_without_an_id_goes_by_its_resource(store: ClickHouseStore) 
     assert (await timeline(store, tenant, run="flow-run.r")).column("state") == ["running", "completed"]
 
 
+async def test_events_of_two_tenants_with_one_id_are_both_told_of(embedded: ClickHouseStore) -> None:
+    """Ids are a tenant's own."""
+    run = f"twins {uuid.uuid4().hex}"
+    twin = event("of any", 1, run=run, state="running")
+    await publish(embedded, [twin | {"tenant": f"{run} {whose}"} for whose in "ab"])
+
+    assert len((await timeline(embedded, "*", run=run)).rows) == 2
+    assert len((await timeline(embedded, f"{run} a", run=run)).rows) == 1
+
+
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.permutations(range(10)))
 async def test_what_happened_at_the_same_time_reads_as_runs_and_tasks_go(

@@ -41,7 +41,6 @@ class Limits:
     backoff_max_ms: int = 15_000
     quarantine: Quarantine = QUARANTINE
 
-
     def of_one(self, partitions: int) -> "Limits":
         """Return the limits of a batch where a sink has that many partitions."""
         return replace(self, bytes_max=min(self.bytes_max, self.bytes_all_max // max(1, partitions)))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, WINDOW_MS, LogLine, before, log_rows, named
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
@@ -22,12 +23,15 @@ async def log_lines(
     around = await _around(store, query, hits) if query.context else []
     unnamed = sorted({line.whole_run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
-    return await asyncio.to_thread(_answered, named(hits, flows), named(around, flows), text_search(query.text))
+    found = named(hits, flows), named(around, flows), text_search(query.text)
+    return await asyncio.to_thread(_answered, *found, of_all=query.tenant == ANY_TENANT)
 
 
-def _answered(hits: list[LogLine], around: list[LogLine], search: TextSearch | None) -> list[tuple[object, ...]]:
+def _answered(
+    hits: list[LogLine], around: list[LogLine], search: TextSearch | None, *, of_all: bool
+) -> list[tuple[object, ...]]:
     """Mark what was found; off the event loop, as lines of a megabyte take a second."""
-    return list(log_rows(hits, around, search))
+    return list(log_rows(hits, around, search, of_all=of_all))
 
 
 async def _hits(

@@ -9,7 +9,7 @@ WHERE tenant = {tenant:String}
     AND occurred <= fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
     AND (
         occurred < fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
-        OR id > {before_id:UUID}
+        OR (id, toString(tenant)) > ({before_id:UUID}, {before_tenant:String})
     )
     AND ({run:String} = '' OR run = {run:String})
     -- of {levels:Array(String)}
@@ -21,6 +21,6 @@ WHERE tenant = {tenant:String}
         ))
     )
     -- messages with {text:String}
-ORDER BY occurred DESC, id
+ORDER BY occurred DESC, id, tenant
 LIMIT 1 BY tenant, id
 LIMIT {limit:UInt32}

@@ -36,7 +36,7 @@ FROM (
         <told>
     )
     ORDER BY occurred, step, id
-    LIMIT 1 BY id
+    LIMIT 1 BY tenant, id
     LIMIT {limit:UInt32}
 )
 ORDER BY occurred, step, id

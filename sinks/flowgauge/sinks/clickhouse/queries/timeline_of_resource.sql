@@ -1,5 +1,6 @@
 -- What was told of one resource.
 SELECT
+    tenant,
     id,
     occurred,
     kind,

@@ -1,5 +1,6 @@
 -- What was told of one run.
 SELECT
+    tenant,
     id,
     occurred,
     kind,
@@ -17,6 +18,7 @@ WHERE tenant = {tenant:String}
 UNION ALL
 -- What names no run, and is about it.
 SELECT
+    tenant,
     id,
     occurred,
     kind,
