@@ -31,7 +31,8 @@ class Limits:
     # Measured: 38 µs a row with its merges at 20,000 rows, 37 at 40,000, 29 at 80,000. The engine's block is 1,048,449.
     rows_max: int = 100_000
     bytes_max: int = 64 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
-    bytes_all_max: int = 128 * 1024 * 1024  # the batches of all partitions of a topic, each an equal part of it
+    # The batches of all partitions of a topic, each an equal part of it; while they are inserted as much is read ahead.
+    bytes_all_max: int = 192 * 1024 * 1024
     skips_max: int = SKIPS_MAX  # with the next: what the note of an intent can name
     refused_max: int = REFUSED_MAX  # further rows that ClickHouse may refuse before the batch is cut
     age_max_ms: int = 1_000  # how long a row waits for company
