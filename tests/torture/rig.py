@@ -25,6 +25,7 @@ from flowgauge.transport.kafka_client import Connection
 PARTITIONS, SAMPLES_PARTITIONS = 4, 2
 READY_S = 240.0
 SETTLE_S = 240.0
+SETTLE_S_MAX = 900.0  # while what is stored still grows: a machine that others share may be slow
 STABLE_S = 60.0  # longer than the notifier's first waits
 CLOCK_PAST_S = 22.0  # windows, lateness, timers and slots of the rules, and some pulses
 CHECK_S_MAX = 600.0  # a long run has some 100,000 events
@@ -36,6 +37,15 @@ BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag be
 QUIET_S = 13.0  # without a load: a sink commits pulses every ten seconds
 DETECTION_BEHIND_S = 4.0  # likewise: one pulse a second, and a step or two of each stage
 INSERT_FAULTS = ("cut after", "code 252", "error 500", "cut before", "cut after", "code 159")
+INSERTS = "INSERT INTO flowgauge."
+REFUSALS: dict[str, tuple[str, str]] = {  # what is refused: its fault, and which statements begin so
+    "read-only": ("code 164", INSERTS),
+    "too many parts": ("code 252", INSERTS),
+    "memory": ("code 241", INSERTS),
+    "full disk": ("code 243", INSERTS),
+    "password": ("password", ""),  # questions too
+}
+REFUSED_MAX = 10_000  # more than are asked meanwhile
 ROLES_OF_GROUPS = {"detect": ("detector", "samples"), "notify": ("notifier", "transitions")}
 
 RULES = """
@@ -125,6 +135,9 @@ class Rig:
         self.team = team
         self.watch = watch
         self.load = load
+        team.on_end = lambda life: self.say(
+            f"     {life.instance} ended by itself with {life.code} after {life.lived_s:.1f} s: {life.said[:160]}"
+        )
         self.hook: Hook | None = None
         self.front: Front | None = None
         self.report = Report()
@@ -170,12 +183,14 @@ class Rig:
             )
             if fault.is_patient:
                 self._wait_until_caught_up(began_s)
-            time.sleep(fault.pause_s)
+            else:
+                time.sleep(fault.pause_s)
 
     def settle(self, *, wait_s: float = SETTLE_S, stable_s: float = STABLE_S) -> None:
         """Let everything that begun end: every window closed, every message told, every row stored. Then compare.
 
-        What is wrong is so for good when it stays the same for `stable_s`, or when `wait_s` are over.
+        What is wrong is so for good when it stays the same for `stable_s`. That holds after a crash loop too: what is
+        behind then is not lost, so what can still catch up is waited for.
         """
         self.report.ended_s = time.monotonic()
         for member in self.team:
@@ -184,17 +199,19 @@ class Rig:
         self.load.finish()
         loaded_s = time.monotonic()
         self.say(f"the load has ended: {len(self.load.acked)} events acknowledged")
-        deadline = loaded_s + wait_s
-        while not self._is_quiet(loaded_s) and time.monotonic() < deadline and not self.team.problem:
+        while not self._is_quiet(loaded_s) and time.monotonic() < loaded_s + wait_s and not self.team.problem:
             time.sleep(1.0)
-        self.report.findings = self._final_findings(deadline, stable_s)
+        self.report.findings = self._final_findings(loaded_s + SETTLE_S_MAX, stable_s)
         self._add_own_findings(self.report.findings)
         self.report.looks = self.watch.looks
 
     def _final_findings(self, deadline: float, stable_s: float) -> Findings:
         found, since_s = self._check(), time.monotonic()
         while not (found.are_none and not found.seen["open incidents"]):
-            if time.monotonic() > min(deadline, since_s + stable_s) or self.team.problem:
+            if time.monotonic() > since_s + stable_s:
+                break
+            if time.monotonic() > deadline:
+                found.note("wrong", "catching up", [f"it still changed when {SETTLE_S_MAX:.0f} s were over"])
                 break
             time.sleep(2.0)
             newer = self._check()
@@ -339,9 +356,19 @@ class Rig:
         """Break the next inserts."""
         if self.front is None:
             return 0, ": there is none"
-        with self.front.faults(*INSERT_FAULTS, of="INSERT INTO flowgauge."):
+        with self.front.faults(*INSERT_FAULTS, of=INSERTS):
             time.sleep(fault.seconds)
         return 0, f" for {fault.seconds} s"
+
+    def refuse(self, fault: Fault) -> tuple[int, str]:
+        """Let ClickHouse refuse what it is asked, all the while: as one that is full, read-only or locked does."""
+        if self.front is None:
+            return 0, ": there is none"
+        what, of = REFUSALS[fault.refusal]
+        with self.front.faults(*[what] * REFUSED_MAX, of=of):
+            time.sleep(fault.seconds)
+            refused = len([each for each in self.front.seen(of) if each["fault"]])
+        return 0, f" as {fault.refusal} for {fault.seconds} s, {refused} times"
 
     def _leave(self, member: Member) -> None:
         code = member.leave()
@@ -388,6 +415,7 @@ DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {
     "clickhouse": Rig.restart_clickhouse,
     "claim": Rig.claim,
     "inserts": Rig.break_inserts,
+    "refused": Rig.refuse,
 }
 
 
@@ -429,7 +457,8 @@ def running(
         rig.hook, rig.front = hook, front
         stack.callback(lambda: rig.front.kill() if rig.front else None)
         team.wait_until_ready(READY_S)
-        rig.apply_rules()
+        if "match" in roles:
+            rig.apply_rules()
         load.start()
         stack.callback(load.finish)
         rig.say(f"{len(instances)} processes are ready: {' '.join(instances)}")
