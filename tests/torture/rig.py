@@ -357,8 +357,10 @@ class Rig:
         if self.front is None:
             return 0, ": there is none"
         with self.front.faults(*INSERT_FAULTS, of=INSERTS):
+            self._wait_until_broken(self.front)
             time.sleep(fault.seconds)
-        return 0, f" for {fault.seconds} s"
+            broken = _broken(self.front)
+        return 0, f" for {fault.seconds} s, {broken} times"
 
     def refuse(self, fault: Fault) -> tuple[int, str]:
         """Let ClickHouse refuse what it is asked, all the while: as one that is full, read-only or locked does."""
@@ -366,9 +368,16 @@ class Rig:
             return 0, ": there is none"
         what, of = REFUSALS[fault.refusal]
         with self.front.faults(*[what] * REFUSED_MAX, of=of):
+            self._wait_until_broken(self.front)
             time.sleep(fault.seconds)
-            refused = len([each for each in self.front.seen(of) if each["fault"]])
-        return 0, f" as {fault.refusal} for {fault.seconds} s, {refused} times"
+            broken = _broken(self.front)
+        return 0, f" as {fault.refusal} for {fault.seconds} s, {broken} times"
+
+    def _wait_until_broken(self, front: Front) -> None:
+        """Return when a statement was broken: a sink may be just starting."""
+        deadline = time.monotonic() + CATCH_UP_S_MAX
+        while not _broken(front) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _leave(self, member: Member) -> None:
         code = member.leave()
@@ -397,6 +406,10 @@ class Rig:
                 return
             member.wake()
             time.sleep(AIM_PAUSE_S)
+
+
+def _broken(front: Front) -> int:
+    return len([each for each in front.seen() if each["fault"]])
 
 
 def _went_back(before: Mapping[int, int], after: Mapping[int, int]) -> bool:
