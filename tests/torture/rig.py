@@ -13,7 +13,7 @@ from tests.clickhouse_front import Front
 from tests.integration.role_processes import kafka_environment
 from tests.integration.up_process import COMMAND
 from tests.torture.checker import Findings, check
-from tests.torture.claiming import pending_parts, remove
+from tests.torture.claiming import pending_parts, remove, stop_merges
 from tests.torture.faults import Fault
 from tests.torture.hook import Hook
 from tests.torture.lives import PUT_OUT
@@ -33,6 +33,7 @@ CHECK_S_MAX = 600.0  # a long run has some 100,000 events
 FRESH_S = 1.5  # after so long each partition has a new record, a pulse at least
 AIM_PAUSE_S = 0.01
 AIM_S_MAX = 5.0
+CLAIM_S_MAX = 60.0  # until ClickHouse has said what is pending
 CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
 BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
 QUIET_S = 13.0  # without a load: a sink commits pulses every ten seconds
@@ -341,12 +342,13 @@ class Rig:
         if front is None:
             return 0, ": there is none"
         sinks = self.team.of("sink")
+        self.watch.run(lambda: stop_merges(front), CLAIM_S_MAX)
         with front.faults("no answer", of=f"{INSERTS}events "):  # rows are there, and no sink knows of it yet
             self._wait_until_broken(front)
             for sink in sinks:
                 sink.is_wanted = False
                 sink.kill()
-        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), 60.0)
+        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), CLAIM_S_MAX)
         front.kill()
         remove(parts)
         self.claimed += len(parts)
