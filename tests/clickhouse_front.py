@@ -13,6 +13,7 @@ requests, each fault one: the next whose statement begins with `of`.
     error 500      a proxy's answer: nothing ran, no word of ClickHouse
     code N         nothing ran; ClickHouse's error N
     code N row M   the same; the error names row M
+    password       as if the password were another
     foreign        200 and a page of somebody else's: nothing ran
     elsewhere      a redirect to another address: nothing ran
     version V      the answer to the question for the version
@@ -155,7 +156,7 @@ class Requests(BaseHTTPRequestHandler):
         seen |= {"done_ms": 0, "is_running": False}  # when it had run, and whether it does
         with self.server.lock:
             self.server.seen.append(seen)
-        if self.headers["Authorization"] != self.server.authorization:
+        if self.headers["Authorization"] != self.server.authorization or fault == "password":
             self._refuse(403, AUTHENTICATION_FAILED.format(user=self.server.user))
         elif fault in {"", "cut after", "no answer"}:
             self._run(statement, parameters, seen)

@@ -304,6 +304,27 @@ async def test_a_share_that_changes_while_it_is_made_ready_is_made_ready_anew(
         await admin.close()
 
 
+async def test_a_member_that_waits_for_others_to_join_lets_go_without_them(
+    open_log: OpenKafka, connection: Connection
+) -> None:
+    """An end in order hung here: a stop that waits for others takes as long as they do."""
+    await open_log("three")
+    first, second = Watched(connection, "g", SAMPLES), Membership(_as(connection, "two"), "g", SAMPLES)
+    await first.join()
+    assert (changes := first.changes()) is not None
+    assert first.note_told(changes)
+    try:
+        joining = asyncio.ensure_future(second.join())
+        while not first.is_revoking:  # noqa: ASYNC110  # set within aiokafka
+            await asyncio.sleep(0.01)
+        joining.cancel()
+        await asyncio.wait([joining])
+
+        await first.commit({0: Committed(0)})  # its shell is still waited for: it has lost nothing
+    finally:
+        await first.leave()
+
+
 async def test_a_reader_whose_fetching_has_ended_without_a_word_ends_too(
     open_log: OpenKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:

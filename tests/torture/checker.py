@@ -50,6 +50,7 @@ class Findings:
     doubled: Counter[str] = field(default_factory=Counter[str])
     wrong: Counter[str] = field(default_factory=Counter[str])
     seen: dict[str, int] = field(default_factory=dict[str, int])
+    wanted: dict[str, int] = field(default_factory=dict[str, int])  # how much of it follows from the log
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict[str, list[str]](list))
 
     @property
@@ -67,6 +68,7 @@ class Findings:
     def compare(self, what: str, wanted: Mapping[Any, int], found: Mapping[Any, int]) -> None:
         """Note what is missing from `found`, what is there more often than wanted, and what nobody wanted."""
         self.seen[what] = sum(found.values())
+        self.wanted[what] = sum(wanted.values())
         self.note("lost", what, [each for each in wanted if each not in found])
         self.note("doubled", what, [each for each, count in found.items() if each in wanted and count > wanted[each]])
         self.note("wrong", what, [each for each in found if each not in wanted])
@@ -77,6 +79,7 @@ class Findings:
             "lost": self.lost.total(),
             "doubled": self.doubled.total(),
             "wrong": self.wrong.total(),
+            "wanted": self.wanted,
             "seen": self.seen,
             **({"examples": dict(self.examples)} if self.examples else {}),
         }
@@ -217,6 +220,7 @@ async def _ask(client: Any, sql: str) -> Sequence[Sequence[object]]:
 
 def _compare_values(found: Findings, what: str, wanted: Mapping[Any, Any], there: Mapping[Any, Any]) -> None:
     found.seen[what] = len(there)
+    found.wanted[what] = len(wanted)
     found.note("lost", what, [each for each in wanted if each not in there])
     found.note("wrong", what, [(each, value) for each, value in there.items() if value != wanted.get(each)])
 

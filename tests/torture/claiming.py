@@ -1,7 +1,8 @@
 """What a ClickHouse leaves behind that was killed between noting an insert's token and having its rows.
 
-No kill can be aimed at that moment. So the sinks are killed, then ClickHouse, and those parts go from its disk that
-hold only rows of inserts whose end no sink has committed: ClickHouse comes back and claims to have them.
+No kill can be aimed at that moment. So an insert gets no answer, the sinks are killed, then ClickHouse, and those parts
+go from its disk that hold only rows of inserts whose end no sink has committed: ClickHouse comes back and claims to
+have them. Nothing is merged meanwhile: a part with other rows in it would have to stay.
 """
 
 import shutil
@@ -21,6 +22,15 @@ PARTS = """
 SELECT path FROM system.parts WHERE database = 'flowgauge' AND table = 'events' AND active AND name IN
 (SELECT _part FROM flowgauge.events GROUP BY _part HAVING countIf(NOT ({is_pending})) = 0)
 """
+
+
+async def stop_merges(front: Front) -> None:
+    """Let parts of events stay as they are inserted, until ClickHouse starts again."""
+    store = ClickHouseStore.connect(Server(front.url, front.user, front.password))
+    try:
+        await store.command("SYSTEM STOP MERGES flowgauge.events", {})
+    finally:
+        store.close()
 
 
 async def pending_parts(log: Log, front: Front) -> list[Path]:

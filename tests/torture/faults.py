@@ -21,16 +21,18 @@ Kind = Literal[
     "clickhouse",  # SIGKILL of ClickHouse's front, and a start a little later
     "claim",  # SIGKILL of sinks and ClickHouse, which comes back and claims rows that it has not
     "inserts",  # inserts that are cut, time out or fail
+    "refused",  # ClickHouse refuses all of them for a while, see REFUSALS
 ]
 WEIGHTS: dict[Kind, int] = {
     "kill": 58, "kill two": 6, "freeze": 5, "zombie": 9, "move": 6, "roll": 1, "broker": 4, "rules": 4,
-    "clickhouse": 4, "claim": 2, "inserts": 3,
+    "clickhouse": 4, "claim": 2, "inserts": 3, "refused": 4,
 }  # fmt: skip
 ROLE_WEIGHTS = {"detect": 34, "notify": 20, "match": 16, "sink": 18, "gateway": 6, "pulse": 6}
 SECONDS: dict[Kind, tuple[float, float]] = {
     "freeze": (0.5, 4.0), "zombie": (7.5, 12.0), "move": (2.0, 6.0), "broker": (0.0, 3.0), "clickhouse": (0.5, 4.0),
-    "inserts": (2.0, 4.0),
+    "inserts": (2.0, 4.0), "refused": (2.0, 6.0),
 }  # fmt: skip
+REFUSALS = ("read-only", "too many parts", "memory", "full disk", "password")
 AIMED = 0.6  # share of kills and freezes of a detector or notifier that wait for an open transaction
 PATIENT = 0.6  # share of faults after which everything catches up before the next
 
@@ -42,6 +44,7 @@ class Fault:
     kind: Kind
     targets: tuple[str, ...] = ()  # instances
     seconds: float = 0.0  # how long it lasts; before a kill: how long it waits
+    refusal: str = ""  # why ClickHouse refuses
     is_aimed: bool = False  # waits until a transaction of the target is open
     waits_until_ready: bool = False  # else it may hit a process that is just starting
     is_patient: bool = True  # everything catches up before the next
@@ -79,6 +82,7 @@ def _fault(chance: random.Random, kind: Kind | str, team: Sequence[str], role: s
         known,
         targets,
         seconds=round(chance.uniform(low, high), 1),
+        refusal=chance.choice(REFUSALS) if known == "refused" else "",
         is_aimed=may_aim and known in {"kill", "kill two", "zombie"} and chance.random() < AIMED,
         is_patient=chance.random() < PATIENT,
         pause_s=round(chance.uniform(0.3, 2.5), 1),

@@ -21,6 +21,8 @@ def figures(rig: Rig, seed: int) -> dict[str, object]:
         "faults": len(report.done),
         "by kind": dict(Counter(each.fault.kind for each in report.done)),
         "killed": dict(killed),
+        "by SIGKILL": _killed(rig),
+        "parts claimed": rig.claimed,
         "kills that hit an open transaction": len([each for each in hit if each.fault.kind in KILLS]),
         "zombies with an open transaction": len([each for each in hit if each.fault.kind == "zombie"]),
         "pending inserts repeated": rig.team.repeats,
@@ -32,6 +34,16 @@ def figures(rig: Rig, seed: int) -> dict[str, object]:
         "caught up s": caught_up(report),
         **report.findings.counts(),
     }
+
+
+def _killed(rig: Rig) -> dict[str, int]:
+    """Return how often what was ended by SIGKILL, whatever the fault was."""
+    found = Counter[str]()
+    for member in rig.team:
+        found[member.role] += member.kills
+    kinds = Counter(each.fault.kind for each in rig.report.done)
+    found["broker"], found["clickhouse"] = kinds["broker"], kinds["clickhouse"] + kinds["claim"]
+    return {what: count for what, count in sorted(found.items()) if count}
 
 
 def _ends(rig: Rig) -> dict[str, int]:

@@ -13,9 +13,10 @@ from tests.clickhouse_front import Front
 from tests.integration.role_processes import kafka_environment
 from tests.integration.up_process import COMMAND
 from tests.torture.checker import Findings, check
-from tests.torture.claiming import pending_parts, remove
+from tests.torture.claiming import pending_parts, remove, stop_merges
 from tests.torture.faults import Fault
 from tests.torture.hook import Hook
+from tests.torture.lives import PUT_OUT
 from tests.torture.load import Load
 from tests.torture.team import Member, Team, planted_command
 from tests.torture.watch import Look, Watch
@@ -25,17 +26,28 @@ from flowgauge.transport.kafka_client import Connection
 PARTITIONS, SAMPLES_PARTITIONS = 4, 2
 READY_S = 240.0
 SETTLE_S = 240.0
+SETTLE_S_MAX = 900.0  # while what is stored still grows: a machine that others share may be slow
 STABLE_S = 60.0  # longer than the notifier's first waits
 CLOCK_PAST_S = 22.0  # windows, lateness, timers and slots of the rules, and some pulses
 CHECK_S_MAX = 600.0  # a long run has some 100,000 events
 FRESH_S = 1.5  # after so long each partition has a new record, a pulse at least
 AIM_PAUSE_S = 0.01
 AIM_S_MAX = 5.0
+CLAIM_S_MAX = 60.0  # until ClickHouse has said what is pending
 CATCH_UP_S_MAX = 20.0  # an undisturbed process has caught up long before
 BEHIND_S = {"match": 3.0, "detect": 3.0, "notify": 3.0, "sink": 5.0}  # a lag beyond it is a stall
 QUIET_S = 13.0  # without a load: a sink commits pulses every ten seconds
 DETECTION_BEHIND_S = 4.0  # likewise: one pulse a second, and a step or two of each stage
 INSERT_FAULTS = ("cut after", "code 252", "error 500", "cut before", "cut after", "code 159")
+INSERTS = "INSERT INTO flowgauge."
+REFUSALS: dict[str, tuple[str, str]] = {  # what is refused: its fault, and which statements begin so
+    "read-only": ("code 164", INSERTS),
+    "too many parts": ("code 252", INSERTS),
+    "memory": ("code 241", INSERTS),
+    "full disk": ("code 243", INSERTS),
+    "password": ("password", ""),  # questions too
+}
+REFUSED_MAX = 10_000  # more than are asked meanwhile
 ROLES_OF_GROUPS = {"detect": ("detector", "samples"), "notify": ("notifier", "transitions")}
 
 RULES = """
@@ -125,6 +137,9 @@ class Rig:
         self.team = team
         self.watch = watch
         self.load = load
+        team.on_end = lambda life: self.say(
+            f"     {life.instance} ended by itself with {life.code} after {life.lived_s:.1f} s: {life.said[:160]}"
+        )
         self.hook: Hook | None = None
         self.front: Front | None = None
         self.report = Report()
@@ -170,12 +185,14 @@ class Rig:
             )
             if fault.is_patient:
                 self._wait_until_caught_up(began_s)
-            time.sleep(fault.pause_s)
+            else:
+                time.sleep(fault.pause_s)
 
     def settle(self, *, wait_s: float = SETTLE_S, stable_s: float = STABLE_S) -> None:
         """Let everything that begun end: every window closed, every message told, every row stored. Then compare.
 
-        What is wrong is so for good when it stays the same for `stable_s`, or when `wait_s` are over.
+        What is wrong is so for good when it stays the same for `stable_s`. That holds after a crash loop too: what is
+        behind then is not lost, so what can still catch up is waited for.
         """
         self.report.ended_s = time.monotonic()
         for member in self.team:
@@ -184,17 +201,19 @@ class Rig:
         self.load.finish()
         loaded_s = time.monotonic()
         self.say(f"the load has ended: {len(self.load.acked)} events acknowledged")
-        deadline = loaded_s + wait_s
-        while not self._is_quiet(loaded_s) and time.monotonic() < deadline and not self.team.problem:
+        while not self._is_quiet(loaded_s) and time.monotonic() < loaded_s + wait_s and not self.team.problem:
             time.sleep(1.0)
-        self.report.findings = self._final_findings(deadline, stable_s)
+        self.report.findings = self._final_findings(loaded_s + SETTLE_S_MAX, stable_s)
         self._add_own_findings(self.report.findings)
         self.report.looks = self.watch.looks
 
     def _final_findings(self, deadline: float, stable_s: float) -> Findings:
         found, since_s = self._check(), time.monotonic()
         while not (found.are_none and not found.seen["open incidents"]):
-            if time.monotonic() > min(deadline, since_s + stable_s) or self.team.problem:
+            if time.monotonic() > since_s + stable_s:
+                break
+            if time.monotonic() > deadline:
+                found.note("wrong", "catching up", [f"it still changed when {SETTLE_S_MAX:.0f} s were over"])
                 break
             time.sleep(2.0)
             newer = self._check()
@@ -323,10 +342,13 @@ class Rig:
         if front is None:
             return 0, ": there is none"
         sinks = self.team.of("sink")
-        for sink in sinks:
-            sink.is_wanted = False
-            sink.kill()
-        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), 60.0)
+        self.watch.run(lambda: stop_merges(front), CLAIM_S_MAX)
+        with front.faults("no answer", of=f"{INSERTS}events "):  # rows are there, and no sink knows of it yet
+            self._wait_until_broken(front)
+            for sink in sinks:
+                sink.is_wanted = False
+                sink.kill()
+        parts = self.watch.run(lambda: pending_parts(self.watch.log, front), CLAIM_S_MAX)
         front.kill()
         remove(parts)
         self.claimed += len(parts)
@@ -339,13 +361,35 @@ class Rig:
         """Break the next inserts."""
         if self.front is None:
             return 0, ": there is none"
-        with self.front.faults(*INSERT_FAULTS, of="INSERT INTO flowgauge."):
+        with self.front.faults(*INSERT_FAULTS, of=INSERTS):
+            self._wait_until_broken(self.front)
             time.sleep(fault.seconds)
-        return 0, f" for {fault.seconds} s"
+            broken = _broken(self.front)
+        return 0, f" for {fault.seconds} s, {broken} times"
+
+    def refuse(self, fault: Fault) -> tuple[int, str]:
+        """Let ClickHouse refuse what it is asked, all the while: as one that is full, read-only or locked does."""
+        if self.front is None:
+            return 0, ": there is none"
+        what, of = REFUSALS[fault.refusal]
+        with self.front.faults(*[what] * REFUSED_MAX, of=of):
+            self._wait_until_broken(self.front)
+            time.sleep(fault.seconds)
+            broken = _broken(self.front)
+        return 0, f" as {fault.refusal} for {fault.seconds} s, {broken} times"
+
+    def _wait_until_broken(self, front: Front) -> None:
+        """Return when a statement was broken, and is over: a sink may be just starting."""
+        deadline = time.monotonic() + CATCH_UP_S_MAX
+        while not _broken(front) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _leave(self, member: Member) -> None:
         code = member.leave()
-        if code not in (0, -9, -15):  # 15: it had just begun, and heard no signal yet
+        was_former_owner = (
+            member.was_frozen and code == 1 and PUT_OUT.search(member.process.text()[-600:])
+        )  # see `lives`
+        if code not in (0, -9, -15) and not was_former_owner:  # 15: it had just begun, and heard no signal yet
             self.problems.append(
                 f"{member.instance} ended with {code} when it was told to: {member.process.text()[-300:]}"
             )
@@ -372,6 +416,10 @@ class Rig:
             time.sleep(AIM_PAUSE_S)
 
 
+def _broken(front: Front) -> int:
+    return len([each for each in front.seen() if each["fault"] and not each["is_running"]])
+
+
 def _went_back(before: Mapping[int, int], after: Mapping[int, int]) -> bool:
     return any(after.get(partition, 0) < offset for partition, offset in before.items())
 
@@ -388,6 +436,7 @@ DOING: dict[str, Callable[[Rig, Fault], tuple[int, str]]] = {
     "clickhouse": Rig.restart_clickhouse,
     "claim": Rig.claim,
     "inserts": Rig.break_inserts,
+    "refused": Rig.refuse,
 }
 
 
@@ -429,7 +478,8 @@ def running(
         rig.hook, rig.front = hook, front
         stack.callback(lambda: rig.front.kill() if rig.front else None)
         team.wait_until_ready(READY_S)
-        rig.apply_rules()
+        if "match" in roles:
+            rig.apply_rules()
         load.start()
         stack.callback(load.finish)
         rig.say(f"{len(instances)} processes are ready: {' '.join(instances)}")

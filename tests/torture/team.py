@@ -15,8 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,24 +23,13 @@ from typing import Any
 import httpx2
 from tests.integration.role_processes import RoleProcess
 from tests.integration.up_process import COMMAND
+from tests.torture.lives import LOOP_ENDS, STEADY_S, Life, ends_in_a_row
 
 ROOT = Path(__file__).parents[2]
 RESTART_S = 0.5  # a quick supervisor: with static membership nothing moves when it is quicker than the session
 RESTART_S_MAX = 3.0
-STEADY_S = 15.0  # a process that lived so long did start well
 LOOK_S = 0.1
 ASK_S_MAX = 2.0
-LOOP_ENDS = 4  # ends by itself, without a steady life between them, that make a crash loop
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """A process that ended without being told to."""
-
-    instance: str
-    code: int
-    said: str  # its last line
-    has_traceback: bool
 
 
 class Member:
@@ -53,8 +41,11 @@ class Member:
         self.lock = threading.RLock()
         self.is_wanted = True
         self.killed = False  # by us: its end is no surprise
+        self.kills = 0  # by SIGKILL, over all its lives
+        self.was_frozen = False  # in this life
         self.began_s = time.monotonic()
-        self.loop_ends = 0
+        self.loop_ends = 0  # see `lives`
+        self.early_ends = 0  # in a row, whatever explains them: how long the next start waits
         self._read_to = 0  # of its log file
 
     @property
@@ -76,12 +67,14 @@ class Member:
         """End it as a power cut does."""
         with self.lock:
             self.killed = True
+            self.kills += self.process.is_running()
             self.process.kill()
 
     def freeze(self) -> None:
         """Stop it where it is."""
         with self.lock:
             if self.process.is_running():
+                self.was_frozen = True
                 self.process.freeze()
 
     def wake(self) -> None:
@@ -132,7 +125,7 @@ class Member:
         """Begin another life."""
         with self.lock:
             self.process.end()  # closes the pipe of the life before
-            self.killed = False
+            self.killed = self.was_frozen = False
             self.process.restart()
             self.began_s = time.monotonic()
 
@@ -149,10 +142,12 @@ class Team:
         more: Mapping[str, Sequence[str]] | None = None,
         planted: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        known = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
-        self.env = {**known, **env, "PYTHONPATH": str(ROOT)}
+        known = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWGAUGE_", "PYTHON"))}
+        # Compiled once, as where it is installed: else a third of each start would compile it anew.
+        self.env = {**known, **env, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
         self.folder = folder
-        self.ends: list[End] = []
+        self.ends: list[Life] = []
+        self.on_end: Callable[[Life], None] = lambda life: None  # noqa: ARG005  # of one that nobody asked for
         self.repeats = 0  # of inserts that a sink found pending at a start
         self.problem = ""  # a crash loop
         self._instances = instances
@@ -216,18 +211,17 @@ class Team:
 
     def _note_end(self, member: Member, now_s: float) -> float:
         """Note how it ended; return after how many seconds it starts again."""
-        lines = self._read(member)
-        if member.killed:
+        life = _life(member, self._read(member), now_s)
+        member.loop_ends = ends_in_a_row(member.loop_ends, life)
+        if life.by_us:
+            member.early_ends = 0
             return RESTART_S
-        last = next((line for line in reversed(lines) if not line.startswith("{")), lines[-1] if lines else "")
-        has_traceback = any("Traceback" in line for line in lines)
-        if has_traceback:  # where it came from; its log file has all of it
-            last = f"{last} ({[line.strip() for line in lines if line.lstrip().startswith('File ')][-1]})"
-        self.ends.append(End(member.instance, member.process.process.returncode, last[:500], has_traceback))
-        member.loop_ends = member.loop_ends + 1 if now_s - member.began_s < STEADY_S else 1
-        if member.loop_ends >= LOOP_ENDS and member.process.process.returncode == 1:
-            self.problem = f"{member.instance} ended {member.loop_ends} times in a row: {last[:300]}"
-        return min(RESTART_S * member.loop_ends, RESTART_S_MAX)
+        member.early_ends = member.early_ends + 1 if life.lived_s < STEADY_S else 1
+        self.ends.append(life)
+        self.on_end(life)
+        if member.loop_ends >= LOOP_ENDS:
+            self.problem = f"{member.instance} ended {member.loop_ends} times in a row: {life.said[:300]}"
+        return min(RESTART_S * member.early_ends, RESTART_S_MAX)
 
     def _read(self, member: Member) -> list[str]:
         lines = member.new_lines()
@@ -235,6 +229,23 @@ class Team:
             with contextlib.suppress(ValueError, AttributeError):
                 self.repeats += json.loads(line).get("event") == "pending insert repeated"
         return lines
+
+
+def _life(member: Member, lines: Sequence[str], now_s: float) -> Life:
+    """Return the life that ended, which wrote `lines`."""
+    last = next((line for line in reversed(lines) if not line.startswith("{")), lines[-1] if lines else "")
+    has_traceback = any("Traceback" in line for line in lines)
+    if has_traceback and not member.killed:  # where it came from; its log file has all of it
+        last = f"{last} ({[line.strip() for line in lines if line.lstrip().startswith('File ')][-1]})"
+    return Life(
+        member.instance,
+        member.process.process.returncode,
+        last[:500],
+        now_s - member.began_s,
+        was_frozen=member.was_frozen,
+        by_us=member.killed,
+        has_traceback=has_traceback,
+    )
 
 
 def planted_command(name: str) -> list[str]:

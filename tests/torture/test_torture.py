@@ -57,3 +57,18 @@ def test_faults_of_the_sink_alone_lose_and_double_no_row(tmp_path: Path) -> None
     assert rig.report.findings.are_none, found
     assert len(rig.report.done) == len(SINK_FAULTS)
     assert min(rig.report.findings.seen[what] for what in ("acked", "runs")) > 0
+
+
+def test_a_run_that_is_given_up_is_compared_once_what_is_behind_has_caught_up(tmp_path: Path) -> None:
+    """Rows that were only behind at that moment were told as lost."""
+    with mortal_broker() as broker, running(broker, tmp_path, "torture", SINK_TEAM, seed=SEED) as rig:
+        rig.torture([Fault("kill", (each,), is_patient=False) for each in ("sink-1", "sink-2")])
+        rig.team.problem = "sink-1 ended 4 times in a row, as the test says"
+        rig.torture(SINK_FAULTS)
+        rig.settle()
+
+    print(as_json(rig.report.findings.counts()))
+    assert len(rig.report.done) == 2
+    assert (rig.report.findings.lost, rig.report.findings.doubled) == ({}, {})
+    assert dict(rig.report.findings.wrong) == {"processes": 1}
+    assert rig.report.findings.seen["rows of events"] >= len(rig.load.acked) > 0

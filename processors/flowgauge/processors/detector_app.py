@@ -20,7 +20,7 @@ from flowgauge.schemas.topics import EVENTS, SAMPLES, STATE, TRANSITIONS
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Revoked, Steps
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import patiently, unless_stopped
 
 GROUP = "detector"
 POLL_RECORDS_MAX = 64  # messages, of some thousand samples each at most
@@ -44,7 +44,10 @@ class _DetectorShell:
         self._detectors: dict[int, Detector] = {}
 
     async def run(self) -> None:
-        steps = await self._patiently(lambda: self._log.open_steps(SAMPLES, GROUP))
+        opening = self._patiently(lambda: self._log.open_steps(SAMPLES, GROUP))
+        steps = await unless_stopped(opening, self._stop)
+        if steps is None:
+            return
         poll = partial(steps.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
         try:
             while not self._stop.is_set():

@@ -21,7 +21,7 @@ from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Committed, Log, Outgoing, Revoked
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import patiently, unless_stopped
 
 GROUP = "matcher"
 POLL_RECORDS_MAX = 5_000
@@ -48,7 +48,10 @@ class _MatcherShell:
         self._matchers: dict[int, Matcher] = {}
 
     async def run(self) -> None:
-        reader = await self._patiently(lambda: self._log.open_reader(EVENTS, GROUP))
+        opening = self._patiently(lambda: self._log.open_reader(EVENTS, GROUP))
+        reader = await unless_stopped(opening, self._stop)
+        if reader is None:
+            return
         poll = partial(reader.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
         try:
             while not self._stop.is_set():

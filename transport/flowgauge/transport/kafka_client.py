@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import ConnectionGroup
 from aiokafka.structs import TopicPartition
 
 from flowgauge.schemas.errors import BadEnvironment, Fenced, FlowgaugeError, InvariantBroken, Transient
@@ -42,6 +43,7 @@ PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
 REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
 TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
 STOP_MS_MAX = 10_000
+LEAVE_S = 3.0  # a join takes far less once all the others have joined
 
 
 class FencedInstanceId(kafka_errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka publishes no types
@@ -268,7 +270,12 @@ async def stop(producer: Producer, patience_ms: int) -> None:
 
 
 async def leave(consumer: Consumer) -> None:
-    """Stop a consumer. One whose fetcher pauses, because brokers are away, is cancelled by aiokafka into our task."""
+    """Stop a consumer; hang up after LEAVE_S on a coordinator that lets us wait for other members to join.
+
+    aiokafka would wait for as long as they take. One whose fetcher pauses, because brokers are away, is cancelled by
+    aiokafka into our task.
+    """
+    hurry = asyncio.get_running_loop().call_later(LEAVE_S, _hang_up, consumer)
     try:
         await consumer.stop()
     except asyncio.CancelledError:
@@ -276,6 +283,16 @@ async def leave(consumer: Consumer) -> None:
         if task is not None and task.cancelling():
             raise
         await cast("Any", consumer)._client.close()  # noqa: SLF001  # what its stop would have done next
+    finally:
+        hurry.cancel()
+
+
+def _hang_up(consumer: Consumer) -> None:
+    """Close the connections to its group's coordinator: what it asked there fails, and as it stops it asks no more."""
+    connections: Mapping[tuple[object, object], Any] = cast("Any", consumer)._client._conns  # noqa: SLF001  # it has no deadline
+    for (_, kind), connection in list(connections.items()):
+        if kind == ConnectionGroup.COORDINATION:
+            connection.close()
 
 
 async def end_transactions(producer: Producer, patience_ms: int) -> None:

@@ -33,6 +33,21 @@ async def patiently(action: Callable[[], Awaitable[_T]], *, part: str, health: H
             return found
 
 
+async def unless_stopped(action: Awaitable[_T], stop: asyncio.Event) -> _T | None:
+    """Return what `action` returns; None when `stop` comes first: it is cancelled then.
+
+    For what may take as long as others like, such as a group that lets nobody in until all of it has joined.
+    """
+    doing, stopping = asyncio.ensure_future(action), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        doing.cancel()
+        stopping.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)
+
+
 async def pause(stop: asyncio.Event, pause_ms: int) -> None:
     """Wait `pause_ms`, or until `stop` is set."""
     try:

@@ -49,7 +49,7 @@ from flowgauge.sinks.metrics import (
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import patiently, unless_stopped
 
 GROUP = "clickhouse"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
@@ -106,7 +106,10 @@ class TopicSink:
     async def run(self, stop: asyncio.Event) -> None:
         """Read, insert, commit until `stop`; of each partition first what was left pending."""
         self._stop = stop
-        reader = await self._patiently(partial(self._log.open_reader, self._spec.topic, GROUP))
+        opening = self._patiently(partial(self._log.open_reader, self._spec.topic, GROUP))
+        reader = await unless_stopped(opening, stop)
+        if reader is None:
+            return
         try:
             pending: list[Sealed] = []
             while pending or not stop.is_set():

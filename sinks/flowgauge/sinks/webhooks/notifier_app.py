@@ -43,7 +43,7 @@ from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, Verdict
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import patiently, unless_stopped
 
 GROUP = "notifier"
 SHUTDOWN_MS_MAX = 2_000  # for attempts that are out when the end comes
@@ -119,7 +119,10 @@ class _Notifier:
         self.channel_health = ChannelHealth(self.health)
 
     async def run(self) -> None:
-        steps = await self._patiently(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
+        opening = self._patiently(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
+        steps = await unless_stopped(opening, self.stop)
+        if steps is None:
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 while not self.stop.is_set():
