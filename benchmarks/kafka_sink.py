@@ -24,7 +24,7 @@ from benchmarks.kafka import FILL_RECORDS, LOOK_S, PARTITIONS, started_broker, t
 from benchmarks.measure import Line, line_of
 from flowgauge.schemas.event import Event, decode_event
 from flowgauge.schemas.topics import EVENTS
-from flowgauge.sinks.clickhouse.batch import LIMITS, body_of
+from flowgauge.sinks.clickhouse.batch import body_of
 from flowgauge.sinks.clickhouse.client import open_engine
 from flowgauge.sinks.clickhouse.rows import SPECS, row
 from flowgauge.sinks.clickhouse.sink_app import run_sink
@@ -35,6 +35,7 @@ from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.log import Batch, Committed, Record
 
 TABLE = SPECS[0].table
+CLIENT_ROWS = 25_000  # of one insert through the driver
 CONNECT_RECORDS = 500  # max.poll.records of Kafka's consumer as it comes
 SESSION_MS = 60_000  # the driver's `insert` keeps the interpreter to itself for seconds
 POLL_RECORDS = 2_000  # as the sink polls
@@ -112,7 +113,7 @@ async def _client_insert(log: KafkaLog, folder: Path, events: int) -> None:
         for batch in _batches(await reader.poll(records_max=POLL_RECORDS, timeout_ms=250)):
             rows += [_decoded(record, batch.partition) for record in batch.records if record.value]
             noted[batch.partition] = Committed(batch.next_offset)
-        if len(rows) >= LIMITS.rows_max or seen + len(rows) == events:
+        if len(rows) >= CLIENT_ROWS or seen + len(rows) == events:
             await asyncio.to_thread(client.insert, TABLE, rows, column_names=COLUMNS)
             await reader.commit(noted)
             seen += len(rows)

@@ -16,6 +16,20 @@ HOUR = timedelta(hours=1)
 ENDS = ("completed", "failed", "crashed", "cancelled")
 FINISHED = ("completed", "failed", "crashed")
 RUNNING = ("running", "retrying", "cancelling")
+# Of equal times the last of these counts.
+ORDER = (
+    "scheduled",
+    "late",
+    "pending",
+    "running",
+    "retrying",
+    "paused",
+    "cancelling",
+    "failed",
+    "crashed",
+    "cancelled",
+    "completed",
+)
 
 Event = dict[str, Any]
 
@@ -150,11 +164,16 @@ def _told(tenant: str, run: str, due: datetime, chance: random.Random) -> list[E
     return told
 
 
+def place(event: Event) -> tuple[datetime, int]:
+    """Return by what the states of one run are in order."""
+    return datetime.fromisoformat(event["occurred"]), ORDER.index(event["state"])
+
+
 def fold(events: Iterable[Event]) -> list[Run]:
     """Return the runs that `events` tell of, whatever their order and however often each is told."""
     runs: dict[str, Run] = {}
     distinct = {event["id"]: event for event in events if event["kind"] == "flow-run"}
-    for event in sorted(distinct.values(), key=lambda event: datetime.fromisoformat(event["occurred"])):
+    for event in sorted(distinct.values(), key=place):
         run = runs.setdefault(event["run"], Run(event["run"]))
         at, state = datetime.fromisoformat(event["occurred"]), event["state"]
         run.flow, run.state, run.seen_last = event["flow"], state, at

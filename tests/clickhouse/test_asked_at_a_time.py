@@ -41,7 +41,7 @@ async def test_who_asks_too_much_hears_when_to_come_again(filled: ClickHouseStor
         waits.cancel()
 
     assert (refused.status_code, refused.headers["retry-after"], health.status_code) == (429, "2", 200)
-    assert "1 questions of tenant default are asked and 0 wait: ask again in a moment" in refused.text
+    assert "of tenant default 1 question may be asked at a time, and 0 wait: ask again in a moment" in refused.text
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -188,11 +188,15 @@ async def test_a_bill_that_comes_days_after_the_run_counts_where_the_run_ended(s
     tenant = str(uuid.uuid4())
     bill = {"cost": {"amount": 2.5, "currency": "EUR"}}
     await publish(store, told_run(tenant, "running", "completed"))
+    await fold(store, every_ms=0, seen_after_ms=0)
     await publish(store, [usage(tenant, "r1", bill, SINCE + 6 * DAY)], 10)
 
     (found,) = (await answer(store, "costs", asked(tenant, until_ms=millis(SINCE + DAY)))).dicts()
+    await fold(store, every_ms=0, seen_after_ms=0)
+    (folded,) = (await answer(store, "costs", asked(tenant, until_ms=millis(SINCE + DAY)))).dicts()
 
     assert (found["runs"], found["cost"], found["waste"]) == (1, Decimal("2.5"), 0)
+    assert folded == found
 
 
 async def test_folding_again_after_a_crash_changes_no_cost(store: ClickHouseStore) -> None:

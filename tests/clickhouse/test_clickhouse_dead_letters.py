@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from flowgauge.console.web.answers import Answers
@@ -47,6 +48,7 @@ async def test_a_letter_is_told_with_its_time_reason_origin_and_beginning(store:
 
     assert await found(store, "dlq-one") == [
         {
+            "letter": "0@100",
             "time": "2026-11-18T11:06:40.000Z",
             "reason": "wrong field",
             "origin": "gateway",
@@ -80,8 +82,8 @@ async def test_with_tokens_a_letter_of_no_tenant_is_shown_to_the_operator_alone(
     own = await answers.dead_letters("dlq-own", {"since": "1m"})
     operators = await answers.dead_letters("dlq-platform", {"since": "1s"})
 
-    assert [row["value"] for row in own.dicts()] == ["own"]
-    assert [row["value"] for row in operators.dicts()] == ["whose?"]
+    assert [(row["letter"], row["value"]) for row in msgspec.json.decode(own)["rows"]] == [("0@600", "own")]
+    assert [(row["letter"], row["value"]) for row in msgspec.json.decode(operators)["rows"]] == [(None, "whose?")]
 
 
 async def test_a_letter_that_the_sink_sent_twice_is_told_once(store: ClickHouseStore) -> None:

@@ -173,9 +173,9 @@ async def test_lines_are_marked_off_the_event_loop(embedded: ClickHouseStore, mo
     await publish(embedded, [line(tenant, 0, "needle")])
     threads: list[int] = []
 
-    def seen_rows(*arguments: Any) -> Iterator[tuple[object, ...]]:
+    def seen_rows(*arguments: Any, of_all: bool) -> Iterator[tuple[object, ...]]:
         threads.append(threading.get_ident())
-        return log_rows(*arguments)
+        return log_rows(*arguments, of_all=of_all)
 
     monkeypatch.setattr("flowgauge.sinks.clickhouse.logs.log_rows", seen_rows)
     (found,) = await logs(embedded, tenant, text="needle")
@@ -206,6 +206,24 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
     assert times == sorted(times, reverse=True)
 
 
+async def test_pages_of_all_tenants_skip_no_line_of_one_moment_and_id(embedded: ClickHouseStore) -> None:
+    """Ids are a tenant's own: what a page ends with may have twins on the next."""
+    run = f"twins {uuid.uuid4().hex}"
+    same = {"run": run, "id": str(uuid.uuid5(uuid.NAMESPACE_OID, run))}
+    await publish(embedded, [line(f"{run}-{whose}", 1, "same", **same) for whose in "abc"])
+
+    seen: list[dict[str, object]] = []
+    page = await logs(embedded, "*", run=run, limit=1)
+    while page:
+        seen += page
+        page = await logs(embedded, "*", run=run, limit=1, before=page[-1]["cursor"])
+    own = await logs(embedded, f"{run}-b", limit=1)
+    after_own = await logs(embedded, f"{run}-b", limit=1, before=own[-1]["cursor"])
+
+    assert [str(each["cursor"]).rpartition("-")[2] for each in seen] == ["a", "b", "c"]
+    assert (str(own[-1]["cursor"]).count("-"), after_own) == (5, [])
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -213,6 +231,8 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
         ({"before": "-1-6ba7b810-9dad-11d1-80b4-00c04fd430c8"}, "before: expected the cursor of a line"),
         ({"context": 51}, "context: expected 0 to 50 lines, got 51"),
         ({"context": 50}, "context: 50 lines on each side of 100 may be more than 10000 lines: ask for fewer"),
+        ({"level": "LOUD"}, "level: expected one of TRACE, DEBUG, .*, got 'LOUD'"),
+        ({"before": "17-6ba7b810-9dad-11d1-80b4-00c04fd430c8-"}, "before: expected the cursor of a line"),
         ({"text": "*"}, r"text: expected a part of a word by the \*, got '\*'"),
         ({"text": "**"}, r"text: expected a part of a word by the \*, got '\*\*'"),
     ],
@@ -240,3 +260,28 @@ async def test_a_needle_is_looked_up(embedded: ClickHouseStore) -> None:
         left, before = planned.plans[-1]["ix_words"]  # of the whole time, after the newest windows
         assert left <= 2, text
         assert before >= 80_000 // 8_192, text
+
+
+LEVELS = ("trace", "info", "Warning", "error", "ERROR", "critical", "FATAL", "severe")
+
+
+async def test_a_level_finds_the_lines_from_it_up_whether_or_not_they_know_flow_and_run(store: ClickHouseStore) -> None:
+    tenant = f"levels {uuid.uuid4().hex}"
+    abouts = [{"flow": "etl"}, {"run": "r"}, {"flow": "etl", "run": "r"}, {"flow": "other", "run": "o"}, {}]
+    state: dict[str, object] = {"kind": "flow-run", "event": "run", "state": "failed", "flow": "etl", "run": "r"}
+    told = [(about, level) for about in abouts for level in LEVELS]
+    values = [
+        line(tenant, n, f"line {n}", payload={"message": f"line {n}", "level": level}, **about)
+        for n, (about, level) in enumerate(told)
+    ]
+    await publish(store, [line(tenant, 900, "", **state), *values])
+
+    for level, least in (("info", 1), ("error", 3), ("fatal", 5), ("severe", 7)):
+        found = {"severe": {"severe"}}.get(level, set(LEVELS[least:7]))
+        for flow in ("", "etl"):
+            lines = await logs(store, tenant, level=level, flow=flow)
+            assert {str(each["message"]) for each in lines} == {
+                f"line {n}"
+                for n, (about, written) in enumerate(told)
+                if written in found and (not flow or about.get("flow", "etl" if "run" in about else "") == flow)
+            }

@@ -1,5 +1,6 @@
 """Every question against an independent count in Python; published twice, the answers are the same."""
 
+import asyncio
 import random
 import statistics
 import uuid
@@ -11,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from tests.clickhouse_container import engine_answers
 
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
 from flowgauge.sinks.clickhouse.rows import row
@@ -35,6 +38,9 @@ class Run:
     ended: datetime
     state: str
     retried: bool
+
+
+Told = tuple[ClickHouseStore, str, list[Run]]
 
 
 def some_runs(count: int) -> list[Run]:
@@ -87,22 +93,18 @@ async def publish(store: ClickHouseStore, values: Sequence[bytes], times: int) -
             await store.insert("flowgauge.events", b"\n".join(half), str(uuid.uuid4()))
 
 
-@pytest.fixture(scope="session")
-def published() -> set[tuple[int, int]]:
-    """Which engine has the week already, how many times over: the tests only read it."""
-    return set()
+# Each question is asked in each way to a store, and of what came once and of what came twice.
+TIMES = {"embedded": 1, "served": 2, **({"contained": 2} if engine_answers() else {})}
 
 
-@pytest.fixture(params=[1, 2], ids=["published once", "published twice"])
-async def told(
-    request: pytest.FixtureRequest, store: ClickHouseStore, published: set[tuple[int, int]]
-) -> tuple[str, list[Run]]:
-    times: int = request.param
-    tenant, runs = f"metrics-{times}", some_runs(200)
-    if (id(store), times) not in published:
-        published.add((id(store), times))
-        await publish(store, [value for run in runs for value in events_of(tenant, run)], times)
-    return tenant, runs
+@pytest.fixture(scope="module", params=TIMES)
+def told(request: pytest.FixtureRequest) -> Told:
+    """Return a store, a tenant of it and what its runs are: tests only read them."""
+    store: ClickHouseStore = request.getfixturevalue(request.param)
+    tenant, runs = f"metrics-{uuid.uuid4().hex[:6]}", some_runs(200)
+    values = [value for run in runs for value in events_of(tenant, run)]
+    asyncio.run(publish(store, values, TIMES[request.param]))
+    return store, tenant, runs
 
 
 def week(tenant: object, **more: object) -> MetricQuery:
@@ -117,8 +119,8 @@ async def ask(store: ClickHouseStore, name: str, query: MetricQuery) -> Table:
     return table
 
 
-async def test_runs_and_rates_are_those_that_happened(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:
-    tenant, runs = told
+async def test_runs_and_rates_are_those_that_happened(told: Told) -> None:
+    store, tenant, runs = told
     finished = [run for run in runs if run.state != "cancelled"]
 
     by_hour = Counter(run.ended.strftime("%Y-%m-%dT%H:00:00Z") for run in finished)
@@ -144,10 +146,8 @@ def numbers(table: Table) -> list[tuple[str, int, int, float]]:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-async def test_the_heat_map_counts_ends_by_local_weekday_and_hour(
-    store: ClickHouseStore, told: tuple[str, list[Run]], zone: str
-) -> None:
-    tenant, runs = told
+async def test_the_heat_map_counts_ends_by_local_weekday_and_hour(told: Told, zone: str) -> None:
+    store, tenant, runs = told
     ends = [(run.ended.astimezone(ZoneInfo(zone)), run.state) for run in runs if run.state != "cancelled"]
     finished = Counter((at.isoweekday(), at.hour) for at, _ in ends)
     failed = Counter((at.isoweekday(), at.hour) for at, state in ends if state != "completed")
@@ -159,8 +159,8 @@ async def test_the_heat_map_counts_ends_by_local_weekday_and_hour(
     assert all((row[4] is None) == (row[2] == 0) for row in heat.rows)
 
 
-async def test_durations_run_from_first_running_to_the_end(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:
-    tenant, runs = told
+async def test_durations_run_from_first_running_to_the_end(told: Told) -> None:
+    store, tenant, runs = told
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
         if run.state != "cancelled":
@@ -176,10 +176,8 @@ async def test_durations_run_from_first_running_to_the_end(store: ClickHouseStor
         assert [p50, p95, longest] == pytest.approx([cuts[49], cuts[94], max(seconds[flow])], abs=2e-3)
 
 
-async def test_runs_are_one_row_each_whatever_was_published(
-    store: ClickHouseStore, told: tuple[str, list[Run]]
-) -> None:
-    tenant, runs = told
+async def test_runs_are_one_row_each_whatever_was_published(told: Told) -> None:
+    store, tenant, runs = told
 
     table = await ask(store, "runs", week(tenant))
 
@@ -193,8 +191,8 @@ async def test_runs_are_one_row_each_whatever_was_published(
     assert first["seconds"] == pytest.approx((truth.ended - truth.started).total_seconds(), abs=1e-3)
 
 
-async def test_logs_are_found_by_text_run_level_and_flow(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:
-    tenant, runs = told
+async def test_logs_are_found_by_text_run_level_and_flow(told: Told) -> None:
+    store, tenant, runs = told
 
     assert len((await ask(store, "logs", week(tenant))).rows) == 2 * len(runs)
     assert len((await ask(store, "logs", week(tenant, level="warning"))).rows) == len(runs)
@@ -209,18 +207,52 @@ async def test_logs_are_found_by_text_run_level_and_flow(store: ClickHouseStore,
     assert len((await ask(store, "logs", week(tenant, limit=5))).rows) == 5
 
 
-async def test_events_are_counted_by_minute(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:
-    tenant, runs = told
+async def test_events_are_counted_by_minute(told: Told) -> None:
+    store, tenant, runs = told
 
     table = await ask(store, "events", week(tenant))
 
     assert sum(msgspec.convert(table.column("events"), list[int])) == sum(6 + run.retried for run in runs)
 
 
-async def test_another_tenant_sees_nothing(store: ClickHouseStore, told: tuple[str, list[Run]]) -> None:
+async def test_the_newest_minutes_are_whole_however_far_back_they_lie(store: ClickHouseStore) -> None:
+    tenant = str(uuid.uuid4())
+    minutes = [0, 1, 2, 45, 46, 700, 9_000]
+    times = [
+        T0 + timedelta(days=6, hours=23) - timedelta(minutes=back, seconds=at) for back in minutes for at in (1, 59)
+    ]
+    lines = [
+        row(
+            msgspec.json.encode(
+                {
+                    "id": str(uuid.uuid4()),
+                    "tenant": tenant,
+                    "occurred": at.isoformat(),
+                    "event": "e",
+                    "resource": {"id": "x"},
+                }
+            ),
+            log_id="a",
+            partition=0,
+            offset=n,
+            append_ms=millis(at),
+        ).line
+        for n, at in enumerate(times)
+    ]
+    await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+
+    whole = (await ask(store, "events", week(tenant))).rows
+
+    assert [row[1] for row in whole] == [2] * len(minutes)
+    for limit in range(1, len(minutes) + 1):
+        assert (await ask(store, "events", week(tenant, limit=limit))).rows == whole[:limit]
+
+
+async def test_another_tenant_sees_nothing(told: Told) -> None:
+    store, tenant, _ = told
     for name in METRICS:
         about = {"run": "run-1"} if METRICS[name].one_of else {}
-        table = await answer(store, name, week(f"not {told[0]}", **about))
+        table = await answer(store, name, week(f"not {tenant}", **about))
         counts = [value for each in table.rows for value in each[2:4] if value]
         assert not counts, name
 
@@ -228,8 +260,9 @@ async def test_another_tenant_sees_nothing(store: ClickHouseStore, told: tuple[s
 @pytest.mark.parametrize(
     "text", ["'", '"', "\\", "%", "_", "a'b\\'c", "{tenant:String}", "\n", "☃", "-- words", "a -- words b"]
 )
-async def test_text_is_never_sql(store: ClickHouseStore, told: tuple[str, list[Run]], text: str) -> None:
-    table = await ask(store, "logs", week(told[0], text=text))
+async def test_text_is_never_sql(told: Told, text: str) -> None:
+    store, tenant, _ = told
+    table = await ask(store, "logs", week(tenant, text=text))
 
     assert all(text.lower() in str(message).lower() for message in table.column("message"))
 

@@ -3,6 +3,7 @@
 Told once in order, and told twice in pieces of any order and kept in between, the answers are the same.
 """
 
+import asyncio
 import gzip
 import math
 import os
@@ -33,6 +34,7 @@ from tests.clickhouse.run_oracle import (
     quantile,
     some_events,
 )
+from tests.clickhouse_container import engine_answers
 from tests.clickhouse_front import Front
 
 from flowgauge.console.text_table import text_table
@@ -53,7 +55,7 @@ RUNS = 240
 APPEND_MS = millis(UNTIL)
 GROUPS = ("", "flow", "deployment", "work_pool", "tag")
 Cells = dict[tuple[datetime | None, str], tuple[Any, ...]]
-Told = tuple[str, list[Run]]
+Told = tuple[ClickHouseStore, str, list[Run]]
 
 
 async def publish(store: ClickHouseStore, events: Sequence[Event]) -> None:
@@ -64,27 +66,35 @@ async def publish(store: ClickHouseStore, events: Sequence[Event]) -> None:
     await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
 
 
-@pytest.fixture(scope="session")
-def published() -> set[tuple[int, str]]:
-    """Which engine has which tenant's runs already: the tests only read them."""
-    return set()
+async def tell_in_order(store: ClickHouseStore, events: Sequence[Event]) -> None:
+    await publish(store, events)
 
 
-@pytest.fixture(params=["in order", "twice, folded amid it"])
-async def told(request: pytest.FixtureRequest, store: ClickHouseStore, published: set[tuple[int, str]]) -> Told:
-    tenant = f"runs told {request.param}"
+async def tell_twice_and_fold(store: ClickHouseStore, events: Sequence[Event]) -> None:
+    """Fold amid it: what is kept is of parts of the runs' lives."""
+    shuffled = random.Random(2).sample(events, len(events))
+    for part in (shuffled[:300], shuffled[300:]):
+        await publish(store, part)
+        await fold_now(store)
+    await publish(store, events[::-1])
+
+
+# Each question is asked in each way to a store and of each way to tell; both at once would double the time.
+WAYS = {
+    "embedded": tell_in_order,
+    "served": tell_twice_and_fold,
+    **({"contained": tell_twice_and_fold} if engine_answers() else {}),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def told(request: pytest.FixtureRequest) -> Told:
+    """Return a store, a tenant of it and what its runs are: tests only read them."""
+    store: ClickHouseStore = request.getfixturevalue(request.param)
+    tenant = f"runs {uuid.uuid4().hex[:6]}"
     events = some_events(tenant, RUNS)
-    if (id(store), tenant) not in published:
-        published.add((id(store), tenant))
-        if request.param == "in order":
-            await publish(store, events)
-        else:  # what is kept is of parts of the runs' lives
-            shuffled = random.Random(2).sample(events, len(events))
-            for part in (shuffled[:300], shuffled[300:]):
-                await publish(store, part)
-                await fold_now(store)
-            await publish(store, events[::-1])
-    return tenant, fold(events)
+    asyncio.run(WAYS[request.param](store, events))
+    return store, tenant, fold(events)
 
 
 async def fold_now(store: ClickHouseStore) -> None:
@@ -131,8 +141,8 @@ def known(values: Sequence[float | None]) -> list[float]:
 
 
 @pytest.mark.parametrize("per", GROUPS)
-async def test_runs_are_counted_once_by_their_present_state(store: ClickHouseStore, told: Told, per: str) -> None:
-    tenant, runs = told
+async def test_runs_are_counted_once_by_their_present_state(told: Told, per: str) -> None:
+    store, tenant, runs = told
 
     def count(group: list[Run]) -> tuple[Any, ...]:
         states = [run.state for run in group]
@@ -156,8 +166,8 @@ def finished(runs: list[Run]) -> list[Run]:
 
 
 @pytest.mark.parametrize(("per", "size"), [*((per, None) for per in GROUPS[1:]), ("flow", DAY)])
-async def test_durations_and_their_drift(store: ClickHouseStore, told: Told, per: str, size: timedelta | None) -> None:
-    tenant, runs = told
+async def test_durations_and_their_drift(told: Told, per: str, size: timedelta | None) -> None:
+    store, tenant, runs = told
     timed = [run for run in finished(runs) if run.seconds is not None]
     earlier = grouped(timed, lambda run: run.ended, per, since=BEFORE, until=SINCE)
     shares = (0.5, 0.9, 0.95, 0.99)
@@ -191,8 +201,8 @@ def top_of(recent: list[Run], earlier: list[Run]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("per", GROUPS[1:])
-async def test_top_compares_with_the_four_weeks_before(store: ClickHouseStore, told: Told, per: str) -> None:
-    tenant, runs = told
+async def test_top_compares_with_the_four_weeks_before(told: Told, per: str) -> None:
+    store, tenant, runs = told
     recent = grouped(finished(runs), lambda run: run.ended, per)
     earlier = grouped(finished(runs), lambda run: run.ended, per, since=BEFORE, until=SINCE)
     expected = {key: top_of(group, earlier[key]) for key, group in recent.items()}
@@ -209,21 +219,20 @@ ORDERS: dict[str, Callable[[tuple[Any, ...]], float]] = {
 
 @pytest.mark.parametrize(("by", "order"), ORDERS.items(), ids=ORDERS)
 async def test_top_is_ordered_by_what_is_asked_for(
-    store: ClickHouseStore, told: Told, by: str, order: Callable[[tuple[Any, ...]], float]
+    told: Told, by: str, order: Callable[[tuple[Any, ...]], float]
 ) -> None:
-    found = await cells(store, "top", asked(told[0], by=by))
+    store, tenant, _ = told
+    found = await cells(store, "top", asked(tenant, by=by))
 
     ranks = [order(values) for values in found.values()]
     assert ranks == sorted(ranks, reverse=True)
-    first = await cells(store, "top", asked(told[0], by=by, limit=1))
+    first = await cells(store, "top", asked(tenant, by=by, limit=1))
     assert list(first.items()) == list(found.items())[:1]
 
 
 @pytest.mark.parametrize(("per", "size"), [*((per, None) for per in GROUPS[1:]), ("flow", DAY)])
-async def test_lateness_and_waits_are_of_the_runs_that_started(
-    store: ClickHouseStore, told: Told, per: str, size: timedelta | None
-) -> None:
-    tenant, runs = told
+async def test_lateness_and_waits_are_of_the_runs_that_started(told: Told, per: str, size: timedelta | None) -> None:
+    store, tenant, runs = told
 
     def measure(group: list[Run]) -> tuple[Any, ...]:
         values: list[Any] = [len(group)]
@@ -240,10 +249,8 @@ async def test_lateness_and_waits_are_of_the_runs_that_started(
 
 @pytest.mark.parametrize("grace_s", [0, 60, 600])
 @pytest.mark.parametrize("per", GROUPS[1:])
-async def test_adherence_is_the_share_that_started_within_the_grace(
-    store: ClickHouseStore, told: Told, per: str, grace_s: int
-) -> None:
-    tenant, runs = told
+async def test_adherence_is_the_share_that_started_within_the_grace(told: Told, per: str, grace_s: int) -> None:
+    store, tenant, runs = told
 
     def is_judged(run: Run) -> bool:
         is_over = run.expected is not None and run.expected + timedelta(seconds=grace_s) < UNTIL
@@ -287,6 +294,19 @@ async def test_a_run_that_is_called_late_after_it_ran_has_no_lateness(store: Cli
     assert (late["runs"], late["due_runs"], late["late_p50_seconds"]) == (1, 0, None)
 
 
+@pytest.mark.parametrize(("early_ms", "late"), [(0.6, 0.0), (9.9, 0.0), (11, -0.011), (30_000, -30.0)])
+async def test_what_clocks_cannot_tell_is_no_earliness(store: ClickHouseStore, early_ms: float, late: float) -> None:
+    """A publisher says when in milliseconds, a schedule in microseconds: what began at once was 0.6 ms early."""
+    tenant = f"early {early_ms}"
+    due = SINCE + HOUR
+    began = due - timedelta(milliseconds=early_ms)
+    await publish(store, [told_by(tenant, began, "running", scheduled_for=due.isoformat())])
+
+    (row,) = (await answer(store, "lateness", asked(tenant))).dicts()
+
+    assert (row["due_runs"], row["late_p50_seconds"], row["late_max_seconds"]) == (1, late, late)
+
+
 def told_by(tenant: str, at: datetime, state: str, **more: object) -> Event:
     """Return what the one run of `tenant` told when it came into `state`."""
     return {
@@ -304,8 +324,8 @@ def told_by(tenant: str, at: datetime, state: str, **more: object) -> Event:
 
 
 @pytest.mark.parametrize("per", GROUPS[1:])
-async def test_retries_and_what_they_saved(store: ClickHouseStore, told: Told, per: str) -> None:
-    tenant, runs = told
+async def test_retries_and_what_they_saved(told: Told, per: str) -> None:
+    store, tenant, runs = told
 
     def count(group: list[Run]) -> tuple[Any, ...]:
         again = [run for run in group if run.attempts > 1]
@@ -320,10 +340,8 @@ async def test_retries_and_what_they_saved(store: ClickHouseStore, told: Told, p
 
 
 @pytest.mark.parametrize(("per", "size"), [("", HOUR), ("flow", DAY), ("tag", DAY)])
-async def test_concurrency_is_how_many_ran_at_the_same_time(
-    store: ClickHouseStore, told: Told, per: str, size: timedelta
-) -> None:
-    tenant, runs = told
+async def test_concurrency_is_how_many_ran_at_the_same_time(told: Told, per: str, size: timedelta) -> None:
+    store, tenant, runs = told
 
     found = await cells(store, "concurrency", asked(tenant, per=per, bucket_ms=size // timedelta(milliseconds=1)))
 
@@ -338,11 +356,9 @@ async def test_concurrency_is_how_many_ran_at_the_same_time(
     [{"flow": "etl"}, {"deployment": "prod"}, {"work_pool": "k8s"}, {"tag": "gpu"}, {"flow": "etl", "tag": "gpu"}],
     ids=str,
 )
-async def test_a_narrowed_question_is_about_those_runs_alone(
-    store: ClickHouseStore, told: Told, name: str, narrow: dict[str, str]
-) -> None:
+async def test_a_narrowed_question_is_about_those_runs_alone(told: Told, name: str, narrow: dict[str, str]) -> None:
     """Its one group has what the same group has of all, and two conditions are both kept."""
-    tenant, runs = told
+    store, tenant, runs = told
     found = await cells(store, name, asked(tenant, per="flow", **narrow))
 
     left = {
@@ -408,10 +424,9 @@ async def test_patterns_that_take_too_much_say_so_too(served: ClickHouseStore, f
 
 
 @pytest.mark.parametrize("name", [metric.name for metric in RUN_METRICS if metric.bucket_ms is not None])
-async def test_buckets_come_newest_first_and_a_limited_answer_is_the_beginning(
-    store: ClickHouseStore, told: Told, name: str
-) -> None:
-    query = asked(told[0], per="flow", bucket_ms=DAY // timedelta(milliseconds=1))
+async def test_buckets_come_newest_first_and_a_limited_answer_is_the_beginning(told: Told, name: str) -> None:
+    store, tenant, _ = told
+    query = asked(tenant, per="flow", bucket_ms=DAY // timedelta(milliseconds=1))
 
     whole = await answer(store, name, query)
     some = await answer(store, name, replace(query, limit=5))
@@ -422,27 +437,26 @@ async def test_buckets_come_newest_first_and_a_limited_answer_is_the_beginning(
     assert some.rows == whole.rows[:5]
 
 
-@pytest.fixture
-async def outage(store: ClickHouseStore, published: set[tuple[int, str]]) -> MetricQuery:
+@pytest.fixture(scope="module")
+def outage(store: ClickHouseStore) -> MetricQuery:
     """Return the question for the day of the recorded outage, as a real Prefect server told it."""
-    return await captured(store, published, "outage")
+    return captured(store, "outage")
 
 
-@pytest.fixture
-async def late(store: ClickHouseStore, published: set[tuple[int, str]]) -> MetricQuery:
+@pytest.fixture(scope="module")
+def late(store: ClickHouseStore) -> MetricQuery:
     """Return the question for the day of the recorded late runs."""
-    return await captured(store, published, "late")
+    return captured(store, "late")
 
 
-async def captured(store: ClickHouseStore, published: set[tuple[int, str]], name: str) -> MetricQuery:
-    if (id(store), name) not in published:
-        published.add((id(store), name))
-        with gzip.open(CAPTURES / f"prefect-{name}-extract.jsonl.gz") as capture:
-            events = [msgspec.json.decode(line) for line in convert(capture) if isinstance(line, bytes)]
-        for event in events:
-            del event["_append"]
-        await publish(store, [{**event, "tenant": name} for event in events])
-    return asked(name, since_ms=millis(CAPTURED), until_ms=millis(CAPTURED + timedelta(hours=3)))
+def captured(store: ClickHouseStore, name: str) -> MetricQuery:
+    tenant = f"{name} {uuid.uuid4().hex[:6]}"
+    with gzip.open(CAPTURES / f"prefect-{name}-extract.jsonl.gz") as capture:
+        events = [msgspec.json.decode(line) for line in convert(capture) if isinstance(line, bytes)]
+    for event in events:
+        del event["_append"]
+    asyncio.run(publish(store, [{**event, "tenant": tenant} for event in events]))
+    return asked(tenant, since_ms=millis(CAPTURED), until_ms=millis(CAPTURED + timedelta(hours=3)))
 
 
 async def test_the_recorded_outage_is_counted_as_it_was(store: ClickHouseStore, outage: MetricQuery) -> None:

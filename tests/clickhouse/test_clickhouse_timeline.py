@@ -104,6 +104,43 @@ async def test_a_run_without_an_id_goes_by_its_resource(store: ClickHouseStore) 
     assert (await timeline(store, tenant, run="flow-run.r")).column("state") == ["running", "completed"]
 
 
+async def test_events_of_two_tenants_with_one_id_are_both_told_of(embedded: ClickHouseStore) -> None:
+    """Ids are a tenant's own."""
+    run = f"twins {uuid.uuid4().hex}"
+    twin = event("of any", 1, run=run, state="running")
+    await publish(embedded, [twin | {"tenant": f"{run} {whose}"} for whose in "ab"])
+
+    assert len((await timeline(embedded, "*", run=run)).rows) == 2
+    assert len((await timeline(embedded, f"{run} a", run=run)).rows) == 1
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.permutations(range(10)))
+async def test_what_happened_at_the_same_time_reads_as_runs_and_tasks_go(
+    embedded: ClickHouseStore, ids: list[int]
+) -> None:
+    tenant = f"timeline {uuid.uuid4().hex[:12]}"
+    task: dict[str, object] = {"kind": "task-run", "task": "t", "resource": {"id": "task-run.t", "name": "load"}}
+    told: list[dict[str, object]] = [
+        *(dict[str, object](state=state) for state in ("scheduled", "pending", "running")),
+        *(task | {"state": state} for state in ("pending", "running")),
+        {"kind": "log", "payload": {"level": "info", "logger": "app", "message": "loaded"}},
+        *(task | {"state": state} for state in ("failed", "completed")),
+        *(dict[str, object](state=state) for state in ("cancelling", "cancelled")),
+    ]
+    begins, goes_on, ends = told[:3], told[3:8], told[8:]
+    in_order = [*begins, ends[0], *goes_on, ends[1]]
+
+    events = [event(tenant, 1, id=str(uuid.UUID(int=n + 1)), **each) for n, each in zip(ids, told, strict=True)]
+    await publish(embedded, events)
+
+    rows = (await timeline(embedded, tenant, run="r")).dicts()
+    assert [(each["kind"], each["state"]) for each in rows] == [
+        (each.get("kind", "flow-run"), each.get("state", "")) for each in in_order
+    ]
+    assert [each["gap_seconds"] for each in rows] == [None, *[0] * 9]
+
+
 async def test_a_limited_timeline_is_its_beginning(store: ClickHouseStore) -> None:
     tenant = f"timeline {uuid.uuid4().hex[:6]}"
     await publish(store, story(tenant))

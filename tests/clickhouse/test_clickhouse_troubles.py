@@ -1,7 +1,7 @@
 """Every code of the tables of causes, over HTTP; and what the engine itself can be brought to say."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,30 +30,37 @@ def rows_of(tenant: str, count: int = 3) -> bytes:
     return b"\n".join(lines)
 
 
-@pytest.mark.parametrize("code", [*PASSING, *STOPPING, UNHEARD_OF, *QUARANTINED])
-async def test_a_code_that_names_no_row_keeps_all_rows_for_another_try(
-    front: Front, served: ClickHouseStore, code: int
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [("known", PASSING), ("person", STOPPING), ("unknown", [UNHEARD_OF, *QUARANTINED])],
+    ids=["passing", "stopping", "unheard of"],
+)
+async def test_codes_that_name_no_row_keep_all_rows_for_another_try(
+    front: Front, served: ClickHouseStore, kind: str, codes: Collection[int]
 ) -> None:
-    tenant, token = f"code-{code}", uuid.uuid4().hex
+    tenant, token = f"code-{kind}", uuid.uuid4().hex
+    told: dict[int, tuple[str, bool]] = {}
 
-    with front.faults(f"code {code}"), pytest.raises(EngineTrouble) as told:
-        await served.insert(EVENTS_TABLE, rows_of(tenant), token)
-    assert (await stored(served, tenant))[0] == 0
+    for code in codes:
+        with front.faults(f"code {code}"), pytest.raises(EngineTrouble) as trouble:
+            await served.insert(EVENTS_TABLE, rows_of(tenant), token)
+        told[code] = (trouble.value.kind, f"(code {code})" in str(trouble.value))
+    before = await stored(served, tenant)
     await served.insert(EVENTS_TABLE, rows_of(tenant), token)
 
-    kind = "known" if code in PASSING else "person" if code in STOPPING else "unknown"
-    assert (told.value.kind, f"(code {code})" in str(told.value)) == (kind, True)
-    assert (await stored(served, tenant))[0] == 3
+    assert told == dict.fromkeys(codes, (kind, True))
+    assert (before[0], (await stored(served, tenant))[0]) == (0, 3)
 
 
-@pytest.mark.parametrize("code", QUARANTINED)
-async def test_a_code_of_bad_values_refuses_the_row_that_it_names(
-    front: Front, served: ClickHouseStore, code: int
-) -> None:
-    with front.faults(f"code {code} row 2"), pytest.raises(RowRefused) as told:
-        await served.insert(EVENTS_TABLE, rows_of("named"), uuid.uuid4().hex)
+async def test_codes_of_bad_values_refuse_the_row_that_they_name(front: Front, served: ClickHouseStore) -> None:
+    told: dict[int, int | None] = {}
 
-    assert told.value.index == 1
+    for code in QUARANTINED:
+        with front.faults(f"code {code} row 2"), pytest.raises(RowRefused) as refused:
+            await served.insert(EVENTS_TABLE, rows_of("named"), uuid.uuid4().hex)
+        told[code] = refused.value.index
+
+    assert told == dict.fromkeys(QUARANTINED, 1)
 
 
 @pytest.mark.parametrize("code", [241, 60, UNHEARD_OF])

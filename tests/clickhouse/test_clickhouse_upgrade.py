@@ -12,7 +12,7 @@ from tests.clickhouse_front import Front
 
 from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.times import millis
-from flowgauge.sinks.clickhouse.backfill import Backfilled, backfill_events
+from flowgauge.sinks.clickhouse.backfill import Backfilled, backfill_events, hours_of
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.rows import row
@@ -128,6 +128,27 @@ async def test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older: Server
     assert [(done.number, done.days) for done in told] == [(n + 1, days) for n in range(days)]
     fresh.close()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("rows", "slices"), [(0, 1), (8_000_000, 1), (8_000_001, 2), (20_000_000, 3), (200_000_000, 24), (10**12, 24)]
+)
+def test_a_large_day_is_folded_some_hours_at_a_time(rows: int, slices: int) -> None:
+    """200 million events at once would take longer than a statement may."""
+    hours = list(hours_of(rows))
+
+    assert [hour for each in hours for hour in each] == list(range(24))
+    assert len(hours) == slices
+
+
+async def test_a_day_that_is_folded_some_hours_at_a_time_is_folded_whole(
+    older: Server, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def three(rows: int) -> tuple[range, ...]:  # of any day
+        return range(7), range(7, 8), range(8, 24)
+
+    monkeypatch.setattr("flowgauge.sinks.clickhouse.backfill.hours_of", three)
+    await test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older, front)
 
 
 class _Stopped(Exception):

@@ -217,6 +217,8 @@ def choices(operation: Operation) -> Iterator[tuple[str, str, bool]]:
             yield each.name, value, True
         if "enum" in schema:
             yield each.name, "nonsense", False
+        if schema.get("type") == "boolean":
+            yield from ((each.name, value, value != "perhaps") for value in ("true", "false", "perhaps"))
         if "maximum" in schema:
             yield each.name, str(schema["minimum"]), True
             yield each.name, str(schema["maximum"]), True
@@ -323,6 +325,22 @@ async def test_what_is_not_described_is_refused(http: httpx2.AsyncClient, operat
 
         assert (response.status_code, complaints(document, operation, response)) == (400, [])
         assert response.json()["error"].startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("operation", ASKED, ids=of_path)
+async def test_what_is_said_twice_is_refused(http: httpx2.AsyncClient, operation: Operation) -> None:
+    """One of two would be passed over, and who asks could not know which."""
+    for each in operation.parameters:
+        if each.name not in operation.known:
+            continue
+        rest = {name: value for name, value in needed(operation).items() if name != each.name}
+        twice = {**rest, each.name: [str(each.example)] * 2}
+        response = await http.request(operation.method, path_of(operation), params=twice)
+
+        assert (response.status_code, response.json()) == (
+            400,
+            {"error": f"{each.name}: expected once, got it 2 times"},
+        )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=of_path)

@@ -20,7 +20,7 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.rows import SPECS, Row, row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
-from flowgauge.sinks.clickhouse.tenant_rows import Holding, PagePlace, erase, holding, page
+from flowgauge.sinks.clickhouse.tenant_rows import Holding, PagePlace, erase, holding, is_known, page
 from flowgauge.transport.wall_clock import now_ms
 
 __all__ = ["restricted"]  # the fixture
@@ -38,8 +38,8 @@ async def erased(store: ClickHouseStore, tenant: str, at_ms: int) -> Holding:
     return left
 
 
-def event_row(tenant: str, offset: int, append_ms: int) -> Row:
-    event = {"id": str(uuid.uuid4()), "tenant": tenant, "occurred": append_ms / 1000, **HOLDS["events"]}
+def event_row(tenant: str, offset: int, append_ms: int, **more: object) -> Row:
+    event = {"id": str(uuid.uuid4()), "tenant": tenant, "occurred": append_ms / 1000, **HOLDS["events"], **more}
     return row(msgspec.json.encode(event), log_id=f"log-{tenant}", partition=0, offset=offset, append_ms=append_ms)
 
 
@@ -120,6 +120,33 @@ async def test_pages_hold_every_row_once_in_the_logs_order(store: ClickHouseStor
     assert (await holding(store, tenant, until_ms=until_ms)).rows["events"] == len(times)
     with pytest.raises(InvalidQuestion, match="no table that can be read out is called 'runs'"):
         await page(store, tenant, "runs", PagePlace(), until_ms=until_ms)
+
+
+async def test_a_page_holds_no_more_bytes_than_it_may_but_one_row_at_least(store: ClickHouseStore) -> None:
+    """Ten thousand events of a megabyte would be more than ClickHouse and this process have."""
+    tenant = unheard_of()
+    sizes = [10, 200_000, 10, 10, 200_000, 200_000, 10]
+    rows = [event_row(tenant, n, NOW_MS + n // 3, payload={"text": "x" * size}) for n, size in enumerate(sizes)]
+    await Inserter(store, EVENTS_SPEC, f"log-{tenant}").insert(sealed(rows))
+
+    pages: list[list[int]] = []
+    place: PagePlace | None = PagePlace()
+    while place is not None:
+        part = await page(store, tenant, "events", place, until_ms=NOW_MS + 100, bytes_max=100_000)
+        pages.append([msgspec.json.decode(line)["_offset"] for line in part.rows])
+        place = part.next
+
+    assert pages == [[0], [1], [2, 3], [4], [5], [6]]
+
+
+async def test_a_tenant_is_known_by_any_row_of_any_table(embedded: ClickHouseStore) -> None:
+    tenant = unheard_of()
+    assert not await is_known(embedded, tenant)
+
+    await embedded.command("INSERT INTO flowgauge.dlq (tenant) SELECT {t:String}", {"t": tenant})
+
+    assert await is_known(embedded, tenant)
+    await erased(embedded, tenant, now_ms())
 
 
 async def test_the_user_that_only_asks_may_erase_where_it_was_granted(restricted: ClickHouseStore) -> None:

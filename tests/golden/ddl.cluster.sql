@@ -353,7 +353,10 @@ CREATE TABLE IF NOT EXISTS observability.run_usage ON CLUSTER `main` (
     cpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
     gpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
     team SimpleAggregateFunction(max, String),
-    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
+    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    -- When ClickHouse last took something of it, by its own clock: what came since the runs were folded is told by it.
+    inserted SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3, 'UTC'),
+    INDEX ix_inserted inserted TYPE minmax GRANULARITY 1
 ) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
 PARTITION BY toYYYYMM(occurred)
 ORDER BY (tenant, run, id)
@@ -538,6 +541,14 @@ CREATE TABLE IF NOT EXISTS observability.runs_folded ON CLUSTER `main` (
     wait_seconds Nullable(Float64) CODEC(ZSTD(1)),
     attempts UInt64 CODEC(ZSTD(1)),
     failed_message String CODEC(ZSTD(3)),
+    told_team LowCardinality(String),
+    told_costs Array(Tuple(currency String, cost Nullable(Decimal(38, 6)))) CODEC(ZSTD(1)),
+    told_bytes Nullable(UInt128) CODEC(ZSTD(1)),
+    told_rows Nullable(UInt128) CODEC(ZSTD(1)),
+    cpu_sum Nullable(Float64) CODEC(ZSTD(1)),
+    cpu_count UInt64 CODEC(ZSTD(1)),
+    gpu_sum Nullable(Float64) CODEC(ZSTD(1)),
+    gpu_count UInt64 CODEC(ZSTD(1)),
     append_last DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     folded DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     INDEX ix_seen_first seen_first TYPE minmax GRANULARITY 1,
@@ -619,3 +630,92 @@ ALTER TABLE observability.events ON CLUSTER `main`
     MODIFY COLUMN id CODEC(ZSTD(1)),
     MODIFY COLUMN run CODEC(ZSTD(3)),
     MODIFY COLUMN payload CODEC(ZSTD(1));
+
+-- 0067_run_usage_final.sql: changes what is asked or folded from now on, no row is touched
+CREATE OR REPLACE VIEW observability.run_usage_final ON CLUSTER `main` AS
+SELECT
+    tenant,
+    run,
+    max(currency_team) AS told_team,
+    arraySort(
+        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '')
+    ) AS told_costs,
+    sum(currency_bytes) AS told_bytes,
+    sum(currency_rows) AS told_rows,
+    sum(currency_cpu) AS cpu_sum,
+    sum(currency_cpu_count) AS cpu_count,
+    sum(currency_gpu) AS gpu_sum,
+    sum(currency_gpu_count) AS gpu_count
+FROM (
+    SELECT
+        tenant,
+        run,
+        used.currency AS currency,
+        max(used.team) AS currency_team,
+        sum(used.cost) AS currency_cost,
+        sum(toUInt128(used.bytes)) AS currency_bytes,
+        sum(toUInt128(used.rows)) AS currency_rows,
+        sum(used.cpu_utilization) AS currency_cpu,
+        count(used.cpu_utilization) AS currency_cpu_count,
+        sum(used.gpu_utilization) AS currency_gpu,
+        count(used.gpu_utilization) AS currency_gpu_count
+    FROM observability.run_usage AS used FINAL
+    GROUP BY tenant, run, currency
+)
+GROUP BY tenant, run;
+
+-- 0068_runs_touched.sql: changes what is asked or folded from now on, no row is touched
+CREATE OR REPLACE VIEW observability.runs_touched ON CLUSTER `main` AS
+SELECT tenant, run, inserted FROM observability.runs
+UNION ALL
+SELECT tenant, run, inserted FROM observability.run_usage;
+
+-- 0070_runs_from_events_ties.sql: changes what is asked or folded from now on, no row is touched
+ALTER TABLE observability.runs_from_events ON CLUSTER `main` MODIFY QUERY
+SELECT
+    tenant,
+    run_key AS run,
+    max(flow_name) AS flow,
+    argMaxState(state_name, (occurred, step_id)) AS state,
+    min(scheduled) AS scheduled_for,
+    min(occurred) AS seen_first,
+    max(occurred) AS seen_last,
+    minOrNullIf(occurred, state_name = 'running') AS started,
+    maxOrNullIf(occurred, state_name IN ('completed', 'failed', 'crashed', 'cancelled')) AS ended,
+    uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events,
+    max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count,
+    argMaxIfState(message, (occurred, id), toUInt8(state_name IN ('failed', 'crashed'))) AS failed_message,
+    max(_append) AS append_last,
+    max(deployment_thing['name']) AS deployment_name,
+    max(deployment_thing['id']) AS deployment_id,
+    max(work_pool_thing['name']) AS work_pool_name,
+    max(work_pool_thing['id']) AS work_pool_id,
+    maxMap(tags) AS tag_names,
+    minOrNullIf(occurred, state_name IN ('late', 'pending')) AS queued,
+    minOrNullIf(occurred, state_name = 'late') AS late_seen
+FROM (
+    SELECT
+        tenant, id, occurred, resource, message, _append,
+        scheduled_for AS scheduled,
+        toString(flow) AS flow_name,
+        toString(state) AS state_name,
+        indexOf(
+            [
+                'scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling',
+                'failed', 'crashed', 'cancelled', 'completed'
+            ],
+            state_name
+        ) AS step,
+        toUUID(concat('ffffffff-ffff-ffff-ffff-ffffffffff', hex(toUInt8(step)))) AS step_id,
+        if(events.run = '', resource['id'], events.run) AS run_key,
+        arrayFirst(each -> each['role'] = 'deployment', related) AS deployment_thing,
+        arrayFirst(each -> each['role'] = 'work-pool', related) AS work_pool_thing,
+        arrayFilter(each -> each['role'] = 'tag', related) AS tag_things,
+        mapFromArrays(
+            arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things),
+            arrayMap(each -> each['name'], tag_things)
+        ) AS tags
+    FROM observability.events AS events
+    WHERE kind = 'flow-run' AND state != ''
+)
+GROUP BY tenant, run_key;

@@ -47,7 +47,8 @@ def test_a_refused_event_can_be_read_with_its_reason(tmp_path: Path) -> None:
     folder = run("dlq", "--url", up.url, "--data", str(tmp_path / "data"), "--format", "json")
     assert (letter["reason"], letter["origin"], letter["size"]) == ("not JSON", "gateway", 30)
     assert letter["value"] == '{"id": "1", "event": "x [31m"}'
-    assert table.stdout.startswith("time ")
+    assert table.stdout.startswith("letter  time ")
+    assert letter["letter"] == "0@0"
     assert "not JSON" in table.stdout
     assert json.loads(asked.stdout)["rows"] == json.loads(folder.stdout)["rows"] == [letter]
     assert (wrong.returncode, wrong.stderr.startswith("flowgauge: since: expected how long ago")) == (2, True)
@@ -84,7 +85,8 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
         retry = ("dlq", "retry", "--url", up.url, "--data", str(tmp_path / "none"))
         wait_for(lambda: len(letters(up)) == 2, "the letters")
         planned = run(*retry)
-        shown = run("dlq", "show", "0@1", "--url", up.url)
+        named = next(row["letter"] for row in letters(up) if row["size"] == len(lower_case))
+        shown = run("dlq", "show", named, "--url", up.url)
         sent = run(*retry, "--source", "0@1", "--yes")
         wait_for(lambda: runs(up) == {"good", "lower"}, "the event")
         again = run(*retry, "--reason", "refused by ClickHouse", "--yes")
@@ -95,7 +97,7 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
     assert (planned.returncode, "2 letters: 1 would be sent, 1 not; --yes sends" in planned.stdout) == (1, True)
     assert "cut: 65536 of" in planned.stdout
     assert shown.stdout.encode() == lower_case
-    assert (sent.returncode, "1 letters: 1 sent, 0 not" in sent.stdout) == (0, True), sent
+    assert (sent.returncode, "1 letter: 1 sent, 0 not" in sent.stdout) == (0, True), sent
     assert (again.returncode, "stored: an event of its id is there" in again.stdout) == (1, True)
     assert (forced.returncode, "1 sent" in forced.stdout) == (0, True)
     assert (unknown.returncode, wrong.returncode) == (1, 2)

@@ -162,6 +162,7 @@ async def test_a_wrong_token_stores_nothing(tmp_path: Path, authorization: str |
         answer = await post(gateway, encode([event(1)]), headers, 401)
 
         assert "Bearer TOKEN" in answer["error"]
+        assert ("no tenant has this token" in answer["error"]) is (authorization is not None)
         assert (await gateway.events(), await gateway.letters()) == ([], [])
 
 

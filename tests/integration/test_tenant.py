@@ -47,6 +47,8 @@ def test_a_tenant_is_exported_and_erased_and_its_neighbour_stays(tmp_path: Path)
         refused = tenant("erase", "acme", "--yes", token="acme-token")
         still = held(up, "acme")
         erased = tenant("erase", "acme", "--yes")
+        no_more = [tenant("erase", "acme"), tenant("erase", "acme", "--yes")]
+        nobody = tenant("export", "acmee", "--to", str(tmp_path / "nobody"))
 
         assert (exported[0], exported[2]) == (0, "")
         assert (own[0], others[0], again[0], tried[0], refused[0], erased[0]) == (0, 2, 2, 1, 2, 0)
@@ -58,6 +60,13 @@ def test_a_tenant_is_exported_and_erased_and_its_neighbour_stays(tmp_path: Path)
         assert still["events"] == EVENTS
         assert set(held(up, "acme").values()) == {0}
         assert held(up, "beta")["events"] == EVENTS
+        unknown = "nothing is known of tenant {}: no table has a row of it"
+        assert [each[0] for each in no_more] == [1, 0]
+        assert no_more[0][2] == f"nothing was erased: {unknown.format('acme')}\n"
+        assert no_more[1][2] == f"there is nothing to erase: {unknown.format('acme')}\n"
+        assert f"{0:>12}  events\n" in no_more[1][1]
+        assert (nobody[0], nobody[2]) == (1, f"flowgauge: {unknown.format('acmee')}: nothing was written\n")
+        assert not (tmp_path / "nobody").exists()
 
     check_export(tmp_path / "out")
 
@@ -72,5 +81,5 @@ def check_export(folder: Path) -> None:
     assert {row["tenant"] for row in rows} == {"acme"}
     with gzip.open(folder / "events.ndjson.gz", "wt") as changed:
         changed.writelines(f"{json.dumps(row)}\n" for row in rows[1:])
-    with pytest.raises(FlowgaugeError, match=r"events.ndjson.gz is not what was exported: 6 rows, 7 were written"):
+    with pytest.raises(FlowgaugeError, match=r"events.ndjson.gz is not what was exported: 6 rows, 7 written"):
         verify(folder)

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from tests.integration.up_process import COMMAND, RULES, Up, end, environment, run, running_up, wait_for
 
+from flowgauge.console.groups import ALL_GROUPS
 from flowgauge.console.main import flowgauge
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
@@ -165,7 +166,8 @@ def test_a_table_says_that_there_are_more_rows_and_shows_as_many_as_were_asked_f
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("metrics", "latency"), "no metric is called 'latency'"),
+        (("metrics", "zzz"), "no metric is called 'zzz': one of failure-rate, heatmap, runs, logs"),
+        (("metrics", "latenes"), "no metric is called 'latenes': did you mean lateness? There are failure-rate, "),
         (("metrics", "runs", "--since", "yesterday"), "since: expected how long ago"),
         (("metrics", "runs", "--since", "99999999d"), "since: expected a time from 1970 until 2100"),
         (("metrics", "heatmap", "--tz", "Mars/Olympus"), "tz: expected an IANA time zone"),
@@ -211,7 +213,11 @@ def test_every_answer_carries_the_security_headers(up: Up, path: str) -> None:
 
 
 def test_health_and_measurements_are_told(up: Up) -> None:
-    assert up.http.get("/healthz").text == "ok\n"
+    assert up.http.get("/healthz").text == up.http.get("/livez").text == "ok\n"
+    wait_for(lambda: up.http.get("/readyz").status_code == 200, "a server that keeps up")
+    ready = up.get("/readyz")
+    assert (ready["role"], ready["ready"], ready["waiting"]) == ("up", True, [])
+    assert [each["partitions"] for each in ready["groups"]] == [[0]] * len(ALL_GROUPS)
     assert up.get("/v1/health")["problems"] == {}
     assert "flowgauge_" in up.http.get("/metrics").text
 
@@ -366,13 +372,37 @@ def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Pa
 
     found = run("metrics", "runs", "--format", "json", "--url", url, "--data", str(data), cwd=tmp_path)
 
-    assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
+    assert (found.returncode, found.stderr) == (0, f"no server runs: tenant default is read from {data}\n")
     assert [row["flow"] for row in json.loads(found.stdout)["rows"]] == ["etl"]
 
     found = run("metrics", "patterns", "--url", url, "--data", str(data), cwd=tmp_path)
 
-    assert (found.returncode, found.stderr) == (0, f"no server runs: read from {data}\n")
+    assert (found.returncode, found.stderr) == (0, f"no server runs: tenant default is read from {data}\n")
     assert found.stdout.endswith("stands out beyond chance.\n")
+
+    found = run("metrics", "runs", "--tenant", "acmee", "--token", "x", "--url", url, "--data", str(data), cwd=tmp_path)
+
+    assert (found.returncode, found.stdout) == (0, "nothing found\n")
+    assert found.stderr.splitlines() == [
+        f"no server runs: tenant acmee is read from {data}",
+        "nothing is known of tenant acmee: no table has a row of it",
+    ]
+
+
+def test_without_a_server_a_token_is_nobodys_and_nothing_is_erased(tmp_path: Path) -> None:
+    """It would be answered of the tenant `default`, as if that were the token's."""
+    (tmp_path / ".flowgauge" / "clickhouse").mkdir(parents=True)
+    nobody = ("--url", "http://127.0.0.1:1")
+
+    given = run("metrics", "runs", *nobody, "--token", "acme-token", cwd=tmp_path)
+    from_environment = run("dlq", *nobody, env={"FLOWGAUGE_TOKEN": "acme-token"}, cwd=tmp_path)
+    erased = run("tenant", "erase", "acme", "--yes", *nobody, cwd=tmp_path)
+
+    for refused in (given, from_environment):
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert "nobody can tell whose this token is: start it, or say with --tenant whose data" in refused.stderr
+    assert (erased.returncode, erased.stdout) == (3, "")
+    assert "and this needs one: start it with `flowgauge up`, or say where it is with --url" in erased.stderr
 
 
 def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from flowgauge.schemas.sample import Sample
 RULE = Late.model_validate({"after": "30s", "at_least": 2, "within": "60s"})
 PANE_MS = RULE.pane_ms
 LAST_END_MS = START_MS + 300_000
+STEPS = {"scheduled": 0, "late": 0, "started": 1, "went on": 1, "ended": 2}  # of equal times
 
 
 @st.composite
@@ -20,7 +21,7 @@ def histories(draw: st.DrawFn) -> list[Sample]:
     drawn = draw(
         st.lists(
             st.tuples(
-                st.integers(0, 150_000_000),  # occurred, µs
+                st.integers(0, 150_000_000) | st.integers(0, 15).map(lambda at: at * 10_000_000),  # occurred, µs
                 st.sampled_from(("scheduled", "late", "started", "went on", "ended")),
                 st.sampled_from(("", "a", "b", "c")),  # run
                 st.sampled_from((None, 0, 1_000, 20_000, 50_000, 90_000)),  # scheduled_for, ms
@@ -125,8 +126,9 @@ class Oracle:
 def oracle(samples: list[Sample]) -> list[int]:
     """Return the count of late slots at each pane end, found the slow way."""
     judge, found = Oracle(), list[int]()
+    in_order = sorted(samples, key=lambda sample: (sample.occurred_us, STEPS[sample.outcome], sample.event_id))
     for end_ms in range(START_MS + PANE_MS, LAST_END_MS + 1, PANE_MS):
-        for sample in samples:
+        for sample in in_order:
             if pane_end(sample.occurred_us // 1000, PANE_MS) == end_ms:
                 judge.hear(sample)
         found.append(judge.count(end_ms))
@@ -147,3 +149,46 @@ def test_reading_only_where_something_may_change_misses_nothing(samples: list[Sa
 def test_a_window_stored_and_restored_midway_is_the_same(samples: list[Sample], stored_after: frozenset[int]) -> None:
     assert counts(samples, stored_after=stored_after) == counts(samples)
     assert counts(samples, stored_after=stored_after, lazy=True) == counts(samples)
+
+
+@given(
+    told=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(sorted(STEPS))), max_size=6),
+    scheduled_ms=st.sampled_from((None, START_MS, START_MS + 20_000)),
+    data=st.data(),
+)
+def test_of_a_run_with_a_coarse_clock_the_ids_decide_nothing(
+    told: list[tuple[int, str]], scheduled_ms: int | None, data: st.DataObject
+) -> None:
+    def with_ids(ids: list[int]) -> list[Sample]:
+        samples = [
+            sample_of(START_MS + 10_000 * at, outcome, event_id, scheduled_ms)
+            for (at, outcome), event_id in zip(told, ids, strict=True)
+            if outcome != "scheduled" or scheduled_ms is not None
+        ]
+        return sorted(samples, key=lambda each: (each.occurred_us, each.event_id))
+
+    ids = list(range(len(told)))
+    other_ids = data.draw(st.permutations(ids))
+
+    assert counts(with_ids(ids)) == counts(with_ids(other_ids))
+
+
+def test_a_run_that_is_called_late_and_starts_at_the_same_time_has_started() -> None:
+    late, started = sample_of(START_MS, "late", 2, None), sample_of(START_MS, "started", 1, None)
+
+    assert set(counts([started, late])) == {0}
+
+
+def sample_of(occurred_ms: int, outcome: str, event_id: int, scheduled_ms: int | None) -> Sample:
+    return Sample(
+        offset=event_id,
+        append_ms=0,
+        rule=0,
+        key=("t",),
+        occurred_us=occurred_ms * 1000,
+        outcome=outcome,
+        event_id=f"{event_id:02}",
+        run="a",
+        flow="f",
+        scheduled_ms=scheduled_ms,
+    )

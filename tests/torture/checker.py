@@ -12,10 +12,12 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import clickhouse_connect
 import msgspec
+from tests.clickhouse.run_oracle import ORDER
 from tests.clickhouse_front import Front
 from tests.integration.audit_log import expected_transitions, records_in, transitions_in
 from tests.torture.hook import Told
@@ -238,11 +240,15 @@ def _runs_of(events: Iterable[Event]) -> dict[str, tuple[str, int]]:
     for event in events:
         run = event.run or ""
         known = newest.get(run)
-        if known is None or (event.occurred, event.id.int) > (known.occurred, known.id.int):
+        if known is None or _place(event) > _place(known):
             newest[run] = event
         if event.state == "running":
             began[run].add(str(event.id))
     return {run: (event.state or "", len(began[run])) for run, event in newest.items()}
+
+
+def _place(event: Event) -> tuple[datetime, int]:
+    return event.occurred, ORDER.index(event.state) if event.state else -1
 
 
 def _int(value: object) -> int:

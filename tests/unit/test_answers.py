@@ -3,10 +3,10 @@
 import pytest
 
 from flowgauge.console.cli import metrics as command
-from flowgauge.console.web.answers import metric_query, moment_ms
+from flowgauge.console.web.answers import metric_query, moment_ms, switch_of
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_duration_ms
-from flowgauge.sinks.clickhouse.metric import BY, PER
+from flowgauge.sinks.clickhouse.metric import BY, LEVELS, PER
 from flowgauge.sinks.clickhouse.metrics import METRICS, since_of
 
 NOW = 1_800_000_000_000
@@ -90,6 +90,17 @@ def test_a_bucket_of_no_length_is_asked_for_and_so_can_be_refused() -> None:
 
 def test_the_command_knows_the_choices_of_the_questions() -> None:
     assert (tuple(command.PER.choices), tuple(command.BY.choices)) == (PER, BY)
+    assert tuple(command.LEVEL.choices) == tuple(LEVELS)
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("", False), ("0", False), ("false", False), ("1", True), ("true", True)])
+def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:  # a case
+    assert switch_of("open", text) is is_on
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"^open: expected true or false, got 'yes'$"):
+        switch_of("open", "yes")
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from flowgauge.processors.kinds import KINDS
 from flowgauge.producers.kafka_target import KafkaTarget, variable_of
+from flowgauge.schemas.event import EVENT_FIELDS, STATES
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
-from flowgauge.schemas.event import STATES
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.setting_parts import (
     ClickHouseSettings,
@@ -28,6 +28,7 @@ from flowgauge.schemas.summary import check_template, summary_values
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
+from flowgauge.sinks.clickhouse.metric import GROUPS
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.webhooks.channels import Channel, Webhook
@@ -113,6 +114,21 @@ def test_the_kinds_and_states_of_events_are_all_told() -> None:
     kinds, states = (re.findall(r"`([\w-]+)`", part) for part in lists.split("* States are "))
 
     assert (set(kinds), set(states)) == (set(EVENT_KINDS), set(STATES))
+
+
+def test_what_makes_a_run_is_told_field_by_field() -> None:
+    section = PUBLISH.split("\n## What makes a run\n", 1)[1].split("\n## ", 1)[0]
+    named = {
+        name for cells in re.findall(r"^\| (`[^|]+)\|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cells)
+    }
+    states = re.findall(r"`(\w+)`", re.split(r"^\| `state` \|", section, flags=re.MULTILINE)[1].split("|", 1)[0])
+
+    assert set(EVENT_FIELDS) - {"id", "tenant", "extra"} <= named
+    assert set(states) == set(STATES)
+    for what in ("cost", "bytes", "rows", "cpu_utilization", "gpu_utilization", "level", "logger", "message"):
+        assert f"`{what}`" in section
+    for role in GROUPS[2:]:
+        assert f"`{role.replace('_', '-')}`" in section
 
 
 def test_the_names_and_filters_of_a_summary_are_all_told() -> None:

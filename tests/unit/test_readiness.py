@@ -55,6 +55,12 @@ def test_a_role_that_was_given_no_partition_stands_by_and_is_ready() -> None:
     assert list(standing_by.waiting()) == []
 
 
+def test_who_loads_history_is_not_ready() -> None:
+    it = Readiness("up", "here", Health(loading=True), lambda _topic, _group: frozenset(), [], [], asyncio.Event())
+
+    assert list(it.waiting()) == ["history is being loaded"]
+
+
 def test_a_role_outside_its_group_is_not_ready() -> None:
     outside = Readiness(
         "match", "m", Health(), lambda _topic, _group: None, [Lag(EVENTS, "matcher")], [], asyncio.Event()

@@ -94,10 +94,7 @@ def test_a_file_in_which_no_line_can_be_read_is_bad_input(
 
     assert (ended.code, ended.out) == (2, [])
     assert ended.err == [
-        (
-            "flowgauge: events.jsonl: none of its 1000 lines is an event; line 1: JSON is malformed: invalid character "
-            "(byte 0)"
-        )
+        ("flowgauge: events.jsonl: 1,000 lines and no event; line 1: JSON is malformed: invalid character (byte 0)")
     ]
 
 
@@ -120,7 +117,7 @@ def test_some_unreadable_lines_are_told_the_first_ones_by_number_and_end_with_1(
     ]
     assert ended.err[-2:] == [
         "events.jsonl: 20 more lines cannot be read",
-        "31 lines, 30 skipped, 0 invalid events, 1 samples, 0 late, 0 skewed, 1 transitions",
+        "31 lines, 30 skipped, 0 invalid events, 1 sample, 0 late, 0 skewed, 1 transition",
     ]
 
 

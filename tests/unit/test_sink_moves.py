@@ -193,3 +193,11 @@ async def test_while_clickhouse_is_away_no_more_is_read_than_the_next_batch_and_
     assert tables.tries == 0
     assert LIMITS.rows_max < tables.read_to <= 2 * LIMITS.rows_max + 2
     assert places(tables) == [(0, offset) for offset in range(40)]
+
+
+@pytest.mark.parametrize("partitions", [0, 1, 2, 3, 64, 5_000])
+def test_batches_of_all_partitions_together_are_bounded(partitions: int) -> None:
+    limits = LIMITS.of_one(partitions)
+
+    assert 0 < limits.bytes_max <= LIMITS.bytes_max
+    assert limits.bytes_max * partitions <= LIMITS.bytes_all_max

@@ -54,9 +54,9 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/expiring",
         "clickhouse/folding",
-        "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app",
-        "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/upkeep", "clickhouse/whole_letters",
-        "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
+        "clickhouse/hints", "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
+        "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
+        "clickhouse/whole_letters", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",

@@ -69,7 +69,7 @@ async def test_a_line_that_is_full_refuses_with_the_bound_and_only_its_tenant() 
         await settle()
 
         with pytest.raises(
-            TooManyQuestions, match=r"^1 questions of tenant a are asked and 1 wait: ask again in a mom"
+            TooManyQuestions, match=r"^of tenant a 1 question may be asked at a time, and 1 wait: ask again in a mom"
         ):
             await asking.ask("a")
         for _ in range(3):

@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 
 from flowgauge.schemas.errors import BadInput, DataFolderLocked, FlowgaugeError, ServerAway
+from flowgauge.schemas.event import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -59,14 +60,22 @@ class Answer:
         return [[row[column] for column in self.columns()] for row in rows]
 
 
-async def ask(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
-    """Return the answer to GET `path`. Raises BadInput for a wrong question and ServerAway when nobody can answer."""
+def tenant_in(parameters: Mapping[str, str]) -> str:
+    """Return whose data is asked for where no token says it."""
+    return parameters.get("tenant") or DEFAULT_TENANT
+
+
+async def ask(place: Place, path: str, parameters: Mapping[str, str], *, of_server: bool = False) -> Answer:
+    """Return the answer to GET `path`, `of_server` alone or of whoever has the data.
+
+    Raises BadInput for a wrong question and ServerAway when nobody can answer.
+    """
     response = await _exchange(place, "GET", path, parameters=parameters)
-    return (
-        await _ask_folder(place, path, parameters)
-        if response is None
-        else _read(response, place.url, has_token=bool(place.token))
-    )
+    if response is not None:
+        return _read(response, place.url, has_token=bool(place.token))
+    if of_server:
+        raise _without(place)
+    return await _ask_folder(place, path, parameters)
 
 
 async def post(place: Place, path: str, body: bytes, parameters: Mapping[str, str] | None = None) -> Answer:
@@ -105,6 +114,12 @@ async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) ->
             held.enter_context(lock_data_folder(place.data))
         except DataFolderLocked as locked:
             raise ServerAway(f"no flowgauge server answers at {place.url}, and {locked}") from None
+        if place.token and not parameters.get("tenant"):
+            raise ServerAway(
+                f"no flowgauge server answers at {place.url}, and without one nobody can tell whose this token is: "
+                f"start it, or say with --tenant whose data to read in {place.data} "
+                f"(without FLOWGAUGE_TOKEN and --token it is tenant {DEFAULT_TENANT})"
+            )
         store = ClickHouseStore.open(place.data / "clickhouse")
         held.callback(store.close)
         return Answer((await _ask_routes(store, path, parameters)).text, place.data)
@@ -153,6 +168,13 @@ def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> An
     if response.is_client_error and response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
         raise BadInput(said)
     raise ServerAway(said)
+
+
+def _without(place: Place) -> ServerAway:
+    return ServerAway(
+        f"no flowgauge server answers at {place.url}, and this needs one: "
+        "start it with `flowgauge up`, or say where it is with --url (FLOWGAUGE_URL)"
+    )
 
 
 def _away(place: Place) -> ServerAway:

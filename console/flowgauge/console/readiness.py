@@ -46,6 +46,8 @@ class Readiness:
         """Yield a sentence for each thing that keeps it from being ready."""
         if self.stop.is_set():
             yield "it is ending"
+        if self.health.loading:
+            yield "history is being loaded"
         for lag in self.own:
             name = f"group {lag.group} on {lag.topic}"
             if self.owned(lag.topic, lag.group) is None:

@@ -16,6 +16,7 @@ from flowgauge.console.text_table import text_table
 from flowgauge.processors.replay import Replay, ReplayCounts, transition_row
 from flowgauge.processors.ruleset import load_rules
 from flowgauge.producers.event_file import read_lines, refuse_pipe
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.transport.yaml_files import refuse_no_files
@@ -69,7 +70,7 @@ class _Unreadable:
         """Return what to tell of them."""
         told = [f"{events}:{line}: {problem}" for line, problem in self.first]
         more = self.count - len(self.first)
-        return [*told, f"{events}: {more} more lines cannot be read"] if more else told
+        return [*told, f"{events}: {counted(more, 'more line')} cannot be read"] if more else told
 
 
 def _until_ms(until: str | None) -> int | None:
@@ -91,11 +92,12 @@ def _refuse_nothing(events: Path, counts: ReplayCounts, unreadable: _Unreadable)
         raise BadInput(f"{events}: no lines in it")
     if unreadable.count == counts.lines:
         line, problem = unreadable.first[0]
-        raise BadInput(f"{events}: none of its {counts.lines} lines is an event; line {line}: {problem}")
+        raise BadInput(f"{events}: {counted(counts.lines, 'line')} and no event; line {line}: {problem}")
 
 
 def _counted(counts: ReplayCounts) -> str:
     return (
-        f"{counts.lines} lines, {counts.skipped} skipped, {counts.invalid} invalid events, {counts.samples} samples, "
-        f"{counts.late} late, {counts.skewed} skewed, {counts.transitions} transitions"
+        f"{counted(counts.lines, 'line')}, {counts.skipped} skipped, {counted(counts.invalid, 'invalid event')}, "
+        f"{counted(counts.samples, 'sample')}, {counts.late} late, {counts.skewed} skewed, "
+        f"{counted(counts.transitions, 'transition')}"
     )

@@ -14,6 +14,8 @@ from typing import cast
 from flowgauge.producers.event_record import event_record
 from flowgauge.schemas.errors import InvalidEvent
 
+STILL_BAD = "still bad"
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -58,5 +60,5 @@ def _why_not(letter: Letter, *, again: bool, now_ms: int) -> str:
     try:
         event_record(letter.value, tenant="default", append_ms=now_ms, partitions=1)
     except InvalidEvent as invalid:
-        return f"still bad: {invalid.reason}: {invalid.detail}"
+        return f"{STILL_BAD}: {invalid.reason}: {invalid.detail}"
     return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadEnvironment, BadInput, FlowgaugeError
 
 MANIFEST = "manifest.json"
@@ -78,7 +79,7 @@ def verify(folder: Path) -> Manifest:
             raise FlowgaugeError(f"{folder / each.file} cannot be read again: {error}") from None
         if (rows, digest.hexdigest()) != (each.rows, each.sha256):
             raise FlowgaugeError(
-                f"{folder / each.file} is not what was exported: {rows} rows, {each.rows} were written"
+                f"{folder / each.file} is not what was exported: {counted(rows, 'row')}, {each.rows:,} written"
             )
     return manifest
 

@@ -28,12 +28,15 @@ from flowgauge.console.groups import ALL_GROUPS
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
+from flowgauge.console.metrics import ALL
 from flowgauge.console.price_file import WatchedPrices
+from flowgauge.console.readiness import Readiness
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
 from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
+from flowgauge.console.web.probes import probe_routes
 from flowgauge.processors.detector_app import run_detector
 from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.ruleset import RuleSet
@@ -149,8 +152,10 @@ async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: a
 
 
 async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Callable[[], None]) -> None:
+    readiness = _readiness(opened, ending)
+
     def web(stop: asyncio.Event) -> Coroutine[None, None, None]:
-        return serve(_web(opened, stop), opened.listening, stop)
+        return serve(_web(opened, readiness, stop), opened.listening, stop)
 
     def pulse(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_pulse(opened.log, stop=stop, health=opened.health)
@@ -159,10 +164,20 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Call
         return _say_when_loaded(opened.health, loaded_ms, stop)
 
     intake = [("web", web), ("pulse", pulse)]
-    await run_parts([intake, [*_parts(opened), ("history", history)]], ending, ready)
+    await run_parts([intake, [*_parts(opened, readiness), ("history", history)]], ending, ready)
 
 
-def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
+def _readiness(opened: Opened, ending: Ending) -> Readiness:
+    """Return how this process stands, for who starts it: it is in every group, and has all partitions."""
+
+    def owned(topic: str, group: str) -> frozenset[int]:  # noqa: ARG001  # the groups share nothing
+        return frozenset(range(opened.log.partitions(topic)))
+
+    lags = [Lag(*each) for each in ALL_GROUPS]
+    return Readiness("up", socket.gethostname(), opened.health, owned, lags, (), ending.stop, ALL)
+
+
+def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
     async def apply_rules(texts: dict[str, str]) -> Applied:
         if opened.settings.rules is not None:
             raise BadInput(f"this server takes its rules from {opened.settings.rules}: change the files there")
@@ -178,13 +193,13 @@ def _web(opened: Opened, stop: asyncio.Event) -> ASGIApp:
             bounds=opened.settings.questions,
             prices=opened.prices.of,
         ),
-        gateway_routes(opened.log, tokens=opened.tokens, health=opened.health),
+        [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
         apply_rules,
         only_loopback=is_loopback(opened.settings.host),
     )
 
 
-def _parts(opened: Opened) -> Iterator[Part]:
+def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     settings, log, health = opened.settings, opened.log, opened.health
     port = int(opened.listening.getsockname()[1])
     egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
@@ -209,7 +224,7 @@ def _parts(opened: Opened) -> Iterator[Part]:
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
     yield "retention", lambda stop: _trim(opened, stop)
-    yield "lag", lambda stop: run_lag(log, [Lag(*each) for each in ALL_GROUPS], stop=stop, health=health)
+    yield "lag", lambda stop: run_lag(log, readiness.lags, stop=stop, health=health)
 
 
 async def _trim(opened: Opened, stop: asyncio.Event) -> None:

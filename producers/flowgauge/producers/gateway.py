@@ -116,9 +116,9 @@ class _Gateway:
     async def _publish(self, request: Request) -> dict[str, object]:
         tenant = self._tokens.tenant_of(request.headers.get("authorization"))
         if tenant is None:
-            raise _Refused(
-                401, "send `Authorization: Bearer TOKEN` with a token of a tenant", {"WWW-Authenticate": "Bearer"}
-            )
+            fault = "no tenant has this token: " if "authorization" in request.headers else ""
+            said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
+            raise _Refused(401, said, {"WWW-Authenticate": "Bearer"})
         if self._health.loading:
             raise _come_again("history is being loaded")
         content_type = _content_type(request)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from flowgauge.schemas.counted import counted
+
 if TYPE_CHECKING:
     from flowgauge.console.ask import Answer, Place
 
@@ -16,11 +18,11 @@ _Row = TypeVar("_Row")
 
 def answer_to(place: "Place", path: str, parameters: Mapping[str, str], *, is_first: bool = True) -> "Answer":
     """Return the answer to GET `path`; the first says on standard error where it is of no running server."""
-    from flowgauge.console.ask import ask
+    from flowgauge.console.ask import ask, tenant_in
 
     answer = asyncio.run(ask(place, path, parameters))
     if answer.folder is not None and is_first:
-        click.echo(f"no server runs: read from {answer.folder}", err=True)
+        click.echo(f"no server runs: tenant {tenant_in(parameters)} is read from {answer.folder}", err=True)
     return answer
 
 
@@ -33,5 +35,6 @@ def shown(rows: Sequence[_Row], limit: int, *, newest_last: bool = False) -> Seq
     """Return the rows to show; say on standard error where there are more."""
     if len(rows) <= limit:
         return rows
-    click.echo(f"{limit:,} rows are shown and there are more: --limit says how many to show", err=True)
+    are_shown = f"{counted(limit, 'row')} {'is' if limit == 1 else 'are'} shown"
+    click.echo(f"{are_shown} and there are more: --limit says how many to show", err=True)
     return rows[-limit:] if newest_last else rows[:limit]

@@ -9,6 +9,7 @@ import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput, FlowgaugeError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from flowgauge.console.retrying import Letter
 
 LETTERS_MAX = 500  # of one answer
+BY_HAND = (
+    "what is still bad is mended by hand: flowgauge dlq show LETTER > event.json, edit it, flowgauge publish event.json"
+)
 WAIT_MS = 60_000  # while no gateway answers
 
 
@@ -41,7 +45,8 @@ def command(  # one parameter an option
 ) -> None:
     """Show the dead letters: events that could not be read, the newest first.
 
-    Each with when it came, the reason, who refused it, how many bytes it had and how it begins.
+    Each with its name for `show` and `retry`, when it came, the reason, who refused it, how many bytes it had and how
+    it begins. One that no tenant is known of has no name: it cannot be sent again.
     """
     if context.invoked_subcommand is not None:
         return
@@ -56,20 +61,22 @@ def command(  # one parameter an option
 
 @command.command()
 @click.argument("letter")
+@tenant_option
 @url_option
 @token_option
 @data_option
-def show(*, letter: str, url: str, token: str | None, data: Path) -> None:
+def show(*, letter: str, tenant: str | None, url: str, token: str | None, data: Path) -> None:
     """Write the bytes of LETTER, such as 0@12, as they came: to look at, or to edit and publish."""
     from flowgauge.console.ask import Place
 
-    rows = _rows(Place(url, token, data), {"letter": letter, "since": "1970-01-01", "limit": "1"})
+    asked = {"letter": letter, "since": "1970-01-01", "limit": "1"} | ({"tenant": tenant} if tenant else {})
+    rows = _rows(Place(url, token, data), asked)
     if not rows:
-        raise FlowgaugeError(f"there is no dead letter {letter} (flowgauge dlq retry lists them)")
+        raise FlowgaugeError(f"there is no dead letter {letter} (`flowgauge dlq` lists them)")
     value = base64.b64decode(str(rows[0]["value"]))
     click.get_binary_stream("stdout").write(value)
     if len(value) < int(str(rows[0]["size"])):
-        click.echo(f"cut: {len(value)} of {rows[0]['size']} bytes are kept", err=True)
+        click.echo(f"cut: {len(value):,} of {rows[0]['size']:,} bytes are kept", err=True)
 
 
 @command.command()
@@ -104,7 +111,7 @@ def retry(  # noqa: PLR0913  # one parameter an option
     appended now. Exit code 1: some were not or would not be sent.
     """
     from flowgauge.console.ask import Place
-    from flowgauge.console.retrying import letter_in, reasons_against
+    from flowgauge.console.retrying import STILL_BAD, letter_in, reasons_against
     from flowgauge.console.text_table import text_table
     from flowgauge.transport.wall_clock import now_ms
 
@@ -119,7 +126,10 @@ def retry(  # noqa: PLR0913  # one parameter an option
     shown_rows = [(each.name, each.time, each.reason, reasons[each.name] or fine) for each in letters]
     click.echo(text_table(("letter", "time", "reason", "now"), shown_rows))
     bad = sum(map(bool, reasons.values()))
-    click.echo(f"{len(letters)} letters: {len(letters) - bad} {fine}, {bad} not" + ("" if yes else "; --yes sends"))
+    told = f"{counted(len(letters), 'letter')}: {len(letters) - bad} {fine}, {bad} not"
+    click.echo(told + ("" if yes else "; --yes sends"))
+    if any(each.startswith(STILL_BAD) for each in reasons.values()):
+        click.echo(BY_HAND, err=True)
     if bad:
         raise SystemExit(1)
 
@@ -138,6 +148,8 @@ def _send(letters: Sequence["Letter"], url: str, token: str | None) -> dict[str,
     lines = [each.value.replace(b"\n", b" ").replace(b"\r", b" ") for each in letters]  # in JSON both are but space
     for settled in sender.send(lines):
         if settled.unlisted:
-            raise BadInput(f"{url} refused {settled.unlisted} events and does not say which: choose fewer by --limit")
+            raise BadInput(
+                f"{url} refused {counted(settled.unlisted, 'event')} and does not say which: choose fewer by --limit"
+            )
         answers += (settled.refused.get(index, "") for index in range(settled.count))
     return {letter.name: answer for letter, answer in zip(letters, answers, strict=True)}

@@ -1,6 +1,7 @@
 """`flowgauge metrics NAME`: a question to ClickHouse."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+from flowgauge.schemas.counted import counted
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
 
@@ -35,7 +37,7 @@ NO_PATTERN = "No hour, weekday or day of the month stands out beyond chance."
 @click.argument("name")
 @click.option("--since", help="How far back, such as 90m or 7d, or a time.  [default: 7d; events: 1d; patterns: 56d]")
 @click.option("--until", help="Where to end, as --since.  [default: now]")
-@click.option("--flow", help="Only this flow.")
+@click.option("--flow", help="Only this flow: its whole name, a * or ? is none but itself.")
 @click.option("--deployment", help="Only runs of this deployment.")
 @click.option("--work-pool", help="Only runs of this work pool.")
 @click.option("--tag", help="Only runs with this tag.")
@@ -67,7 +69,7 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     """
     from flowgauge.console.ask import Place
     from flowgauge.console.heat_grid import heat_grid
-    from flowgauge.console.text_table import text_table
+    from flowgauge.console.text_table import printable, text_table
 
     if not (name in OWN_TIME and asked["run"]):
         asked["since"] = asked["since"] or SINCE.get(name, SINCE_DEFAULT)
@@ -77,6 +79,8 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
         parameters["limit"] = one_more(limit)
     place = Place(url, token, data)
     answer = answer_to(place, f"/v1/metrics/{name}", parameters)
+    if hint := answer.body.get("hint"):
+        click.echo(printable(hint), err=True)
     if form == "json":
         click.echo(answer.text)
     elif name == LINES:
@@ -107,7 +111,8 @@ def _show_lines(rows: Sequence[Mapping[str, object]], limit: int, *, has_context
     click.echo(log_text(rows, has_context=has_context, has_colours=has_colours))
     cursor = older(rows, limit)
     if cursor:
-        click.echo(f"{limit:,} lines are shown; older ones: --before {cursor}", err=True)
+        are_shown = f"{counted(limit, 'line')} {'is' if limit == 1 else 'are'} shown"
+        click.echo(f"{are_shown}; older ones: --before {shlex.quote(cursor)}", err=True)
 
 
 def _statements(rows: Sequence[Mapping[str, object]]) -> str:

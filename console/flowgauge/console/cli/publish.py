@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from flowgauge.console.cli.options import token_option, url_option
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput, ServerAway
 from flowgauge.schemas.event import EVENT_BYTES_MAX
 from flowgauge.schemas.times import parse_duration_ms
@@ -160,8 +161,10 @@ class _Publishing:
         if self.refused > self._told:
             click.echo(f"… and {self.refused - self._told} more", err=True)
         unsent = self._lines - self._sent - self.refused
-        events = "1 event" if self._lines == 1 else f"{self._lines} events"
-        click.echo(f"{events}: {self._sent} sent, {self.refused} refused" + (f", {unsent} not sent" if unsent else ""))
+        click.echo(
+            f"{counted(self._lines, 'event')}: {self._sent} sent, {self.refused} refused"
+            + (f", {unsent} not sent" if unsent else "")
+        )
 
     def _take(self, place: str, raw: bytes) -> None:
         self._lines += 1

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
+from flowgauge.schemas.counted import counted
 
 rule_path = click.Path(exists=True, path_type=Path)
 
@@ -96,7 +97,7 @@ def test(files: Sequence[Path]) -> None:
             code = mistakes.exit_code
             continue
         code = code if result.has_passed else code or 1
-        click.echo(f"{'ok  ' if result.has_passed else 'FAIL'} {file}: {result.transitions} transitions")
+        click.echo(f"{'ok  ' if result.has_passed else 'FAIL'} {file}: {counted(result.transitions, 'transition')}")
         for line in result.lines():
             click.echo(f"     {line}")
     raise SystemExit(code)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flowgauge.console.cli.options import config_option, data_setting_option
+from flowgauge.schemas.counted import counted
 
 if TYPE_CHECKING:
     from flowgauge.schemas.settings import Settings
@@ -79,7 +80,7 @@ def backfill(data: Path | None, config: Path | None) -> None:
     from flowgauge.sinks.clickhouse.backfill import Backfilled, backfill_events
 
     def tell(done: Backfilled) -> None:
-        click.echo(f"{done.day}  {done.rows:,} events  ({done.number} of {done.days} days)")
+        click.echo(f"{done.day}  {counted(done.rows, 'event')}  ({done.number} of {counted(done.days, 'day')})")
 
     with _store(_settings(data, config)) as store:
         days = asyncio.run(backfill_events(store, tell))

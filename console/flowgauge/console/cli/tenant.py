@@ -11,6 +11,7 @@ import msgspec
 
 from flowgauge.console.cli.asking import answer_to
 from flowgauge.console.cli.options import data_option, token_option, url_option
+from flowgauge.schemas.counted import counted
 
 if TYPE_CHECKING:
     from flowgauge.console.ask import Place
@@ -52,12 +53,15 @@ def export(*, name: str, folder: Path, url: str, token: str | None, data: Path) 
     until_ms = now_ms()
     asked = {"tenant": name, "until": str(until_ms)}
     held = answer_to(place, "/v1/tenant", asked).body
+    if not any(held["rows"].values()):
+        raise FlowgaugeError(f"{_unknown(name)}: nothing was written")
     refuse_used(folder)
     tables = {table: write_rows(folder, table, _pages(place, table, asked)) for table in held["raw"]}
     write_manifest(folder, Manifest(name, until_ms, tables))
     for table, file in verify(folder).tables.items():
         if file.rows != held["rows"][table]:
-            raise FlowgaugeError(f"{table}: {file.rows} rows were read, ClickHouse counted {held['rows'][table]}")
+            counts = f"{counted(file.rows, 'row')} came, ClickHouse counted {held['rows'][table]:,}"
+            raise FlowgaugeError(f"{table}: {counts}")
     click.echo("\n".join(f"{file.rows:>12,}  {folder / file.file}" for file in tables.values()))
 
 
@@ -71,15 +75,21 @@ def erase(*, name: str, yes: bool, url: str, token: str | None, data: Path) -> i
     """Erase all rows of the tenant NAME from every table, and wait until ClickHouse has let them go.
 
     First take the tenant's tokens out of the settings. The log keeps its records for as long as it keeps any; rows are
-    not made of them again. Ends with 1 without --yes.
+    not made of them again. Ends with 1 without --yes. Where the tenant has no rows it says so, and with --yes ends with
+    0: an erasure may be given again.
     """
-    from flowgauge.console.ask import Place, post
+    from flowgauge.console.ask import Place, ask, post
 
     place = Place(url, token, data)
     if not yes:
-        click.echo(_counts(answer_to(place, "/v1/tenant", {"tenant": name}).body))
-        click.echo("nothing was erased: --yes erases these rows for good", err=True)
+        held = answer_to(place, "/v1/tenant", {"tenant": name}).body
+        click.echo(_counts(held))
+        rows = "--yes erases these rows for good" if any(held["rows"].values()) else _unknown(name)
+        click.echo(f"nothing was erased: {rows}", err=True)
         return 1
+    held = asyncio.run(ask(place, "/v1/tenant", {"tenant": name}, of_server=True)).body
+    if not any(held["rows"].values()):
+        click.echo(f"there is nothing to erase: {_unknown(name)}", err=True)
     deadline_s = time.monotonic() + ERASE_S_MAX
     while True:
         left = asyncio.run(post(place, "/v1/tenant/erase", b"", {"tenant": name})).body
@@ -100,6 +110,10 @@ def _pages(place: "Place", table: str, asked: dict[str, str]) -> Iterator[list[b
         page = msgspec.json.decode(answer.text, type=_Page)
         yield [bytes(row) for row in page.rows]
         after = page.next
+
+
+def _unknown(name: str) -> str:
+    return f"nothing is known of tenant {name}: no table has a row of it"
 
 
 def _counts(held: dict[str, Any]) -> str:

@@ -3,16 +3,20 @@
 ClickHouse is the view: what it answers may be some seconds behind the log, and the health banner says how far.
 """
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
 from flowgauge.console.web.guard import authorization_of
 from flowgauge.console.web.incident_json import incident_json, incident_view_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
+from flowgauge.console.web.json_answer import table_json
 from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.console.web.remembered import Remembered
 from flowgauge.console.web.turns import Turns
@@ -22,6 +26,7 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
+from flowgauge.sinks.clickhouse.hints import hint
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.metric import (
     GRACE_MS_DEFAULT,
@@ -33,7 +38,6 @@ from flowgauge.sinks.clickhouse.metric import (
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of, takes_prices
 from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
 from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, places_in, whole_letters
 from flowgauge.transport.health import Health
@@ -48,6 +52,7 @@ DIGITS_MAX = 9
 TIME_MS_MAX = 4_102_444_800_000  # 2100: hours are 32-bit seconds in ClickHouse, which end in 2106
 EPOCH_MS_MIN = 10**12  # 2001: a smaller plain number is a year, seconds, or a duration without its unit
 TIME_CHARS_SHOWN = 40  # of a time that cannot be read
+SWITCHES: Mapping[str, bool] = {"": False, "0": False, "false": False, "1": True, "true": True}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PARAMETERS = frozenset({"since", "until", "tenant", *CHOICES})
 _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
@@ -100,27 +105,33 @@ class Answers:
             raise BadInput(f"tenant: this token is of tenant {tenant} and shows nothing of {asked!r}: leave it out")
         return asked
 
-    async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> Table:
-        """Return the answer to a question; raise BadInput for one that cannot be asked."""
+    async def metric(self, name: str, tenant: str, parameters: Mapping[str, str]) -> bytes:
+        """Return the answer to a question as JSON, with a hint where it may be empty for another reason than thought.
+
+        Raises BadInput for a question that cannot be asked, or whose answer is too large.
+        """
         prices = self._prices(tenant) if takes_prices(name) else NO_PRICES
         asked = metric_query(name, tenant, parameters, self._remembered.moment(), prices)
 
-        async def ask() -> Table:
+        async def ask() -> bytes:
             async with self.turns.turn(tenant):
-                return await answer(self._store, name, asked)
+                table = await answer(self._store, name, asked)
+                said = await hint(self._store, asked, table)
+                return await asyncio.to_thread(table_json, table, hint=said, metric=name)
 
         return await self._remembered.answer(tenant, (name, asked), ask)
 
-    async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
-        """Return what of `tenant` could not be read; for the operator also what no tenant is known of."""
+    async def dead_letters(self, tenant: str, parameters: Mapping[str, str]) -> bytes:
+        """Return as JSON what of `tenant` could not be read; for the operator also what no tenant is known of."""
         since_ms = moment_ms("since", parameters.get("since") or SINCE_DEFAULT, self.now_ms())
         limit = limit_of(parameters.get("limit", ""))
         tenants = [tenant, ""] if self.is_operator(tenant) else [tenant]
         async with self.turns.turn(tenant):
-            return await dead_letters(self._store, tenants=tenants, since_ms=since_ms, limit=limit)
+            found = await dead_letters(self._store, tenants=tenants, since_ms=since_ms, limit=limit)
+            return await asyncio.to_thread(table_json, found)
 
-    async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> Table:
-        """Return dead letters of `tenant` with all that is kept of them."""
+    async def whole_letters(self, tenant: str, parameters: Mapping[str, str]) -> bytes:
+        """Return as JSON dead letters of `tenant` with all that is kept of them."""
         source = places_in(parameters["source"], "source") if parameters.get("source") else (-1, -1)
         letter = place_in(parameters["letter"], "letter") if parameters.get("letter") else (-1, -1)
         choice = Choice(
@@ -134,7 +145,7 @@ class Answers:
             letter_offset=letter[1],
         )
         async with self.turns.turn(tenant):
-            return await whole_letters(self._store, choice)
+            return await asyncio.to_thread(table_json, await whole_letters(self._store, choice))
 
     async def overview(self, tenant: str) -> Overview:
         """Return what the overview says to `tenant`."""
@@ -285,6 +296,20 @@ def whole_of(name: str, text: str) -> int:
     if not (text.isdecimal() and len(text) <= DIGITS_MAX):
         raise BadInput(f"{name}: expected a whole number, got {text[:20]!r}")
     return int(text)
+
+
+def refuse_repeated(parameters: QueryParams) -> None:
+    """Raise BadInput that names a parameter which stands more than once, where there is one."""
+    repeated = [name for name, times in Counter(name for name, _ in parameters.multi_items()).items() if times > 1]
+    if repeated:
+        raise BadInput(f"{min(repeated)}: expected once, got it {len(parameters.getlist(min(repeated)))} times")
+
+
+def switch_of(name: str, text: str) -> bool:
+    """Return whether `text` says yes, which nothing does not; raise BadInput that names the field for neither."""
+    if text not in SWITCHES:
+        raise BadInput(f"{name}: expected true or false, got {text[:20]!r}")
+    return SWITCHES[text]
 
 
 def refuse_unknown(parameters: Mapping[str, str], known: Collection[str]) -> None:

@@ -1,7 +1,6 @@
 """The HTTP API: metrics, incidents, health, rules. JSON in and out; an error is `{"error": one sentence}`."""
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -10,14 +9,13 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
-from flowgauge.console.web.answers import Answers, refuse_unknown
+from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.api_operations import KNOWN
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
-from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer
+from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
-from flowgauge.sinks.clickhouse.table import Table
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
@@ -67,8 +65,9 @@ class _Api:
         async def answer(request: Request) -> Response:
             tenant = self._answers.tenant_of(request)
             if tenant is None:
-                return json_answer({"error": "send a tenant's token: Authorization: Bearer TOKEN"}, 401, UNAUTHORIZED)
+                return json_answer({"error": token_needed(request.headers)}, 401, UNAUTHORIZED)
             try:
+                refuse_repeated(request.query_params)
                 if known is not None:
                     refuse_unknown(request.query_params, known)
                 return await ask(request, self._answers.shown_to(tenant, request))
@@ -78,11 +77,10 @@ class _Api:
         return answer
 
     async def metric(self, request: Request, tenant: str) -> Response:
-        table = await self._answers.metric(request.path_params["name"], tenant, dict(request.query_params))
-        return json_answer({"metric": request.path_params["name"], **_table(table)})
+        return json_bytes(await self._answers.metric(request.path_params["name"], tenant, dict(request.query_params)))
 
     async def incidents(self, request: Request, tenant: str) -> Response:
-        only_open = request.query_params.get("open") in {"1", "true"}
+        only_open = switch_of("open", request.query_params.get("open", ""))
         rows = await self._answers.incident_rows(tenant, request.query_params.get("limit", ""), only_open=only_open)
         return json_answer({"columns": INCIDENT_COLUMNS, "rows": rows})
 
@@ -95,10 +93,10 @@ class _Api:
         return json_answer(body)
 
     async def dlq(self, request: Request, tenant: str) -> Response:
-        return json_answer(_table(await self._answers.dead_letters(tenant, dict(request.query_params))))
+        return json_bytes(await self._answers.dead_letters(tenant, dict(request.query_params)))
 
     async def letters(self, request: Request, tenant: str) -> Response:
-        return json_answer(_table(await self._answers.whole_letters(tenant, dict(request.query_params))))
+        return json_bytes(await self._answers.whole_letters(tenant, dict(request.query_params)))
 
     async def health(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the token says it all
         body = health_json(self._answers.health_of(tenant), self._answers.now_ms())
@@ -167,7 +165,3 @@ def _files(body: bytes) -> dict[str, str]:
         return msgspec.json.decode(body, type=RuleFiles).files
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f'expected {{"files": {{"NAME.yaml": "text"}}}}: {error}') from None
-
-
-def _table(table: Table) -> dict[str, Any]:
-    return {"columns": table.columns, "rows": table.dicts()}

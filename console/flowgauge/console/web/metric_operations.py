@@ -14,6 +14,7 @@ from flowgauge.sinks.clickhouse.metric import (
     BY,
     CONTEXT_MAX,
     GRACE_MS_DEFAULT,
+    LEVELS,
     LIMIT_DEFAULT,
     SINCE_DEFAULT,
     TEXT_MAX,
@@ -55,7 +56,9 @@ OF_CHOICES: Mapping[str, Parameter] = {
             schema={**TEXT, "maxLength": TEXT_MAX},
             example="refused the connection",
         ),
-        Parameter(name="level", about="Only logs of this level or worse, such as WARNING", example="ERROR"),
+        Parameter(
+            name="level", about="Only logs of this level or worse", schema={"enum": list(LEVELS)}, example="ERROR"
+        ),
         Parameter(name="before", about="Only log lines older than the one with this `cursor`", example=CURSOR_EXAMPLE),
         Parameter(
             name="context",
@@ -129,7 +132,9 @@ def table(columns: Sequence[str], *, of: str = "", perhaps: Sequence[str] = ()) 
         "columns": {"type": "array", "items": {"enum": names}},
         "rows": {"type": "array", "items": row},
     }
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    hint = {"hint": {"type": "string", "description": "Why there may be nothing, where that is easily overlooked"}}
+    required = list(properties)
+    return {"type": "object", "properties": {**properties, **(hint if of else {})}, "required": required}
 
 
 def _parameters(metric: Metric) -> Iterator[Parameter]:

@@ -20,7 +20,7 @@ from flowgauge.console.metrics import Knows, health_registry
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.guard import Guard, authorization_of
 from flowgauge.console.web.intake_operation import intake_operation
-from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path
+from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path, token_needed
 from flowgauge.console.web.openapi import DESCRIPTION, Operation, openapi
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.transport.health import Health
@@ -85,7 +85,7 @@ def measurement_route(
     async def measured(request: Request) -> Response:
         tenant = tenant_of(request)
         if tenant is None:
-            return PlainTextResponse("a token is needed\n", status_code=401, headers=UNAUTHORIZED)
+            return PlainTextResponse(f"{token_needed(request.headers)}\n", status_code=401, headers=UNAUTHORIZED)
         if not is_operator(tenant):
             return PlainTextResponse(FOR_THE_OPERATOR, status_code=403)
         return _measurements(health.seen_by(tenant, is_operator=True), knows)

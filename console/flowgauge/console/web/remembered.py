@@ -97,8 +97,10 @@ class Remembered:
             del self._flying[key]
 
     def _keep(self, key: tuple[str, Hashable], value: object) -> None:
-        size = len(msgspec.json.encode(value)) if self.fresh_ms else 0
-        if not self.fresh_ms or size > min(ANSWER_BYTES_MAX, self._bytes_max):
+        if not self.fresh_ms:
+            return
+        size = len(value) if isinstance(value, bytes) else len(msgspec.json.encode(value))
+        if size > min(ANSWER_BYTES_MAX, self._bytes_max):
             return
         tenant, question = key
         self._drop(tenant, question)

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from flowgauge.console.metrics import REFUSED_QUESTIONS
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import format_duration, parse_duration_ms
@@ -63,8 +64,9 @@ class Turns:
             self._tidy(tenant)
             REFUSED_QUESTIONS.labels("line").inc()
             raise TooManyQuestions(
-                f"{self._bounds.tenant_running} questions of tenant {tenant} are asked and {len(line)} wait: ask again "
-                "in a moment, or for less at a time (questions.tenant_running, questions.tenant_waiting)"
+                f"of tenant {tenant} {counted(self._bounds.tenant_running, 'question')} may be asked at a time, and "
+                f"{len(line)} wait: ask again in a moment, or for less at a time (questions.tenant_running, "
+                "questions.tenant_waiting)"
             )
         mine = asyncio.get_running_loop().create_future()
         line.append(mine)

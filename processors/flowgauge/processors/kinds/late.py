@@ -44,6 +44,8 @@ WENT_ON = "went on"  # it had started before, or will not: tells of no start, so
 ENDED = "ended"  # the same, and no more is to come
 _NO_START = {WENT_ON, ENDED}
 _CLOSING = {STARTED, WENT_ON, ENDED}
+# Of one time these are in this order: clocks are coarse, and ids say nothing of what came first.
+_STEPS = {SCHEDULED: 0, LATE: 0, STARTED: 1, WENT_ON: 1, ENDED: 2}
 
 _OUTCOMES: dict[str, str] = {
     "scheduled": SCHEDULED,
@@ -143,6 +145,10 @@ class _Slot(msgspec.Struct, array_like=True, gc=False):
     ended_ms: int | None = None
 
 
+def _place(sample: Sample) -> tuple[int, int]:
+    return sample.occurred_us, _STEPS[sample.outcome]
+
+
 class LateWindow:
     """The slots of one key and the late ones of the last `within`.
 
@@ -170,7 +176,7 @@ class LateWindow:
         """Take a final pane: open and close slots in event order, then judge those that are due."""
         self._pass_time(end_ms - self._rule.pane_ms)
         slots, by_run = self._slots, self._by_run
-        for sample in samples:
+        for sample in sorted(samples, key=_place):
             if sample.scheduled_ms is not None:
                 name = f"{sample.flow}@{sample.scheduled_ms}"
                 slot = slots.get(name)

@@ -2,22 +2,28 @@
 
 A day at a time: its rows are folded into all views of events, which changes nothing that was right (claims), its parts
 of the table are indexed, and the day is noted as done. Broken off anywhere, it goes on with the days that are not
-noted.
+noted. A statement may take as long as an insert and no longer, for who asks on the server waits beside it: so a large
+day is folded some hours at a time, and its index, which is made of whole parts, is waited for by asking.
 Events that come meanwhile go through the views as they are and need none of this.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
 import msgspec
 
 from flowgauge.schemas.errors import BadEnvironment
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.schema import backfill_target
-from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.store import OF_DAY, ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 
 EVENTS = "flowgauge.events"
+SLICE_ROWS = 8_000_000  # folded at a time: a day of 200 million is 24 hours of so many
+HOURS = 24
+LOOK_EVERY_S = 0.2
 # Of the table's own list of parts: rows of all tenants, told several times or not.
 DAYS = """
 SELECT toDate(partition) AS day, sum(rows) AS rows
@@ -26,6 +32,12 @@ WHERE database = {database:String} AND table = 'events' AND active
     AND day NOT IN (SELECT day FROM flowgauge.backfills WHERE target = {target:String})
 GROUP BY day
 ORDER BY day DESC
+"""
+INDEXING = """
+SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '')
+FROM system.mutations
+WHERE database = {database:String} AND table = 'events' AND NOT is_done
+    AND position(command, 'MATERIALIZE INDEX') > 0 AND position(command, {of_day:String}) > 0
 """
 
 
@@ -51,7 +63,26 @@ async def backfill_events(store: ClickHouseStore, tell: Callable[[Backfilled], o
     asked = {"database": store.database, "target": target}
     days = msgspec.convert((await store.query(DAYS, asked, seen=EVERY_TENANT)).rows, list[tuple[date, int]])
     for number, (day, rows) in enumerate(days, 1):
-        await store.backfill(EVENTS, day)
+        for hours in hours_of(rows):
+            await store.fold_hours(EVENTS, day, hours)
+        await store.index(EVENTS, day)
+        while await _is_indexing(store, day):  # noqa: ASYNC110  # the engine tells nobody
+            await asyncio.sleep(LOOK_EVERY_S)
         await store.note_backfill(target, day)
         tell(Backfilled(day, rows, number, len(days)))
     return len(days)
+
+
+def hours_of(rows: int) -> Iterator[range]:
+    """Yield the hours of a day of `rows` that are folded together: as many as have SLICE_ROWS, one at least."""
+    step = max(1, HOURS * SLICE_ROWS // max(rows, SLICE_ROWS))
+    for first in range(0, HOURS, step):
+        yield range(first, min(first + step, HOURS))
+
+
+async def _is_indexing(store: ClickHouseStore, day: date) -> bool:
+    asked = {"database": store.database, "of_day": OF_DAY.format(day=day)}
+    ((count, failed),) = (await store.query(INDEXING, asked, seen=EVERY_TENANT)).rows
+    if failed:
+        raise EngineTrouble(f"ClickHouse cannot index {day}: {str(failed)[:300]}", "unknown")
+    return bool(count)

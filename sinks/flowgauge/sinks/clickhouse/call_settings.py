@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, guard
 
 ROWS_MAX = 10_000  # what one question may return
+ANSWER_BYTES_MAX = 128 * 1_048_576  # the same: a hundred lines of the longest logs, and a second of encoding
 QUERY_S_MAX = 10  # a question that takes longer is asked of too much
 INSERT_S_MAX = 120  # far above a batch's half second, far below the life of the deduplication window
 MEMORY_MAX = 1_500_000_000  # bytes of one question; the engine itself takes about 300 MB
@@ -53,6 +54,7 @@ QUERY_SETTINGS: Mapping[str, object] = {
     "max_execution_time": QUERY_S_MAX,
     "max_memory_usage": MEMORY_MAX,
     "max_result_rows": ROWS_MAX,
+    "max_result_bytes": ANSWER_BYTES_MAX,
     "result_overflow_mode": "throw",
     # Compiled code pays off in questions of seconds; ours would wait a tenth of one for it at the fourth time.
     "compile_expressions": 0,

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Final
 
 from flowgauge.sinks.clickhouse.metric import PER, Metric
-from flowgauge.sinks.clickhouse.run_metrics import FROM_MS, with_runs
+from flowgauge.sinks.clickhouse.run_metrics import BUCKET, with_runs
 
 _GROUPS: Final = PER[1:]  # prices are a tenant's own
 
@@ -96,7 +96,7 @@ GROUPS_OF: Final = {
     "team": "[team]",
     "tag": "arrayMap(tag -> toString(tag), emptyArrayToSingle(tags))",
 }
-_COSTS: Final = re.compile(r"-- costs of runs(, and of the (four weeks) before)?$", re.MULTILINE)
+_COSTS: Final = re.compile(r"-- costs of runs(, and of the four weeks before)?$", re.MULTILINE)
 
 
 def with_costs(sql: str) -> str:
@@ -105,7 +105,7 @@ def with_costs(sql: str) -> str:
 
 
 def _costs(asked: re.Match[str]) -> str:
-    return _fragment().replace("<which>", asked[1] or "").replace("<from_ms>", FROM_MS[asked[2]])
+    return _fragment().replace("<which>", asked[1] or "").replace("<bucket>", BUCKET.replace("<at>", "ended"))
 
 
 @cache

@@ -12,7 +12,7 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import only
 
-COLUMNS = ("time", "reason", "origin", "size", "detail", "value")
+COLUMNS = ("letter", "time", "reason", "origin", "size", "detail", "value")
 VALUE_BYTES_SHOWN = 240  # enough to know one's own event by; the dlq topic keeps 64 KiB
 _BASE64_CHARS = VALUE_BYTES_SHOWN // 3 * 4
 
@@ -20,8 +20,9 @@ _BASE64_CHARS = VALUE_BYTES_SHOWN // 3 * 4
 async def dead_letters(store: ClickHouseStore, *, tenants: Sequence[str], since_ms: int, limit: int) -> Table:
     """Return the newest dead letters since `since_ms`, at most `limit`.
 
-    `size` is how many bytes there were; `value` is their beginning as printable text: what is no visible character
-    is a space, what is no UTF-8 is U+FFFD.
+    `letter` is its name, None where no tenant is known of it: such a one cannot be sent again. `size` is how many
+    bytes there were; `value` is their beginning as printable text: what is no visible character is a space, what is no
+    UTF-8 is U+FFFD.
     """
     found = await store.query(
         question("dead_letters"),
@@ -45,8 +46,8 @@ def beginning(encoded: str, size: int) -> str:
 
 
 def _row(row: Sequence[object]) -> tuple[object, ...]:
-    at_ms, reason, origin, size, detail, value = cast("tuple[int, str, str, int, str, str]", tuple(row))
-    return rfc3339(at_ms), reason, origin, size, _printable(detail), beginning(value, size)
+    letter, at_ms, reason, origin, size, detail, value = cast("tuple[str, int, str, str, int, str, str]", tuple(row))
+    return letter or None, rfc3339(at_ms), reason, origin, size, _printable(detail), beginning(value, size)
 
 
 def _printable(text: str) -> str:

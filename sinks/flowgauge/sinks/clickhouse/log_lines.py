@@ -14,10 +14,11 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.text_search import TextSearch, spans
 
 LOG_COLUMNS = ("time", "level", "flow", "run", "logger", "message", "matches", "hit", "group", "cursor")
-WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first
-WINDOW_GROWS = 16  # 4 hours, 64 hours, 43 days: each look costs some ten milliseconds
+WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first; then 4 hours, 64 hours, 43 days
 CONTEXT_MS_MAX = 86_400_000  # how far away the lines around a hit are looked for
+LAST_TENANT = "\U0010ffff"  # no name comes after it
 NEWEST_US = 4_102_444_800_000_000  # 2100, as far as questions reach
+ID_CHARS = 36  # of a UUID with its dashes
 CURSOR_EXAMPLE = "1763251200123456-6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 
@@ -49,45 +50,41 @@ class LogLine:
         """Tell it apart from lines of other tenants."""
         return self.tenant, self.id
 
-    @property
-    def cursor(self) -> str:
-        """Tell this line's place among all."""
-        return f"{self.occurred_us}-{self.id}"
+    def cursor(self, *, of_all: bool) -> str:
+        """Tell this line's place among its tenant's, or among those `of_all` tenants: two may have the same id."""
+        whose = f"-{self.tenant}" if of_all else ""
+        return f"{self.occurred_us}-{self.id}{whose}"
 
 
-def windows(since_ms: int, newest_ms: int) -> Iterator[int]:
-    """Yield beginnings of the time in which lines are looked for, the last one `since_ms`.
+def before(cursor: str) -> tuple[int, str, str]:
+    """Return the time (µs), id and tenant of `cursor`, for an empty one what all lines are before.
 
-    The newest lines are few of many: most are found near `newest_ms`, and nothing else is sorted then.
-    """
-    length_ms = WINDOW_MS
-    while newest_ms - length_ms > since_ms:
-        yield newest_ms - length_ms
-        length_ms *= WINDOW_GROWS
-    yield since_ms
-
-
-def before(cursor: str) -> tuple[int, str]:
-    """Return the time (µs) and id of `cursor`, for an empty one what all lines are before.
+    One that names no tenant stands after the lines of all.
 
     Raises InvalidQuestion for what is no cursor.
     """
     if not cursor:
-        return NEWEST_US, str(UUID(int=0))
-    occurred_us, _, line_id = cursor.partition("-")
+        return NEWEST_US, str(UUID(int=0)), ""
+    occurred_us, _, line = cursor.partition("-")
+    line_id, dash, tenant = line[:ID_CHARS], line[ID_CHARS : ID_CHARS + 1], line[ID_CHARS + 1 :]
     try:
-        found = int(occurred_us), str(UUID(line_id))
+        found = int(occurred_us), str(UUID(line_id)), tenant or LAST_TENANT
     except ValueError:
-        found = -1, ""
+        found = -1, "", ""
+    if dash not in ("", "-") or bool(dash) != bool(tenant):
+        found = -1, "", ""
     if not occurred_us.isdecimal() or not 0 <= found[0] < NEWEST_US:
         raise InvalidQuestion(f"before: expected the cursor of a line such as {CURSOR_EXAMPLE}, got {cursor[:80]!r}")
     return found
 
 
 def log_rows(
-    hits: Sequence[LogLine], around: Iterable[LogLine], search: TextSearch | None
+    hits: Sequence[LogLine], around: Iterable[LogLine], search: TextSearch | None, *, of_all: bool
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the values of LOG_COLUMNS: `hits`, the newest first, and the lines `around` them by run and number."""
+    """Yield the values of LOG_COLUMNS: `hits`, the newest first, and the lines `around` them by run and number.
+
+    `of_all` tenants together, a cursor tells whose line it is of.
+    """
     ranks = {line.whole_id: rank for rank, line in enumerate(hits, 1)}
     grouped = list(_groups(around))
     known = {line.whole_id for group in grouped for line in group}
@@ -95,7 +92,7 @@ def log_rows(
     groups.sort(key=lambda group: min(ranks.get(line.whole_id, len(ranks) + 1) for line in group))
     for number, group in enumerate(groups, 1):
         for line in group:
-            yield (*_told(line), _matches(line, search), ranks.get(line.whole_id), number, line.cursor)
+            yield (*_told(line), _matches(line, search), ranks.get(line.whole_id), number, line.cursor(of_all=of_all))
 
 
 def named(lines: Iterable[LogLine], flows: Mapping[tuple[str, str], str]) -> list[LogLine]:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, LogLine, before, log_rows, named, windows
+from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, WINDOW_MS, LogLine, before, log_rows, named
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
+from flowgauge.sinks.clickhouse.windows import windows
 
 
 async def log_lines(
@@ -21,12 +23,15 @@ async def log_lines(
     around = await _around(store, query, hits) if query.context else []
     unnamed = sorted({line.whole_run for line in (*hits, *around) if line.run and not line.flow})
     flows = await _flows(store, query.tenant, unnamed)
-    return await asyncio.to_thread(_answered, named(hits, flows), named(around, flows), text_search(query.text))
+    found = named(hits, flows), named(around, flows), text_search(query.text)
+    return await asyncio.to_thread(_answered, *found, of_all=query.tenant == ANY_TENANT)
 
 
-def _answered(hits: list[LogLine], around: list[LogLine], search: TextSearch | None) -> list[tuple[object, ...]]:
+def _answered(
+    hits: list[LogLine], around: list[LogLine], search: TextSearch | None, *, of_all: bool
+) -> list[tuple[object, ...]]:
     """Mark what was found; off the event loop, as lines of a megabyte take a second."""
-    return list(log_rows(hits, around, search))
+    return list(log_rows(hits, around, search, of_all=of_all))
 
 
 async def _hits(
@@ -34,7 +39,7 @@ async def _hits(
 ) -> list[LogLine]:
     hits: list[LogLine] = []
     newest_ms = min(query.until_ms, query.now_ms or query.until_ms, before(query.before)[0] // 1000 + 1)
-    for since_ms in windows(query.since_ms, newest_ms):
+    for since_ms in windows(query.since_ms, newest_ms, WINDOW_MS):
         found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
         hits = msgspec.convert(found.dicts(), list[LogLine])
         if len(hits) >= query.limit:

@@ -1,13 +1,27 @@
-"""The condition of a query on messages, by what a text search asks for. Pure.
+"""The conditions of a query on messages: what a text search asks for, and errors alone. Pure.
 
-A query says where it stands by the comment `-- messages with {text:String}`.
+A query says where they stand by the comments `-- messages with {text:String}` and `-- of {levels:Array(String)}`.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from flowgauge.sinks.clickhouse.text_search import TextSearch
 
 MARK: Final = "-- messages with {text:String}"
+LEVELS_MARK: Final = "-- of {levels:Array(String)}"
+_ERRORS: Final = frozenset({"ERROR", "CRITICAL", "FATAL"})  # the lines that are in `failures` too (schema/0065)
+# Errors are few, and lie anywhere: the runs that had some are looked up by their filter.
+_OF_FAILURES: Final = """AND run IN (
+SELECT run
+FROM flowgauge.failures
+WHERE tenant = {tenant:String}
+AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+AND ({run:String} = '' OR run = {run:String})
+AND ({flow:String} = '' OR flow IN ({flow:String}, ''))
+)
+AND has({levels:Array(String)}, level)"""
 # The expression of the index, letter by letter (schema/0055): another is not looked up.
 _INDEXED: Final = (
     r"lowerUTF8(replaceRegexpAll(message, '[\\x{80}-\\x{BF}\\x{D7}\\x{F7}\\x{2000}-\\x{2BFF}\\x{2E00}-\\x{2E7F}"
@@ -24,6 +38,13 @@ def with_messages(sql: str, search: TextSearch | None) -> str:
     if search.words:
         conditions.append(f"AND hasAllTokens({_INDEXED}, {{words:Array(String)}})")
     return sql.replace(MARK, " ".join([*conditions, "AND match(message, {pattern:String})"]))
+
+
+def with_levels(sql: str, levels: Collection[str]) -> str:
+    """Return `sql` with the condition on levels: none where any is asked for."""
+    if levels and _ERRORS.issuperset(levels):
+        return sql.replace(LEVELS_MARK, _OF_FAILURES)
+    return sql.replace(LEVELS_MARK, "AND has({levels:Array(String)}, level)" if levels else "")
 
 
 def bound(search: TextSearch | None) -> dict[str, object]:

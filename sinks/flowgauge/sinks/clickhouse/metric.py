@@ -1,6 +1,6 @@
 """The metric: one question of ClickHouse's, what may be asked with it, and the columns of its answer. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -24,6 +24,16 @@ CONTEXT_MAX = 50  # lines on each side
 GROUPS = ("tenant", "flow", "deployment", "work_pool", "tag")
 PER = (*GROUPS, "team")  # whose a run is, only questions about money know
 BY = ("failing", "slowest", "changed")
+LEVELS: Mapping[str, int] = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "WARN": 30,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+    "FATAL": 50,
+}
 
 
 class InvalidQuestion(BadInput):
@@ -95,6 +105,7 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
     _refuse_zone(query.tz)
     _refuse_other("per", query.per, ("", *metric.groups))
     _refuse_other("by", query.by, BY)
+    _refuse_level(query.level)
     bucket_ms = (metric.bucket_ms or None) if query.bucket_ms is None else query.bucket_ms
     if bucket_ms is not None:
         _refuse_buckets(bucket_ms, query.until_ms - query.since_ms)
@@ -139,6 +150,11 @@ def _refuse_zone(zone: str) -> None:
 def _refuse_other(field: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise InvalidQuestion(f"{field}: expected one of {', '.join(filter(None, known))}, got {value[:40]!r}")
+
+
+def _refuse_level(level: str) -> None:
+    if level and level.upper() not in LEVELS:
+        raise InvalidQuestion(f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}")
 
 
 def _refuse_buckets(bucket_ms: int, range_ms: int) -> None:

@@ -8,6 +8,7 @@ published twice change no answer.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 
 import msgspec
 
@@ -17,8 +18,9 @@ from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import folded_ms
 from flowgauge.sinks.clickhouse.log_lines import LOG_COLUMNS, before
 from flowgauge.sinks.clickhouse.logs import log_lines
-from flowgauge.sinks.clickhouse.messages_with import bound, with_messages
+from flowgauge.sinks.clickhouse.messages_with import bound, with_levels, with_messages
 from flowgauge.sinks.clickhouse.metric import (
+    LEVELS,
     SINCE_DEFAULT,
     InvalidQuestion,
     Metric,
@@ -28,25 +30,17 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.questions import question, question_of
+from flowgauge.sinks.clickhouse.questions import of_tenant, question, question_of
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import text_search
+from flowgauge.sinks.clickhouse.timeline import timeline
+from flowgauge.sinks.clickhouse.windows import windows
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
-_LEVELS = {
-    "TRACE": 5,
-    "DEBUG": 10,
-    "INFO": 20,
-    "WARN": 30,
-    "WARNING": 30,
-    "ERROR": 40,
-    "CRITICAL": 50,
-    "FATAL": 50,
-}
 # What narrows or shapes an answer; some questions have it.
 CHOICES = (
     "flow",
@@ -67,7 +61,7 @@ CHOICES = (
     "limit",
 )
 _NARROWS = ("flow", "deployment", "work_pool", "tag", "run", "level")
-_TOO_MUCH = ("(code 159)", "(code 241)")  # time, memory
+_TOO_MUCH = ("(code 159)", "(code 241)", "(code 396)")  # time, memory, answer
 _BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms", "before": "before_us"}
 
 
@@ -100,6 +94,7 @@ METRICS: Mapping[str, Metric] = {
             "All that was told of one run or one resource, in order",
             ("time", "gap_seconds", "kind", "name", "event", "state", "level", "message"),
             since_of_run="1970-01-01",
+            also=("run", "resource"),
             one_of=("run", "resource"),
         ),
         Metric(
@@ -134,7 +129,9 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
     ClickHouse takes longer than 10 s or more than 1.5 GB.
     """
     if name not in METRICS:
-        raise InvalidQuestion(f"no metric is called {name!r}: one of {', '.join(METRICS)}")
+        near = get_close_matches(name, METRICS, n=1)
+        meant = f"did you mean {near[0]}? There are" if near else "one of"
+        raise InvalidQuestion(f"no metric is called {name[:64]!r}: {meant} {', '.join(METRICS)}")
     metric = METRICS[name]
     refuse_unbounded(metric, query)
     asked = replace(query, per=query.per or metric.per or "", bucket_ms=query.bucket_ms or metric.bucket_ms or 0)
@@ -148,13 +145,31 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    sql = with_messages(question_of(name, query.tenant, query.per), text_search(query.text))
+    sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
+    sql = of_tenant(with_messages(sql, text_search(query.text)), query.tenant)
     parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
+    if name == "timeline":
+        return await timeline(store, sql, query)
+    if name == "events":
+        return await _newest_minutes(store, sql, parameters, query)
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
+
+
+async def _newest_minutes(
+    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
+) -> list[tuple[object, ...]]:
+    """Count as many minutes as are asked for, no more: a week of them is millions of events."""
+    found: list[tuple[object, ...]] = []
+    newest_ms = min(query.until_ms, query.now_ms or query.until_ms)
+    for since_ms in windows(query.since_ms, newest_ms, query.limit * 60_000):
+        found = (await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))).rows
+        if len(found) >= query.limit:
+            break
+    return found
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -209,20 +224,18 @@ def since_of(name: str, *, of_run: bool = False) -> str:
 
 
 def levels_from(level: str) -> list[str]:
-    """Return the log levels from `level` up; an unknown level is only itself, an empty one is any."""
-    level = level.upper()
-    if level not in _LEVELS:
-        return [level] if level else []
-    return [name for name, rank in _LEVELS.items() if rank >= _LEVELS[level]]
+    """Return the log levels from `level`, one of LEVELS, up; of an empty one none, which means any."""
+    return [name for name, rank in LEVELS.items() if rank >= LEVELS[level.upper()]] if level else []
 
 
 def _narrowed_by(name: str) -> str:
     known = parameters_of(name)
-    return ", ".join(("a shorter time (since, until)", *(f"one {each}" for each in _NARROWS if each in known)))
+    fewer = ("fewer rows (limit)",) if "limit" in known else ()
+    return ", ".join(("a shorter time (since, until)", *fewer, *(f"one {each}" for each in _NARROWS if each in known)))
 
 
 def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
-    before_us, before_id = before(query.before)
+    before_us, before_id, before_tenant = before(query.before)
     known: dict[str, object] = {
         "tenant": query.tenant,
         "everyone": query.tenant == ANY_TENANT,
@@ -237,6 +250,7 @@ def _parameters(sql: str, query: MetricQuery) -> dict[str, object]:
         "levels": levels_from(query.level),
         "before_us": before_us,
         "before_id": before_id,
+        "before_tenant": before_tenant,
         **bound(text_search(query.text)),
         "limit": query.limit,
         "flows_max": PATTERN_FLOWS_MAX + 1,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import InvariantBroken
 from flowgauge.sinks.clickhouse.deployment import DATABASE, Deployment
 from flowgauge.sinks.clickhouse.schema import SchemaFile
@@ -62,7 +63,7 @@ class Step:
 
     def __str__(self) -> str:
         """Return the statement with a comment before it that says what it costs."""
-        rows = f" ({self.table}: {self.rows:,} rows)" if self.cost in {"note", "rewrite"} else ""
+        rows = f" ({self.table}: {counted(self.rows, 'row')})" if self.cost in {"note", "rewrite"} else ""
         loses = f"\n-- LOSES DATA: {self.loses}" if self.loses else ""
         return f"-- {self.file.name}: {SAYS[self.cost]}{rows}{loses}\n{_told(self.statement)};"
 

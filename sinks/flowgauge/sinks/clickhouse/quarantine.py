@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from flowgauge.schemas.counted import counted
+
 SLICES = 8  # of the span; each costs some 12 bytes of the note
 
 
@@ -86,7 +88,7 @@ class Quarantine:
     def excess(self, tally: Tally) -> str:
         """Return which limit `tally` passes, in words; empty when none."""
         if tally.run > self.run_max:
-            return f"more than {self.run_max:,} events in a row (quarantine.run_max)"
+            return f"more than {counted(self.run_max, 'event')} in a row (quarantine.run_max)"
         letters, events = tally.letters, tally.events
         if letters >= self.letters_min and 100 * letters > self.percent_max * events:
             return f"{letters:,} of the last {events:,} events, over {self.percent_max} % (quarantine.percent_max)"

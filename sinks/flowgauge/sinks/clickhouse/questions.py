@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.cost_metrics import GROUPS_OF, with_costs
+from flowgauge.sinks.clickhouse.messages_with import LEVELS_MARK, MARK
 from flowgauge.sinks.clickhouse.run_metrics import OF
 
 _OF_TENANT = "tenant = {tenant:String}"
@@ -12,12 +13,19 @@ _OF_TENANT = "tenant = {tenant:String}"
 
 @cache
 def question(name: str) -> str:
-    """Return the SQL of the question `name`."""
+    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    return with_costs(path.read_text("utf-8"))
+    first, *lines = map(str.strip, with_costs(path.read_text("utf-8")).splitlines())
+    # The driver goes through all of it by character, each time: 4 ms of a long one.
+    return "\n".join([first, *(line for line in lines if line in {MARK, LEVELS_MARK} or not line.startswith("--"))])
 
 
 def question_of(name: str, tenant: str, per: str = "") -> str:
     """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
     sql = question(name).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
+    return of_tenant(sql, tenant)
+
+
+def of_tenant(sql: str, tenant: str) -> str:
+    """Return `sql` without its condition on the tenant where ANY_TENANT is asked for."""
     return sql.replace(_OF_TENANT, "true") if tenant == ANY_TENANT else sql

@@ -8,6 +8,7 @@ which time a run belongs to the time asked for:
     -- runs by ended, and of the four weeks before  in [since - 28 d, until)
     -- runs by started, and of the week before      in [since - 7 d, until)
     -- runs by …, once each                         whatever they are grouped by
+    -- runs by …, known, with usage                 as they are known, and with the columns of run_usage_final
 """
 
 import re
@@ -126,10 +127,18 @@ OF: Final = {
     "work_pool": "concat(whose, work_pool)",
     "tag": "arrayJoin(arrayMap(tag -> concat(whose, tag), emptyArrayToSingle(tags)))",
 }
+# The bucket of time of <at>; they count from a Monday.
+BUCKET: Final = (
+    "if({bucket_ms:Int64} = 0, NULL, fromUnixTimestamp64Milli("
+    "intDiv(toUnixTimestamp64Milli(assumeNotNull(<at>)) - 345600000, greatest({bucket_ms:Int64}, 1)) "
+    "* {bucket_ms:Int64} + 345600000, 'UTC'))"
+)
 _RUNS: Final = re.compile(
-    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?$", re.MULTILINE
+    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, known, with usage)?$",
+    re.MULTILINE,
 )
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
+_USAGE: Final = "told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count"
 _SINCE: Final = "{since_ms:Int64}"
 FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
@@ -145,7 +154,13 @@ def _runs(asked: re.Match[str]) -> str:
     where = "true" if at == "expected" else _fragment("runs_heard_of")
     where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
     known = _fragment("runs_known").replace("<where>", where)
-    sql = known if at is None else _fragment("runs_asked").replace("<known>", known)
+    known = known.replace("<told>", f", {_USAGE}" if asked[5] else "")
+    known = known.replace("<usage>", f"\n{_fragment('runs_usage')}" if asked[5] else "")
+    sql = (
+        known
+        if at is None or asked[5]
+        else _fragment("runs_asked").replace("<known>", known).replace("<bucket>", BUCKET)
+    )
     if asked[4]:
         sql = sql.replace("<of>", OF[""])
     return sql.replace("<at>", at or "").replace("<from_ms>", FROM_MS[before])

@@ -21,6 +21,7 @@ from typing import TypeVar
 import structlog
 
 from flowgauge.schemas.clock import ClockState
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.delivery import DeadLetter, encode_dead_letter
 from flowgauge.schemas.errors import Fenced, InvariantBroken, Transient
 from flowgauge.schemas.topics import DLQ
@@ -185,7 +186,7 @@ class TopicSink:
             offset,
             clock,
             since_ms=_steady_ms(),
-            limits=self._limits,
+            limits=self._limits.of_one(len(self._batches.keys() | {partition})),
             tally=tally,
             refused=refused,
         )
@@ -393,7 +394,7 @@ class TopicSink:
     def _report_trouble(self, error: Transient, batch: Sealed) -> None:
         kind = error.kind if isinstance(error, EngineTrouble) else "known"
         RETRIES.labels(self._spec.table, kind).inc()
-        self._report(f"{error}; {len(batch.rows)} rows wait", passes=kind == "known")
+        self._report(f"{error}; {counted(len(batch.rows), 'row waits', 'rows wait')}", passes=kind == "known")
 
     def _report(self, problem: str, *, passes: bool = True) -> None:
         """Show `problem` while it lasts; log it once per cause, as an error where somebody must act."""

@@ -54,6 +54,8 @@ WHERE _log = {{log_id:String}} AND _partition = {{partition:UInt16}}
 ERASED = "SELECT erased_tenant, toUnixTimestamp64Milli(before) FROM flowgauge.erased_tenants FINAL"
 SELECT_OF_VIEW = "SELECT as_select FROM system.tables WHERE database = {database:String} AND name = {view:String}"
 
+OF_DAY = "IN PARTITION ID '{day:%Y%m%d}'"  # as a mutation of events names it
+
 _T = TypeVar("_T")
 
 
@@ -200,9 +202,15 @@ class ClickHouseStore:
         """Fold the rows that `table` has in `span` into its views once more. Raises EngineTrouble."""
         await self._call(lambda: self._fold_again(table, span))
 
-    async def backfill(self, table: str, day: date) -> None:
-        """Fold the rows that `table` has of `day` into its views once more, and index them. Raises EngineTrouble."""
-        await self._call(lambda: self._backfill(table, day))
+    async def fold_hours(self, table: str, day: date, hours: range) -> None:
+        """Fold the rows that `table` has of these `hours` of `day` into its views once more. Raises EngineTrouble."""
+        only = f"toDate(occurred) = \\'{day}\\' AND toHour(occurred) BETWEEN {hours[0]} AND {hours[-1]}"
+        await self._call(lambda: self._fold(table, only))
+
+    async def index(self, table: str, day: date) -> None:
+        """Begin to index the rows that `table` has of `day`, not waiting for its end. Raises EngineTrouble."""
+        indexes = (f"MATERIALIZE INDEX {index} {OF_DAY.format(day=day)}" for index in INDEXES_OF.get(table, ()))
+        await self.rewrite(f"ALTER TABLE {table} {', '.join(indexes)}")
 
     async def note_backfill(self, target: str, day: date) -> None:
         """Note that `day` is folded and indexed as `target` says. Raises EngineTrouble."""
@@ -284,11 +292,6 @@ class ClickHouseStore:
             f"AND _append >= fromUnixTimestamp64Milli({span.first_ms}) "
             f"AND _append <= fromUnixTimestamp64Milli({span.last_ms})",
         )
-
-    def _backfill(self, table: str, day: date) -> None:
-        self._fold(table, f"toDate(occurred) = \\'{day}\\'")
-        indexes = (f"MATERIALIZE INDEX {index} IN PARTITION ID '{day:%Y%m%d}'" for index in INDEXES_OF.get(table, ()))
-        self._command(f"ALTER TABLE {table} {', '.join(indexes)}", {}, {"mutations_sync": 1})
 
     def _fold(self, table: str, only: str) -> None:
         """Fold the rows of `table` for which `only` holds, its quotes escaped, into its views."""

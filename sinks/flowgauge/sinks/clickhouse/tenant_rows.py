@@ -5,7 +5,9 @@ log, are read out; the others are folded from them. An erasure is noted first, s
 (`erasing`), and is over when every count is 0 and no part waits to be rewritten: ask `erase` again until then.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import msgspec
 
@@ -17,6 +19,7 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
 PAGE_ROWS = ROWS_MAX
+PAGE_BYTES = 16 * 1_048_576  # as ClickHouse holds them: events may have a megabyte each
 PAGE_SPAN_MS = 600_000  # append times that a page looks at: so much is sorted for it
 
 TABLES = """
@@ -45,15 +48,25 @@ PENDING = """
 SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.mutations
 WHERE database = {database:String} AND table = {table:String} AND NOT is_done AND position(command, {digits:String}) > 0
 """
-# Rows appended in [from, to) after the place of the page before.
-PAGE = """
-SELECT * FROM {table}
+_AFTER = """
+FROM {table}
 WHERE tenant = {{tenant:String}}
     AND _append >= fromUnixTimestamp64Milli({{from_ms:Int64}}) AND _append < fromUnixTimestamp64Milli({{to_ms:Int64}})
     AND (toUnixTimestamp64Milli(_append), _log, _partition, _offset)
         > ({{at_ms:Int64}}, {{log:String}}, {{partition:Int32}}, {{offset:Int64}})
+"""
+# Rows appended in [from, to) after the place of the page before: where they stand and how large they are, then up to
+# the last that a page has room for. Sizes are in the order, so that they are taken before it: what is sorted is small.
+PLACES = f"""
+SELECT toUnixTimestamp64Milli(_append) AS at_ms, _log, _partition, _offset, byteSize(*) AS size {_AFTER}
+ORDER BY at_ms, _log, _partition, _offset, size
+LIMIT {{{{limit:UInt32}}}}
+"""
+PAGE = f"""
+SELECT * {_AFTER}
+    AND (toUnixTimestamp64Milli(_append), _log, _partition, _offset)
+        <= ({{{{last_ms:Int64}}}}, {{{{last_log:String}}}}, {{{{last_partition:Int32}}}}, {{{{last_offset:Int64}}}})
 ORDER BY _append, _log, _partition, _offset
-LIMIT {{limit:UInt32}}
 """
 NEXT = """
 SELECT count() > 0, toUnixTimestamp64Milli(min(_append)) FROM {table}
@@ -119,6 +132,15 @@ async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None =
     return Holding(rows, [table.name for table in tables if table.is_raw], pending)
 
 
+async def is_known(store: ClickHouseStore, tenant: str) -> bool:
+    """Tell whether any table has a row of `tenant`."""
+    for table in await tenant_tables_now(store):
+        sql = f"{ANY.format(table=_quoted(table.name))} LIMIT 1"
+        if (await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows:
+            return True
+    return False
+
+
 async def erase(store: ClickHouseStore, tenant: str, now_ms: int) -> Holding:
     """Begin to erase all rows of `tenant`, and return what there still is.
 
@@ -157,24 +179,39 @@ async def expire(store: ClickHouseStore, tenant: str, before_ms: int) -> int:
 
 
 async def page(
-    store: ClickHouseStore, tenant: str, table: str, after: PagePlace, *, until_ms: int, rows_max: int = PAGE_ROWS
+    store: ClickHouseStore,
+    tenant: str,
+    table: str,
+    after: PagePlace,
+    *,
+    until_ms: int,
+    rows_max: int = PAGE_ROWS,
+    bytes_max: int = PAGE_BYTES,
 ) -> Page:
-    """Return the next rows of `tenant` in the raw `table` that were appended before `until_ms`, in their order."""
+    """Return the next rows of `tenant` in the raw `table` that were appended before `until_ms`, in their order.
+
+    Of rows that together are over `bytes_max` the first ones, one at least.
+    """
     if table not in {each.name for each in await tenant_tables_now(store) if each.is_raw}:
         raise InvalidQuestion(f"no table that can be read out is called {table[:64]!r}")
     start_ms = after.at_ms or await _next_ms(store, tenant, table, from_ms=0, until_ms=until_ms)
     while start_ms is not None:
         end_ms = min(until_ms, start_ms + PAGE_SPAN_MS)
-        asked = {
-            "tenant": tenant,
-            "from_ms": start_ms,
-            "to_ms": end_ms,
-            "limit": rows_max,
-            **msgspec.structs.asdict(after),
-        }
-        rows = (await store.lines(PAGE.format(table=_quoted(table)), asked, seen=only(tenant))).splitlines()
-        if len(rows) == rows_max:
-            return Page(rows, _place_of(rows[-1]))
+        span = {"tenant": tenant, "from_ms": start_ms, "to_ms": end_ms, **msgspec.structs.asdict(after)}
+        asked = {**span, "limit": rows_max}
+        found = (await store.query(PLACES.format(table=_quoted(table)), asked, seen=only(tenant))).rows
+        places = msgspec.convert(found, list[tuple[int, str, int, int, int]])
+        count = _fitting([size for *_, size in places], bytes_max)
+        rows: list[bytes] = []
+        if places:
+            last = PagePlace(*places[count - 1][:4])
+            asked = {
+                **span,
+                **{f"last_{name.removeprefix('at_')}": value for name, value in msgspec.structs.asdict(last).items()},
+            }
+            rows = (await store.lines(PAGE.format(table=_quoted(table)), asked, seen=only(tenant))).splitlines()
+            if count < len(places) or len(places) == rows_max:
+                return Page(rows, last)
         start_ms = await _next_ms(store, tenant, table, from_ms=end_ms, until_ms=until_ms)
         if rows:
             return Page(rows, None if start_ms is None else PagePlace(start_ms))
@@ -196,10 +233,10 @@ async def _pending(store: ClickHouseStore, tenant: str, table: str) -> int:
     return int(str(count))
 
 
-def _place_of(line: bytes) -> PagePlace:
-    place: dict[str, object] = msgspec.json.decode(line)
-    at_ms = round(float(str(place["_append"])) * 1000)
-    return PagePlace(at_ms, str(place["_log"]), int(str(place["_partition"])), int(str(place["_offset"])))
+def _fitting(sizes: Sequence[int], bytes_max: int) -> int:
+    """Return how many of `sizes`, from the first on, are at most `bytes_max` together; one, where that is larger."""
+    fitting = sum(1 for total in accumulate(sizes) if total <= bytes_max)
+    return max(fitting, min(len(sizes), 1))
 
 
 def _quoted(table: str) -> str:

@@ -29,6 +29,7 @@ import msgspec
 import structlog
 
 from flowgauge.schemas import topics
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter, encode_delivery
 from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.ids import events_partition
@@ -188,7 +189,7 @@ class _Notifier:
         if outbox.refused_incidents > refused:
             _log.error("too many incidents", refused=outbox.refused_incidents - refused)
             self.health.problems["notifier bounds"] = (
-                f"{outbox.refused_incidents} incidents not told: too many are open"
+                f"{counted(outbox.refused_incidents, 'incident')} not told: too many are open"
             )
         return unreadable
 

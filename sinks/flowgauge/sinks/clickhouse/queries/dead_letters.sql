@@ -1,5 +1,7 @@
 -- The newest dead letters, each once: the sink may send one twice. Only the values that are shown are read.
-SELECT at_ms, reason, origin, size, detail, substring(value, 1, {value_chars:UInt32}) AS value_begin
+SELECT
+    if(tenant = '', '', concat(toString(_partition), '@', toString(_offset))) AS letter,
+    at_ms, reason, origin, size, detail, substring(value, 1, {value_chars:UInt32}) AS value_begin
 FROM flowgauge.dlq
 WHERE tenant IN {tenants:Array(String)}
     AND at_ms >= {since_ms:Int64}

@@ -2,15 +2,31 @@
 INSERT INTO flowgauge.runs_folded
 SELECT
     tenant, run, flow, deployment, work_pool, tags, state, scheduled_for, seen_first, seen_last, started, ended,
-    due, expected, seconds, late_seconds, wait_seconds, attempts, failed_message, append_last,
-    now64(3, 'UTC') AS folded
+    due, expected, seconds, late_seconds, wait_seconds, attempts, failed_message,
+    told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count,
+    append_last, now64(3, 'UTC') AS folded
 FROM flowgauge.runs_final
+LEFT JOIN (
+    SELECT *
+    FROM flowgauge.run_usage_final
+    WHERE tenant IN {tenants:Array(String)}
+        AND run > {after:String}
+        AND ({upto:String} = '' OR run <= {upto:String})
+        AND (tenant, run) IN (
+            SELECT tenant, run
+            FROM flowgauge.runs_touched
+            WHERE tenant IN {tenants:Array(String)}
+                AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+                AND run > {after:String}
+                AND ({upto:String} = '' OR run <= {upto:String})
+        )
+) AS usage USING (tenant, run)
 WHERE tenant IN {tenants:Array(String)}
     AND run > {after:String}
     AND ({upto:String} = '' OR run <= {upto:String})
     AND (tenant, run) IN (
         SELECT tenant, run
-        FROM flowgauge.runs
+        FROM flowgauge.runs_touched
         WHERE tenant IN {tenants:Array(String)}
             AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
             AND run > {after:String}

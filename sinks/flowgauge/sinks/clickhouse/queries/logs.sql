@@ -1,4 +1,4 @@
--- The newest log lines, each id once; `run_flows` then names the flow of lines that do not know it.
+-- The newest log lines, each id once. `run_flows` then names the flow of lines that do not know it.
 SELECT
     tenant, occurred AS time, level, flow, run, logger, message, id, toUnixTimestamp64Micro(occurred) AS occurred_us
 FROM flowgauge.events
@@ -9,10 +9,10 @@ WHERE tenant = {tenant:String}
     AND occurred <= fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
     AND (
         occurred < fromUnixTimestamp64Micro({before_us:Int64}, 'UTC')
-        OR id > {before_id:UUID}
+        OR (id, toString(tenant)) > ({before_id:UUID}, {before_tenant:String})
     )
     AND ({run:String} = '' OR run = {run:String})
-    AND (empty({levels:Array(String)}) OR has({levels:Array(String)}, level))
+    -- of {levels:Array(String)}
     AND (
         {flow:String} = ''
         OR flow = {flow:String}
@@ -21,6 +21,6 @@ WHERE tenant = {tenant:String}
         ))
     )
     -- messages with {text:String}
-ORDER BY occurred DESC, id
+ORDER BY occurred DESC, id, tenant
 LIMIT 1 BY tenant, id
 LIMIT {limit:UInt32}

@@ -37,22 +37,15 @@ FROM (
             sum(cost) AS group_cost,
             quantileExactInclusiveOrNullIf(0.5)(seconds, state IN ('completed', 'failed', 'crashed')) AS p50,
             sum(seconds) AS work,
-            sum(run_wait) AS wait,
+            sum(wait_seconds) AS wait,
             sumIf(attempts - 1, attempts > 1) AS retries,
             countIf(attempts > 1) AS retried,
             sum(cpu_sum) / nullIf(sum(cpu_count), 0) AS cpu,
             sum(gpu_sum) / nullIf(sum(gpu_count), 0) AS gpu
         FROM (
-            SELECT
-                *,
-                wait_seconds AS run_wait,
-                arrayJoin(
-                    <groups>
-                ) AS of
-            FROM (
-                -- costs of runs, and of the four weeks before
-            )
+            -- costs of runs, and of the four weeks before
         )
+        ARRAY JOIN <groups> AS of
         GROUP BY is_before, of, currency
     )
 )

@@ -1,81 +1,57 @@
 -- What each run that ended cost, once for each currency: what its events told, else its duration times the first
 -- price that fits, else nothing that is known. Bytes and rows stand with its first currency, so that sums hold them once.
+-- The engine plans each SELECT within another, and all that a name stands for wherever it is used: so there are two.
 SELECT
-    run, bucket, tags, state, attempts, ended, seconds, wait_seconds, late_seconds,
-    toString(asked.flow) AS flow,
-    toString(asked.deployment) AS deployment,
-    toString(asked.work_pool) AS work_pool,
-    NOT is_recent AS is_before,
-    arrayFirstIndex(
-        (a_flow, a_tag, a_pool) ->
-            (a_flow = '' OR match(flow, a_flow))
-            AND (a_tag = '' OR has(tags, a_tag))
-            AND (a_pool = '' OR a_pool = work_pool),
-        {price_flows:Array(String)}, {price_tags:Array(String)}, {price_work_pools:Array(String)}
-    ) AS price,
-    arrayFirstIndex(
-        (a_flow, a_tag, a_pool) ->
-            (a_flow = '' OR match(flow, a_flow))
-            AND (a_tag = '' OR has(tags, a_tag))
-            AND (a_pool = '' OR a_pool = work_pool),
-        {team_flows:Array(String)}, {team_tags:Array(String)}, {team_work_pools:Array(String)}
-    ) AS team_at,
-    if(told_team = '', {teams:Array(String)}[team_at], told_team) AS team,
-    round(
-        toDecimal128OrNull({prices_per_hour:Array(String)}[price], 9) * dateDiff('microsecond', started, ended)
-        / 3600000000,
-        6
-    ) AS estimate,
-    multiIf(
-        notEmpty(told_costs), arraySort(told_costs),
-        isNull(estimate), [('', CAST(NULL, 'Nullable(Decimal(38, 6))'))],
-        [({price_currencies:Array(String)}[price], CAST(estimate, 'Nullable(Decimal(38, 6))'))]
-    ) AS costs,
-    arrayJoin(arrayEnumerate(costs)) AS place,
-    costs[place].1 AS currency,
-    costs[place].2 AS cost,
+    run, bucket, tags, state, attempts, seconds, wait_seconds, late_seconds, flow, deployment, work_pool, team, is_before,
+    cpu_sum, cpu_count, gpu_sum, gpu_count,
+    money.1 AS currency,
+    money.2 AS cost,
     if(place = 1, told_bytes, NULL) AS bytes,
-    if(place = 1, told_rows, NULL) AS rows,
-    cpu_sum, cpu_count, gpu_sum, gpu_count
+    if(place = 1, told_rows, NULL) AS rows
 FROM (
-    -- runs by ended<which>, once each
-) AS asked
-LEFT JOIN (
     SELECT
-        run,
-        max(currency_team) AS told_team,
-        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '') AS told_costs,
-        sum(currency_bytes) AS told_bytes,
-        sum(currency_rows) AS told_rows,
-        sum(currency_cpu) AS cpu_sum,
-        sum(currency_cpu_count) AS cpu_count,
-        sum(currency_gpu) AS gpu_sum,
-        sum(currency_gpu_count) AS gpu_count
+        run, tags, state, attempts, seconds, wait_seconds, late_seconds,
+        told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count,
+        toString(known.flow) AS flow,
+        toString(known.deployment) AS deployment,
+        toString(known.work_pool) AS work_pool,
+        ended < fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS is_before,
+        <bucket> AS bucket,
+        arrayFirstIndex(
+            (a_flow, a_tag, a_pool) ->
+                (a_flow = '' OR match(flow, a_flow))
+                AND (a_tag = '' OR has(tags, a_tag))
+                AND (a_pool = '' OR a_pool = work_pool),
+            {price_flows:Array(String)}, {price_tags:Array(String)}, {price_work_pools:Array(String)}
+        ) AS price,
+        if(
+            told_team = '',
+            {teams:Array(String)}[arrayFirstIndex(
+                (a_flow, a_tag, a_pool) ->
+                    (a_flow = '' OR match(flow, a_flow))
+                    AND (a_tag = '' OR has(tags, a_tag))
+                    AND (a_pool = '' OR a_pool = work_pool),
+                {team_flows:Array(String)}, {team_tags:Array(String)}, {team_work_pools:Array(String)}
+            )],
+            told_team
+        ) AS team,
+        if(
+            notEmpty(told_costs),
+            told_costs,
+            [(
+                if(isNull(seconds), '', {price_currencies:Array(String)}[price]),
+                CAST(
+                    round(
+                        toDecimal128OrNull({prices_per_hour:Array(String)}[price], 9)
+                        * dateDiff('microsecond', started, ended) / 3600000000,
+                        6
+                    ),
+                    'Nullable(Decimal(38, 6))'
+                )
+            )]
+        ) AS costs
     FROM (
-        -- FINAL: an event that came twice is one.
-        SELECT
-            run,
-            used.currency AS currency,
-            max(used.team) AS currency_team,
-            sum(used.cost) AS currency_cost,
-            sum(toUInt128(used.bytes)) AS currency_bytes,
-            sum(toUInt128(used.rows)) AS currency_rows,
-            sum(used.cpu_utilization) AS currency_cpu,
-            count(used.cpu_utilization) AS currency_cpu_count,
-            sum(used.gpu_utilization) AS currency_gpu,
-            count(used.gpu_utilization) AS currency_gpu_count
-        FROM flowgauge.run_usage AS used FINAL
-        WHERE tenant = {tenant:String}
-            AND run IN (
-                SELECT run
-                FROM flowgauge.runs_folded
-                WHERE tenant = {tenant:String} AND seen_last >= fromUnixTimestamp64Milli(<from_ms>, 'UTC')
-                UNION ALL
-                SELECT run
-                FROM flowgauge.runs
-                WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-            )
-        GROUP BY run, currency
-    )
-    GROUP BY run
-) AS usage USING run
+        -- runs by ended<which>, known, with usage
+    ) AS known
+)
+ARRAY JOIN costs AS money, arrayEnumerate(costs) AS place

@@ -12,7 +12,10 @@ CREATE TABLE IF NOT EXISTS flowgauge.run_usage (
     cpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
     gpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
     team SimpleAggregateFunction(max, String),
-    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
+    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    -- When ClickHouse last took something of it, by its own clock: what came since the runs were folded is told by it.
+    inserted SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3, 'UTC'),
+    INDEX ix_inserted inserted TYPE minmax GRANULARITY 1
 ) ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(occurred)
 ORDER BY (tenant, run, id)

@@ -1,4 +1,4 @@
--- runs_final, kept: questions read this and fold only what came since (see folding). The newest row of a run counts.
+-- runs_final with run_usage_final, kept: questions read this and fold only what came since (see folding). The newest row of a run counts.
 CREATE TABLE IF NOT EXISTS flowgauge.runs_folded (
     tenant LowCardinality(String),
     run String CODEC(ZSTD(1)),
@@ -19,6 +19,14 @@ CREATE TABLE IF NOT EXISTS flowgauge.runs_folded (
     wait_seconds Nullable(Float64) CODEC(ZSTD(1)),
     attempts UInt64 CODEC(ZSTD(1)),
     failed_message String CODEC(ZSTD(3)),
+    told_team LowCardinality(String),
+    told_costs Array(Tuple(currency String, cost Nullable(Decimal(38, 6)))) CODEC(ZSTD(1)),
+    told_bytes Nullable(UInt128) CODEC(ZSTD(1)),
+    told_rows Nullable(UInt128) CODEC(ZSTD(1)),
+    cpu_sum Nullable(Float64) CODEC(ZSTD(1)),
+    cpu_count UInt64 CODEC(ZSTD(1)),
+    gpu_sum Nullable(Float64) CODEC(ZSTD(1)),
+    gpu_count UInt64 CODEC(ZSTD(1)),
     append_last DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     folded DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     INDEX ix_seen_first seen_first TYPE minmax GRANULARITY 1,
