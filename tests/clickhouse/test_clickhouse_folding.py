@@ -211,3 +211,30 @@ async def test_of_everyone_ends_add_up(store: ClickHouseStore, name: str) -> Non
 async def test_patterns_are_of_one_tenant(store: ClickHouseStore) -> None:
     with pytest.raises(InvalidQuestion, match=r"^tenant: patterns is asked of one tenant: name it$"):
         await answer(store, "patterns", asked(ANY_TENANT))
+
+
+@pytest.mark.parametrize(("name", "column"), [("events", "events"), ("errors", "count"), ("overview", "events_5m")])
+async def test_of_everyone_one_id_of_two_tenants_is_two(store: ClickHouseStore, name: str, column: str) -> None:
+    at = DAY + timedelta(hours=20, minutes=10 * ("events", "errors", "overview").index(name))
+    twin = {
+        "id": str(uuid.uuid4()),
+        "occurred": at.isoformat(),
+        "event": "log.write",
+        "kind": "log",
+        "run": "twin",
+        "resource": {"id": "twin"},
+        "payload": {"message": f"{name} of twins", "level": "ERROR"},
+    }
+    lines = [
+        row(
+            msgspec.json.encode({**twin, "tenant": tenant}), log_id="a", partition=0, offset=n, append_ms=millis(DAY)
+        ).line
+        for n, tenant in enumerate(("twin-a", "twin-b", "twin-b"))
+    ]
+    await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+    until_ms = millis(at + timedelta(minutes=1))
+
+    asked_of_all = replace(asked(ANY_TENANT), until_ms=until_ms, since_ms=until_ms - 60_000, text="of twins")
+    rows = (await answer(store, name, asked_of_all)).dicts()
+
+    assert [each[column] for each in rows] == [2]

@@ -1,5 +1,6 @@
 """Events of one run at the same time, as coarse clocks tell them: ids are random and say nothing of their order."""
 
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,9 @@ from flowgauge.sinks.clickhouse.backfill import backfill_events
 from flowgauge.sinks.clickhouse.folding import fold
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
 T0 = datetime(2026, 11, 16, tzinfo=UTC)
@@ -144,3 +147,15 @@ async def test_runs_of_before_that_seem_to_run_have_ended_after_a_backfill(front
     after = [each["state"] for each in (await answer(store, "runs", asked("acme"))).dicts()]
     assert (before, after) == (["running", "failed"], ["completed", "failed"])
     store.close()
+
+
+def test_the_order_of_states_is_one_wherever_it_is_written() -> None:
+    (view,) = (file.sql for file in schema_files() if file.name == "0070_runs_from_events_ties.sql")
+
+    of_view, of_timeline = (
+        re.findall(r"'(\w+)'", sql[sql.index("[") : sql.index("]")])
+        for sql in (view[view.index("indexOf(") :], question("timeline"))
+    )
+
+    assert of_view == of_timeline
+    assert sorted(of_view) == sorted(STATES)

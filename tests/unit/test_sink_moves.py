@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from tests.clickhouse.memory import MemoryLog, MemoryReader, MemoryTables
@@ -18,7 +19,7 @@ from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
 from flowgauge.sinks.clickhouse.sink_app import GROUP, run_sink
 from flowgauge.transport import patience
 from flowgauge.transport.health import Health
-from flowgauge.transport.log import Committed
+from flowgauge.transport.log import Committed, Record
 
 LIMITS = Limits(2, skips_max=2, refused_max=1, age_max_ms=0, idle_age_max_ms=0, backoff_ms=0, backoff_max_ms=1)
 
@@ -201,3 +202,22 @@ def test_batches_of_all_partitions_together_are_bounded(partitions: int) -> None
 
     assert 0 < limits.bytes_max <= LIMITS.bytes_max
     assert limits.bytes_max * partitions <= LIMITS.bytes_all_max
+
+
+async def test_limits_are_those_of_all_partitions_however_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    seen = sink_app.Batch.add
+
+    def add(self: sink_app.Batch, records: Sequence[Record], now_ms: int) -> int:
+        given.append(self.limits.bytes_max)
+        return seen(self, records, now_ms)
+
+    monkeypatch.setattr(sink_app.Batch, "add", add)
+    log = MemoryLog({EVENTS: 8})
+    tables = MemoryTables()
+    for partition in range(8):
+        put(log, partition, ["event"] * 3)
+
+    await run_until_stored(log, tables, replace(LIMITS, bytes_all_max=8_000), log.faults)
+
+    assert set(given) == {1_000}

@@ -43,7 +43,7 @@ PARTITION_FETCH_BYTES_MAX = 2 * 1_048_576
 REBALANCE_MS_MAX = 30_000  # how long the group waits for a member that is busy
 TRANSACTION_BACKOFF_MS = 20  # a transaction that follows another at once is told to wait until that is settled
 STOP_MS_MAX = 10_000
-LEAVE_S = 3.0  # a join takes far less once all the others have joined
+LEAVE_MS_MAX = 3_000  # a join takes far less once all the others have joined
 
 
 class FencedInstanceId(kafka_errors.BrokerResponseError):  # type: ignore[misc]  # aiokafka publishes no types
@@ -270,19 +270,19 @@ async def stop(producer: Producer, patience_ms: int) -> None:
 
 
 async def leave(consumer: Consumer) -> None:
-    """Stop a consumer; hang up after LEAVE_S on a coordinator that lets us wait for other members to join.
+    """Stop a consumer; hang up after LEAVE_MS_MAX on a coordinator that lets us wait for other members to join.
 
     aiokafka would wait for as long as they take. One whose fetcher pauses, because brokers are away, is cancelled by
     aiokafka into our task.
     """
-    hurry = asyncio.get_running_loop().call_later(LEAVE_S, _hang_up, consumer)
+    hurry = asyncio.get_running_loop().call_later(LEAVE_MS_MAX / 1000, _hang_up, consumer)
     try:
         await consumer.stop()
     except asyncio.CancelledError:
+        await cast("Any", consumer)._client.close()  # noqa: SLF001  # what its stop would have done next
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        await cast("Any", consumer)._client.close()  # noqa: SLF001  # what its stop would have done next
     finally:
         hurry.cancel()
 

@@ -24,6 +24,7 @@ EVENTS = "flowgauge.events"
 SLICE_ROWS = 8_000_000  # folded at a time: a day of 200 million is 24 hours of so many
 HOURS = 24
 LOOK_EVERY_S = 0.2
+INDEX_S_MAX = 3_600  # of a day: 200 million rows take minutes; longer than that is a server that merges nothing
 # Of the table's own list of parts: rows of all tenants, told several times or not.
 DAYS = """
 SELECT toDate(partition) AS day, sum(rows) AS rows
@@ -33,10 +34,11 @@ WHERE database = {database:String} AND table = 'events' AND active
 GROUP BY day
 ORDER BY day DESC
 """
+# A replica hears of the work a moment after it was asked for: none that is known is none that is done.
 INDEXING = """
-SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '')
+SELECT count() = 0 OR countIf(NOT is_done) > 0, anyIf(latest_fail_reason, NOT is_done AND latest_fail_reason != '')
 FROM system.mutations
-WHERE database = {database:String} AND table = 'events' AND NOT is_done
+WHERE database = {database:String} AND table = 'events'
     AND position(command, 'MATERIALIZE INDEX') > 0 AND position(command, {of_day:String}) > 0
 """
 
@@ -66,8 +68,7 @@ async def backfill_events(store: ClickHouseStore, tell: Callable[[Backfilled], o
         for hours in hours_of(rows):
             await store.fold_hours(EVENTS, day, hours)
         await store.index(EVENTS, day)
-        while await _is_indexing(store, day):  # noqa: ASYNC110  # the engine tells nobody
-            await asyncio.sleep(LOOK_EVERY_S)
+        await _indexed(store, day)
         await store.note_backfill(target, day)
         tell(Backfilled(day, rows, number, len(days)))
     return len(days)
@@ -80,9 +81,21 @@ def hours_of(rows: int) -> Iterator[range]:
         yield range(first, min(first + step, HOURS))
 
 
+async def _indexed(store: ClickHouseStore, day: date) -> None:
+    try:
+        async with asyncio.timeout(INDEX_S_MAX):
+            while await _is_indexing(store, day):  # noqa: ASYNC110  # the engine tells nobody
+                await asyncio.sleep(LOOK_EVERY_S)
+    except TimeoutError:
+        raise EngineTrouble(
+            f"ClickHouse has not indexed {day} within {INDEX_S_MAX} s: see system.mutations, then run this again",
+            "unknown",
+        ) from None
+
+
 async def _is_indexing(store: ClickHouseStore, day: date) -> bool:
     asked = {"database": store.database, "of_day": OF_DAY.format(day=day)}
-    ((count, failed),) = (await store.query(INDEXING, asked, seen=EVERY_TENANT)).rows
+    ((is_indexing, failed),) = (await store.query(INDEXING, asked, seen=EVERY_TENANT)).rows
     if failed:
         raise EngineTrouble(f"ClickHouse cannot index {day}: {str(failed)[:300]}", "unknown")
-    return bool(count)
+    return bool(is_indexing)

@@ -1,7 +1,7 @@
 """Folding: what is known of each run is kept as one row, so that a question folds only what came since.
 
-    runs ──── folded every five minutes ────► runs_folded        all that came before `until`
-      └────── what came since ──────────────► a question
+    runs, run_usage ─── folded every five minutes ───► runs_folded        all that came before `until`
+          └──────────── what came since ─────────────► a question
 
 A question is right however old `until` is, only slower. Folding may be done by many at once, again, or be killed: the
 newest row of a run counts, and `until` moves on last. It stays behind by what an insert may take to be seen.
@@ -21,7 +21,7 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
 
-RUNS = "flowgauge.runs"
+FOLDED = ("flowgauge.runs", "flowgauge.run_usage")
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
 AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
 SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
@@ -46,11 +46,13 @@ async def keep_folded(store: ClickHouseStore, *, stop: asyncio.Event) -> None:
 async def fold(
     store: ClickHouseStore, *, every_ms: int = FOLD_EVERY_S * 1000, seen_after_ms: int = SEEN_AFTER_MS
 ) -> int:
-    """Fold what came since the last time, unless that is less than `every_ms` ago; return how many runs.
+    """Fold what came since the last time, unless that is less than `every_ms` ago.
 
-    Everything that was inserted more than `seen_after_ms` ago is in it. Raises EngineTrouble.
+    Returns of how many runs something came, whether or not their state is known. Everything that was inserted more
+    than `seen_after_ms` ago is in it. Raises EngineTrouble.
     """
-    await store.synchronize(RUNS)
+    for table in FOLDED:
+        await store.synchronize(table)
     until_ms, now_ms = await _until(store)
     to_ms = now_ms - seen_after_ms
     if to_ms < until_ms + every_ms:

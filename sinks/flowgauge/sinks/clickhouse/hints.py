@@ -5,6 +5,7 @@ a tenant without any row        its name may be misspelt, or nothing was publish
 """
 
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
@@ -16,16 +17,23 @@ CHARS_SHOWN = 80  # of a name
 
 
 async def hint(store: ClickHouseStore, query: MetricQuery, table: Table) -> str:
-    """Return the hint to the answer `table` of `query`, "" where it tells of something. Raises EngineTrouble."""
+    """Return the hint to the answer `table` of `query`, "" where it tells of something or cannot be looked for."""
     if not is_empty(table):
         return ""
-    if query.tenant != ANY_TENANT and not await is_known(store, query.tenant):
+    if query.tenant != ANY_TENANT and await _is_unknown(store, query.tenant):
         return f"nothing is known of tenant {query.tenant}: no table has a row of it"
     for name in NAMES:
         asked: str = getattr(query, name)
         if WILDCARDS & set(asked):
             return f"{name}: {asked[:CHARS_SHOWN]!r} is looked for as it stands: a * or ? stands for nothing else there"
     return ""
+
+
+async def _is_unknown(store: ClickHouseStore, tenant: str) -> bool:
+    try:
+        return not await is_known(store, tenant)
+    except EngineTrouble:
+        return False  # the answer stands without it
 
 
 def is_empty(table: Table) -> bool:

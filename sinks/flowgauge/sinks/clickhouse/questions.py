@@ -9,6 +9,7 @@ from flowgauge.sinks.clickhouse.messages_with import LEVELS_MARK, MARK
 from flowgauge.sinks.clickhouse.run_metrics import OF
 
 _OF_TENANT = "tenant = {tenant:String}"
+_IDS, _IDS_OF_ALL = "uniqExact(id)", "uniqExact(tenant, id)"
 
 
 @cache
@@ -27,5 +28,5 @@ def question_of(name: str, tenant: str, per: str = "") -> str:
 
 
 def of_tenant(sql: str, tenant: str) -> str:
-    """Return `sql` without its condition on the tenant where ANY_TENANT is asked for."""
-    return sql.replace(_OF_TENANT, "true") if tenant == ANY_TENANT else sql
+    """Return `sql` as it is asked of ANY_TENANT: without a condition on the tenant, each id counted once for each."""
+    return sql.replace(_OF_TENANT, "true").replace(_IDS, _IDS_OF_ALL) if tenant == ANY_TENANT else sql

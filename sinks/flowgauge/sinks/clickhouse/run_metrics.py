@@ -140,7 +140,7 @@ _RUNS: Final = re.compile(
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 _USAGE: Final = "told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count"
 _SINCE: Final = "{since_ms:Int64}"
-FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
+_FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
 
 def with_runs(sql: str) -> str:
@@ -163,7 +163,7 @@ def _runs(asked: re.Match[str]) -> str:
     )
     if asked[4]:
         sql = sql.replace("<of>", OF[""])
-    return sql.replace("<at>", at or "").replace("<from_ms>", FROM_MS[before])
+    return sql.replace("<at>", at or "").replace("<from_ms>", _FROM_MS[before])
 
 
 @cache

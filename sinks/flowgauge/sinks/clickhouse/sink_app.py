@@ -186,7 +186,7 @@ class TopicSink:
             offset,
             clock,
             since_ms=_steady_ms(),
-            limits=self._limits.of_one(len(self._batches.keys() | {partition})),
+            limits=self._limits.of_one(len(self._batches)),
             tally=tally,
             refused=refused,
         )
@@ -220,12 +220,19 @@ class TopicSink:
             match item:
                 case Assigned():
                     await self._recover(reader, item)
+                    self._share_limits()
                 case Revoked():
                     self._forget(item.partition)
+                    self._share_limits()
                 case log.Batch():
                     self._add(item.partition, item.records)
                     count += len(item.records)
         return count
+
+    def _share_limits(self) -> None:
+        """Let no batch hold more than its part of what all may, whenever its partition came."""
+        for batch in self._batches.values():
+            batch.limits = self._limits.of_one(len(self._batches))
 
     def _add(self, partition: int, records: Sequence[Record]) -> None:
         batch = self._batches[partition]

@@ -15,6 +15,7 @@ from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.erasing import AHEAD_MS
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
+from flowgauge.sinks.clickhouse.schema import tenant_tables
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
@@ -133,9 +134,9 @@ async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None =
 
 
 async def is_known(store: ClickHouseStore, tenant: str) -> bool:
-    """Tell whether any table has a row of `tenant`."""
-    for table in await tenant_tables_now(store):
-        sql = f"{ANY.format(table=_quoted(table.name))} LIMIT 1"
+    """Tell whether any of our tables has a row of `tenant`."""
+    for name in tenant_tables():
+        sql = f"{ANY.format(table=_quoted(name))} LIMIT 1"
         if (await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows:
             return True
     return False
