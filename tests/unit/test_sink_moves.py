@@ -13,7 +13,7 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse import sink_app
-from flowgauge.sinks.clickhouse.batch import Limits
+from flowgauge.sinks.clickhouse.batch import Batch, Limits
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
 from flowgauge.sinks.clickhouse.sink_app import GROUP, run_sink
@@ -206,13 +206,13 @@ def test_batches_of_all_partitions_together_are_bounded(partitions: int) -> None
 
 async def test_limits_are_those_of_all_partitions_however_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
-    seen = sink_app.Batch.add
+    seen = Batch.add
 
-    def add(self: sink_app.Batch, records: Sequence[Record], now_ms: int) -> int:
+    def add(self: Batch, records: Sequence[Record], now_ms: int) -> int:
         given.append(self.limits.bytes_max)
         return seen(self, records, now_ms)
 
-    monkeypatch.setattr(sink_app.Batch, "add", add)
+    monkeypatch.setattr(Batch, "add", add)
     log = MemoryLog({EVENTS: 8})
     tables = MemoryTables()
     for partition in range(8):
