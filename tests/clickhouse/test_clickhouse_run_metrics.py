@@ -409,7 +409,7 @@ async def test_a_question_out_of_bounds_is_refused(
 async def test_a_question_that_takes_too_much_says_what_makes_it_smaller(served: ClickHouseStore, front: Front) -> None:
     said = (
         r"^ClickHouse: the time limit of an insert or query is over \(code 159\): ask states for less: "
-        r"a shorter time \(since, until\), one flow, one deployment, one work_pool, one tag$"
+        r"a shorter time \(since, until\), fewer rows \(limit\), one flow, one deployment, one work_pool, one tag$"
     )
 
     with front.faults("code 159", of="-- Each run once"), pytest.raises(EngineTrouble, match=said):

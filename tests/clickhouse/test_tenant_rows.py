@@ -143,7 +143,7 @@ async def test_a_tenant_is_known_by_any_row_of_any_table(embedded: ClickHouseSto
     tenant = unheard_of()
     assert not await is_known(embedded, tenant)
 
-    await embedded.command("INSERT INTO flowgauge.dlq (tenant) SELECT {t:String}", {"t": tenant})
+    await embedded.command("INSERT INTO flowgauge.dlq (tenant, _append) SELECT {t:String}, now64(3)", {"t": tenant})
 
     assert await is_known(embedded, tenant)
     await erased(embedded, tenant, now_ms())

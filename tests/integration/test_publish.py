@@ -84,7 +84,7 @@ async def test_more_than_any_buffer_holds_is_sent_from_files_and_standard_input(
 
     found = await publish("--url", gateway.url, str(file), "-", said=(GOOD + b"\n") * 60_000)
 
-    assert found == (0, "60080 events: 60080 sent, 0 refused\n", [])
+    assert found == (0, "60,080 events: 60,080 sent, 0 refused\n", [])
     assert len({event.id for event in await gateway.events()}) == len(await gateway.events())
 
 
@@ -157,7 +157,7 @@ async def test_a_long_list_of_bad_lines_is_cut_and_counted(gateway: Running) -> 
 
     code, printed, errors = await publish("--url", gateway.url, said=said)
 
-    assert (code, printed) == (1, "1510 events: 0 sent, 1510 refused\n")
+    assert (code, printed) == (1, "1,510 events: 0 sent, 1,510 refused\n")
     assert (len(errors), errors[-1]) == (TOLD_MAX + 1, "… and 1410 more")
     assert errors[0].startswith("standard input:1: wrong field: ")
 

@@ -162,8 +162,8 @@ class _Publishing:
             click.echo(f"… and {self.refused - self._told} more", err=True)
         unsent = self._lines - self._sent - self.refused
         click.echo(
-            f"{counted(self._lines, 'event')}: {self._sent} sent, {self.refused} refused"
-            + (f", {unsent} not sent" if unsent else "")
+            f"{counted(self._lines, 'event')}: {self._sent:,} sent, {self.refused:,} refused"
+            + (f", {unsent:,} not sent" if unsent else "")
         )
 
     def _take(self, place: str, raw: bytes) -> None:
