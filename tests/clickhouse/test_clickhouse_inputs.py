@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -135,15 +135,17 @@ async def test_one_bad_row_among_25_000_costs_one_retry_and_no_neighbour(
 ) -> None:
     async with new_log(tmp_path) as log:
         tenant, counting = Tenant(log), Counting(store)
-        values = [tenant.event(n) for n in range(LIMITS.rows_max)]
+        # One batch, however slowly it is read.
+        limits = replace(LIMITS, rows_max=25_000, age_max_ms=600_000, backlog_age_max_ms=600_000)
+        values = [tenant.event(n) for n in range(limits.rows_max)]
         values[12_345] = tenant.event(12_345, occurred="2026-11-18t11:00:00z")
         await log.append(EVENTS, [Outgoing(0, "", value, append_ms=NOW_MS) for value in values])
 
-        async with running_sink(log, counting, LIMITS) as health:
+        async with running_sink(log, counting, limits) as health:
             await until(lambda: health.sink_behind == 0)
 
         letters = [decode_dead_letter(record.value or b"") for record in await log.read(DLQ, 0, 0, 100)]
         assert [(letter.source_offset, letter.reason) for letter in letters] == [(12_345, "refused by ClickHouse")]
         assert letters[0].value == values[12_345]
-        assert (await stored(store, tenant.name))[0] == LIMITS.rows_max - 1
+        assert (await stored(store, tenant.name))[0] == limits.rows_max - 1
         assert len(counting.inserts) == 1 + RETRIES_MAX
