@@ -12,7 +12,7 @@ from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
-from flowgauge.sinks.clickhouse.windows import windows
+from flowgauge.sinks.clickhouse.windows import newest
 
 
 async def log_lines(
@@ -37,14 +37,9 @@ def _answered(
 async def _hits(
     store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
 ) -> list[LogLine]:
-    hits: list[LogLine] = []
-    newest_ms = min(query.until_ms, query.now_ms or query.until_ms, before(query.before)[0] // 1000 + 1)
-    for since_ms in windows(query.since_ms, newest_ms, WINDOW_MS):
-        found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
-        hits = msgspec.convert(found.dicts(), list[LogLine])
-        if len(hits) >= query.limit:
-            break
-    return hits
+    before_ms = before(query.before)[0] // 1000 + 1
+    found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=WINDOW_MS)
+    return msgspec.convert(found.dicts(), list[LogLine])
 
 
 async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine]) -> list[LogLine]:

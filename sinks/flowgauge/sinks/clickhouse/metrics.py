@@ -37,7 +37,7 @@ from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import text_search
 from flowgauge.sinks.clickhouse.timeline import timeline
-from flowgauge.sinks.clickhouse.windows import windows
+from flowgauge.sinks.clickhouse.windows import newest
 
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
@@ -155,21 +155,9 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     if name == "timeline":
         return await timeline(store, sql, query)
     if name == "events":
-        return await _newest_minutes(store, sql, parameters, query)
+        # As many minutes as are asked for, no more: a week of them is millions of events.
+        return (await newest(store, sql, parameters, query, first_ms=query.limit * 60_000)).rows
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
-
-
-async def _newest_minutes(
-    store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
-) -> list[tuple[object, ...]]:
-    """Count as many minutes as are asked for, no more: a week of them is millions of events."""
-    found: list[tuple[object, ...]] = []
-    newest_ms = min(query.until_ms, query.now_ms or query.until_ms)
-    for since_ms in windows(query.since_ms, newest_ms, query.limit * 60_000):
-        found = (await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))).rows
-        if len(found) >= query.limit:
-            break
-    return found
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:
