@@ -160,6 +160,7 @@ def measure(steady: Steady, folder: Path, *, rate: int, minutes: float) -> bool:
     sent, failed = sum(body.events for body in bodies), [event for body in bodies for event in body.failed]
     left |= {"rows": sent - stored, "alerts": len(failed) - told}
     _print("left at the end", **left, drained_s=_drained(steady, sent, failed))
+    wait_for(steady.front.is_idle, "the end of the last insert", wait_s=DRAIN_S_MAX)  # its rows are seen before
     looks.inserts += inserts_in(steady.front.take_seen())
     per_second = sent / (bodies[-1].acked_ms - bodies[0].acked_ms) * 1_000
     _print_costs(steady, looks, per_second)

@@ -153,15 +153,18 @@ class Requests(BaseHTTPRequestHandler):
         text = statement[:200].decode(errors="replace")
         fault = self.server.take_fault(text)
         seen: dict[str, object] = {"path": self.path, "statement": text, "parameters": parameters, "fault": fault}
-        seen |= {"done_ms": 0, "is_running": False}  # when it had run, and whether it does
+        seen |= {"done_ms": 0, "is_running": True}  # when it had run, and whether it does
         with self.server.lock:
             self.server.seen.append(seen)
-        if self.headers["Authorization"] != self.server.authorization or fault == "password":
-            self._refuse(403, AUTHENTICATION_FAILED.format(user=self.server.user))
-        elif fault in {"", "cut after", "no answer"}:
-            self._run(statement, parameters, seen)
-        else:
-            self._break(fault)
+        try:
+            if self.headers["Authorization"] != self.server.authorization or fault == "password":
+                self._refuse(403, AUTHENTICATION_FAILED.format(user=self.server.user))
+            elif fault in {"", "cut after", "no answer"}:
+                self._run(statement, parameters, seen)
+            else:
+                self._break(fault)
+        finally:
+            seen["is_running"] = False
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         """Say nothing."""
@@ -182,11 +185,9 @@ class Requests(BaseHTTPRequestHandler):
 
     def _run(self, statement: bytes, parameters: Mapping[str, str], seen: dict[str, object]) -> None:
         fault = seen["fault"]
-        seen["is_running"] = True
         try:
             answer = self.server.engine.run(statement, parameters)
         except Exception as error:  # noqa: BLE001  # whatever the engine says is the client's to hear
-            seen["is_running"] = False
             self._refuse(500, f"{error}\n")
             return
         with self.server.lock:
@@ -291,6 +292,10 @@ class Front:
         """Return statement, parameters, fault and end of each request since the last faults were set."""
         told = json.loads(self._control("GET", None))
         return [each for each in told if str(each["statement"]).startswith(of)]
+
+    def is_idle(self) -> bool:
+        """Return whether no statement runs."""
+        return not any(each["is_running"] for each in self.seen())
 
     def take_seen(self) -> list[dict[str, Any]]:
         """Return what `seen` does, and forget it: it would grow for as long as the front runs."""
