@@ -17,7 +17,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse import folding
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
-from flowgauge.sinks.clickhouse.folding import fold, folded_ms, keep_folded, shares
+from flowgauge.sinks.clickhouse.folding import fold, keep_folded, shares
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.rows import row
@@ -52,6 +52,11 @@ async def tell(store: ClickHouseStore, tenant: str, run: str, *states: str, at: 
         for n, state in enumerate(states)
     ]
     await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+
+
+async def noted_until(store: ClickHouseStore) -> object:
+    """Return up to when runs are folded."""
+    return (await store.query("SELECT max(until) FROM flowgauge.runs_folded_until", seen=EVERY_TENANT)).rows[0][0]
 
 
 def asked(tenant: str) -> MetricQuery:
@@ -100,13 +105,13 @@ async def test_a_run_told_of_in_two_months_is_one(store: ClickHouseStore) -> Non
 async def test_a_fold_stays_behind_by_what_an_insert_may_take(store: ClickHouseStore) -> None:
     await tell(store, "behind", "one", "running")
     await fold_now(store)
-    until = await folded_ms(store)
+    until = await noted_until(store)
 
     again = await fold(store, every_ms=0, seen_after_ms=60_000)
     await fold(store)
 
     assert again == 0
-    assert await folded_ms(store) == until
+    assert await noted_until(store) == until
     assert await states(store, "behind") == {"one": "running"}
 
 

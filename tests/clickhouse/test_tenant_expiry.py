@@ -17,7 +17,7 @@ from flowgauge.sinks.clickhouse.tenancy import only
 from flowgauge.sinks.clickhouse.tenant_rows import erase, holding
 
 NOW_MS = 1_795_000_000_000
-FILLED = ("events", "failures", "run_ends_hourly", "run_usage", "runs")
+FILLED = ("events", "failures", "run_ends_hourly", "runs")
 
 
 async def tell(store: ClickHouseStore, tenant: str, days_ago: int, *, state: str = "failed", run: str = "") -> None:

@@ -74,7 +74,6 @@ async def test_a_tenant_is_erased_from_every_table_also_from_one_that_somebody_a
         "runs_folded",
         "run_ends_hourly",
         "failures",
-        "run_usage",
         "dlq",
         "transitions",
         "deliveries",

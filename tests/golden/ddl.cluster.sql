@@ -340,59 +340,18 @@ SELECT
 FROM observability.runs AS runs
 GROUP BY tenant, run;
 
--- 0030_run_usage.sql: makes something new
-CREATE TABLE IF NOT EXISTS observability.run_usage ON CLUSTER `main` (
-    tenant LowCardinality(String),
-    run String,
-    id UUID,
-    occurred SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
-    cost SimpleAggregateFunction(max, Nullable(Decimal(18, 6))),
-    currency SimpleAggregateFunction(max, String),
-    bytes SimpleAggregateFunction(max, Nullable(UInt64)),
-    rows SimpleAggregateFunction(max, Nullable(UInt64)),
-    cpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
-    gpu_utilization SimpleAggregateFunction(max, Nullable(Float64)),
-    team SimpleAggregateFunction(max, String),
-    append_last SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
-    -- When ClickHouse last took something of it, by its own clock: what came since the runs were folded is told by it.
-    inserted SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3, 'UTC'),
-    INDEX ix_inserted inserted TYPE minmax GRANULARITY 1
-) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
-PARTITION BY toYYYYMM(occurred)
-ORDER BY (tenant, run, id)
-TTL toDateTime(append_last) + INTERVAL 400 DAY DELETE
-SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
-
--- 0031_run_usage_from_events.sql: makes something new
-CREATE MATERIALIZED VIEW IF NOT EXISTS observability.run_usage_from_events ON CLUSTER `main` TO observability.run_usage AS
-WITH
-    upper(JSONExtractString(payload, 'cost', 'currency')) AS currency_told,
-    round(toDecimal128OrNull(trim(BOTH '"' FROM JSONExtractRaw(payload, 'cost', 'amount')), 18), 6) AS amount_told,
-    match(currency_told, '^[A-Z]{1,16}$') AND amount_told >= 0 AND amount_told < 1000000000000 AS is_money,
-    toUInt64OrNull(JSONExtractRaw(payload, 'bytes')) AS bytes_told,
-    toUInt64OrNull(JSONExtractRaw(payload, 'rows')) AS rows_told,
-    toFloat64OrNull(JSONExtractRaw(payload, 'cpu_utilization')) AS cpu_told,
-    toFloat64OrNull(JSONExtractRaw(payload, 'gpu_utilization')) AS gpu_told,
-    arrayFirst(each -> each['role'] = 'team', related) AS team_thing
-SELECT
-    tenant,
-    if(events.run = '', resource['id'], events.run) AS run,
-    id,
-    occurred,
-    if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL) AS cost,
-    if(is_money, currency_told, '') AS currency,
-    if(bytes_told <= 9007199254740992, bytes_told, NULL) AS bytes,
-    if(rows_told <= 9007199254740992, rows_told, NULL) AS rows,
-    if(cpu_told BETWEEN 0 AND 1, cpu_told, NULL) AS cpu_utilization,
-    if(gpu_told BETWEEN 0 AND 1, gpu_told, NULL) AS gpu_utilization,
-    if(team_thing['name'] = '', team_thing['id'], team_thing['name']) AS team,
-    _append AS append_last
-FROM observability.events AS events
-WHERE (events.run != '' OR kind = 'flow-run')
-    AND (
-        multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"'])
-        OR (kind = 'flow-run' AND state != '' AND arrayExists(each -> each['role'] = 'team', related))
-    );
+-- 0030_runs_used.sql: adds to the table's definition, no row is rewritten (runs: 0 rows)
+ALTER TABLE observability.runs ON CLUSTER `main`
+    ADD COLUMN IF NOT EXISTS team SimpleAggregateFunction(max, String),
+    ADD COLUMN IF NOT EXISTS used SimpleAggregateFunction(groupUniqArrayArray, Array(Tuple(
+        id UUID,
+        currency String,
+        cost Nullable(Decimal(18, 6)),
+        bytes Nullable(UInt64),
+        rows Nullable(UInt64),
+        cpu_utilization Nullable(Float64),
+        gpu_utilization Nullable(Float64)
+    )));
 
 -- 0040_erased_tenants.sql: makes something new
 CREATE TABLE IF NOT EXISTS observability.erased_tenants ON CLUSTER `main` (
@@ -408,48 +367,6 @@ ALTER TABLE observability.runs ON CLUSTER `main`
     ADD COLUMN IF NOT EXISTS work_pool_name SimpleAggregateFunction(max, String),
     ADD COLUMN IF NOT EXISTS work_pool_id SimpleAggregateFunction(max, String),
     ADD COLUMN IF NOT EXISTS tag_names SimpleAggregateFunction(maxMap, Map(String, String));
-
--- 0046_runs_from_events_names.sql: changes what is asked or folded from now on, no row is touched
-ALTER TABLE observability.runs_from_events ON CLUSTER `main` MODIFY QUERY
-SELECT
-    tenant,
-    run_key AS run,
-    max(flow_name) AS flow,
-    argMaxState(state_name, (occurred, id)) AS state,
-    min(scheduled) AS scheduled_for,
-    min(occurred) AS seen_first,
-    max(occurred) AS seen_last,
-    minOrNullIf(occurred, state_name = 'running') AS started,
-    maxOrNullIf(occurred, state_name IN ('completed', 'failed', 'crashed', 'cancelled')) AS ended,
-    uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events,
-    max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count,
-    argMaxIfState(message, (occurred, id), toUInt8(state_name IN ('failed', 'crashed'))) AS failed_message,
-    max(_append) AS append_last,
-    max(deployment_thing['name']) AS deployment_name,
-    max(deployment_thing['id']) AS deployment_id,
-    max(work_pool_thing['name']) AS work_pool_name,
-    max(work_pool_thing['id']) AS work_pool_id,
-    maxMap(tags) AS tag_names,
-    minOrNullIf(occurred, state_name IN ('late', 'pending')) AS queued,
-    minOrNullIf(occurred, state_name = 'late') AS late_seen
-FROM (
-    SELECT
-        tenant, id, occurred, resource, message, _append,
-        scheduled_for AS scheduled,
-        toString(flow) AS flow_name,
-        toString(state) AS state_name,
-        if(events.run = '', resource['id'], events.run) AS run_key,
-        arrayFirst(each -> each['role'] = 'deployment', related) AS deployment_thing,
-        arrayFirst(each -> each['role'] = 'work-pool', related) AS work_pool_thing,
-        arrayFilter(each -> each['role'] = 'tag', related) AS tag_things,
-        mapFromArrays(
-            arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things),
-            arrayMap(each -> each['name'], tag_things)
-        ) AS tags
-    FROM observability.events AS events
-    WHERE kind = 'flow-run' AND state != ''
-)
-GROUP BY tenant, run_key;
 
 -- 0047_runs_final_names.sql: changes what is asked or folded from now on, no row is touched
 CREATE OR REPLACE VIEW observability.runs_final ON CLUSTER `main` AS
@@ -493,9 +410,22 @@ SELECT
         greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000,
         NULL
     ) AS wait_seconds,
-    max(runs.append_last) AS append_last
+    max(runs.append_last) AS append_last,
+    max(runs.team) AS told_team,
+    arraySort(groupUniqArrayArray(runs.used)) AS used,
+    arraySort(arrayMap(
+        of -> (of, CAST(arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))), 'Nullable(Decimal(38, 6))')),
+        arrayFilter(of -> of != '', arrayDistinct(used.currency))
+    )) AS told_costs,
+    arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.bytes), used)) AS told_bytes,
+    arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.rows), used)) AS told_rows,
+    arrayReduce('sumOrNull', used.cpu_utilization) AS cpu_sum,
+    arrayReduce('count', used.cpu_utilization) AS cpu_count,
+    arrayReduce('sumOrNull', used.gpu_utilization) AS gpu_sum,
+    arrayReduce('count', used.gpu_utilization) AS gpu_count
 FROM observability.runs AS runs
-GROUP BY tenant, run;
+GROUP BY tenant, run
+HAVING state != '';
 
 -- 0055_events_indexes.sql: adds to the table's definition, no row is rewritten (events: 0 rows)
 ALTER TABLE observability.events ON CLUSTER `main`
@@ -631,59 +561,20 @@ ALTER TABLE observability.events ON CLUSTER `main`
     MODIFY COLUMN run CODEC(ZSTD(3)),
     MODIFY COLUMN payload CODEC(ZSTD(1));
 
--- 0067_run_usage_final.sql: changes what is asked or folded from now on, no row is touched
-CREATE OR REPLACE VIEW observability.run_usage_final ON CLUSTER `main` AS
-SELECT
-    tenant,
-    run,
-    max(currency_team) AS told_team,
-    arraySort(
-        groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '')
-    ) AS told_costs,
-    sum(currency_bytes) AS told_bytes,
-    sum(currency_rows) AS told_rows,
-    sum(currency_cpu) AS cpu_sum,
-    sum(currency_cpu_count) AS cpu_count,
-    sum(currency_gpu) AS gpu_sum,
-    sum(currency_gpu_count) AS gpu_count
-FROM (
-    SELECT
-        tenant,
-        run,
-        used.currency AS currency,
-        max(used.team) AS currency_team,
-        sum(used.cost) AS currency_cost,
-        sum(toUInt128(used.bytes)) AS currency_bytes,
-        sum(toUInt128(used.rows)) AS currency_rows,
-        sum(used.cpu_utilization) AS currency_cpu,
-        count(used.cpu_utilization) AS currency_cpu_count,
-        sum(used.gpu_utilization) AS currency_gpu,
-        count(used.gpu_utilization) AS currency_gpu_count
-    FROM observability.run_usage AS used FINAL
-    GROUP BY tenant, run, currency
-)
-GROUP BY tenant, run;
-
--- 0068_runs_touched.sql: changes what is asked or folded from now on, no row is touched
-CREATE OR REPLACE VIEW observability.runs_touched ON CLUSTER `main` AS
-SELECT tenant, run, inserted FROM observability.runs
-UNION ALL
-SELECT tenant, run, inserted FROM observability.run_usage;
-
 -- 0070_runs_from_events_ties.sql: changes what is asked or folded from now on, no row is touched
 ALTER TABLE observability.runs_from_events ON CLUSTER `main` MODIFY QUERY
 SELECT
     tenant,
     run_key AS run,
     max(flow_name) AS flow,
-    argMaxState(state_name, (occurred, step_id)) AS state,
+    argMaxStateIf(state_name, (occurred, step_id), is_state) AS state,
     min(scheduled) AS scheduled_for,
     min(occurred) AS seen_first,
-    max(occurred) AS seen_last,
+    maxIf(occurred, is_state) AS seen_last,
     minOrNullIf(occurred, state_name = 'running') AS started,
     maxOrNullIf(occurred, state_name IN ('completed', 'failed', 'crashed', 'cancelled')) AS ended,
     uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events,
-    max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count,
+    maxIf(toUInt32OrZero(resource['prefect.run-count']), is_state) AS run_count,
     argMaxIfState(message, (occurred, id), toUInt8(state_name IN ('failed', 'crashed'))) AS failed_message,
     max(_append) AS append_last,
     max(deployment_thing['name']) AS deployment_name,
@@ -692,13 +583,16 @@ SELECT
     max(work_pool_thing['id']) AS work_pool_id,
     maxMap(tags) AS tag_names,
     minOrNullIf(occurred, state_name IN ('late', 'pending')) AS queued,
-    minOrNullIf(occurred, state_name = 'late') AS late_seen
+    minOrNullIf(occurred, state_name = 'late') AS late_seen,
+    max(if(team_thing['name'] = '', team_thing['id'], team_thing['name'])) AS team,
+    groupUniqArrayArray(used_told) AS used
 FROM (
     SELECT
         tenant, id, occurred, resource, message, _append,
-        scheduled_for AS scheduled,
-        toString(flow) AS flow_name,
-        toString(state) AS state_name,
+        kind = 'flow-run' AND events.state != '' AS is_state,
+        if(is_state, scheduled_for, NULL) AS scheduled,
+        if(is_state, toString(flow), '') AS flow_name,
+        if(is_state, toString(events.state), '') AS state_name,
         indexOf(
             [
                 'scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling',
@@ -708,14 +602,51 @@ FROM (
         ) AS step,
         toUUID(concat('ffffffff-ffff-ffff-ffff-ffffffffff', hex(toUInt8(step)))) AS step_id,
         if(events.run = '', resource['id'], events.run) AS run_key,
-        arrayFirst(each -> each['role'] = 'deployment', related) AS deployment_thing,
-        arrayFirst(each -> each['role'] = 'work-pool', related) AS work_pool_thing,
-        arrayFilter(each -> each['role'] = 'tag', related) AS tag_things,
+        if(is_state, related, []) AS things,
+        arrayFirst(each -> each['role'] = 'deployment', things) AS deployment_thing,
+        arrayFirst(each -> each['role'] = 'work-pool', things) AS work_pool_thing,
+        arrayFirst(each -> each['role'] = 'team', related) AS team_thing,
+        arrayFilter(each -> each['role'] = 'tag', things) AS tag_things,
         mapFromArrays(
             arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things),
             arrayMap(each -> each['name'], tag_things)
-        ) AS tags
+        ) AS tags,
+        (kind = 'flow-run' OR events.run != '')
+            AND multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"']) AS names_usage,
+        if(names_usage, payload, '') AS told,
+        upper(JSONExtractString(told, 'cost', 'currency')) AS currency_told,
+        round(toDecimal128OrNull(trim(BOTH '"' FROM JSONExtractRaw(told, 'cost', 'amount')), 18), 6) AS amount_told,
+        match(currency_told, '^[A-Z]{1,16}$') AND amount_told >= 0 AND amount_told < 1000000000000 AS is_money,
+        toUInt64OrNull(JSONExtractRaw(told, 'bytes')) AS bytes_told,
+        toUInt64OrNull(JSONExtractRaw(told, 'rows')) AS rows_told,
+        toFloat64OrNull(JSONExtractRaw(told, 'cpu_utilization')) AS cpu_told,
+        toFloat64OrNull(JSONExtractRaw(told, 'gpu_utilization')) AS gpu_told,
+        CAST(
+            (
+                id,
+                if(is_money, currency_told, ''),
+                if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL),
+                if(bytes_told <= 9007199254740992, bytes_told, NULL),
+                if(rows_told <= 9007199254740992, rows_told, NULL),
+                if(cpu_told BETWEEN 0 AND 1, cpu_told, NULL),
+                if(gpu_told BETWEEN 0 AND 1, gpu_told, NULL)
+            ),
+            'Tuple(
+                id UUID,
+                currency String,
+                cost Nullable(Decimal(18, 6)),
+                bytes Nullable(UInt64),
+                rows Nullable(UInt64),
+                cpu_utilization Nullable(Float64),
+                gpu_utilization Nullable(Float64)
+            )'
+        ) AS use,
+        if(
+            isNotNull(coalesce(use.cost, use.bytes, use.rows, use.cpu_utilization, use.gpu_utilization)),
+            [use],
+            []
+        ) AS used_told
     FROM observability.events AS events
-    WHERE kind = 'flow-run' AND state != ''
+    WHERE is_state OR names_usage
 )
 GROUP BY tenant, run_key;

@@ -140,53 +140,6 @@ ORDER BY (tenant, flow, hour, state)
 TTL toDateTime(append_last) + toIntervalDay(400)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
-CREATE TABLE flowgauge.run_usage (`tenant` LowCardinality(String),
-    `run` String,
-    `id` UUID,
-    `occurred` SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
-    `cost` SimpleAggregateFunction(max, Nullable(Decimal(18, 6))),
-    `currency` SimpleAggregateFunction(max, String),
-    `bytes` SimpleAggregateFunction(max, Nullable(UInt64)),
-    `rows` SimpleAggregateFunction(max, Nullable(UInt64)),
-    `cpu_utilization` SimpleAggregateFunction(max, Nullable(Float64)),
-    `gpu_utilization` SimpleAggregateFunction(max, Nullable(Float64)),
-    `team` SimpleAggregateFunction(max, String),
-    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
-    `inserted` SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3, 'UTC'), INDEX ix_inserted inserted TYPE minmax GRANULARITY 1)
-ENGINE = AggregatingMergeTree
-PARTITION BY toYYYYMM(occurred)
-ORDER BY (tenant, run, id)
-TTL toDateTime(append_last) + toIntervalDay(400)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
-
-CREATE VIEW flowgauge.run_usage_final (`tenant` LowCardinality(String),
-    `run` String,
-    `told_team` SimpleAggregateFunction(max, String),
-    `told_costs` Array(Tuple(SimpleAggregateFunction(max, String), Nullable(Decimal(38, 6)))),
-    `told_bytes` Nullable(UInt128),
-    `told_rows` Nullable(UInt128),
-    `cpu_sum` Nullable(Float64),
-    `cpu_count` UInt64,
-    `gpu_sum` Nullable(Float64),
-    `gpu_count` UInt64)
-AS SELECT tenant, run, max(currency_team) AS told_team, arraySort(groupArrayIf((currency, CAST(currency_cost, 'Nullable(Decimal(38, 6))')), currency != '')) AS told_costs, sum(currency_bytes) AS told_bytes, sum(currency_rows) AS told_rows, sum(currency_cpu) AS cpu_sum, sum(currency_cpu_count) AS cpu_count, sum(currency_gpu) AS gpu_sum, sum(currency_gpu_count) AS gpu_count
-FROM (SELECT tenant, run, used.currency AS currency, max(used.team) AS currency_team, sum(used.cost) AS currency_cost, sum(toUInt128(used.bytes)) AS currency_bytes, sum(toUInt128(used.rows)) AS currency_rows, sum(used.cpu_utilization) AS currency_cpu, count(used.cpu_utilization) AS currency_cpu_count, sum(used.gpu_utilization) AS currency_gpu, count(used.gpu_utilization) AS currency_gpu_count
-FROM flowgauge.run_usage AS used FINAL GROUP BY tenant, run, currency) GROUP BY tenant, run;
-
-CREATE MATERIALIZED VIEW flowgauge.run_usage_from_events TO flowgauge.run_usage (`tenant` LowCardinality(String),
-    `run` String,
-    `id` UUID,
-    `occurred` DateTime64(6, 'UTC'),
-    `cost` Nullable(Decimal(18, 6)),
-    `currency` String,
-    `bytes` Nullable(UInt64),
-    `rows` Nullable(UInt64),
-    `cpu_utilization` Nullable(Float64),
-    `gpu_utilization` Nullable(Float64),
-    `team` String,
-    `append_last` DateTime64(3, 'UTC')) AS WITH upper(JSONExtractString(payload, 'cost', 'currency')) AS currency_told, round(toDecimal128OrNull(trimBoth(JSONExtractRaw(payload, 'cost', 'amount'), '"'), 18), 6) AS amount_told, match(currency_told, '^[A-Z]{1,16}$') AND (amount_told >= 0) AND (amount_told < 1000000000000) AS is_money, toUInt64OrNull(JSONExtractRaw(payload, 'bytes')) AS bytes_told, toUInt64OrNull(JSONExtractRaw(payload, 'rows')) AS rows_told, toFloat64OrNull(JSONExtractRaw(payload, 'cpu_utilization')) AS cpu_told, toFloat64OrNull(JSONExtractRaw(payload, 'gpu_utilization')) AS gpu_told, arrayFirst(each -> ((each['role']) = 'team'), related) AS team_thing SELECT tenant, if(events.run = '', resource['id'], events.run) AS run, id, occurred, if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL) AS cost, if(is_money, currency_told, '') AS currency, if(bytes_told <= 9007199254740992, bytes_told, NULL) AS bytes, if(rows_told <= 9007199254740992, rows_told, NULL) AS rows, if((cpu_told >= 0) AND (cpu_told <= 1), cpu_told, NULL) AS cpu_utilization, if((gpu_told >= 0) AND (gpu_told <= 1), gpu_told, NULL) AS gpu_utilization, if((team_thing['name']) = '', team_thing['id'], team_thing['name']) AS team, _append AS append_last
-FROM flowgauge.events AS events WHERE ((events.run != '') OR (kind = 'flow-run')) AND (multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"']) OR ((kind = 'flow-run') AND (state != '') AND arrayExists(each -> ((each['role']) = 'team'), related)));
-
 CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
     `run` String,
     `flow` SimpleAggregateFunction(max, String),
@@ -205,6 +158,8 @@ CREATE TABLE flowgauge.runs (`tenant` LowCardinality(String),
     `tags` SimpleAggregateFunction(groupUniqArrayArray, Array(String)),
     `queued` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
     `late_seen` SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
+    `team` SimpleAggregateFunction(max, String),
+    `used` SimpleAggregateFunction(groupUniqArrayArray, Array(Tuple(id UUID, currency String, cost Nullable(Decimal(18, 6)), bytes Nullable(UInt64), rows Nullable(UInt64), cpu_utilization Nullable(Float64), gpu_utilization Nullable(Float64)))),
     `deployment_name` SimpleAggregateFunction(max, String),
     `deployment_id` SimpleAggregateFunction(max, String),
     `work_pool_name` SimpleAggregateFunction(max, String),
@@ -237,8 +192,17 @@ CREATE VIEW flowgauge.runs_final (`tenant` LowCardinality(String),
     `expected` Nullable(DateTime64(6, 'UTC')),
     `late_seconds` Nullable(Float64),
     `wait_seconds` Nullable(Float64),
-    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC'))) AS WITH maxMap(runs.tag_names) AS tag_names SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, multiIf(max(runs.deployment_name) != '', max(runs.deployment_name), max(runs.deployment) != '', max(runs.deployment), max(runs.deployment_id)) AS deployment, multiIf(max(runs.work_pool_name) != '', max(runs.work_pool_name), max(runs.work_pool) != '', max(runs.work_pool), max(runs.work_pool_id)) AS work_pool, arraySort(arrayDistinct(arrayConcat(arrayMap((id, name) -> if(name = '', id, name), mapKeys(tag_names), mapValues(tag_names)), arrayFilter(tag -> (NOT mapContains(tag_names, tag)), groupUniqArrayArray(runs.tags))))) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds, max(runs.append_last) AS append_last
-FROM flowgauge.runs AS runs GROUP BY tenant, run;
+    `append_last` SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    `told_team` SimpleAggregateFunction(max, String),
+    `used` Array(Tuple(id UUID, currency String, cost Nullable(Decimal(18, 6)), bytes Nullable(UInt64), rows Nullable(UInt64), cpu_utilization Nullable(Float64), gpu_utilization Nullable(Float64))),
+    `told_costs` Array(Tuple(String, Nullable(Decimal(38, 6)))),
+    `told_bytes` Nullable(UInt128),
+    `told_rows` Nullable(UInt128),
+    `cpu_sum` Nullable(Float64),
+    `cpu_count` UInt64,
+    `gpu_sum` Nullable(Float64),
+    `gpu_count` UInt64) AS WITH maxMap(runs.tag_names) AS tag_names SELECT tenant, run, max(runs.flow) AS flow, argMaxMerge(runs.state) AS state, min(runs.scheduled_for) AS scheduled_for, min(runs.seen_first) AS seen_first, max(runs.seen_last) AS seen_last, min(runs.started) AS started, if((state IN ('completed', 'failed', 'crashed', 'cancelled')), max(runs.ended), NULL) AS ended, greatest(uniqExactIfMerge(runs.running_events), max(runs.run_count)) AS attempts, argMaxIfMerge(runs.failed_message) AS failed_message, dateDiff('microsecond', started, ended) / 1000000 AS seconds, multiIf(max(runs.deployment_name) != '', max(runs.deployment_name), max(runs.deployment) != '', max(runs.deployment), max(runs.deployment_id)) AS deployment, multiIf(max(runs.work_pool_name) != '', max(runs.work_pool_name), max(runs.work_pool) != '', max(runs.work_pool), max(runs.work_pool_id)) AS work_pool, arraySort(arrayDistinct(arrayConcat(arrayMap((id, name) -> if(name = '', id, name), mapKeys(tag_names), mapValues(tag_names)), arrayFilter(tag -> (NOT mapContains(tag_names, tag)), groupUniqArrayArray(runs.tags))))) AS tags, min(runs.queued) AS queued, coalesce(scheduled_for, if(started < min(runs.late_seen), NULL, min(runs.late_seen)) - toIntervalSecond(15)) AS due, coalesce(due, if(has(tags, 'auto-scheduled'), if(started < queued, started, coalesce(queued, started)), NULL)) AS expected, dateDiff('microsecond', due, started) / 1000000 AS late_seconds, if(queued <= started, greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000, NULL) AS wait_seconds, max(runs.append_last) AS append_last, max(runs.team) AS told_team, arraySort(groupUniqArrayArray(runs.used)) AS used, arraySort(arrayMap(of -> (of, CAST(arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> (use.currency = of), used))), 'Nullable(Decimal(38, 6))')), arrayFilter(of -> (of != ''), arrayDistinct(used.currency)))) AS told_costs, arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.bytes), used)) AS told_bytes, arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.rows), used)) AS told_rows, arrayReduce('sumOrNull', used.cpu_utilization) AS cpu_sum, arrayReduce('count', used.cpu_utilization) AS cpu_count, arrayReduce('sumOrNull', used.gpu_utilization) AS gpu_sum, arrayReduce('count', used.gpu_utilization) AS gpu_count
+FROM flowgauge.runs AS runs GROUP BY tenant, run HAVING state != '';
 
 CREATE TABLE flowgauge.runs_folded (`tenant` LowCardinality(String),
     `run` String CODEC(ZSTD(1)),
@@ -300,17 +264,12 @@ CREATE MATERIALIZED VIEW flowgauge.runs_from_events TO flowgauge.runs (`tenant` 
     `work_pool_id` String,
     `tag_names` Map(String, String),
     `queued` Nullable(DateTime64(6, 'UTC')),
-    `late_seen` Nullable(DateTime64(6, 'UTC')))
-AS SELECT tenant, run_key AS run, max(flow_name) AS flow, argMaxState(state_name, (occurred, step_id)) AS state, min(scheduled) AS scheduled_for, min(occurred) AS seen_first, max(occurred) AS seen_last, minOrNullIf(occurred, state_name = 'running') AS started, maxOrNullIf(occurred, (state_name IN ('completed', 'failed', 'crashed', 'cancelled'))) AS ended, uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events, max(toUInt32OrZero(resource['prefect.run-count'])) AS run_count, argMaxIfState(message, (occurred, id), toUInt8((state_name IN ('failed', 'crashed')))) AS failed_message, max(_append) AS append_last, max(deployment_thing['name']) AS deployment_name, max(deployment_thing['id']) AS deployment_id, max(work_pool_thing['name']) AS work_pool_name, max(work_pool_thing['id']) AS work_pool_id, maxMap(tags) AS tag_names, minOrNullIf(occurred, (state_name IN ('late', 'pending'))) AS queued, minOrNullIf(occurred, state_name = 'late') AS late_seen
-FROM (SELECT tenant, id, occurred, resource, message, _append, scheduled_for AS scheduled, toString(flow) AS flow_name, toString(state) AS state_name, indexOf(['scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling', 'failed', 'crashed', 'cancelled', 'completed'], state_name) AS step, toUUID(concat('ffffffff-ffff-ffff-ffff-ffffffffff', hex(toUInt8(step)))) AS step_id, if(events.run = '', resource['id'], events.run) AS run_key, arrayFirst(each -> ((each['role']) = 'deployment'), related) AS deployment_thing, arrayFirst(each -> ((each['role']) = 'work-pool'), related) AS work_pool_thing, arrayFilter(each -> ((each['role']) = 'tag'), related) AS tag_things, mapFromArrays(arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things), arrayMap(each -> (each['name']), tag_things)) AS tags
-FROM flowgauge.events AS events WHERE (kind = 'flow-run') AND (state != '')) GROUP BY tenant, run_key;
-
-CREATE VIEW flowgauge.runs_touched (`tenant` LowCardinality(String),
-    `run` String,
-    `inserted` SimpleAggregateFunction(max, DateTime64(3, 'UTC')))
-AS SELECT tenant, run, inserted
-FROM flowgauge.runs UNION ALL SELECT tenant, run, inserted
-FROM flowgauge.run_usage;
+    `late_seen` Nullable(DateTime64(6, 'UTC')),
+    `team` String,
+    `used` Array(Tuple(id UUID, currency String, cost Nullable(Decimal(18, 6)), bytes Nullable(UInt64), rows Nullable(UInt64), cpu_utilization Nullable(Float64), gpu_utilization Nullable(Float64))))
+AS SELECT tenant, run_key AS run, max(flow_name) AS flow, argMaxStateIf(state_name, (occurred, step_id), is_state) AS state, min(scheduled) AS scheduled_for, min(occurred) AS seen_first, maxIf(occurred, is_state) AS seen_last, minOrNullIf(occurred, state_name = 'running') AS started, maxOrNullIf(occurred, (state_name IN ('completed', 'failed', 'crashed', 'cancelled'))) AS ended, uniqExactIfState(id, toUInt8(state_name = 'running')) AS running_events, maxIf(toUInt32OrZero(resource['prefect.run-count']), is_state) AS run_count, argMaxIfState(message, (occurred, id), toUInt8((state_name IN ('failed', 'crashed')))) AS failed_message, max(_append) AS append_last, max(deployment_thing['name']) AS deployment_name, max(deployment_thing['id']) AS deployment_id, max(work_pool_thing['name']) AS work_pool_name, max(work_pool_thing['id']) AS work_pool_id, maxMap(tags) AS tag_names, minOrNullIf(occurred, (state_name IN ('late', 'pending'))) AS queued, minOrNullIf(occurred, state_name = 'late') AS late_seen, max(if((team_thing['name']) = '', team_thing['id'], team_thing['name'])) AS team, groupUniqArrayArray(used_told) AS used
+FROM (SELECT tenant, id, occurred, resource, message, _append, (kind = 'flow-run') AND (events.state != '') AS is_state, if(is_state, scheduled_for, NULL) AS scheduled, if(is_state, toString(flow), '') AS flow_name, if(is_state, toString(events.state), '') AS state_name, indexOf(['scheduled', 'late', 'pending', 'running', 'retrying', 'paused', 'cancelling', 'failed', 'crashed', 'cancelled', 'completed'], state_name) AS step, toUUID(concat('ffffffff-ffff-ffff-ffff-ffffffffff', hex(toUInt8(step)))) AS step_id, if(events.run = '', resource['id'], events.run) AS run_key, if(is_state, related, []) AS things, arrayFirst(each -> ((each['role']) = 'deployment'), things) AS deployment_thing, arrayFirst(each -> ((each['role']) = 'work-pool'), things) AS work_pool_thing, arrayFirst(each -> ((each['role']) = 'team'), related) AS team_thing, arrayFilter(each -> ((each['role']) = 'tag'), things) AS tag_things, mapFromArrays(arrayMap(each -> replaceRegexpOne(each['id'], '^(prefect\\.)?tag\\.', ''), tag_things), arrayMap(each -> (each['name']), tag_things)) AS tags, ((kind = 'flow-run') OR (events.run != '')) AND multiSearchAny(payload, ['"cost"', '"bytes"', '"rows"', 'pu_utilization"']) AS names_usage, if(names_usage, payload, '') AS told, upper(JSONExtractString(told, 'cost', 'currency')) AS currency_told, round(toDecimal128OrNull(trimBoth(JSONExtractRaw(told, 'cost', 'amount'), '"'), 18), 6) AS amount_told, match(currency_told, '^[A-Z]{1,16}$') AND (amount_told >= 0) AND (amount_told < 1000000000000) AS is_money, toUInt64OrNull(JSONExtractRaw(told, 'bytes')) AS bytes_told, toUInt64OrNull(JSONExtractRaw(told, 'rows')) AS rows_told, toFloat64OrNull(JSONExtractRaw(told, 'cpu_utilization')) AS cpu_told, toFloat64OrNull(JSONExtractRaw(told, 'gpu_utilization')) AS gpu_told, CAST((id, if(is_money, currency_told, ''), if(is_money, accurateCastOrNull(amount_told, 'Decimal(18, 6)'), NULL), if(bytes_told <= 9007199254740992, bytes_told, NULL), if(rows_told <= 9007199254740992, rows_told, NULL), if((cpu_told >= 0) AND (cpu_told <= 1), cpu_told, NULL), if((gpu_told >= 0) AND (gpu_told <= 1), gpu_told, NULL)), 'Tuple(\n                id UUID,\n                currency String,\n                cost Nullable(Decimal(18, 6)),\n                bytes Nullable(UInt64),\n                rows Nullable(UInt64),\n                cpu_utilization Nullable(Float64),\n                gpu_utilization Nullable(Float64)\n            )') AS use, if(isNotNull(coalesce(use.cost, use.bytes, use.rows, use.cpu_utilization, use.gpu_utilization)), [use], []) AS used_told
+FROM flowgauge.events AS events WHERE is_state OR names_usage) GROUP BY tenant, run_key;
 
 CREATE TABLE flowgauge.schema_versions (`version` UInt32,
     `name` String,

@@ -1,7 +1,7 @@
 """Folding: what is known of each run is kept as one row, so that a question folds only what came since.
 
-    runs, run_usage ─── folded every five minutes ───► runs_folded        all that came before `until`
-          └──────────── what came since ─────────────► a question
+    runs ─── folded every five minutes ───► runs_folded        all that came before `until`
+      └─────────── what came since ───────► a question
 
 A question is right however old `until` is, only slower. Folding may be done by many at once, again, or be killed: the
 newest row of a run counts, and `until` moves on last. It stays behind by what an insert may take to be seen.
@@ -9,9 +9,12 @@ newest row of a run counts, and `until` moves on last. It stays behind by what a
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -21,11 +24,13 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
 
-FOLDED = ("flowgauge.runs", "flowgauge.run_usage")
+FOLDED = "flowgauge.runs"
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
 AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
 SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
 RUNS_AT_ONCE = 50_000  # about a second; nothing else is asked of an engine in this process meanwhile
+LOOK_EVERY_S = 10.0  # an older `until` is right as well, and a look takes a tenth of what a question does
+_LOOKED: "WeakKeyDictionary[ClickHouseStore, tuple[float, int]]" = WeakKeyDictionary()  # when, and what was found
 
 log_lines = structlog.get_logger(__name__)
 
@@ -51,8 +56,7 @@ async def fold(
     Returns of how many runs something came, whether or not their state is known. Everything that was inserted more
     than `seen_after_ms` ago is in it. Raises EngineTrouble.
     """
-    for table in FOLDED:
-        await store.synchronize(table)
+    await store.synchronize(FOLDED)
     until_ms, now_ms = await _until(store)
     to_ms = now_ms - seen_after_ms
     if to_ms < until_ms + every_ms:
@@ -64,13 +68,21 @@ async def fold(
         is_large = len(tenants) == 1 and counts[tenants[0]] > RUNS_AT_ONCE
         await _fold_share(store, tenants, since_ms, is_large=is_large)
     await store.command(_sql("folded_to"), {"to_ms": to_ms})
+    _LOOKED.pop(store, None)
     FOLDED_RUNS.inc(sum(counts.values()))
     return sum(counts.values())
 
 
 async def folded_ms(store: ClickHouseStore) -> int:
-    """Return `until` in ms since 1970 of ClickHouse's clock; 0 before the first fold."""
-    return (await _until(store))[0]
+    """Return `until` in ms since 1970 of ClickHouse's clock; 0 before the first fold.
+
+    What another process folded in the last LOOK_EVERY_S may be missing.
+    """
+    looked_s, until_ms = _LOOKED.get(store, (-math.inf, 0))
+    if time.monotonic() >= looked_s + LOOK_EVERY_S:
+        looked_s, (until_ms, _) = time.monotonic(), await _until(store)
+        _LOOKED[store] = (looked_s, until_ms)
+    return until_ms
 
 
 def shares(counts: Mapping[str, int], at_once: int) -> Iterator[Sequence[str]]:

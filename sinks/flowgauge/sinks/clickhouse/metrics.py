@@ -30,7 +30,7 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.questions import of_tenant, question, question_of
+from flowgauge.sinks.clickhouse.questions import of_tenant, question, question_of, to_the_point
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
@@ -147,6 +147,7 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
     sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
     sql = of_tenant(with_messages(sql, text_search(query.text)), query.tenant)
+    sql = to_the_point(sql, frozenset(each for each in _NARROWS if getattr(query, each)))
     parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)

@@ -1,14 +1,18 @@
 """The SQL of questions, from queries/. Pure."""
 
-from functools import cache
+import re
+from collections.abc import Set
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.cost_metrics import GROUPS_OF, with_costs
 from flowgauge.sinks.clickhouse.messages_with import LEVELS_MARK, MARK
-from flowgauge.sinks.clickhouse.run_metrics import OF
+from flowgauge.sinks.clickhouse.run_metrics import OF, with_columns
 
 _OF_TENANT = "tenant = {tenant:String}"
+_IF_ASKED = re.compile(r"\(\{(\w+):String\} = '' OR (.+)\)$", re.MULTILINE)
+POINTS_MAX = 1_024  # remembered: some kilobytes each, and few ways to ask are in use
 _IDS, _IDS_OF_ALL = "uniqExact(id)", "uniqExact(tenant, id)"
 
 
@@ -30,3 +34,12 @@ def question_of(name: str, tenant: str, per: str = "") -> str:
 def of_tenant(sql: str, tenant: str) -> str:
     """Return `sql` as it is asked of ANY_TENANT: without a condition on the tenant, each id counted once for each."""
     return sql.replace(_OF_TENANT, "true").replace(_IDS, _IDS_OF_ALL) if tenant == ANY_TENANT else sql
+
+
+@lru_cache(POINTS_MAX)
+def to_the_point(sql: str, asked: Set[str]) -> str:
+    """Return `sql` without what does not matter when it is narrowed by the parameters `asked` and by no others.
+
+    The engine would plan each condition that is always true, and read its columns.
+    """
+    return with_columns(_IF_ASKED.sub(lambda found: found[2] if found[1] in asked else "true", sql))

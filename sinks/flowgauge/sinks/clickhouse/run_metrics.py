@@ -8,7 +8,7 @@ which time a run belongs to the time asked for:
     -- runs by ended, and of the four weeks before  in [since - 28 d, until)
     -- runs by started, and of the week before      in [since - 7 d, until)
     -- runs by …, once each                         whatever they are grouped by
-    -- runs by …, known, with usage                 as they are known, and with the columns of run_usage_final
+    -- runs by …, known                             as they are known, not grouped by anything
 """
 
 import re
@@ -134,11 +134,17 @@ BUCKET: Final = (
     "* {bucket_ms:Int64} + 345600000, 'UTC'))"
 )
 _RUNS: Final = re.compile(
-    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, known, with usage)?$",
+    r"-- runs (heard of|by (\w+)(?:, and of the (four weeks|week) before)?)(, once each)?(, known)?$",
     re.MULTILINE,
 )
+_COLUMNS: Final = "<columns>"
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
-_USAGE: Final = "told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count"
+# What is known of a run: the columns of runs_final that are kept.
+KNOWN: Final = (
+    *("tenant", "run", "flow", "deployment", "work_pool", "tags", "state", "scheduled_for", "seen_first", "seen_last"),
+    *("started", "ended", "due", "expected", "seconds", "late_seconds", "wait_seconds", "attempts", "failed_message"),
+    *("told_team", "told_costs", "told_bytes", "told_rows", "cpu_sum", "cpu_count", "gpu_sum", "gpu_count"),
+)
 _SINCE: Final = "{since_ms:Int64}"
 _FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
@@ -148,14 +154,17 @@ def with_runs(sql: str) -> str:
     return _RUNS.sub(_runs, sql)
 
 
+def with_columns(sql: str) -> str:
+    """Return `sql` with those of KNOWN that it reads, where it reads runs: each takes the engine time to understand."""
+    return sql.replace(_COLUMNS, ", ".join(name for name in KNOWN if re.search(rf"\b{name}\b", sql)))
+
+
 def _runs(asked: re.Match[str]) -> str:
     at, before = asked[2], asked[3]
     # What a run came to lies between the first and the last that was heard of it; when it was due may lie anywhere.
     where = "true" if at == "expected" else _fragment("runs_heard_of")
     where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
     known = _fragment("runs_known").replace("<where>", where)
-    known = known.replace("<told>", f", {_USAGE}" if asked[5] else "")
-    known = known.replace("<usage>", f"\n{_fragment('runs_usage')}" if asked[5] else "")
     sql = (
         known
         if at is None or asked[5]

@@ -18,9 +18,7 @@ _TABLE_OF_TENANTS = re.compile(
     r"^CREATE TABLE IF NOT EXISTS flowgauge\.(\w+) \(\n(?:    .*\n)*?    tenant ", re.MULTILINE
 )
 # By the table that they read.
-VIEWS_OF = {
-    "flowgauge.events": ("runs_from_events", "run_ends_from_events", "failures_from_events", "run_usage_from_events")
-}
+VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events", "failures_from_events")}
 INDEXES_OF = {"flowgauge.events": ("ix_words", "ix_resources")}  # that came after the table
 
 

@@ -39,7 +39,7 @@ UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
 ANY = "SELECT 1 FROM {table} WHERE tenant = {{tenant:String}}"
 OLDER = " AND {appended} < fromUnixTimestamp64Milli({before_ms})"
 # What is told of one run stands in several rows until they are merged: it goes with the last of them.
-FOLDS_RUNS = ("runs", "run_usage")
+FOLDS_RUNS = "runs"
 OF_WHOLE_RUNS = """
     AND run NOT IN (
         SELECT run FROM {table}
@@ -170,7 +170,7 @@ async def expire(store: ClickHouseStore, tenant: str, before_ms: int) -> int:
         if not table.appended or await _pending(store, tenant, table.name):
             continue
         names = {"table": _quoted(table.name), "appended": table.appended, "before_ms": before_ms}
-        older = OLDER.format(**names) + (OF_WHOLE_RUNS.format(**names) if table.name in FOLDS_RUNS else "")
+        older = OLDER.format(**names) + (OF_WHOLE_RUNS.format(**names) if table.name == FOLDS_RUNS else "")
         if (await store.query(ANY.format(**names) + older + " LIMIT 1", {"tenant": tenant}, seen=only(tenant))).rows:
             whose = f"tenant = unhex('{_digits(tenant)}')"
             gone = f"{whose}{older}".replace("{tenant:String}", f"unhex('{_digits(tenant)}')")

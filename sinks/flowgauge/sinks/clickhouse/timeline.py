@@ -1,7 +1,7 @@
 """The question `timeline`: all that was told of one run or one resource."""
 
 from flowgauge.sinks.clickhouse.metric import MetricQuery
-from flowgauge.sinks.clickhouse.questions import question_of
+from flowgauge.sinks.clickhouse.questions import question_of, to_the_point
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 
@@ -19,6 +19,7 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
     if not since_ms:
         since_ms, until_ms = await _life(store, query) if query.run else (until_ms - UNKNOWN_MS, until_ms)
     told = question_of("timeline_of_run" if query.run else "timeline_of_resource", query.tenant)
+    told = to_the_point(told, frozenset(["resource"] if query.resource else []))
     asked = {
         "tenant": query.tenant,
         "run": query.run,

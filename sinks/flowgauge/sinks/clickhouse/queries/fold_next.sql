@@ -2,7 +2,7 @@
 SELECT max(run) AS upto
 FROM (
     SELECT DISTINCT run
-    FROM flowgauge.runs_touched
+    FROM flowgauge.runs
     WHERE tenant = {tenant:String}
         AND run > {after:String}
         AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')

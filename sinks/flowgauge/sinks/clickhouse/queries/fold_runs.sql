@@ -6,27 +6,12 @@ SELECT
     told_team, told_costs, told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count,
     append_last, now64(3, 'UTC') AS folded
 FROM flowgauge.runs_final
-LEFT JOIN (
-    SELECT *
-    FROM flowgauge.run_usage_final
-    WHERE tenant IN {tenants:Array(String)}
-        AND run > {after:String}
-        AND ({upto:String} = '' OR run <= {upto:String})
-        AND (tenant, run) IN (
-            SELECT tenant, run
-            FROM flowgauge.runs_touched
-            WHERE tenant IN {tenants:Array(String)}
-                AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-                AND run > {after:String}
-                AND ({upto:String} = '' OR run <= {upto:String})
-        )
-) AS usage USING (tenant, run)
 WHERE tenant IN {tenants:Array(String)}
     AND run > {after:String}
     AND ({upto:String} = '' OR run <= {upto:String})
     AND (tenant, run) IN (
         SELECT tenant, run
-        FROM flowgauge.runs_touched
+        FROM flowgauge.runs
         WHERE tenant IN {tenants:Array(String)}
             AND inserted >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
             AND run > {after:String}

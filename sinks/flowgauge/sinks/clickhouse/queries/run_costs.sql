@@ -51,7 +51,7 @@ FROM (
             )]
         ) AS costs
     FROM (
-        -- runs by ended<which>, known, with usage
+        -- runs by ended<which>, known
     ) AS known
 )
 ARRAY JOIN costs AS money, arrayEnumerate(costs) AS place

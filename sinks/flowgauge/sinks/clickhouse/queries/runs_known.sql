@@ -1,25 +1,21 @@
 -- What is known of some runs: kept from the last fold, but for runs of which something came since; those are
 -- folded now. Both branches see the same state of runs: questions share their snapshot.
-SELECT
-    tenant, run, flow, deployment, work_pool, tags, state, scheduled_for, seen_first, seen_last, started, ended,
-    due, expected, seconds, late_seconds, wait_seconds, attempts, failed_message<told>
+SELECT <columns>
 FROM flowgauge.runs_folded FINAL
 WHERE tenant = {tenant:String}
     AND <where>
     AND (tenant, run) NOT IN (
         SELECT tenant, run
-        FROM flowgauge.runs_touched
+        FROM flowgauge.runs
         WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
     )
 UNION ALL
-SELECT
-    tenant, run, flow, deployment, work_pool, tags, state, scheduled_for, seen_first, seen_last, started, ended,
-    due, expected, seconds, late_seconds, wait_seconds, attempts, failed_message<told>
-FROM flowgauge.runs_final AS runs<usage>
+SELECT <columns>
+FROM flowgauge.runs_final
 WHERE tenant = {tenant:String}
     AND (tenant, run) IN (
         SELECT tenant, run
-        FROM flowgauge.runs_touched
+        FROM flowgauge.runs
         WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
     )
     AND <where>

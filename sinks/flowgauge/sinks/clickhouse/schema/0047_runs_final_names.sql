@@ -1,4 +1,4 @@
--- As 0022, with the columns of 0045: a thing goes by its name, else by what 0021 knew it by, else by its id.
+-- As 0022, with the columns of 0030 and 0045, of runs of which a state is known: a thing goes by its name, else by what 0021 knew it by, else by its id.
 -- due: when the orchestrator said that the run was to start, else 15 seconds before it called the run late: Prefect does
 -- so that long after the expected start, and tells no other time. What is called late after it ran says nothing of that.
 -- expected: the same, and for what Prefect scheduled and never called late, when it was queued.
@@ -44,6 +44,19 @@ SELECT
         greatest(0, dateDiff('microsecond', greatest(queued, coalesce(due, queued)), started)) / 1000000,
         NULL
     ) AS wait_seconds,
-    max(runs.append_last) AS append_last
+    max(runs.append_last) AS append_last,
+    max(runs.team) AS told_team,
+    arraySort(groupUniqArrayArray(runs.used)) AS used,
+    arraySort(arrayMap(
+        of -> (of, CAST(arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))), 'Nullable(Decimal(38, 6))')),
+        arrayFilter(of -> of != '', arrayDistinct(used.currency))
+    )) AS told_costs,
+    arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.bytes), used)) AS told_bytes,
+    arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.rows), used)) AS told_rows,
+    arrayReduce('sumOrNull', used.cpu_utilization) AS cpu_sum,
+    arrayReduce('count', used.cpu_utilization) AS cpu_count,
+    arrayReduce('sumOrNull', used.gpu_utilization) AS gpu_sum,
+    arrayReduce('count', used.gpu_utilization) AS gpu_count
 FROM flowgauge.runs AS runs
 GROUP BY tenant, run
+HAVING state != ''

@@ -1,0 +1,13 @@
+-- Whose a run is, and what its events say that it used: each event that says any of it once, however often it came. A retry
+-- of a producer is the same event with the same values.
+ALTER TABLE flowgauge.runs
+    ADD COLUMN IF NOT EXISTS team SimpleAggregateFunction(max, String),
+    ADD COLUMN IF NOT EXISTS used SimpleAggregateFunction(groupUniqArrayArray, Array(Tuple(
+        id UUID,
+        currency String,
+        cost Nullable(Decimal(18, 6)),
+        bytes Nullable(UInt64),
+        rows Nullable(UInt64),
+        cpu_utilization Nullable(Float64),
+        gpu_utilization Nullable(Float64)
+    )))
