@@ -94,7 +94,7 @@ class TopicSink:
         self._part = f"sink {spec.table}"
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
-        self._replays: dict[int, Sealed] = {}  # what a former owner left pending
+        self._replays: dict[int, Intent] = {}  # what a former owner left pending, as far as it is not begun
         self._refused: dict[int, dict[int, str]] = {}  # by partition: what ClickHouse refused when a batch was cut
         self._stopped: dict[int, Stop] = {}
         self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
@@ -111,22 +111,35 @@ class TopicSink:
         if reader is None:
             return
         try:
-            pending: list[Sealed] = []
+            pending: list[Sealed] | None = []
             while pending or not stop.is_set():
-                stored = await self._store_and_read_ahead(reader, pending, stop)
-                if stored is None:
+                pending = await self._round(reader, pending, stop)
+                if pending is None:
                     return
-                await self._go_back_to_cuts(reader, stored)
-                if not stored:
-                    await self._fill(reader, POLL_MS, stop)
-                replays = self._take_replays()
-                pending = [*replays, *self._seal_due(everything=stop.is_set(), replayed={*map(_partition, replays)})]
-                await self._commit(reader, stored, pending)
         finally:
             await reader.close()
 
+    async def _round(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
+        """Store `pending`, commit its ends with the next intents; return the batches of these, None when stopped.
+
+        What was stored is let go with the round: it is not in memory while the next is inserted.
+        """
+        stored = await self._store_and_read_ahead(reader, pending, stop)
+        if stored is None:
+            return None
+        await self._go_back_to_cuts(reader, stored)
+        if not stored:
+            await self._fill(reader, POLL_MS, stop)
+        due = await self._next_replay()
+        due += self._seal_due(everything=stop.is_set(), but={*map(_partition, due), *self._replays})
+        await self._commit(reader, stored, due)
+        return due
+
     async def _recover(self, reader: Reader, assigned: Assigned) -> None:
-        """Begin a partition where the last commit left it, after the batch that is pending."""
+        """Begin a partition where the last commit left it, after the batch that is pending.
+
+        That one is made here for where it ends, and again when it is inserted: of many partitions all would not fit.
+        """
         self._noted_ms[assigned.partition] = _steady_ms()
         self._inserter.doubt(assigned.partition)
         self._refused.pop(assigned.partition, None)
@@ -136,16 +149,19 @@ class TopicSink:
             self._begin(assigned.partition, position.offset, position.clock, position.tally)
             return
         batch = await self._replayed(assigned.partition, position.intent)
-        start, end = batch.intent.start, batch.intent.end
-        self._lines.warning("pending insert repeated", partition=assigned.partition, start=start, end=end)
-        REPLAYS.labels(self._spec.table).inc()
-        self._replays[assigned.partition] = batch
-        await reader.seek(assigned.partition, end)
+        self._replays[assigned.partition] = batch.intent
+        await reader.seek(assigned.partition, batch.intent.end)
         self._begin_after(batch)
 
-    def _take_replays(self) -> Sequence[Sealed]:
-        replays, self._replays = self._replays, {}
-        return list(replays.values())
+    async def _next_replay(self) -> list[Sealed]:
+        """Make one of the batches that are to be repeated, if there is any."""
+        if not self._replays:
+            return []
+        partition = next(iter(self._replays))
+        intent = self._replays.pop(partition)
+        self._lines.warning("pending insert repeated", partition=partition, start=intent.start, end=intent.end)
+        REPLAYS.labels(self._spec.table).inc()
+        return [await self._replayed(partition, intent)]
 
     def _forget(self, partition: int) -> None:
         """Drop everything of a partition that is no longer ours."""
@@ -242,15 +258,15 @@ class TopicSink:
         elif taken < len(records):
             self._leftovers[partition] = records[taken:]
 
-    def _seal_due(self, *, everything: bool, replayed: Set[int]) -> list[Sealed]:
+    def _seal_due(self, *, everything: bool, but: Set[int]) -> list[Sealed]:
         """Close the batches that are due, or all that hold anything, and begin the next ones.
 
-        Not those of partitions with a batch to repeat: a partition has one intent at a time.
+        Not those of the partitions `but`, with a batch to repeat: a partition has one intent at a time.
         """
         now = _steady_ms()
         due: list[Sealed] = []
         for partition, batch in list(self._batches.items()):
-            if partition in replayed:
+            if partition in but:
                 continue
             if batch.is_due(now, in_backlog=self._in_backlog) or (everything and batch.next_offset > batch.start):
                 sealed = batch.seal()
@@ -435,6 +451,7 @@ class TopicSink:
         It only measures: what cannot be asked now is counted the next time.
         """
         stored_to = {partition: batch.behind_from for partition, batch in self._batches.items()}
+        stored_to.update({partition: intent.start for partition, intent in self._replays.items()})
         stored_to.update({batch.partition: batch.intent.start for batch in pending if not batch.is_empty})
         try:
             ends = await self._log.ends(self._spec.topic)
