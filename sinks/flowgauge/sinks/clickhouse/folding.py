@@ -8,7 +8,6 @@ newest row of a run counts, and `until` moves on last. It stays behind by what a
 """
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from flowgauge.sinks.clickhouse.call_settings import INSERT_S_MAX
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
+from flowgauge.transport.patience import pause
 
 FOLDED = "flowgauge.runs"
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
@@ -43,9 +43,7 @@ async def keep_folded(store: ClickHouseStore, *, stop: asyncio.Event) -> None:
         except Transient as trouble:
             FOLD_FAILURES.inc()
             log_lines.warning("runs not folded", error=str(trouble))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FOLD_EVERY_S):
-                await stop.wait()
+        await pause(stop, FOLD_EVERY_S * 1000)
 
 
 async def fold(

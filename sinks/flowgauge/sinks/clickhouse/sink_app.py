@@ -13,10 +13,9 @@ forgotten with all that was read of it: its intent stands, and whoever has it ne
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -49,7 +48,7 @@ from flowgauge.sinks.metrics import (
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
-from flowgauge.transport.patience import patiently, unless_stopped
+from flowgauge.transport.patience import Patience, pause
 
 GROUP = "clickhouse"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
@@ -57,8 +56,6 @@ POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
 KEEP_PLACE_MS = 1_000  # while a full batch waits; a rebalance waits 20 s for us
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
-
-_T = TypeVar("_T")
 
 log_lines = structlog.get_logger(__name__)
 
@@ -78,20 +75,25 @@ async def run_sink(
     """
     async with asyncio.TaskGroup() as tasks:
         for spec in specs:
-            sink = TopicSink(log, store, spec, health=health, limits=limits)
-            tasks.create_task(sink.run(stop), name=f"sink {spec.table}")
+            sink = TopicSink(log, store, spec, stop=stop, health=health, limits=limits)
+            tasks.create_task(sink.run(), name=f"sink {spec.table}")
 
 
 class TopicSink:
     """One topic into one table. `run` is the whole of it; a crash is healed by another `run`."""
 
-    def __init__(self, log: Log, store: Writer, spec: TableSpec, *, health: Health, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, log: Log, store: Writer, spec: TableSpec, *, stop: asyncio.Event, health: Health, limits: Limits = LIMITS
+    ) -> None:
         self._log = log
         self._inserter = Inserter(store, spec, log.log_id)
         self._spec = spec
         self._health = health
         self._limits = limits
         self._part = f"sink {spec.table}"
+        # A part of its own: a log that answers says nothing of ClickHouse.
+        self._patiently = Patience(f"{self._part}, log", health, stop)
+        self._stop = stop
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
         self._replays: dict[int, Intent] = {}  # what a former owner left pending, as far as it is not begun
@@ -100,38 +102,35 @@ class TopicSink:
         self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
         self._in_backlog = False  # the last poll brought so much that more is waiting
         self._noted_ms: dict[int, int] = {}  # when the intent of a partition was last known to be ours
-        self._stop = asyncio.Event()
         self._lines = log_lines.bind(table=spec.table)
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Read, insert, commit until `stop`; of each partition first what was left pending."""
-        self._stop = stop
-        opening = self._patiently(partial(self._log.open_reader, self._spec.topic, GROUP))
-        reader = await unless_stopped(opening, stop)
+        reader = await self._patiently.unless_stopped(partial(self._log.open_reader, self._spec.topic, GROUP))
         if reader is None:
             return
         try:
             pending: list[Sealed] | None = []
-            while pending or not stop.is_set():
-                pending = await self._round(reader, pending, stop)
+            while pending or not self._stop.is_set():
+                pending = await self._round(reader, pending)
                 if pending is None:
                     return
         finally:
             await reader.close()
 
-    async def _round(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
+    async def _round(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
         """Store `pending`, commit its ends with the next intents; return the batches of these, None when stopped.
 
         What was stored is let go with the round: it is not in memory while the next is inserted.
         """
-        stored = await self._store_and_read_ahead(reader, pending, stop)
+        stored = await self._store_and_read_ahead(reader, pending)
         if stored is None:
             return None
         await self._go_back_to_cuts(reader, stored)
         if not stored:
-            await self._fill(reader, POLL_MS, stop)
+            await self._fill(reader, POLL_MS)
         due = await self._next_replay()
-        due += self._seal_due(everything=stop.is_set(), but={*map(_partition, due), *self._replays})
+        due += self._seal_due(everything=self._stop.is_set(), but={*map(_partition, due), *self._replays})
         await self._commit(reader, stored, due)
         return due
 
@@ -214,7 +213,7 @@ class TopicSink:
         *_, (_, tally) = tallies(batch, self._limits.quarantine, self._spec.topic)
         return tally
 
-    async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
+    async def _fill(self, reader: Reader, timeout_ms: int) -> None:
         """Put leftovers, else what can be read now, into the batches."""
         leftovers, self._leftovers = self._leftovers, {}
         for partition, records in leftovers.items():
@@ -225,7 +224,7 @@ class TopicSink:
             found = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=timeout_ms)
         except Transient as error:
             self._report(str(error))
-            await _wait(stop, self._limits.backoff_ms)
+            await pause(self._stop, self._limits.backoff_ms)
             return
         self._in_backlog = await self._take(reader, found) >= POLL_RECORDS_MAX // 2
 
@@ -286,9 +285,7 @@ class TopicSink:
             self._noted_ms.update(dict.fromkeys(offsets, _steady_ms()))
         await self._measure_behind(due)
 
-    async def _store_and_read_ahead(
-        self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event
-    ) -> list[Sealed] | None:
+    async def _store_and_read_ahead(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
         """Store `pending` while reading on; None when `stop` came before ClickHouse took it all.
 
         What was revoked meanwhile is not among what is returned: nothing more is committed for it.
@@ -297,12 +294,12 @@ class TopicSink:
         if not pending:
             return []
         async with asyncio.TaskGroup() as tasks:
-            storing = tasks.create_task(self._store_all(reader, pending, stop))
+            storing = tasks.create_task(self._store_all(reader, pending))
             while not storing.done():
-                if stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
+                if self._stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
                     await self._keep_place(reader, storing)
                 else:
-                    await self._fill(reader, READ_AHEAD_POLL_MS, stop)
+                    await self._fill(reader, READ_AHEAD_POLL_MS)
         stored = storing.result()
         return None if stored is None else [batch for batch in stored if batch.partition not in self._lost]
 
@@ -313,16 +310,16 @@ class TopicSink:
             with contextlib.suppress(Transient):  # the next one tells
                 await self._take(reader, await reader.poll(records_max=0, timeout_ms=0))
 
-    async def _store_all(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
+    async def _store_all(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
         stored: list[Sealed] = []
         for batch in pending:
-            done = await self._store(reader, batch, stop)
+            done = await self._store(reader, batch)
             if done is None:
                 return None
             stored.append(done)
         return stored
 
-    async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
+    async def _store(self, reader: Reader, batch: Sealed) -> Sealed | None:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
         backoff_ms, began_ms = self._limits.backoff_ms, _steady_ms()
         while batch.partition not in self._lost:
@@ -337,9 +334,9 @@ class TopicSink:
             except Transient as error:
                 batch = replace(batch, is_repeat=True)
                 self._report_trouble(error, batch)
-                if stop.is_set():
+                if self._stop.is_set():
                     return None
-                await _wait(stop, backoff_ms)
+                await pause(self._stop, backoff_ms)
                 backoff_ms = min(2 * backoff_ms, self._limits.backoff_max_ms)
             else:
                 self._count_stored(batch, _steady_ms() - began_ms)
@@ -400,10 +397,6 @@ class TopicSink:
                 f"stalled and another process took over; the log now says {found}"
             )
         self._noted_ms[batch.partition] = _steady_ms()
-
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        # A part of its own: a log that answers says nothing of ClickHouse.
-        return await patiently(action, part=f"{self._part}, log", health=self._health, stop=self._stop)
 
     def _count_stored(self, batch: Sealed, took_ms: int) -> None:
         table = self._spec.table
@@ -466,13 +459,6 @@ class TopicSink:
 
 def _partition(batch: Sealed) -> int:
     return batch.partition
-
-
-async def _wait(stop: asyncio.Event, wait_ms: int) -> None:
-    """Wait, but not past `stop`."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(wait_ms / 1000):
-            await stop.wait()
 
 
 def _steady_ms() -> int:
