@@ -1,6 +1,6 @@
 """A server's users, grants and row policies, as far as chDB has them: in a file, for its one user."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -21,7 +21,7 @@ CONFIG = """<clickhouse><users_config>{users}</users_config>
 
 
 @contextmanager
-def connected_as(folder: Path, rights: Sequence[str], policies: Mapping[str, str]) -> Iterator[ClickHouseStore]:
+def connected_as(folder: Path, rights: Sequence[str], policies: Mapping[str, str]) -> Generator[ClickHouseStore]:
     """Serve `folder` to a user with these rights, under the row policy of each table in `policies`; yield a store."""
     config = write_users(folder, rights, policies)
     with Front(Path(f"{folder / 'data'}?config-file={config}")) as running:
