@@ -1,6 +1,7 @@
 """What the admin's statements grant the sink is what it needs: to make tables, to insert, to fold and to rewrite."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,8 @@ from tests.clickhouse.running_sink import Tenant, new_log, running_sink, until
 from tests.clickhouse.test_clickhouse_tenancy import ONE, OTHER, write_all_tables
 from tests.clickhouse.users_file import connected_as
 
-from flowgauge.sinks.clickhouse.access import sink_rights
+from flowgauge.sinks.clickhouse import access
+from flowgauge.sinks.clickhouse.access import CONSOLE_READS, SINK_READS, sink_rights
 from flowgauge.sinks.clickhouse.backfill import backfill_events
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import ERRORS
@@ -20,6 +22,8 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenant_rows import erase, expire, holding
 from flowgauge.transport.wall_clock import now_ms
 
+# Each user sees their own part of these without a grant; all else of `system` is granted or refused.
+OPEN = {"columns", "databases", "settings", "tables"}
 EVER = Span("guarded", 0, 0, 9, 0, 4_000_000_000_000)
 
 
@@ -48,6 +52,15 @@ async def test_the_sink_does_all_it_does_with_what_it_is_granted(granted: ClickH
     await erase(granted, OTHER, now_ms())
     while any((await holding(granted, OTHER)).rows.values()):  # noqa: ASYNC110  # the engine tells nobody
         await asyncio.sleep(0.01)
+
+
+def test_what_is_read_of_a_servers_own_tables_is_granted_and_nothing_else_of_them() -> None:
+    """No grant of chDB's is asked for these: what our statements name stands for it."""
+    sources = [file for file in Path(access.__file__).parent.rglob("*") if file.suffix in {".py", ".sql"}]
+    read = {name for file in sources for name in re.findall(r"FROM system\.(\w+)", file.read_text("utf-8"))}
+
+    assert {*SINK_READS} == read - OPEN
+    assert {*CONSOLE_READS} <= {*SINK_READS}
 
 
 @pytest.mark.parametrize(
