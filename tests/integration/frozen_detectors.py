@@ -33,10 +33,10 @@ def frozen_detectors(
     places: Collection[str],
     folders: pytest.TempPathFactory,
     *,
+    settings: Mapping[str, str],
     transaction_ms: int = 15_000,
-    **settings: str,
 ) -> Generator[dict[str, Frozen]]:
-    """Start one for each of `places` (`frozen_role`), all at once, with these settings; end them with the block.
+    """Start one for each of `places` (`frozen_role`), all at once, with `settings`; end them with the block.
 
     `transaction_ms` is what others on the same log ask for.
     """

@@ -82,7 +82,8 @@ async def test_a_step_with_what_a_broker_refuses_as_too_large_is_told_with_the_r
 def stalled(impatient: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Frozen]]:
     """Let nobody take over from detectors that stop in their first step."""
     patience = {"FLOWGAUGE_KAFKA_TRANSACTION_TIMEOUT": "500ms"}
-    with frozen_detectors(impatient, STALLED, tmp_path_factory, transaction_ms=ALLOWED_MS, **patience) as found:
+    detectors = frozen_detectors(impatient, STALLED, tmp_path_factory, settings=patience, transaction_ms=ALLOWED_MS)
+    with detectors as found:
         yield found
 
 

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 def zombies(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Frozen]]:
     """Start one for each place."""
     short = {"FLOWGAUGE_KAFKA_SESSION": "1500ms", "FLOWGAUGE_KAFKA_HEARTBEAT": "300ms"}
-    with frozen_detectors(kafka, PLACES, tmp_path_factory, **short) as found:
+    with frozen_detectors(kafka, PLACES, tmp_path_factory, settings=short) as found:
         yield found
 
 
