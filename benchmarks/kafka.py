@@ -21,6 +21,7 @@ from tests.kafka_broker import running_broker
 from benchmarks.batches import outgoing
 from benchmarks.generator import RUN_EVERY_MS
 from benchmarks.http_paths import post_all
+from benchmarks.local_log import APPEND_RECORDS, append_and_read
 from benchmarks.measure import LeftOut, Line, Steps, line_of
 from benchmarks.pure import sample_messages
 from benchmarks.rules import fifty_rules
@@ -35,15 +36,13 @@ from flowgauge.transport.health import Health
 from flowgauge.transport.kafka import KafkaLog, open_kafka_log
 from flowgauge.transport.kafka_client import Connection, new_admin
 from flowgauge.transport.kafka_reading import KafkaReading
-from flowgauge.transport.log import Batch, Committed, Log, Outgoing
+from flowgauge.transport.log import Log, Outgoing
 from flowgauge.transport.topic_admin import apply_plan, read_plan
 from flowgauge.transport.topic_plan import Sizes
 
 SESSION_MS = 6_000  # as it is where no setting says otherwise
 PARTITIONS = 4  # of events: a body of 1,000 events is spread over them
-APPEND_RECORDS = 1_000
 FILL_RECORDS = 5_000  # appended at once where the append is not what is measured
-POLL_RECORDS = 5_000
 START_LOOK_S = 0.02
 LOOK_S = 0.5  # each look costs the measured process a millisecond or two
 
@@ -136,26 +135,8 @@ async def topics_log(
 async def _append_and_read(bootstrap: str, events: int) -> Line:
     records, steps = outgoing(events, PARTITIONS), Steps()
     async with topics_log(bootstrap) as (log, _):
-        began = time.monotonic()
-        with steps.step("append"):
-            for start in range(0, events, APPEND_RECORDS):
-                await log.append(EVENTS, records[start : start + APPEND_RECORDS])
-        append_seconds = time.monotonic() - began
-        with steps.step("read"):
-            await _read(log, events)
+        append_seconds = await append_and_read(log, records, steps)
     return steps.line("kafka-append", events).noting(append_ms_per_batch=append_seconds * 1e3 * APPEND_RECORDS / events)
-
-
-async def _read(log: KafkaLog, events: int) -> None:
-    reader = await log.open_reader(EVENTS, "benchmark")
-    seen = 0
-    while seen < events:
-        polled = await reader.poll(records_max=POLL_RECORDS, timeout_ms=250)
-        batches = [item for item in polled if isinstance(item, Batch)]
-        seen += sum(len(batch.records) for batch in batches)
-        if batches:
-            await reader.commit({batch.partition: Committed(batch.next_offset) for batch in batches})
-    await reader.close()
 
 
 async def _match(bootstrap: str, events: int) -> Line:

@@ -5,7 +5,6 @@
 Pure but for its command. `--write` puts the tables into the document; a test compares the two.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.document import print_or_write
 from benchmarks.markdown import filled, table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
@@ -345,14 +345,7 @@ def written(document: str) -> str:
 
 def main() -> int:
     """Print the tables, or write them into the document."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/scaling.md")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        for name, text in tables().items():
-            print(f"{name}\n\n{text}")
-    return 0
+    return print_or_write(tables(), DOCUMENT, about=__doc__)
 
 
 if __name__ == "__main__":

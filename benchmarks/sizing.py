@@ -4,11 +4,11 @@ The unit costs of processes, Kafka and the wire are those of `scaling`; to them 
 took on disk. Pure but for its command; `--write` puts the tables into docs/sizing.md, and a test compares the two.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.document import print_or_write
 from benchmarks.markdown import filled, table
 from benchmarks.scaling import (
     BUSY_SHARE,
@@ -138,14 +138,7 @@ def _units(units: Sequence[Unit]) -> str:
 
 def main() -> int:
     """Print the tables, or write them into the document."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/sizing.md")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        for name, text in tables().items():
-            print(f"{name}\n\n{text}")
-    return 0
+    return print_or_write(tables(), DOCUMENT, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,18 @@ class Planned(ClickHouseStore):
         return await self._store.query(sql, parameters, seen=seen)
 
 
+class Counted(ClickHouseStore):
+    """A store that counts the questions it answers."""
+
+    def __init__(self, store: ClickHouseStore) -> None:
+        self._store = store
+        self.asked = 0
+
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, seen: Seen) -> Table:
+        self.asked += 1
+        return await self._store.query(sql, parameters, seen=seen)
+
+
 def granules(plan: str) -> dict[str, tuple[int, int]]:
     """Return the granules that each index leaves, and how many there were before it, of the first look at events."""
     found: dict[str, tuple[int, int]] = {}

@@ -24,7 +24,7 @@ from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.folding import fold
 from flowgauge.sinks.clickhouse.metric import PER, InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
-from flowgauge.sinks.clickhouse.prices import parse_prices
+from flowgauge.sinks.clickhouse.prices import ENTRIES_MAX, parse_prices
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
@@ -231,6 +231,20 @@ async def test_a_cost_of_nothing_is_a_cost(store: ClickHouseStore) -> None:
     (found,) = (await answer(store, "cost-runs", asked(tenant))).dicts()
 
     assert (found["currency"], found["cost"], found["share"]) == ("EUR", 0, None)
+
+
+async def test_as_long_a_list_as_there_may_be_is_looked_at_in_its_order(store: ClickHouseStore) -> None:
+    tenant = str(uuid.uuid4())
+    await publish(store, told_run(tenant, "running", "completed", flow=f"flow-{ENTRIES_MAX - 1}"))
+    globs = [f"flow-{n}" for n in range(ENTRIES_MAX - 1)]
+    prices = "".join(f"  - {{flow: {glob}, per_hour: 9}}\n" for glob in globs) + '  - {flow: "flow-*", per_hour: 2}\n'
+    teams = "".join(f"  - {{flow: {glob}, team: other}}\n" for glob in globs) + '  - {flow: "f*", team: the last}\n'
+    book = parse_prices("prices.yaml", f"currency: EUR\nprices:\n{prices}teams:\n{teams}")
+
+    query = replace(asked(tenant, per="team"), prices=book.of(tenant))
+    (found,) = (await answer(store, "costs", query)).dicts()
+
+    assert (found["team"], found["cost"]) == ("the last", 2)
 
 
 async def test_other_questions_know_no_team(store: ClickHouseStore) -> None:

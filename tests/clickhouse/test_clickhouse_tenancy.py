@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
-from xml.sax.saxutils import escape
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.clickhouse.users_file import connected_as
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.event import NAME_MAX
@@ -136,27 +135,6 @@ async def test_every_question_goes_out_with_the_guard(front: Front, served: Clic
     assert [{name: each.get(name) for name in wanted} for each in asked] == [wanted] * len(asked)
 
 
-# A server's users, grants and row policies, as far as chDB has them: in a file, for its one user.
-
-USERS = """<clickhouse>
-<profiles><default/></profiles><quotas><default/></quotas>
-<users><default>
-  <password></password><profile>default</profile><quota>default</quota><networks><ip>::/0</ip></networks>
-  <grants>{grants}</grants><databases><flowgauge>{filters}</flowgauge></databases>
-</default></users></clickhouse>"""
-CONFIG = """<clickhouse><users_config>{users}</users_config>
-<user_directories><users_xml><path>{users}</path></users_xml></user_directories></clickhouse>"""
-
-
-def write_users(folder: Path) -> Path:
-    """Write what the admin's statements say as the configuration of chDB's only user; return its file."""
-    grants = "".join(f"<query>GRANT {right}</query>" for right in console_rights("flowgauge"))
-    filters = "".join(f"<{table}><filter>{escape(POLICY)}</filter></{table}>" for table in tenant_tables())
-    (folder / "users.xml").write_text(USERS.format(grants=grants, filters=filters))
-    (folder / "config.xml").write_text(CONFIG.format(users=folder / "users.xml"))
-    return folder / "config.xml"
-
-
 @pytest.fixture(scope="module")
 def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
     folder = tmp_path_factory.mktemp("restricted")
@@ -165,11 +143,8 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseS
         store.apply_schema()
         asyncio.run(write_all_tables(store, ONE, OTHER))
         store.close()
-    config = write_users(folder)
-    with Front(Path(f"{folder / 'data'}?config-file={config}")) as running:
-        store = ClickHouseStore.connect(Server(running.url, running.user, running.password))
+    with connected_as(folder, console_rights("flowgauge"), dict.fromkeys(tenant_tables(), POLICY)) as store:
         yield store
-        store.close()
 
 
 @pytest.mark.parametrize("sql", PLANTED)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.clickhouse.reading import Counted
 from tests.clickhouse.running_sink import NOW_MS
 from tests.clickhouse.test_clickhouse_tenancy import HOLDS, restricted, write_all_tables
 
@@ -146,6 +147,15 @@ async def test_a_tenant_is_known_by_any_row_of_any_table(embedded: ClickHouseSto
 
     assert await is_known(embedded, tenant)
     await erased(embedded, tenant, now_ms())
+
+
+async def test_whether_a_tenant_is_known_is_one_question(embedded: ClickHouseStore) -> None:
+    """An empty answer asked ten tables one after another for its hint."""
+    counted = Counted(embedded)
+
+    assert not await is_known(counted, unheard_of())
+
+    assert counted.asked == 1
 
 
 async def test_the_user_that_only_asks_may_erase_where_it_was_granted(restricted: ClickHouseStore) -> None:

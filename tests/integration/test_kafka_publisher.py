@@ -20,6 +20,7 @@ from tests.integration.fenced_blocks import ROOT, blocks
 from tests.integration.gateway_server import running_gateway
 from tests.kafka_broker import Broker, java_broker, mortal_broker
 from tests.kafka_topics import create_topics
+from tests.secured_kafka import AUTHORIZING
 
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS, RecordKind
@@ -32,15 +33,6 @@ PARTITIONS = 4
 READ_MAX = 100_000
 FLUSH_MS = 30_000
 MINIMAL = {"event": "etl.done", "resource": {"id": "etl.1"}}
-SECURED = """
-listeners=PLAINTEXT://127.0.0.1:{{client}},SASL_PLAINTEXT://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{{controller}}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-user_ann="right" user_bob="right";
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS;User:ann
-"""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -290,7 +282,7 @@ def secured() -> Iterator[tuple[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with java_broker(SECURED.format(secured=port)) as plain:
+    with java_broker(AUTHORIZING.format(secured=port)) as plain:
         yield plain, f"127.0.0.1:{port}"
 
 

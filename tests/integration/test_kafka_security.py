@@ -62,6 +62,8 @@ RIGHT = {
 }
 GATEWAYS = ("client certificate", "scram", "token")  # a process for each
 NOT_TAKEN = "it closes the connection at once: correct kafka.tls and kafka.sasl, and kafka.certificate where it asks"
+NOT_THE_USER = "correct kafka.sasl, or kafka.username and kafka.password"
+NOT_THE_TOKEN = '{"status":"invalid_token"}): correct kafka.sasl, or kafka.token'
 WRONG_ONES = {
     "another ca": Way(
         "tls",
@@ -75,48 +77,24 @@ WRONG_ONES = {
         "mutual", {**TLS, "certificate": "{stranger}", "key": "{stranger}"}, said=NOT_TAKEN
     ),
     "no sasl": Way("sasl", TLS, said=NOT_TAKEN),
-    "sasl where there is none": Way(
-        "tls",
-        RIGHT["plain"].fields,
-        password=SECRET,
-        said="it does not take PLAIN (IllegalSaslStateError): correct kafka.sasl",
+    "sasl where there is none": RIGHT["plain"]._replace(
+        listener="tls", said="it does not take PLAIN (IllegalSaslStateError): correct kafka.sasl"
     ),
-    "another mechanism": Way(
-        "sasl",
-        {**AS_ANN, "sasl": "SCRAM-SHA-256"},
-        password=SECRET,
+    "another mechanism": RIGHT["scram"]._replace(
+        fields={**AS_ANN, "sasl": "SCRAM-SHA-256"},
         said="it does not take SCRAM-SHA-256 (UnsupportedSaslMechanismError): correct kafka.sasl",
     ),
-    "plain, wrong password": Way(
-        "sasl",
-        RIGHT["plain"].fields,
+    "plain, wrong password": RIGHT["plain"]._replace(
+        password=WRONG, said=f"Invalid username or password): {NOT_THE_USER}"
+    ),
+    "scram, wrong password": RIGHT["scram"]._replace(password=WRONG, said=f"mechanism SCRAM-SHA-512): {NOT_THE_USER}"),
+    "scram, unknown user": RIGHT["scram"]._replace(
+        fields={**RIGHT["scram"].fields, "username": "bob"},
         password=WRONG,
-        said="Invalid username or password): correct kafka.sasl, or kafka.username and kafka.password",
+        said=f"mechanism SCRAM-SHA-512): {NOT_THE_USER}",
     ),
-    "scram, wrong password": Way(
-        "sasl",
-        RIGHT["scram"].fields,
-        password=WRONG,
-        said="mechanism SCRAM-SHA-512): correct kafka.sasl, or kafka.username and kafka.password",
-    ),
-    "scram, unknown user": Way(
-        "sasl",
-        {**RIGHT["scram"].fields, "username": "bob"},
-        password=WRONG,
-        said="mechanism SCRAM-SHA-512): correct kafka.sasl, or kafka.username and kafka.password",
-    ),
-    "an expired token": Way(
-        "sasl",
-        RIGHT["token"].fields,
-        token="old",
-        said='{"status":"invalid_token"}): correct kafka.sasl, or kafka.token',
-    ),
-    "no token": Way(
-        "sasl",
-        RIGHT["token"].fields,
-        token=WRONG,
-        said='{"status":"invalid_token"}): correct kafka.sasl, or kafka.token',
-    ),
+    "an expired token": RIGHT["token"]._replace(token="old", said=NOT_THE_TOKEN),
+    "no token": RIGHT["token"]._replace(token=WRONG, said=NOT_THE_TOKEN),
 }
 
 

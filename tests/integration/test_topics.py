@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.kafka_broker import java_broker
+from tests.secured_kafka import AUTHORIZING
 
 from flowgauge.processors.growing import announce_sources
 from flowgauge.processors.ruleset import RuleSet
@@ -35,15 +36,6 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "topics"
 FLOWGAUGE = Path(sys.executable).parent / "flowgauge"
 ONE = Sizes(partitions=4, samples_partitions=2, replication=1)
 ANSWER_MS = 3_000
-SECURED = """
-listeners=PLAINTEXT://127.0.0.1:{{client}},SASL_PLAINTEXT://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{{controller}}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-user_ann="right" user_bob="right";
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS;User:ann
-"""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -392,7 +384,7 @@ def secured() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with java_broker(SECURED.format(secured=port)):
+    with java_broker(AUTHORIZING.format(secured=port)):
         yield f"127.0.0.1:{port}"
 
 

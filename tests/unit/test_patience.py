@@ -12,7 +12,7 @@ from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Steps
-from flowgauge.transport.patience import unless_stopped
+from flowgauge.transport.patience import Patience
 
 Role = Callable[["Waiting", asyncio.Event, Health], Awaitable[None]]
 
@@ -58,6 +58,7 @@ async def test_what_is_done_before_a_stop_is_returned_or_raised() -> None:
     async def refuse() -> int:
         raise ValueError("as the test wishes")
 
-    assert await unless_stopped(answer(), asyncio.Event()) == 7
+    patiently = Patience("answer", Health(), asyncio.Event())
+    assert await patiently.unless_stopped(answer) == 7
     with pytest.raises(ValueError, match="as the test wishes"):
-        await unless_stopped(refuse(), asyncio.Event())
+        await patiently.unless_stopped(refuse)

@@ -72,7 +72,7 @@ def test_an_empty_file_has_no_prices() -> None:
         ),
         (
             "teams:\n" + "  - {team: a, flow: b}\n" * (ENTRIES_MAX + 1),
-            "p.yaml:1:1: teams: 51 entries apply to tenant *, at most 50 are looked at",
+            "p.yaml:1:1: teams: 101 entries apply to tenant *, at most 100 are looked at",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """Partitions that come and go while the sink stores: one intent a partition at a time, and only where it owns it."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from flowgauge.schemas.clock import ClockState
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.topics import EVENTS
 from flowgauge.sinks.clickhouse import sink_app
-from flowgauge.sinks.clickhouse.batch import Batch, Limits
+from flowgauge.sinks.clickhouse.batch import Batch, Limits, Sealed
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.intent import Intent, commit_intent
 from flowgauge.sinks.clickhouse.sink_app import GROUP, run_sink
@@ -50,6 +51,19 @@ class Away(Gated):
             self.tries -= 1
             self.read_to = max(self.read_to, *(reader.at.get(0, 0) for reader in self.log.readers))
             raise EngineTrouble("away", "known")
+        await super().insert(table, body, token)
+
+
+class Weighed(MemoryTables):
+    """Notes at each insert how many rows of its log the batches in memory hold that take no more."""
+
+    log_id = "weighed"
+    weights: list[int]
+
+    async def insert(self, table: str, body: bytes, token: str) -> None:
+        if table == "flowgauge.events":
+            sealed = [each for each in gc.get_objects() if isinstance(each, Sealed)]
+            self.weights.append(sum(self.log_id.encode() in row.line for each in sealed for row in each.rows))
         await super().insert(table, body, token)
 
 
@@ -221,3 +235,22 @@ async def test_limits_are_those_of_all_partitions_however_they_came(monkeypatch:
     await run_until_stored(log, tables, replace(LIMITS, bytes_all_max=8_000), log.faults)
 
     assert set(given) == {1_000}
+
+
+@pytest.mark.parametrize("are_pending", [True, False])
+async def test_of_closed_batches_only_the_one_that_is_inserted_is_in_memory(
+    are_pending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_app, "POLL_RECORDS_MAX", 2)
+    partitions = range(8 if are_pending else 1)
+    log, tables = MemoryLog({EVENTS: len(partitions)}, Weighed.log_id), Weighed()
+    for partition in partitions:
+        put(log, partition, ["event"] * (2 if are_pending else 16))
+    if are_pending:
+        log.offsets[EVENTS, GROUP] = {each: commit_intent(Intent(0, 2, ClockState())) for each in partitions}
+
+    tables.weights = []
+    await run_until_stored(log, tables, LIMITS, log.faults)
+
+    assert tables.weights == [2] * 8
+    assert len(places(tables)) == 16

@@ -29,7 +29,7 @@ from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of
 from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import Patience
 from flowgauge.transport.yaml_files import read_documents
 
 PART = "rules"  # how the health banner names what is wrong with the files
@@ -183,7 +183,7 @@ class RuleFolder:
         return version
 
     async def _publish(self, ruleset: RuleSet, log_: Log, stop: asyncio.Event) -> int:
-        return await patiently(lambda: publish_rules(log_, ruleset), part=PART, health=self._health, stop=stop)
+        return await Patience(PART, self._health, stop)(lambda: publish_rules(log_, ruleset))
 
     def _tell(self, written: Written) -> None:
         problems = [*written.unknown_channels, *written.here]

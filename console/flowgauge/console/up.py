@@ -12,7 +12,6 @@ makes the next start quicker. A part that fails for good ends the process: nothi
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ from flowgauge.transport.health import Health
 from flowgauge.transport.lag import Lag, run_lag
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Log
-from flowgauge.transport.patience import patiently
+from flowgauge.transport.patience import Patience, pause
 from flowgauge.transport.wall_clock import now_ms
 
 TRIM_EVERY_S = 600
@@ -231,14 +230,13 @@ async def _trim(opened: Opened, stop: asyncio.Event) -> None:
     def trim(topic: str) -> Coroutine[None, None, int]:
         return opened.log.trim(topic, before_ms=now_ms() - opened.settings.retention_ms)
 
+    patiently = Patience("retention", opened.health, stop)
     while not stop.is_set():
         for topic in TRIMMED:
-            trimmed = await patiently(partial(trim, topic), part="retention", health=opened.health, stop=stop)
+            trimmed = await patiently(partial(trim, topic))
             if trimmed:
                 log_lines.info("log trimmed", topic=topic, records=trimmed)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TRIM_EVERY_S):
-                await stop.wait()
+        await pause(stop, TRIM_EVERY_S * 1000)
 
 
 async def _say_when_loaded(health: Health, loaded_ms: int, stop: asyncio.Event) -> None:

@@ -5,9 +5,8 @@ Shutdown: finish the step, let go; what was not committed is as if it never happ
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from flowgauge.processors import metrics
 from flowgauge.processors.detector import Detector, DetectorCounts
@@ -20,13 +19,11 @@ from flowgauge.schemas.topics import EVENTS, SAMPLES, STATE, TRANSITIONS
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Revoked, Steps
-from flowgauge.transport.patience import patiently, unless_stopped
+from flowgauge.transport.patience import Patience
 
 GROUP = "detector"
 POLL_RECORDS_MAX = 64  # messages, of some thousand samples each at most
 POLL_MS = 250
-
-_T = TypeVar("_T")
 
 
 async def run_detector(log: Log, *, stop: asyncio.Event, health: Health) -> None:
@@ -40,12 +37,12 @@ class _DetectorShell:
         self._log = log
         self._stop = stop
         self._health = health
+        self._patiently = Patience(GROUP, health, stop)
         self._book = RuleBook(log)
         self._detectors: dict[int, Detector] = {}
 
     async def run(self) -> None:
-        opening = self._patiently(lambda: self._log.open_steps(SAMPLES, GROUP))
-        steps = await unless_stopped(opening, self._stop)
+        steps = await self._patiently.unless_stopped(lambda: self._log.open_steps(SAMPLES, GROUP))
         if steps is None:
             return
         poll = partial(steps.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
@@ -99,9 +96,6 @@ class _DetectorShell:
         _count(outcome.counts, outcome.transitions)
         count_left_out(self._health, outcome.counts.left_out)
         self._show(batch.partition)
-
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        return await patiently(action, part=GROUP, health=self._health, stop=self._stop)
 
     def _output(self, transition: Transition) -> Output:
         partition = events_partition(transition.incident_id, self._log.partitions(TRANSITIONS))

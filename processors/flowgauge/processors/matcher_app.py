@@ -5,9 +5,8 @@ before the commit sends the same ranges again, and the detector drops what it ha
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 
@@ -21,13 +20,11 @@ from flowgauge.schemas.sample import encode_message
 from flowgauge.schemas.topics import EVENTS, SAMPLES
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Committed, Log, Outgoing, Revoked
-from flowgauge.transport.patience import patiently, unless_stopped
+from flowgauge.transport.patience import Patience
 
 GROUP = "matcher"
 POLL_RECORDS_MAX = 5_000
 POLL_MS = 250
-
-_T = TypeVar("_T")
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(MatcherState).decode
@@ -44,12 +41,12 @@ class _MatcherShell:
         self._log = log
         self._stop = stop
         self._health = health
+        self._patiently = Patience(GROUP, health, stop)
         self._book = RuleBook(log)
         self._matchers: dict[int, Matcher] = {}
 
     async def run(self) -> None:
-        opening = self._patiently(lambda: self._log.open_reader(EVENTS, GROUP))
-        reader = await unless_stopped(opening, self._stop)
+        reader = await self._patiently.unless_stopped(lambda: self._log.open_reader(EVENTS, GROUP))
         if reader is None:
             return
         poll = partial(reader.poll, records_max=POLL_RECORDS_MAX, timeout_ms=POLL_MS)
@@ -105,9 +102,6 @@ class _MatcherShell:
     def _committed(self, batch: Batch) -> Committed:
         state = self._matchers[batch.partition].state
         return Committed(batch.next_offset, _encode_state(state).decode())
-
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        return await patiently(action, part=GROUP, health=self._health, stop=self._stop)
 
 
 def noted_state(noted: Committed, partition: int) -> MatcherState:

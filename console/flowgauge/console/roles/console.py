@@ -23,7 +23,7 @@ from flowgauge.processors.detection_watch import run_detection_watch
 from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.schemas.settings import is_loopback
 from flowgauge.transport.health import Health
-from flowgauge.transport.patience import patiently, pause
+from flowgauge.transport.patience import Patience, pause
 
 LOOK_EVERY_MS = 2_000
 BEHIND_SHOWN_S = 30.0  # as long as detection may be behind before it counts as unknown
@@ -69,8 +69,9 @@ async def _open(opened: Opened) -> Work:
 
 async def _read_rules(book: RuleBook, health: Health, stop: asyncio.Event) -> None:
     """Know which rules are in force."""
+    patiently = Patience("rules", health, stop)
     while not stop.is_set():
-        await patiently(book.refresh, part="rules", health=health, stop=stop)
+        await patiently(book.refresh)
         health.rules_version = book.current_version
         await pause(stop, LOOK_EVERY_MS)
 

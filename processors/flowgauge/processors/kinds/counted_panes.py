@@ -57,5 +57,30 @@ class CountedPanes:
         return [list(pane) for pane in self._panes]
 
 
+class CountedWindow:
+    """What windows have in common that remember counted panes and nothing else."""
+
+    __slots__ = ("_panes",)
+
+    def __init__(self, panes: CountedPanes) -> None:
+        self._panes = panes
+
+    def examples(self) -> Sequence[ExampleRun]:
+        """Return the runs that count."""
+        return self._panes.examples()
+
+    def next_change_ms(self) -> int | None:
+        """Return when the oldest pane leaves."""
+        return self._panes.next_expiry_ms()
+
+    def take_refused(self) -> int:
+        """Refuse none: panes are bounded by themselves."""
+        return 0
+
+    def dump(self) -> Any:
+        """Return the panes."""
+        return self._panes.dump()
+
+
 def _smallest(examples: list[ExampleRun]) -> list[ExampleRun]:
     return sorted(examples, key=lambda run: (run.occurred_us, run.event_id))[:EXAMPLES_MAX]

@@ -12,13 +12,12 @@ from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field, model_validator
 
-from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
+from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import WindowMs
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.transition import ExampleRun
 
 SEEN = "seen"
 
@@ -55,14 +54,14 @@ class EventHappened(Kind):
         return EventWindow(self, CountedPanes(self.window_ms, cast("Sequence[Any]", dumped)))
 
 
-class EventWindow:
+class EventWindow(CountedWindow):
     """How often it happened in the last `within`."""
 
-    __slots__ = ("_panes", "_times")
+    __slots__ = ("_times",)
 
     def __init__(self, rule: EventHappened, panes: CountedPanes) -> None:
+        super().__init__(panes)
         self._times = rule.times or 1
-        self._panes = panes
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Count a final pane."""
@@ -80,19 +79,3 @@ class EventWindow:
             threshold=float(self._times),
             samples=count,
         )
-
-    def examples(self) -> Sequence[ExampleRun]:
-        """Return the runs it happened to."""
-        return self._panes.examples()
-
-    def next_change_ms(self) -> int | None:
-        """Return when the oldest pane leaves."""
-        return self._panes.next_expiry_ms()
-
-    def take_refused(self) -> int:
-        """Refuse none: panes are bounded by themselves."""
-        return 0
-
-    def dump(self) -> Any:
-        """Return the panes."""
-        return self._panes.dump()

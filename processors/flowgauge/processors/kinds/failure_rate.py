@@ -13,13 +13,12 @@ from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field, model_validator
 
-from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
+from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event, State
 from flowgauge.schemas.rule import Share, WindowMs
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.transition import ExampleRun
 
 FAILED = "failed"
 FINISHED = "finished"
@@ -75,14 +74,14 @@ class FailureRate(Kind):
         return FailureRateWindow(self, CountedPanes(self.within, cast("Sequence[Any]", dumped)))
 
 
-class FailureRateWindow:
+class FailureRateWindow(CountedWindow):
     """Finished and failed runs of the last `within`."""
 
-    __slots__ = ("_panes", "_rule")
+    __slots__ = ("_rule",)
 
     def __init__(self, rule: FailureRate, panes: CountedPanes) -> None:
+        super().__init__(panes)
         self._rule = rule
-        self._panes = panes
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Count a final pane."""
@@ -108,19 +107,3 @@ class FailureRateWindow:
         if rule.clear_below is not None and rate >= rule.clear_below:
             return Verdict.BETWEEN, "failure rate between clear_below and above"
         return Verdict.CLEAR, "failure rate back below threshold"
-
-    def examples(self) -> Sequence[ExampleRun]:
-        """Return failed runs."""
-        return self._panes.examples()
-
-    def next_change_ms(self) -> int | None:
-        """Return when the oldest pane leaves."""
-        return self._panes.next_expiry_ms()
-
-    def take_refused(self) -> int:
-        """Refuse none: panes are bounded by themselves."""
-        return 0
-
-    def dump(self) -> Any:
-        """Return the panes."""
-        return self._panes.dump()

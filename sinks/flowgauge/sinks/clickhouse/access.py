@@ -21,9 +21,7 @@ def access_statements(database: str, cluster: str = "") -> list[str]:
     """Return the statements for `database`; again they change nothing, but for policies, which are made anew."""
     return [
         f"CREATE USER IF NOT EXISTS {SINK} IDENTIFIED BY 'CHANGE ME'",
-        f"GRANT {SINK_RIGHTS} ON {database}.* TO {SINK}",
-        *(f"GRANT SELECT ON system.{table} TO {SINK}" for table in SINK_READS),
-        *(f"GRANT {right} TO {SINK}" for right in _on_cluster(database) if cluster),
+        *(f"GRANT {rights} TO {SINK}" for rights in sink_rights(database, cluster)),
         f"CREATE USER IF NOT EXISTS {CONSOLE} IDENTIFIED BY 'CHANGE ME TOO'",
         *(f"GRANT {rights} TO {CONSOLE}" for rights in console_rights(database)),
         *(
@@ -33,8 +31,13 @@ def access_statements(database: str, cluster: str = "") -> list[str]:
     ]
 
 
-def _on_cluster(database: str) -> list[str]:
-    return ["CLUSTER ON *.*", f"SYSTEM SYNC REPLICA ON {database}.*"]
+def sink_rights(database: str, cluster: str = "") -> list[str]:
+    """Return what the user that makes the tables and inserts is granted."""
+    return [
+        f"{SINK_RIGHTS} ON {database}.*",
+        *(f"SELECT ON system.{table}" for table in SINK_READS),
+        *(["CLUSTER ON *.*", f"SYSTEM SYNC REPLICA ON {database}.*"] if cluster else []),
+    ]
 
 
 def console_rights(database: str) -> list[str]:

@@ -32,6 +32,7 @@ class Limits:
     rows_max: int = 50_000
     bytes_max: int = 32 * 1024 * 1024  # what those rows weigh; one record may pass it by 1 MiB
     # The batches of all partitions of a topic, each an equal part of it; while they are inserted as much is read ahead.
+    # What a former owner left pending comes on top, one batch at a time.
     bytes_all_max: int = 128 * 1024 * 1024
     skips_max: int = SKIPS_MAX  # with the next: what the note of an intent can name
     refused_max: int = REFUSED_MAX  # further rows that ClickHouse may refuse before the batch is cut

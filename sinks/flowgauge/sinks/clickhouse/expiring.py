@@ -5,7 +5,6 @@ folded when the last of it was. Only parts with such rows are rewritten: of a te
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 
 import structlog
@@ -14,6 +13,7 @@ from flowgauge.schemas.errors import Transient
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenant_rows import expire
 from flowgauge.sinks.metrics import EXPIRE_FAILURES
+from flowgauge.transport.patience import pause
 from flowgauge.transport.wall_clock import now_ms
 
 EXPIRE_EVERY_S = 6 * 3_600  # each time rewrites a day's parts at most once
@@ -26,9 +26,7 @@ async def keep_expired(store: ClickHouseStore, days: Mapping[str, int], *, stop:
     """Take away what is older than its tenant's days in `days`, and what came late of erased tenants, until `stop`."""
     while not stop.is_set():
         await expire_all(store, days, now_ms())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EXPIRE_EVERY_S):
-                await stop.wait()
+        await pause(stop, EXPIRE_EVERY_S * 1000)
 
 
 async def expire_all(store: ClickHouseStore, days: Mapping[str, int], at_ms: int) -> None:

@@ -8,7 +8,6 @@ newest row of a run counts, and `until` moves on last. It stays behind by what a
 """
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +19,12 @@ import structlog
 
 from flowgauge.schemas.errors import Transient
 from flowgauge.sinks.clickhouse.call_settings import INSERT_S_MAX
+from flowgauge.sinks.clickhouse.schema import RUNS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
+from flowgauge.transport.patience import pause
 
-FOLDED = "flowgauge.runs"
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
 AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
 SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
@@ -43,9 +43,7 @@ async def keep_folded(store: ClickHouseStore, *, stop: asyncio.Event) -> None:
         except Transient as trouble:
             FOLD_FAILURES.inc()
             log_lines.warning("runs not folded", error=str(trouble))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FOLD_EVERY_S):
-                await stop.wait()
+        await pause(stop, FOLD_EVERY_S * 1000)
 
 
 async def fold(
@@ -56,7 +54,7 @@ async def fold(
     Returns of how many runs something came, whether or not their state is known. Everything that was inserted more
     than `seen_after_ms` ago is in it. Raises EngineTrouble.
     """
-    await store.synchronize(FOLDED)
+    await store.synchronize(f"flowgauge.{RUNS}")
     until_ms, now_ms = await _until(store)
     to_ms = now_ms - seen_after_ms
     if to_ms < until_ms + every_ms:

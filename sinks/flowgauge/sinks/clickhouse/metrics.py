@@ -148,6 +148,7 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
     sql = of_tenant(with_messages(sql, text_search(query.text)), query.tenant)
     sql = to_the_point(sql, frozenset(each for each in _NARROWS if getattr(query, each)))
+    sql = query.prices.in_question(sql)
     parameters = _parameters(sql, query)
     if "{folded_ms:" in sql:
         parameters["folded_ms"] = await folded_ms(store)
@@ -202,7 +203,7 @@ def parameters_of(name: str) -> frozenset[str]:
 
 def takes_prices(name: str) -> bool:
     """Tell whether the question `name` looks at the price list."""
-    return name in METRICS and "{price_flows:" in question(name)
+    return name in METRICS and "<price_flows>" in question(name)
 
 
 def since_of(name: str, *, of_run: bool = False) -> str:

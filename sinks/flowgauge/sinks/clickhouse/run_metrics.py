@@ -150,8 +150,8 @@ _FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "w
 
 
 def with_runs(sql: str) -> str:
-    """Return `sql` with the runs that its comments ask for, grouped by <of>: one of OF."""
-    return _RUNS.sub(_runs, sql)
+    """Return `sql` with the runs, or their ends, that its comments ask for, grouped by <of>: one of OF."""
+    return _RUNS.sub(_runs, sql).replace("-- ends of runs by hour\n", f"{_fragment('ends_of_runs')}\n")
 
 
 def with_columns(sql: str) -> str:

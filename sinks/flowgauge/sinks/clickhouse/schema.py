@@ -19,6 +19,7 @@ _TABLE_OF_TENANTS = re.compile(
 )
 # By the table that they read.
 VIEWS_OF = {"flowgauge.events": ("runs_from_events", "run_ends_from_events", "failures_from_events")}
+RUNS = "runs"  # what is told of one run stands in several rows of this table, until they are merged
 INDEXES_OF = {"flowgauge.events": ("ix_words", "ix_resources")}  # that came after the table
 
 

@@ -13,10 +13,9 @@ forgotten with all that was read of it: its intent stands, and whoever has it ne
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -49,7 +48,7 @@ from flowgauge.sinks.metrics import (
 from flowgauge.transport import log
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Committed, Log, Outgoing, Reader, Record, Revoked
-from flowgauge.transport.patience import patiently, unless_stopped
+from flowgauge.transport.patience import Patience, pause
 
 GROUP = "clickhouse"
 POLL_RECORDS_MAX = 2_000  # a poll's records are in memory twice for a moment
@@ -57,8 +56,6 @@ POLL_MS = 200  # how long a quiet poll waits, so how long stopping may take
 READ_AHEAD_POLL_MS = 20  # while an insert runs: its end must not wait long for a quiet poll
 KEEP_PLACE_MS = 1_000  # while a full batch waits; a rebalance waits 20 s for us
 INTENT_AGE_MAX_MS = 60_000  # an older intent is read again before its insert: somebody may have taken over
-
-_T = TypeVar("_T")
 
 log_lines = structlog.get_logger(__name__)
 
@@ -78,55 +75,70 @@ async def run_sink(
     """
     async with asyncio.TaskGroup() as tasks:
         for spec in specs:
-            sink = TopicSink(log, store, spec, health=health, limits=limits)
-            tasks.create_task(sink.run(stop), name=f"sink {spec.table}")
+            sink = TopicSink(log, store, spec, stop=stop, health=health, limits=limits)
+            tasks.create_task(sink.run(), name=f"sink {spec.table}")
 
 
 class TopicSink:
     """One topic into one table. `run` is the whole of it; a crash is healed by another `run`."""
 
-    def __init__(self, log: Log, store: Writer, spec: TableSpec, *, health: Health, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, log: Log, store: Writer, spec: TableSpec, *, stop: asyncio.Event, health: Health, limits: Limits = LIMITS
+    ) -> None:
         self._log = log
         self._inserter = Inserter(store, spec, log.log_id)
         self._spec = spec
         self._health = health
         self._limits = limits
         self._part = f"sink {spec.table}"
+        # A part of its own: a log that answers says nothing of ClickHouse.
+        self._patiently = Patience(f"{self._part}, log", health, stop)
+        self._stop = stop
         self._batches: dict[int, Batch] = {}
         self._leftovers: dict[int, Sequence[Record]] = {}  # read, but the batch was full
-        self._replays: dict[int, Sealed] = {}  # what a former owner left pending
+        self._replays: dict[int, Intent] = {}  # what a former owner left pending, as far as it is not begun
         self._refused: dict[int, dict[int, str]] = {}  # by partition: what ClickHouse refused when a batch was cut
         self._stopped: dict[int, Stop] = {}
         self._lost: set[int] = set()  # revoked while a batch of it may be on its way to ClickHouse
         self._in_backlog = False  # the last poll brought so much that more is waiting
         self._noted_ms: dict[int, int] = {}  # when the intent of a partition was last known to be ours
-        self._stop = asyncio.Event()
         self._lines = log_lines.bind(table=spec.table)
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Read, insert, commit until `stop`; of each partition first what was left pending."""
-        self._stop = stop
-        opening = self._patiently(partial(self._log.open_reader, self._spec.topic, GROUP))
-        reader = await unless_stopped(opening, stop)
+        reader = await self._patiently.unless_stopped(partial(self._log.open_reader, self._spec.topic, GROUP))
         if reader is None:
             return
         try:
-            pending: list[Sealed] = []
-            while pending or not stop.is_set():
-                stored = await self._store_and_read_ahead(reader, pending, stop)
-                if stored is None:
+            pending: list[Sealed] | None = []
+            while pending or not self._stop.is_set():
+                pending = await self._round(reader, pending)
+                if pending is None:
                     return
-                await self._go_back_to_cuts(reader, stored)
-                if not stored:
-                    await self._fill(reader, POLL_MS, stop)
-                replays = self._take_replays()
-                pending = [*replays, *self._seal_due(everything=stop.is_set(), replayed={*map(_partition, replays)})]
-                await self._commit(reader, stored, pending)
         finally:
             await reader.close()
 
+    async def _round(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
+        """Store `pending`, commit its ends with the next intents; return the batches of these, None when stopped.
+
+        What was stored is let go with the round: it is not in memory while the next is inserted.
+        """
+        stored = await self._store_and_read_ahead(reader, pending)
+        if stored is None:
+            return None
+        await self._go_back_to_cuts(reader, stored)
+        if not stored:
+            await self._fill(reader, POLL_MS)
+        due = await self._next_replay()
+        due += self._seal_due(everything=self._stop.is_set(), but={*map(_partition, due), *self._replays})
+        await self._commit(reader, stored, due)
+        return due
+
     async def _recover(self, reader: Reader, assigned: Assigned) -> None:
-        """Begin a partition where the last commit left it, after the batch that is pending."""
+        """Begin a partition where the last commit left it, after the batch that is pending.
+
+        That one is made here for where it ends, and again when it is inserted: of many partitions all would not fit.
+        """
         self._noted_ms[assigned.partition] = _steady_ms()
         self._inserter.doubt(assigned.partition)
         self._refused.pop(assigned.partition, None)
@@ -136,16 +148,19 @@ class TopicSink:
             self._begin(assigned.partition, position.offset, position.clock, position.tally)
             return
         batch = await self._replayed(assigned.partition, position.intent)
-        start, end = batch.intent.start, batch.intent.end
-        self._lines.warning("pending insert repeated", partition=assigned.partition, start=start, end=end)
-        REPLAYS.labels(self._spec.table).inc()
-        self._replays[assigned.partition] = batch
-        await reader.seek(assigned.partition, end)
+        self._replays[assigned.partition] = batch.intent
+        await reader.seek(assigned.partition, batch.intent.end)
         self._begin_after(batch)
 
-    def _take_replays(self) -> Sequence[Sealed]:
-        replays, self._replays = self._replays, {}
-        return list(replays.values())
+    async def _next_replay(self) -> list[Sealed]:
+        """Make one of the batches that are to be repeated, if there is any."""
+        if not self._replays:
+            return []
+        partition = next(iter(self._replays))
+        intent = self._replays.pop(partition)
+        self._lines.warning("pending insert repeated", partition=partition, start=intent.start, end=intent.end)
+        REPLAYS.labels(self._spec.table).inc()
+        return [await self._replayed(partition, intent)]
 
     def _forget(self, partition: int) -> None:
         """Drop everything of a partition that is no longer ours."""
@@ -198,7 +213,7 @@ class TopicSink:
         *_, (_, tally) = tallies(batch, self._limits.quarantine, self._spec.topic)
         return tally
 
-    async def _fill(self, reader: Reader, timeout_ms: int, stop: asyncio.Event) -> None:
+    async def _fill(self, reader: Reader, timeout_ms: int) -> None:
         """Put leftovers, else what can be read now, into the batches."""
         leftovers, self._leftovers = self._leftovers, {}
         for partition, records in leftovers.items():
@@ -209,7 +224,7 @@ class TopicSink:
             found = await reader.poll(records_max=POLL_RECORDS_MAX, timeout_ms=timeout_ms)
         except Transient as error:
             self._report(str(error))
-            await _wait(stop, self._limits.backoff_ms)
+            await pause(self._stop, self._limits.backoff_ms)
             return
         self._in_backlog = await self._take(reader, found) >= POLL_RECORDS_MAX // 2
 
@@ -242,15 +257,15 @@ class TopicSink:
         elif taken < len(records):
             self._leftovers[partition] = records[taken:]
 
-    def _seal_due(self, *, everything: bool, replayed: Set[int]) -> list[Sealed]:
+    def _seal_due(self, *, everything: bool, but: Set[int]) -> list[Sealed]:
         """Close the batches that are due, or all that hold anything, and begin the next ones.
 
-        Not those of partitions with a batch to repeat: a partition has one intent at a time.
+        Not those of the partitions `but`, with a batch to repeat: a partition has one intent at a time.
         """
         now = _steady_ms()
         due: list[Sealed] = []
         for partition, batch in list(self._batches.items()):
-            if partition in replayed:
+            if partition in but:
                 continue
             if batch.is_due(now, in_backlog=self._in_backlog) or (everything and batch.next_offset > batch.start):
                 sealed = batch.seal()
@@ -270,9 +285,7 @@ class TopicSink:
             self._noted_ms.update(dict.fromkeys(offsets, _steady_ms()))
         await self._measure_behind(due)
 
-    async def _store_and_read_ahead(
-        self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event
-    ) -> list[Sealed] | None:
+    async def _store_and_read_ahead(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
         """Store `pending` while reading on; None when `stop` came before ClickHouse took it all.
 
         What was revoked meanwhile is not among what is returned: nothing more is committed for it.
@@ -281,12 +294,12 @@ class TopicSink:
         if not pending:
             return []
         async with asyncio.TaskGroup() as tasks:
-            storing = tasks.create_task(self._store_all(reader, pending, stop))
+            storing = tasks.create_task(self._store_all(reader, pending))
             while not storing.done():
-                if stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
+                if self._stop.is_set() or self._leftovers or any(batch.is_full for batch in self._batches.values()):
                     await self._keep_place(reader, storing)
                 else:
-                    await self._fill(reader, READ_AHEAD_POLL_MS, stop)
+                    await self._fill(reader, READ_AHEAD_POLL_MS)
         stored = storing.result()
         return None if stored is None else [batch for batch in stored if batch.partition not in self._lost]
 
@@ -297,16 +310,16 @@ class TopicSink:
             with contextlib.suppress(Transient):  # the next one tells
                 await self._take(reader, await reader.poll(records_max=0, timeout_ms=0))
 
-    async def _store_all(self, reader: Reader, pending: Sequence[Sealed], stop: asyncio.Event) -> list[Sealed] | None:
+    async def _store_all(self, reader: Reader, pending: Sequence[Sealed]) -> list[Sealed] | None:
         stored: list[Sealed] = []
         for batch in pending:
-            done = await self._store(reader, batch, stop)
+            done = await self._store(reader, batch)
             if done is None:
                 return None
             stored.append(done)
         return stored
 
-    async def _store(self, reader: Reader, batch: Sealed, stop: asyncio.Event) -> Sealed | None:
+    async def _store(self, reader: Reader, batch: Sealed) -> Sealed | None:
         """Insert `batch` until ClickHouse has it; return it as it was stored, None when `stop` came first."""
         backoff_ms, began_ms = self._limits.backoff_ms, _steady_ms()
         while batch.partition not in self._lost:
@@ -321,9 +334,9 @@ class TopicSink:
             except Transient as error:
                 batch = replace(batch, is_repeat=True)
                 self._report_trouble(error, batch)
-                if stop.is_set():
+                if self._stop.is_set():
                     return None
-                await _wait(stop, backoff_ms)
+                await pause(self._stop, backoff_ms)
                 backoff_ms = min(2 * backoff_ms, self._limits.backoff_max_ms)
             else:
                 self._count_stored(batch, _steady_ms() - began_ms)
@@ -385,10 +398,6 @@ class TopicSink:
             )
         self._noted_ms[batch.partition] = _steady_ms()
 
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        # A part of its own: a log that answers says nothing of ClickHouse.
-        return await patiently(action, part=f"{self._part}, log", health=self._health, stop=self._stop)
-
     def _count_stored(self, batch: Sealed, took_ms: int) -> None:
         table = self._spec.table
         self._health.problems.pop(self._part, None)
@@ -435,6 +444,7 @@ class TopicSink:
         It only measures: what cannot be asked now is counted the next time.
         """
         stored_to = {partition: batch.behind_from for partition, batch in self._batches.items()}
+        stored_to.update({partition: intent.start for partition, intent in self._replays.items()})
         stored_to.update({batch.partition: batch.intent.start for batch in pending if not batch.is_empty})
         try:
             ends = await self._log.ends(self._spec.topic)
@@ -449,13 +459,6 @@ class TopicSink:
 
 def _partition(batch: Sealed) -> int:
     return batch.partition
-
-
-async def _wait(stop: asyncio.Event, wait_ms: int) -> None:
-    """Wait, but not past `stop`."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(wait_ms / 1000):
-            await stop.wait()
 
 
 def _steady_ms() -> int:

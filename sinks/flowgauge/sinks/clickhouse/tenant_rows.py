@@ -15,7 +15,7 @@ from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.erasing import AHEAD_MS
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
-from flowgauge.sinks.clickhouse.schema import tenant_tables
+from flowgauge.sinks.clickhouse.schema import RUNS, tenant_tables
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
@@ -38,8 +38,7 @@ COUNT = "SELECT count() FROM {table} WHERE tenant = {{tenant:String}}"
 UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
 ANY = "SELECT 1 FROM {table} WHERE tenant = {{tenant:String}}"
 OLDER = " AND {appended} < fromUnixTimestamp64Milli({before_ms})"
-# What is told of one run stands in several rows until they are merged: it goes with the last of them.
-FOLDS_RUNS = "runs"
+# What is told of one run goes with the last of it.
 OF_WHOLE_RUNS = """
     AND run NOT IN (
         SELECT run FROM {table}
@@ -135,11 +134,8 @@ async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None =
 
 async def is_known(store: ClickHouseStore, tenant: str) -> bool:
     """Tell whether any of our tables has a row of `tenant`."""
-    for name in tenant_tables():
-        sql = f"{ANY.format(table=_quoted(name))} LIMIT 1"
-        if (await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows:
-            return True
-    return False
+    sql = "\nUNION ALL\n".join(f"{ANY.format(table=_quoted(name))} LIMIT 1" for name in tenant_tables())
+    return bool((await store.query(sql, {"tenant": tenant}, seen=only(tenant))).rows)
 
 
 async def erase(store: ClickHouseStore, tenant: str, now_ms: int) -> Holding:
@@ -170,7 +166,7 @@ async def expire(store: ClickHouseStore, tenant: str, before_ms: int) -> int:
         if not table.appended or await _pending(store, tenant, table.name):
             continue
         names = {"table": _quoted(table.name), "appended": table.appended, "before_ms": before_ms}
-        older = OLDER.format(**names) + (OF_WHOLE_RUNS.format(**names) if table.name == FOLDS_RUNS else "")
+        older = OLDER.format(**names) + (OF_WHOLE_RUNS.format(**names) if table.name == RUNS else "")
         if (await store.query(ANY.format(**names) + older + " LIMIT 1", {"tenant": tenant}, seen=only(tenant))).rows:
             whose = f"tenant = unhex('{_digits(tenant)}')"
             gone = f"{whose}{older}".replace("{tenant:String}", f"unhex('{_digits(tenant)}')")

@@ -1,12 +1,19 @@
 """The question `timeline`: all that was told of one run or one resource."""
 
+from collections.abc import Sequence
+
 from flowgauge.sinks.clickhouse.metric import MetricQuery
-from flowgauge.sinks.clickhouse.questions import question_of, to_the_point
+from flowgauge.sinks.clickhouse.questions import question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 DAY_MS = 86_400_000  # what tasks and logs of a run told before its first state and after its last
 UNKNOWN_MS = 7 * DAY_MS  # how far back is looked for a run that nothing is known of
+OF_RESOURCE = "has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})"
+OF_RUN = (
+    "run = {run:String}",
+    "kind = 'flow-run' AND run = '' AND resource['id'] = {run:String}",  # what names no run, and is about it
+)
 
 
 async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -18,8 +25,8 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
     since_ms, until_ms = query.since_ms, query.until_ms
     if not since_ms:
         since_ms, until_ms = await _life(store, query) if query.run else (until_ms - UNKNOWN_MS, until_ms)
-    told = question_of("timeline_of_run" if query.run else "timeline_of_resource", query.tenant)
-    told = to_the_point(told, frozenset(["resource"] if query.resource else []))
+    told = question_of("timeline_told", query.tenant)
+    branches = "\nUNION ALL\n".join(told.replace("<about>", about) for about in _about(query))
     asked = {
         "tenant": query.tenant,
         "run": query.run,
@@ -28,7 +35,14 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
         "until_ms": until_ms,
         "limit": query.limit,
     }
-    return (await store.query(sql.replace("<told>", told), asked, seen=rows_of(query.tenant))).rows
+    return (await store.query(sql.replace("<told>", branches), asked, seen=rows_of(query.tenant))).rows
+
+
+def _about(query: MetricQuery) -> Sequence[str]:
+    """Return conditions of which what was told fulfils one and only one."""
+    if not query.run:
+        return (OF_RESOURCE,)
+    return [f"{of_run} AND {OF_RESOURCE}" for of_run in OF_RUN] if query.resource else OF_RUN
 
 
 async def _life(store: ClickHouseStore, query: MetricQuery) -> tuple[int, int]:

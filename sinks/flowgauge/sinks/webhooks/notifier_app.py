@@ -21,9 +21,8 @@ stops the rest. Fenced and other broken invariants end the notifier.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 import structlog
@@ -43,7 +42,7 @@ from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, Verdict
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
-from flowgauge.transport.patience import patiently, unless_stopped
+from flowgauge.transport.patience import Patience
 
 GROUP = "notifier"
 SHUTDOWN_MS_MAX = 2_000  # for attempts that are out when the end comes
@@ -53,7 +52,6 @@ POLL_MS_MAX = 250  # so that stopping is quick
 POLL_MS_WHILE_OUT = 20  # and that an outcome waits little for its commit
 BACKLOG_EVERY_MS = 500  # counting it looks at every incident
 
-_T = TypeVar("_T")
 
 _log = structlog.get_logger("flowgauge.notifier")
 
@@ -113,14 +111,15 @@ class _Notifier:
     counted_at: float = 0.0
     book: ChannelBook = field(init=False)
     channel_health: ChannelHealth = field(init=False)
+    patiently: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         self.book = self.channels()
         self.channel_health = ChannelHealth(self.health)
+        self.patiently = Patience("notifier", self.health, self.stop)
 
     async def run(self) -> None:
-        opening = self._patiently(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
-        steps = await unless_stopped(opening, self.stop)
+        steps = await self.patiently.unless_stopped(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
         if steps is None:
             return
         try:
@@ -138,7 +137,7 @@ class _Notifier:
 
     async def _step(self, steps: Steps, group: asyncio.TaskGroup) -> None:
         timeout_ms = self._poll_ms()
-        items = await self._patiently(lambda: steps.poll(records_max=RECORDS_MAX, timeout_ms=timeout_ms))
+        items = await self.patiently(lambda: steps.poll(records_max=RECORDS_MAX, timeout_ms=timeout_ms))
         now_ms = self.now_ms()
         read: dict[int, int] = {}
         dead_letters: dict[int, list[Output]] = {}
@@ -224,7 +223,7 @@ class _Notifier:
             self.caught_up.clear()
             return
         if self.caught_up != self.outboxes.keys():
-            ends = await self._patiently(lambda: self.log.ends(topics.TRANSITIONS))
+            ends = await self.patiently(lambda: self.log.ends(topics.TRANSITIONS))
             self.caught_up |= {each for each in self.outboxes if self.positions[each] >= ends[each]}
         for partition in self.caught_up:
             if self.outboxes[partition].withholds:
@@ -260,7 +259,7 @@ class _Notifier:
             )
             for each in changes.records
         ]
-        await self._patiently(
+        await self.patiently(
             lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
         )
         self.channel_health.note(changes.records)
@@ -295,9 +294,6 @@ class _Notifier:
             return
         self.counted_at = loop_time
         self.channel_health.tell(merged(outbox.backlogs() for outbox in self.outboxes.values()))
-
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        return await patiently(action, part="notifier", health=self.health, stop=self.stop)
 
 
 def _log_outcome(send: Send, verdict: Verdict) -> None:

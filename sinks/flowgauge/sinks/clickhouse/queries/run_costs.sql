@@ -18,20 +18,20 @@ FROM (
         ended < fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS is_before,
         <bucket> AS bucket,
         arrayFirstIndex(
-            (a_flow, a_tag, a_pool) ->
-                (a_flow = '' OR match(flow, a_flow))
+            (fits_flow, a_tag, a_pool) ->
+                fits_flow
                 AND (a_tag = '' OR has(tags, a_tag))
                 AND (a_pool = '' OR a_pool = work_pool),
-            {price_flows:Array(String)}, {price_tags:Array(String)}, {price_work_pools:Array(String)}
+            <price_flows>, {price_tags:Array(String)}, {price_work_pools:Array(String)}
         ) AS price,
         if(
             told_team = '',
             {teams:Array(String)}[arrayFirstIndex(
-                (a_flow, a_tag, a_pool) ->
-                    (a_flow = '' OR match(flow, a_flow))
+                (fits_flow, a_tag, a_pool) ->
+                    fits_flow
                     AND (a_tag = '' OR has(tags, a_tag))
                     AND (a_pool = '' OR a_pool = work_pool),
-                {team_flows:Array(String)}, {team_tags:Array(String)}, {team_work_pools:Array(String)}
+                <team_flows>, {team_tags:Array(String)}, {team_work_pools:Array(String)}
             )],
             told_team
         ) AS team,

@@ -1,4 +1,4 @@
--- What was told of one resource.
+-- What was told of one run or one resource.
 SELECT
     tenant,
     id,
@@ -13,4 +13,4 @@ FROM flowgauge.events
 WHERE tenant = {tenant:String}
     AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
     AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
-    AND has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})
+    AND <about>
