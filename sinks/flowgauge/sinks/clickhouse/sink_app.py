@@ -111,10 +111,8 @@ class TopicSink:
             return
         try:
             pending: list[Sealed] | None = []
-            while pending or not self._stop.is_set():
+            while pending is not None and (pending or not self._stop.is_set()):
                 pending = await self._round(reader, pending)
-                if pending is None:
-                    return
         finally:
             await reader.close()
 
