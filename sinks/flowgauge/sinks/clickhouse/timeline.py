@@ -1,6 +1,7 @@
 """The question `timeline`: all that was told of one run or one resource."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
@@ -35,7 +36,14 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
         "until_ms": until_ms,
         "limit": query.limit,
     }
-    return (await store.query(sql.replace("<told>", branches), asked, seen=rows_of(query.tenant))).rows
+    return _with_gaps((await store.query(sql.replace("<told>", branches), asked, seen=rows_of(query.tenant))).rows)
+
+
+def _with_gaps(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Return `rows`, whose second column is a time in us, with the seconds since the row before there; None in the first."""
+    times_us = [int(str(row[1])) for row in rows]
+    gaps = [None, *(round((after - before) / 1e6, 6) for before, after in pairwise(times_us))]
+    return [(row[0], gap, *row[2:]) for row, gap in zip(rows, gaps, strict=False)]  # of no rows there is a gap too many
 
 
 def _about(query: MetricQuery) -> Sequence[str]:

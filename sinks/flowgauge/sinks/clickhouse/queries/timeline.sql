@@ -6,16 +6,7 @@ WITH [
 ] AS states
 SELECT
     occurred AS time,
-    round(
-        dateDiff(
-            'microsecond',
-            lagInFrame(toNullable(occurred)) OVER (
-                ORDER BY occurred, step, id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-            ),
-            occurred
-        ) / 1000000,
-        6
-    ) AS gap_seconds,
+    toUnixTimestamp64Micro(occurred) AS at_us,
     kind,
     name,
     event,
@@ -23,20 +14,15 @@ SELECT
     level,
     message
 FROM (
-    SELECT
-        *,
-        indexOf(states, state) AS state_number,
-        state_number >= indexOf(states, 'failed') AS has_ended,
-        multiIf(
-            state_number = 0, 40,
-            kind = 'flow-run', if(has_ended, 80, 0),
-            if(has_ended, 60, 20)
-        ) + state_number AS step
-    FROM (
-        <told>
-    )
-    ORDER BY occurred, step, id
-    LIMIT 1 BY tenant, id
-    LIMIT {limit:UInt32}
+    <told>
 )
-ORDER BY occurred, step, id
+ORDER BY
+    occurred,
+    indexOf(states, state) + multiIf(
+        state = '', 40,
+        kind = 'flow-run', if(indexOf(states, state) >= indexOf(states, 'failed'), 80, 0),
+        if(indexOf(states, state) >= indexOf(states, 'failed'), 60, 20)
+    ),
+    id
+LIMIT 1 BY tenant, id
+LIMIT {limit:UInt32}
