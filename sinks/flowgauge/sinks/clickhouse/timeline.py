@@ -40,7 +40,7 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
 
 
 def _with_gaps(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Return `rows`, whose second column is a time in us, with the seconds since the row before there; None in the first."""
+    """Return `rows`, whose second column is a time in us, with the seconds since the row before there; first None."""
     times_us = [int(str(row[1])) for row in rows]
     gaps = [None, *(round((after - before) / 1e6, 6) for before, after in pairwise(times_us))]
     return [(row[0], gap, *row[2:]) for row, gap in zip(rows, gaps, strict=False)]  # of no rows there is a gap too many
