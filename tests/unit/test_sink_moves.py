@@ -210,6 +210,23 @@ async def test_while_clickhouse_is_away_no_more_is_read_than_the_next_batch_and_
     assert places(tables) == [(0, offset) for offset in range(40)]
 
 
+async def test_trouble_with_a_batch_of_no_rows_tells_of_none_that_wait(log: MemoryLog) -> None:
+    """Pulses bring a clock to store and no row."""
+    tables, stop, health = Away(), asyncio.Event(), Health(sink_behind=-1)
+    tables.gate, tables.log = asyncio.Event(), MemoryLog({EVENTS: 1})
+    tables.gate.set()
+    put(tables.log, 0, ["pulse"])
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_sink(tables.log, tables, stop=stop, health=health, specs=EVENTS_SPEC, limits=LIMITS))
+        while not health.problems:  # noqa: ASYNC110  # told by the sink
+            await asyncio.sleep(0)
+        told = dict(health.problems)
+        stop.set()
+
+    assert told == {"sink flowgauge.events": "away"}
+
+
 @pytest.mark.parametrize("partitions", [0, 1, 2, 3, 64, 5_000])
 def test_batches_of_all_partitions_together_are_bounded(partitions: int) -> None:
     limits = LIMITS.of_one(partitions)

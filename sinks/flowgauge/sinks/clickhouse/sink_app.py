@@ -408,7 +408,8 @@ class TopicSink:
     def _report_trouble(self, error: Transient, batch: Sealed) -> None:
         kind = error.kind if isinstance(error, EngineTrouble) else "known"
         RETRIES.labels(self._spec.table, kind).inc()
-        self._report(f"{error}; {counted(len(batch.rows), 'row waits', 'rows wait')}", passes=kind == "known")
+        waiting = f"; {counted(len(batch.rows), 'row waits', 'rows wait')}" if batch.rows else ""  # perhaps but a clock
+        self._report(f"{error}{waiting}", passes=kind == "known")
 
     def _report(self, problem: str, *, passes: bool = True) -> None:
         """Show `problem` while it lasts; log it once per cause, as an error where somebody must act."""
