@@ -103,7 +103,17 @@ def test_what_keeps_the_server_from_us_is_one_line(
 
 
 def test_an_embedded_schema_is_checked_without_making_a_folder(tmp_path: Path) -> None:
-    code, said, _ = flowgauge(tmp_path, "schema", "check", FLOWGAUGE_DATA=str(tmp_path / "data"))
+    code, said, where = flowgauge(tmp_path, "schema", "check", FLOWGAUGE_DATA=str(tmp_path / "data"))
 
     assert (code, said.splitlines()[0]) == (1, f"missing {NAMES[0]}")
+    assert where == f"looked at {tmp_path / 'data' / 'clickhouse'}, and there is nothing yet\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedded_schema_is_applied_and_checked_in_the_folder_that_is_said(tmp_path: Path) -> None:
+    applied, _, _ = flowgauge(tmp_path, "schema", "apply", "--data", "mine")
+
+    checked = flowgauge(tmp_path, "schema", "check", "--data", "mine")
+
+    assert applied == 0
+    assert checked == (0, "the tables are up to date\n", f"looked at {tmp_path / 'mine' / 'clickhouse'}\n")

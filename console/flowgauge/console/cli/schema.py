@@ -63,7 +63,11 @@ def check(data: Path | None, config: Path | None) -> int:
     Tells each difference with its remedy, and what of the server and its user does not fit: settings, clock, cluster.
     Changes nothing; ends with 1 where there is anything to tell.
     """
-    lines = _check(_settings(data, config))
+    settings = _settings(data, config)
+    if not settings.clickhouse.url:
+        is_there = "" if not _has_none(settings) else ", and there is nothing yet"
+        click.echo(f"looked at {(settings.data / 'clickhouse').absolute()}{is_there}", err=True)
+    lines = _check(settings)
     click.echo("\n".join(lines) or UP_TO_DATE)
     return 1 if lines else 0
 
