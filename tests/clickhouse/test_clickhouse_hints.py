@@ -44,6 +44,31 @@ async def test_a_name_with_a_wildcard_is_looked_for_as_it_stands(embedded: Click
     assert await hinted(embedded, "runs", "*", run=unheard_of()) == ""
 
 
+async def test_a_run_and_a_resource_that_nothing_was_told_of_together_say_so(embedded: ClickHouseStore) -> None:
+    tenant = unheard_of()
+    await write_all_tables(embedded, tenant)
+
+    both = await hinted(embedded, "timeline", tenant, run="r", resource="db.orders")
+
+    assert both == (
+        "run, resource: nothing was told of 'r' and 'db.orders' together: "
+        "only what is of that run and about that resource fits both; ask of one of them"
+    )
+    assert await hinted(embedded, "timeline", tenant, resource="db.orders") == ""
+
+
+async def test_a_name_with_its_tenant_before_it_is_one_of_all_tenants_together(embedded: ClickHouseStore) -> None:
+    tenant = unheard_of()
+    await write_all_tables(embedded, tenant)
+
+    said = await hinted(embedded, "runs", tenant, flow=f"{tenant}/orders")
+
+    assert said == (
+        f"flow: '{tenant}/orders' is looked for as it stands: only of all tenants together (tenant *) a name has its "
+        "tenant before it; ask for 'orders'"
+    )
+
+
 async def test_an_answer_that_tells_something_has_no_hint(embedded: ClickHouseStore) -> None:
     tenant = unheard_of()
     await write_all_tables(embedded, tenant)

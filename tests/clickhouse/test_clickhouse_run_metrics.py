@@ -39,7 +39,7 @@ from tests.clickhouse_front import Front
 
 from flowgauge.console.text_table import text_table
 from flowgauge.producers.prefect.capture import convert
-from flowgauge.schemas.times import millis
+from flowgauge.schemas.times import millis, rfc3339
 from flowgauge.sinks.clickhouse import folding
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
@@ -386,9 +386,27 @@ async def test_a_narrowed_question_is_about_those_runs_alone(told: Told, name: s
         (
             "concurrency",
             {"bucket_ms": 60_000},
-            "^bucket: 1m makes more than 1000 buckets of the time asked for: take longer buckets or a later since$",
+            (
+                "^bucket: 1m makes more than 1000 buckets of the time asked for: "
+                rf"ask for 15m or longer, or since {rfc3339(millis(UNTIL) - 60_000_000)} or later$"
+            ),
         ),
-        ("concurrency", {"since_ms": 0}, "^bucket: 1h makes more than 1000 buckets"),
+        (
+            "concurrency",
+            {"since_ms": millis(UNTIL) - 90 * 86_400_000},
+            (
+                "^bucket: none was asked for, and 1h, which concurrency has then, makes more than 1000 buckets of the "
+                rf"time asked for: ask for 3h or longer, or since {rfc3339(millis(UNTIL) - 3_600_000_000)} or later$"
+            ),
+        ),
+        (
+            "states",
+            {"since_ms": 0, "until_ms": 4_000_000_000_000, "bucket_ms": 31 * 86_400_000},
+            (
+                "^bucket: 4w3d makes more than 1000 buckets of the time asked for: "
+                f"ask since {rfc3339(4_000_000_000_000 - 31 * 86_400_000_000)} or later$"
+            ),
+        ),
         (
             "durations",
             {"per": "colour"},

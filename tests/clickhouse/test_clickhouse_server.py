@@ -19,7 +19,9 @@ from flowgauge.schemas.errors import BadEnvironment, Transient
 from flowgauge.sinks.clickhouse.call_settings import INSERT_SETTINGS
 from flowgauge.sinks.clickhouse.claims import Span
 from flowgauge.sinks.clickhouse.client import Server
-from flowgauge.sinks.clickhouse.errors import STOPPING
+from flowgauge.sinks.clickhouse.errors import STOPPING, EngineTrouble
+from flowgauge.sinks.clickhouse.metric import MetricQuery
+from flowgauge.sinks.clickhouse.metrics import answer
 from flowgauge.sinks.clickhouse.schema import schema_files
 from flowgauge.sinks.clickhouse.store import ClickHouseStore, Deadlines
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
@@ -27,6 +29,7 @@ from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 IMPATIENT = Deadlines(question_s=1, insert_s=1)
 MANY = 1_000  # more often than a sink tries while a test looks
 EVENTS_INSERT = "INSERT INTO flowgauge.events"
+BUSY = "see what keeps the server busy: SHOW PROCESSLIST"
 
 
 def server(front: Front, **other: object) -> Server:
@@ -46,7 +49,7 @@ def impatient(served: ClickHouseStore, front: Front) -> Iterator[ClickHouseStore
     [
         ("cut before", "ClickHouse: the connection was cut before the answer came"),
         ("cut after", "ClickHouse: the connection was cut before the answer came"),
-        ("no answer", "ClickHouse: no answer came in time"),
+        ("no answer", f"ClickHouse: no answer came within 1 s ({BUSY})"),
         ("error 500", "ClickHouse: HTTP status 500, server response: <html>upstream is away</html>"),
         ("error 503", "ClickHouse: HTTP status 503, server response: <html>upstream is away</html>"),
         ("foreign", "ClickHouse: somebody else answered the insert (does a proxy stand between?)"),
@@ -166,8 +169,18 @@ async def test_sink_and_console_use_one_server_at_once(front: Front, served: Cli
 
 
 async def test_a_question_that_is_not_answered_ends(front: Front, impatient: ClickHouseStore) -> None:
-    with front.faults("no answer", of="SELECT 1"), pytest.raises(Transient, match="no answer came in time"):
+    with front.faults("no answer", of="SELECT 1"), pytest.raises(Transient, match="no answer came within 1 s"):
         await impatient.query("SELECT 1", seen=EVERY_TENANT)
+
+
+async def test_a_question_that_is_not_answered_in_time_says_what_makes_it_smaller(
+    front: Front, impatient: ClickHouseStore
+) -> None:
+    said = rf"^ClickHouse: no answer came within 1 s \({BUSY}\): ask runs for less: a shorter time \(since, until\)"
+    asked = MetricQuery(tenant="acme", since_ms=NOW_MS, until_ms=NOW_MS + 1)
+
+    with front.faults("no answer", of="-- The newest runs"), pytest.raises(EngineTrouble, match=said):
+        await answer(impatient, "runs", asked)
 
 
 async def test_a_question_that_a_stranger_answers_is_trouble(front: Front, served: ClickHouseStore) -> None:

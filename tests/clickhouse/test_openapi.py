@@ -343,6 +343,29 @@ async def test_what_is_said_twice_is_refused(http: httpx2.AsyncClient, operation
         )
 
 
+@pytest.mark.parametrize("operation", ASKED, ids=of_path)
+async def test_what_says_nothing_is_refused(http: httpx2.AsyncClient, operation: Operation) -> None:
+    for name in operation.known:
+        response = await ask(http, operation, {**needed(operation), name: ""})
+
+        assert (response.status_code, response.json()) == (
+            400,
+            {"error": f"{name}: expected a value, got an empty one: fill it in, or leave {name} out"},
+        )
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in ASKED if each not in QUESTIONS and "tenant" in each.known], ids=of_path
+)
+async def test_what_is_no_question_is_of_one_tenant(http: httpx2.AsyncClient, operation: Operation) -> None:
+    response = await ask(http, operation, {**needed(operation), "tenant": "*"})
+
+    assert (response.status_code, response.json()) == (
+        400,
+        {"error": "tenant: only questions (metrics) are of all tenants together: name one"},
+    )
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=of_path)
 async def test_only_the_description_is_for_who_has_no_token(http: httpx2.AsyncClient, operation: Operation) -> None:
     document = await described(http)

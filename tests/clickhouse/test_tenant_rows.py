@@ -21,7 +21,7 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.rows import SPECS, Row, row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
-from flowgauge.sinks.clickhouse.tenant_rows import Holding, PagePlace, erase, holding, is_known, page
+from flowgauge.sinks.clickhouse.tenant_rows import Holding, PagePlace, erase, holding, is_known, page, readable, told
 from flowgauge.transport.wall_clock import now_ms
 
 __all__ = ["restricted"]  # the fixture
@@ -83,6 +83,28 @@ async def test_a_tenant_is_erased_from_every_table_also_from_one_that_somebody_a
     assert others.rows == before.rows
 
 
+async def test_what_an_erasure_would_take_counts_what_waits_to_be_merged_once(embedded: ClickHouseStore) -> None:
+    tenant = unheard_of()
+    await embedded.command("SYSTEM STOP MERGES", {})
+    try:
+        await write_all_tables(embedded, tenant)
+        await write_all_tables(embedded, tenant)
+        seen, stored, read = (
+            await told(embedded, tenant),
+            await holding(embedded, tenant),
+            await readable(embedded, tenant, until_ms=now_ms() + 60_000),
+        )
+    finally:
+        await embedded.command("SYSTEM START MERGES", {})
+
+    raw = {"events": 2, "transitions": 2, "deliveries": 2, "dlq": 2}
+    by_event = {"failures": 2, "run_usage": 2}  # their keys have the event's id
+    assert seen.rows == {**raw, **by_event, "runs": 1, "runs_folded": 1, "run_ends_hourly": 1}
+    assert stored.rows == {**raw, **by_event, "runs": 2, "runs_folded": 2, "run_ends_hourly": 2}
+    assert read == Holding(dict(sorted(raw.items())), sorted(raw), 0)
+    await erased(embedded, tenant, now_ms())
+
+
 async def test_an_erased_tenants_records_make_no_rows_again_and_newer_ones_do(store: ClickHouseStore) -> None:
     tenant, at_ms = unheard_of(), NOW_MS + 60_000
     inserter = Inserter(store, EVENTS_SPEC, f"log-{tenant}")
@@ -117,7 +139,7 @@ async def test_pages_hold_every_row_once_in_the_logs_order(store: ClickHouseStor
         place = part.next
 
     assert found == list(range(len(times)))
-    assert (await holding(store, tenant, until_ms=until_ms)).rows["events"] == len(times)
+    assert (await readable(store, tenant, until_ms=until_ms)).rows["events"] == len(times)
     with pytest.raises(InvalidQuestion, match="no table that can be read out is called 'runs'"):
         await page(store, tenant, "runs", PagePlace(), until_ms=until_ms)
 

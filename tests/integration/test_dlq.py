@@ -73,12 +73,37 @@ def test_with_tokens_a_tenant_reads_its_own_letters_only(tmp_path: Path) -> None
         }
 
 
+def test_only_one_tenants_letters_are_sent_again_and_as_its_own(tmp_path: Path) -> None:
+    (tmp_path / "flowgauge.toml").write_text(f'operator = "other"\n{TENANTS}', encoding="utf-8")
+    bad = b'{"id": "1", "event": "x"}'
+    with running_up(tmp_path / "data", env={"ACME": "acme-token", "OTHER": "other-token"}) as up:
+        send(up, bad, **of("acme-token"))
+        (letter,) = wait_for(lambda: letters(up, of("acme-token")), "the letter")
+
+        def retry(token: str, *more: str) -> tuple[int, str, str]:
+            ended = run("dlq", "retry", "--url", up.url, "--token", token, *more)
+            return ended.returncode, ended.stdout, ended.stderr
+
+        own = retry("other-token")
+        named = retry("other-token", "--tenant", "acme")
+        refused = retry("acme-token", "--tenant", "other")
+        empty = retry("acme-token", "--reason", "")
+
+    assert own == (0, "nothing found\n0 letters: 0 would be sent, 0 not; --yes sends\n", "")
+    assert (named[0], "1 letter: 0 would be sent, 1 not" in named[1]) == (1, True)
+    assert named[2].startswith(f"flowgauge.dlq-{letter['letter']}: still bad: wrong field: ")
+    assert f"flowgauge dlq show {letter['letter']} --tenant acme > event.json" in named[2]
+    assert (refused[0], "shows nothing of 'other'" in refused[2]) == (2, True)
+    assert (empty[0], "reason: expected a value" in empty[2]) == (2, True)
+
+
 async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     good, lower_case, cut = event("good"), event("lower", occurred="t"), event("cut", text="x" * 70_000)
     cut = cut.replace(b'{"id":"r"}', b"{}")
+    others = event("of acme", occurred="t").replace(b'"default"', b'"acme"')
     log = await open_local_log(settings.data, partitions=partitions_of(settings))
-    await log.append(EVENTS, [Outgoing(0, "", value) for value in (good, lower_case, cut)])
+    await log.append(EVENTS, [Outgoing(0, "", value) for value in (good, lower_case, cut, others)])
     await log.close()
 
     with running_up(settings.data) as up:
@@ -90,6 +115,8 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
         sent = run(*retry, "--source", "0@1", "--yes")
         wait_for(lambda: runs(up) == {"good", "lower"}, "the event")
         again = run(*retry, "--reason", "refused by ClickHouse", "--yes")
+        wait_for(lambda: letters(up, tenant="acme"), "the letter of another tenant")
+        of_acme = run(*retry, "--tenant", "acme", "--yes")
         forced = run(*retry, "--reason", "refused by ClickHouse", "--again", "--yes")
         unknown = run("dlq", "show", "9@9", "--url", up.url)
         wrong = run(*retry, "--source", "first")
@@ -99,6 +126,14 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
     assert shown.stdout.encode() == lower_case
     assert (sent.returncode, "1 letter: 1 sent, 0 not" in sent.stdout) == (0, True), sent
     assert (again.returncode, "stored: an event of its id is there" in again.stdout) == (1, True)
+    assert (of_acme.returncode, of_acme.stdout, of_acme.stderr) == (
+        2,
+        "",
+        (
+            "flowgauge: --tenant: what is sent so would be of tenant default, not of acme: nothing was sent; "
+            "give a token of tenant acme (FLOWGAUGE_TOKEN, --token)\n"
+        ),
+    )
     assert (forced.returncode, "1 sent" in forced.stdout) == (0, True)
     assert (unknown.returncode, wrong.returncode) == (1, 2)
 

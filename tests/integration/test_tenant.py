@@ -24,7 +24,10 @@ def send(up: Up, tenant: str) -> None:
 
 
 def held(up: Up, tenant: str) -> dict[str, int]:
-    answer = up.http.get("/v1/tenant", headers={"authorization": f"Bearer {tenant}-token"})
+    """Return what an erasure of `tenant` would take away, as the operator sees it."""
+    answer = up.http.get(
+        "/v1/tenant/erase", params={"tenant": tenant}, headers={"authorization": "Bearer platform-token"}
+    )
     return dict(answer.json()["rows"])
 
 
@@ -45,6 +48,8 @@ def test_a_tenant_is_exported_and_erased_and_its_neighbour_stays(tmp_path: Path)
         again = tenant("export", "acme", "--to", str(tmp_path / "out"))
         tried = tenant("erase", "acme")
         refused = tenant("erase", "acme", "--yes", token="acme-token")
+        looked = tenant("erase", "acme", token="acme-token")
+        own_rows = up.http.get("/v1/tenant", headers={"authorization": "Bearer acme-token"}).json()["rows"]
         still = held(up, "acme")
         erased = tenant("erase", "acme", "--yes")
         no_more = [tenant("erase", "acme"), tenant("erase", "acme", "--yes")]
@@ -57,6 +62,8 @@ def test_a_tenant_is_exported_and_erased_and_its_neighbour_stays(tmp_path: Path)
         assert f"{EVENTS:>12,}  events\n" in tried[1]
         assert "nothing was erased: --yes erases these rows for good" in tried[2]
         assert "erasing is for the operator" in refused[2]
+        assert (looked[0], looked[1], looked[2]) == (2, "", refused[2])
+        assert own_rows == {"deliveries": 0, "dlq": 0, "events": EVENTS, "transitions": 0}
         assert still["events"] == EVENTS
         assert set(held(up, "acme").values()) == {0}
         assert held(up, "beta")["events"] == EVENTS

@@ -7,7 +7,7 @@ from flowgauge.console.web.answers import metric_query, moment_ms, switch_of
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_duration_ms
 from flowgauge.sinks.clickhouse.metric import BY, LEVELS, PER
-from flowgauge.sinks.clickhouse.metrics import METRICS, since_of
+from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, parameters_of, since_of
 
 NOW = 1_800_000_000_000
 
@@ -63,8 +63,19 @@ def test_a_parameter_that_the_question_would_pass_over_is_refused(
         metric_query(name, "t", parameters, NOW)
 
 
-def test_a_question_takes_what_it_looks_at_and_empty_ones_are_as_if_not_written() -> None:
-    asked = metric_query("logs", "t", {"text": "refused", "level": "ERROR", "run": "r1", "flow": "a", "tz": ""}, NOW)
+@pytest.mark.parametrize("name", ["since", "until", "tenant", *CHOICES])
+def test_what_is_written_and_says_nothing_is_refused(name: str) -> None:
+    """A filter that is empty by mistake would show everything as if it were one flow's."""
+    asking = next(each for each in METRICS if name in {"since", "until", "tenant", *parameters_of(each)})
+
+    with pytest.raises(
+        BadInput, match=rf"^{name}: expected a value, got an empty one: fill it in, or leave {name} out$"
+    ):
+        metric_query(asking, "t", {name: ""}, NOW)
+
+
+def test_a_question_takes_what_it_looks_at() -> None:
+    asked = metric_query("logs", "t", {"text": "refused", "level": "ERROR", "run": "r1", "flow": "a"}, NOW)
 
     assert (asked.text, asked.level, asked.run, asked.flow, asked.tz) == ("refused", "ERROR", "r1", "a", "UTC")
     assert metric_query("heatmap", "t", {"tz": "Europe/Berlin"}, NOW).tz == "Europe/Berlin"
@@ -85,7 +96,7 @@ def test_a_bucket_that_says_no_length_is_refused() -> None:
 
 def test_a_bucket_of_no_length_is_asked_for_and_so_can_be_refused() -> None:
     assert metric_query("states", "t", {"bucket": "0s"}, NOW).bucket_ms == 0
-    assert metric_query("states", "t", {"bucket": ""}, NOW).bucket_ms is None
+    assert metric_query("states", "t", {}, NOW).bucket_ms is None
 
 
 def test_the_command_knows_the_choices_of_the_questions() -> None:

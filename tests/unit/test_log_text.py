@@ -75,3 +75,11 @@ def test_what_was_found_is_in_its_excerpt(lead: int) -> None:
     text, ((begin, end),) = excerpt(message, [(lead + 1, lead + 7)])
 
     assert text[begin:end] == "needle"
+
+
+def test_of_all_tenants_together_each_line_says_whose_it_is() -> None:
+    rows = [line("refused", [], hit) | {"tenant": whose} for hit, whose in enumerate(("acme", "beta"), 1)]
+
+    lines = log_text(rows, has_context=False, has_colours=False).split("\n")
+
+    assert [each.split()[0] for each in lines] == ["tenant", "------", "acme", "beta"]

@@ -99,6 +99,11 @@ async def _exchange(
             return await client.request(method, path, params=parameters, content=body, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             return None
+        except httpx2.TimeoutException:
+            raise ServerAway(
+                f"{place.url} did not answer within {TIMEOUT_S:g} s: its log and {place.url}/readyz tell what keeps it "
+                "busy; a question is answered sooner where it is of less: a shorter time (since), fewer rows (limit)"
+            ) from None
         except (httpx2.HTTPError, UnicodeError) as error:  # a host such as a..b is no name to ask for
             raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
 

@@ -26,17 +26,26 @@ class _Line(msgspec.Struct):
     hit: int | None
     group: int
     cursor: str
+    tenant: str = ""  # told of all tenants together
 
 
 def log_text(rows: Sequence[Mapping[str, object]], *, has_context: bool, has_colours: bool) -> str:
-    """Return the rows of the question `logs` as a table; with context hits are told apart and groups stand apart."""
+    """Return the rows of the question `logs` as a table; with context hits are told apart and groups stand apart.
+
+    Of all tenants together each line says whose it is.
+    """
     lines = msgspec.convert(rows, list[_Line])
     shown = [excerpt(line.message, line.matches) for line in lines]
+    is_told = {"hit": has_context, "tenant": any(line.tenant for line in lines)}
+    before = [name for name in is_told if is_told[name]]
     cells = [
-        (">" * bool(line.hit), line.time, line.level, line.flow, line.run, line.logger, message)[not has_context :]
+        (
+            *({"hit": ">" * bool(line.hit), "tenant": line.tenant}[name] for name in before),
+            *(line.time, line.level, line.flow, line.run, line.logger, message),
+        )
         for line, (message, _) in zip(lines, shown, strict=True)
     ]
-    table = text_table(("hit", *COLUMNS)[not has_context :], cells).split("\n")
+    table = text_table((*before, *COLUMNS), cells).split("\n")
     if not lines:
         return table[0]
     marked = [

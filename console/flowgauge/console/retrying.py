@@ -7,23 +7,32 @@ else                     as its first bytes, through the gateway: an event that 
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from flowgauge.producers.event_record import event_record
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import InvalidEvent
+from flowgauge.schemas.refusal import refusal
+from flowgauge.schemas.topics import DLQ, EVENTS
 
-STILL_BAD = "still bad"
+BY_HAND_MAX = 10  # letters of which is told one by one what to do: people mend no more at a time
+_STILL_BAD = "still bad"
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter: its name, why it was one, what is kept of `size` bytes, and whether its event is stored."""
+    """One dead letter: its name, why it was one, what is kept of `size` bytes, and whether its event is stored.
+
+    `source` is the place of its record in the events, such as 0@12, "" where it never came so far.
+    """
 
     name: str
     time: str
     reason: str
+    source: str
     value: bytes
     size: int
     is_stored: bool
@@ -35,6 +44,7 @@ def letter_in(row: Mapping[str, object]) -> Letter:
         name=str(row["letter"]),
         time=str(row["time"]),
         reason=str(row["reason"]),
+        source=str(row["source"]),
         value=base64.b64decode(str(row["value"])),
         size=cast("int", row["size"]),
         is_stored=bool(row["is_stored"]),
@@ -52,6 +62,21 @@ def reasons_against(letters: Sequence[Letter], *, again: bool, now_ms: int) -> d
     return reasons
 
 
+def by_hand(letters: Sequence[Letter], reasons: Mapping[str, str], *, tenant: str) -> Iterator[str]:
+    """Yield of each of `letters` that is still no event which record it is, why, and how somebody mends it.
+
+    The letters are those of `tenant`, "" where none was named. Of more than BY_HAND_MAX the rest is counted.
+    """
+    bad = [letter for letter in letters if reasons[letter.name].startswith(_STILL_BAD)]
+    whose = f" --tenant {shlex.quote(tenant)}" if tenant else ""
+    for letter in bad[:BY_HAND_MAX]:
+        origin = f", of {EVENTS}-{letter.source}" if letter.source else ""
+        shown = f"flowgauge dlq show {letter.name}{whose} > event.json"
+        yield f"{DLQ}-{letter.name}{origin}: {reasons[letter.name]}: {shown}, edit it, flowgauge publish event.json"
+    if (more := len(bad) - BY_HAND_MAX) > 0:
+        yield f"{counted(more, 'more letter is', 'more letters are')} still bad: each is mended so"
+
+
 def _why_not(letter: Letter, *, again: bool, now_ms: int) -> str:
     if letter.size > len(letter.value):
         return f"cut: {len(letter.value)} of {letter.size} bytes are kept (send it again from where it came)"
@@ -60,5 +85,5 @@ def _why_not(letter: Letter, *, again: bool, now_ms: int) -> str:
     try:
         event_record(letter.value, tenant="default", append_ms=now_ms, partitions=1)
     except InvalidEvent as invalid:
-        return f"{STILL_BAD}: {invalid.reason}: {invalid.detail}"
+        return f"{_STILL_BAD}: {invalid.reason}: {refusal(invalid, letter.value)}"
     return ""

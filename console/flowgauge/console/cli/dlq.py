@@ -1,5 +1,6 @@
 """`flowgauge dlq`: what could not be read, and why; and sends it again once the cause is mended."""
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
-from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option, whose
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput, FlowgaugeError
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from flowgauge.console.retrying import Letter
 
 LETTERS_MAX = 500  # of one answer
-BY_HAND = (
-    "what is still bad is mended by hand: flowgauge dlq show LETTER > event.json, edit it, flowgauge publish event.json"
-)
 WAIT_MS = 60_000  # while no gateway answers
 
 
@@ -54,7 +52,7 @@ def command(  # one parameter an option
     from flowgauge.console.text_table import text_table
 
     asked = str(limit) if form == "json" else one_more(limit)
-    parameters = {"since": since, "limit": asked} | ({"tenant": tenant} if tenant else {})
+    parameters = {"since": since, "limit": asked} | whose(tenant)
     answer = answer_to(Place(url, token, data), "/v1/dlq", parameters)
     click.echo(answer.text if form == "json" else text_table(answer.columns(), shown(answer.rows(), limit)))
 
@@ -69,7 +67,7 @@ def show(*, letter: str, tenant: str | None, url: str, token: str | None, data: 
     """Write the bytes of LETTER, such as 0@12, as they came: to look at, or to edit and publish."""
     from flowgauge.console.ask import Place
 
-    asked = {"letter": letter, "since": "1970-01-01", "limit": "1"} | ({"tenant": tenant} if tenant else {})
+    asked = {"letter": letter, "since": "1970-01-01", "limit": "1"} | whose(tenant)
     rows = _rows(Place(url, token, data), asked)
     if not rows:
         raise FlowgaugeError(f"there is no dead letter {letter} (`flowgauge dlq` lists them)")
@@ -81,46 +79,51 @@ def show(*, letter: str, tenant: str | None, url: str, token: str | None, data: 
 
 @command.command()
 @click.option("--since", default="7d", show_default=True, help="How far back, such as 90m or 7d, or a time.")
-@click.option("--reason", default="", help='Only letters of this reason, such as "refused by ClickHouse".')
-@click.option("--source", default="", help="Only what came from this partition of events, or place: 0 or 0@12.")
-@click.option("--letter", default="", help="Only this one, such as 0@12.")
+@click.option("--reason", help='Only letters of this reason, such as "refused by ClickHouse".')
+@click.option("--source", help="Only what came from this partition of events, or place: 0 or 0@12.")
+@click.option("--letter", help="Only this one, such as 0@12.")
 @click.option("--limit", type=click.IntRange(1, LETTERS_MAX), default=100, show_default=True, help="At most this many.")
 @click.option("--again", is_flag=True, help="Also those whose event is stored meanwhile.")
 @click.option("--yes", is_flag=True, help="Send them; without it nothing is sent.")
 @click.option("--to", "gateway", help="The gateway to send to.  [default: the server]")
+@tenant_option
 @url_option
 @token_option
 @data_option
 def retry(  # noqa: PLR0913  # one parameter an option
     *,
     since: str,
-    reason: str,
-    source: str,
-    letter: str,
+    reason: str | None,
+    source: str | None,
+    letter: str | None,
     limit: int,
     again: bool,
     yes: bool,
     gateway: str | None,
+    tenant: str | None,
     url: str,
     token: str | None,
     data: Path,
 ) -> None:
-    """Send dead letters of your tenant again, once what was wrong is mended.
+    """Send dead letters of one tenant again, once what was wrong is mended.
 
     Tells of each whether it can be sent, or why not; only --yes sends. It goes through the gateway as an event that is
-    appended now. Exit code 1: some were not or would not be sent.
+    appended now, of the tenant whose token is given: others' letters are told, and sent with a token of theirs. Exit
+    code 1: some were not or would not be sent.
     """
     from flowgauge.console.ask import Place
-    from flowgauge.console.retrying import STILL_BAD, letter_in, reasons_against
-    from flowgauge.console.text_table import text_table
+    from flowgauge.console.retrying import by_hand, letter_in, reasons_against
+    from flowgauge.console.text_table import printable, text_table
     from flowgauge.transport.wall_clock import now_ms
 
     chosen = {"since": since, "limit": str(limit), "reason": reason, "source": source, "letter": letter}
-    rows = _rows(Place(url, token, data), {name: text for name, text in chosen.items() if text})
+    place = Place(url, token, data)
+    rows = _rows(place, {name: text for name, text in chosen.items() if text is not None} | whose(tenant))
     letters = [letter_in(row) for row in rows]
     reasons = reasons_against(letters, again=again, now_ms=now_ms())
     good = [each for each in reversed(letters) if not reasons[each.name]]  # the oldest first
     if yes and good:
+        _refuse_others(place, tenant)
         reasons |= _send(good, gateway or url, token)
     fine = "sent" if yes else "would be sent"
     shown_rows = [(each.name, each.time, each.reason, reasons[each.name] or fine) for each in letters]
@@ -128,8 +131,8 @@ def retry(  # noqa: PLR0913  # one parameter an option
     bad = sum(map(bool, reasons.values()))
     told = f"{counted(len(letters), 'letter')}: {len(letters) - bad} {fine}, {bad} not"
     click.echo(told + ("" if yes else "; --yes sends"))
-    if any(each.startswith(STILL_BAD) for each in reasons.values()):
-        click.echo(BY_HAND, err=True)
+    for line in by_hand(letters, reasons, tenant=tenant or ""):
+        click.echo(printable(line), err=True)
     if bad:
         raise SystemExit(1)
 
@@ -137,6 +140,20 @@ def retry(  # noqa: PLR0913  # one parameter an option
 def _rows(place: "Place", parameters: dict[str, str]) -> Sequence[dict[str, object]]:
     rows: Sequence[dict[str, object]] = answer_to(place, "/v1/dlq/letters", parameters).body["rows"]
     return rows
+
+
+def _refuse_others(place: "Place", tenant: str | None) -> None:
+    """Raise BadInput unless what is sent with this token is of `tenant`: a gateway takes nobody's word for it."""
+    from flowgauge.console.ask import ask
+
+    if tenant is None:
+        return
+    own = asyncio.run(ask(place, "/v1/tenant", {}, of_server=True)).body["tenant"]
+    if own != tenant:
+        raise BadInput(
+            f"--tenant: what is sent so would be of tenant {own}, not of {tenant}: nothing was sent; give a token of "
+            f"tenant {tenant} (FLOWGAUGE_TOKEN, --token)"
+        )
 
 
 def _send(letters: Sequence["Letter"], url: str, token: str | None) -> dict[str, str]:

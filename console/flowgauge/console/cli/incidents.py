@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
-from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
+from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option, whose
 
 COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
 
@@ -31,7 +31,7 @@ def list_incidents(  # one parameter an option
     from flowgauge.console.text_table import text_table
 
     asked = str(limit) if form == "json" else one_more(limit)
-    parameters = {"limit": asked} | ({"open": "1"} if only_open else {}) | ({"tenant": tenant} if tenant else {})
+    parameters = {"limit": asked} | ({"open": "1"} if only_open else {}) | whose(tenant)
     answer = answer_to(Place(url, token, data), "/v1/incidents", parameters)
     if form == "json":
         click.echo(answer.text)
@@ -57,6 +57,6 @@ def show(  # one parameter an option
     from flowgauge.console.ask import Place
     from flowgauge.console.incident_text import incident_text
 
-    parameters = {"tenant": tenant} if tenant else {}
+    parameters = whose(tenant)
     answer = answer_to(Place(url, token, data), f"/v1/incidents/{incident_id}", parameters)
     click.echo(answer.text if form == "json" else incident_text(answer.body))

@@ -72,7 +72,7 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     from flowgauge.console.text_table import printable, text_table
 
     if not (name in OWN_TIME and asked["run"]):
-        asked["since"] = asked["since"] or SINCE.get(name, SINCE_DEFAULT)
+        asked["since"] = SINCE.get(name, SINCE_DEFAULT) if asked["since"] is None else asked["since"]
     parameters = {key: str(value) for key, value in asked.items() if value is not None}
     limit = int(asked["limit"] or LIMIT_DEFAULT)
     if form == "table" and name not in (*WHOLE, LINES):

@@ -37,6 +37,11 @@ def _checked_token(context: click.Context, option: click.Parameter, token: str |
     return token
 
 
+def whose(tenant: str | None) -> dict[str, str]:
+    """Return what `tenant_option` says as a parameter."""
+    return {} if tenant is None else {"tenant": tenant}
+
+
 data_option = click.option(
     "--data",
     envvar="FLOWGAUGE_DATA",

@@ -56,7 +56,7 @@ def export(*, name: str, folder: Path, url: str, token: str | None, data: Path) 
     if not any(held["rows"].values()):
         raise FlowgaugeError(f"{_unknown(name)}: nothing was written")
     refuse_used(folder)
-    tables = {table: write_rows(folder, table, _pages(place, table, asked)) for table in held["raw"]}
+    tables = {table: write_rows(folder, table, _pages(place, table, asked)) for table in held["rows"]}
     write_manifest(folder, Manifest(name, until_ms, tables))
     for table, file in verify(folder).tables.items():
         if file.rows != held["rows"][table]:
@@ -82,12 +82,12 @@ def erase(*, name: str, yes: bool, url: str, token: str | None, data: Path) -> i
 
     place = Place(url, token, data)
     if not yes:
-        held = answer_to(place, "/v1/tenant", {"tenant": name}).body
+        held = answer_to(place, "/v1/tenant/erase", {"tenant": name}).body
         click.echo(_counts(held))
         rows = "--yes erases these rows for good" if any(held["rows"].values()) else _unknown(name)
         click.echo(f"nothing was erased: {rows}", err=True)
         return 1
-    held = asyncio.run(ask(place, "/v1/tenant", {"tenant": name}, of_server=True)).body
+    held = asyncio.run(ask(place, "/v1/tenant/erase", {"tenant": name}, of_server=True)).body
     if not any(held["rows"].values()):
         click.echo(f"there is nothing to erase: {_unknown(name)}", err=True)
     deadline_s = time.monotonic() + ERASE_S_MAX
@@ -104,12 +104,12 @@ def erase(*, name: str, yes: bool, url: str, token: str | None, data: Path) -> i
 
 
 def _pages(place: "Place", table: str, asked: dict[str, str]) -> Iterator[list[bytes]]:
-    after: str | None = ""
+    after: dict[str, str] | None = {}
     while after is not None:
-        answer = answer_to(place, f"/v1/tenant/rows/{table}", {**asked, "after": after}, is_first=False)
+        answer = answer_to(place, f"/v1/tenant/rows/{table}", {**asked, **after}, is_first=False)
         page = msgspec.json.decode(answer.text, type=_Page)
         yield [bytes(row) for row in page.rows]
-        after = page.next
+        after = None if page.next is None else {"after": page.next}
 
 
 def _unknown(name: str) -> str:

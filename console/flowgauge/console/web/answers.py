@@ -38,7 +38,7 @@ from flowgauge.sinks.clickhouse.metric import (
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of, takes_prices
 from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, holding, page
+from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, page, readable, told
 from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, places_in, whole_letters
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
@@ -197,11 +197,16 @@ class Answers:
         return incident_view_json(found, self.now_ms()) if found else None
 
     async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
-        """Return what there is of `tenant`, by table."""
-        until = parameters.get("until")
-        until_ms = moment_ms("until", until, self.now_ms()) if until else None
+        """Return what of `tenant` can be read out, by table."""
+        now_ms = self.now_ms()
+        until_ms = moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms
         async with self.turns.turn(tenant):
-            return await holding(self._store, tenant, until_ms=until_ms)
+            return await readable(self._store, tenant, until_ms=until_ms)
+
+    async def erasable(self, tenant: str) -> Holding:
+        """Return what there is of `tenant`, by table."""
+        async with self.turns.turn(tenant):
+            return await told(self._store, tenant)
 
     async def tenant_page(self, tenant: str, table: str, parameters: Mapping[str, str]) -> Page:
         """Return the next rows of `tenant` in `table`, after the place that the page before told."""
@@ -313,10 +318,16 @@ def switch_of(name: str, text: str) -> bool:
 
 
 def refuse_unknown(parameters: Mapping[str, str], known: Collection[str]) -> None:
-    """Raise BadInput that names a parameter which is not `known`, where there is one."""
+    """Raise BadInput that names a parameter which is not `known`, or says nothing, where there is one.
+
+    What is empty by mistake, a variable of a shell above all, would be taken for everything.
+    """
     unknown = parameters.keys() - known
     if unknown:
         raise BadInput(f"{min(unknown)}: unknown parameter; known are {', '.join(sorted(known))}")
+    if empty := [name for name, value in parameters.items() if not value]:
+        name = min(empty)
+        raise BadInput(f"{name}: expected a value, got an empty one: fill it in, or leave {name} out")
 
 
 def _place(text: str) -> PagePlace:

@@ -16,6 +16,7 @@ from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_by
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
+from flowgauge.schemas.settings import ANY_TENANT
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
@@ -34,6 +35,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("GET", "/v1/dlq/letters", api.letters),
         ("GET", "/v1/tenant", api.tenant),
         ("GET", "/v1/tenant/rows/{table}", api.tenant_rows),
+        ("GET", "/v1/tenant/erase", api.erasable),
         ("POST", "/v1/tenant/erase", api.erase),
         ("GET", "/v1/health", api.health),
         ("POST", "/v1/rules", api.rules),
@@ -68,9 +70,11 @@ class _Api:
                 return json_answer({"error": token_needed(request.headers)}, 401, UNAUTHORIZED)
             try:
                 refuse_repeated(request.query_params)
+                shown = self._answers.shown_to(tenant, request)
                 if known is not None:
                     refuse_unknown(request.query_params, known)
-                return await ask(request, self._answers.shown_to(tenant, request))
+                    _refuse_everyone(shown)
+                return await ask(request, shown)
             except (_Refused, BadInput, Transient) as error:
                 return _refusal(error)
 
@@ -112,14 +116,21 @@ class _Api:
         place = None if page.next is None else msgspec.json.encode(page.next).decode()
         return json_answer({"rows": [msgspec.Raw(row) for row in page.rows], "next": place})
 
+    async def erasable(self, request: Request, tenant: str) -> Response:
+        self._refuse_to_erase(request, tenant)
+        return json_answer(tenant_holding(tenant, await self._answers.erasable(tenant)))
+
     async def erase(self, request: Request, tenant: str) -> Response:
+        self._refuse_to_erase(request, tenant)
+        return json_answer(tenant_holding(tenant, await self._answers.erase(tenant)))
+
+    def _refuse_to_erase(self, request: Request, tenant: str) -> None:
+        """Refuse whoever may not erase, and what does not name its tenant."""
         asking = self._answers.tenant_of(request)
         if asking is None or not self._answers.is_operator(asking):
             raise _Refused(403, "erasing is for the operator: send a token of the tenant that `operator` names")
-        named = request.query_params.get("tenant", "")
-        if named != tenant or not named:
+        if request.query_params.get("tenant", "") != tenant:
             raise BadInput("tenant: name whose rows are to be erased: ?tenant=NAME, and nothing else")
-        return json_answer(tenant_holding(tenant, await self._answers.erase(tenant)))
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
         """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
@@ -135,6 +146,11 @@ class _Api:
         applied = await self._apply_rules(_files(await _body(request)))
         in_force: RulesInForce = {"version": applied.version, "tenant": tenant, "warnings": applied.warnings}
         return json_answer(in_force)
+
+
+def _refuse_everyone(tenant: str) -> None:
+    if tenant == ANY_TENANT:
+        raise BadInput("tenant: only questions (metrics) are of all tenants together: name one")
 
 
 def _refusal(error: FlowgaugeError) -> Response:

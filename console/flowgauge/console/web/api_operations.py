@@ -82,7 +82,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         method="GET",
         path="/v1/tenant",
-        title="What ClickHouse holds of the tenant",
+        title="What of the tenant can be read out, by table",
         parameters=(UNTIL, TENANT),
         answer=TenantHolding,
     ),
@@ -90,7 +90,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path="/v1/tenant/rows/{table}",
         title="All rows of the tenant in a table, page by page",
-        about="The tables are those that `GET /v1/tenant` tells as `raw`. Take the same `until` for all pages.",
+        about="The tables are those that `GET /v1/tenant` tells. Take the same `until` for all pages.",
         parameters=(
             Parameter(name="table", about="The table", example="events"),
             UNTIL,
@@ -98,6 +98,15 @@ OPERATIONS: Sequence[Operation] = (
             TENANT,
         ),
         answer=TenantPage,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tenant/erase",
+        title="What ClickHouse holds of a tenant and an erasure would take away",
+        about="For the operator. Rows that wait to be merged count once, as in questions.",
+        parameters=(replace(TENANT, about="Whose rows", required=True),),
+        answer=TenantHolding,
+        refusals=(*OF_QUESTIONS, 403),
     ),
     Operation(
         method="POST",

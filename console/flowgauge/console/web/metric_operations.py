@@ -161,7 +161,7 @@ def _about(metric: Metric) -> str:
 
 def _answer(metric: Metric) -> Schema:
     if metric.per is None:
-        return table(metric.columns, of=metric.name)
+        return table(metric.columns, of=metric.name, perhaps=("tenant",) if metric.tells_tenant else ())
     before = metric.groups if metric.bucket_ms is None else ("bucket", *metric.groups)
     return table(metric.columns[1:], of=metric.name, perhaps=before)
 

@@ -132,7 +132,10 @@ def connect(server: Server, *, answer_s_max: int) -> Client:
     if server.ca is not None and not server.ca.is_file():
         raise BadEnvironment(f"clickhouse.ca: there is no file {server.ca}")
     pool = _StraightPool(
-        maxsize=CONNECTIONS_MAX, cert_reqs="CERT_REQUIRED", ca_certs=str(server.ca) if server.ca else None
+        maxsize=CONNECTIONS_MAX,
+        timeout=answer_s_max,  # as the client's own, told with each call: an error knows its pool
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=str(server.ca) if server.ca else None,
     )
     try:
         client = _woken(server, pool, answer_s_max)
@@ -158,7 +161,9 @@ def trouble_of(error: Exception) -> EngineTrouble:
     """Return what a call's error means for who made it: to be tried again."""
     lost = error if isinstance(error, http.HTTPError) else error.__cause__
     if isinstance(lost, http.HTTPError):
-        return EngineTrouble(f"ClickHouse: {_how_lost(lost)}", "known")
+        is_slow = isinstance(lost, http.ReadTimeoutError)
+        busy = " (see what keeps the server busy: SHOW PROCESSLIST)" if is_slow else ""
+        return EngineTrouble(f"ClickHouse: {_how_lost(lost)}{busy}", "known", is_too_much=is_slow)
     return trouble(code_of(error), str(error))
 
 
@@ -244,7 +249,8 @@ def _how_lost(error: http.HTTPError) -> str:
         why = error.__cause__
         return f"no connection: {(why.strerror if isinstance(why, OSError) else None) or 'timed out'}"
     if isinstance(error, http.ReadTimeoutError):
-        return "no answer came in time"
+        waited_s = getattr(error.pool, "timeout", urllib3.Timeout()).read_timeout
+        return f"no answer came within {waited_s} s"
     return "the connection was cut before the answer came"
 
 

@@ -120,6 +120,7 @@ STOPPING: Mapping[int, tuple[str, str]] = {
     720: ("the user has expired", _USER),
     774: ("the table is read-only for good", "see the server's log"),
 }
+_TOO_MUCH = (159, 241, 396)  # time, memory, answer
 REFUSES_USER = (516, 192, 193, 194)  # no such user, wrong or missing password
 Kind = Literal["known", "person", "unknown"]
 """It passes by itself; somebody must act; it is in no table of ours."""
@@ -135,11 +136,12 @@ class RowRefused(Exception):
 
 
 class EngineTrouble(Transient):
-    """ClickHouse could not do it now. `kind` tells whether that passes."""
+    """ClickHouse could not do it now. `kind` tells whether that passes, `is_too_much` whether less can be done."""
 
-    def __init__(self, message: str, kind: Kind) -> None:
+    def __init__(self, message: str, kind: Kind, *, is_too_much: bool = False) -> None:
         super().__init__(message)
         self.kind: Kind = kind
+        self.is_too_much = is_too_much
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +165,12 @@ def trouble(code: int | None, message: str) -> EngineTrouble:
     """Return the error to retry on, with one line that says what is wrong, and what is to be done where we know."""
     code = code or _code_in(message)
     if code is not None and code in PASSING:
-        return EngineTrouble(f"ClickHouse: {PASSING[code]} (code {code})", "known")
+        return EngineTrouble(f"ClickHouse: {PASSING[code]} (code {code})", "known", is_too_much=code in _TOO_MUCH)
     if code is not None and code in STOPPING:
         what, remedy = STOPPING[code]
         return EngineTrouble(f"ClickHouse: {what} (code {code}): {remedy}", "person")
     numbered = "" if code is None else f" (code {code})"
-    return EngineTrouble(f"ClickHouse: {cause_of(message)}{numbered}", "unknown")
+    return EngineTrouble(f"ClickHouse: {cause_of(message)}{numbered}", "unknown", is_too_much=code in _TOO_MUCH)
 
 
 def cause_of(message: str) -> str:

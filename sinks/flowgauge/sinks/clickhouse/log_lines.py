@@ -81,7 +81,7 @@ def before(cursor: str) -> tuple[int, str, str]:
 def log_rows(
     hits: Sequence[LogLine], around: Iterable[LogLine], search: TextSearch | None, *, of_all: bool
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the values of LOG_COLUMNS: `hits`, the newest first, and the lines `around` them by run and number.
+    """Yield tenant and LOG_COLUMNS: of `hits`, the newest first, and the lines `around` them by run and number.
 
     `of_all` tenants together, a cursor tells whose line it is of.
     """
@@ -92,7 +92,8 @@ def log_rows(
     groups.sort(key=lambda group: min(ranks.get(line.whole_id, len(ranks) + 1) for line in group))
     for number, group in enumerate(groups, 1):
         for line in group:
-            yield (*_told(line), _matches(line, search), ranks.get(line.whole_id), number, line.cursor(of_all=of_all))
+            place = ranks.get(line.whole_id), number, line.cursor(of_all=of_all)
+            yield (*_told(line), _matches(line, search), *place)
 
 
 def named(lines: Iterable[LogLine], flows: Mapping[tuple[str, str], str]) -> list[LogLine]:
@@ -104,7 +105,7 @@ def named(lines: Iterable[LogLine], flows: Mapping[tuple[str, str], str]) -> lis
 
 
 def _told(line: LogLine) -> tuple[str, ...]:
-    return line.time, line.level, line.flow, line.run, line.logger, line.message
+    return line.tenant, line.time, line.level, line.flow, line.run, line.logger, line.message
 
 
 def _matches(line: LogLine, search: TextSearch | None) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ WHERE tenant = {tenant:String}
 AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
 AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
 AND ({run:String} = '' OR run = {run:String})
-AND ({flow:String} = '' OR flow IN ({flow:String}, ''))
+AND ({flow:String} = '' OR has([{flow:String}, ''], flow))
 )
 AND has({levels:Array(String)}, level)"""
 # The expression of the index, letter by letter (schema/0055): another is not looked up.

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.schemas.times import format_duration, parse_duration_ms, rfc3339
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.table import Table
@@ -18,6 +18,7 @@ SINCE_DEFAULT = "7d"
 BUCKET_MS_MIN = 60_000
 BUCKET_MS_MAX = 31 * 86_400_000
 BUCKETS_MAX = 1_000  # of one answer: more is no chart
+BUCKETS_OFFERED = ("5m", "15m", "1h", "3h", "6h", "12h", "1d", "1w", "31d")  # where those asked for are too many
 GRACE_MS_DEFAULT = 60_000
 GRACE_MS_MAX = 7 * 86_400_000
 CONTEXT_MAX = 50  # lines on each side
@@ -86,6 +87,7 @@ class Metric:
     since_of_run: str = ""  # the same, where one run is asked of
     one_of: tuple[str, ...] = ()  # a question without any of these fields would be about everything
     also: tuple[str, ...] = ()  # fields that its own query has no parameter of
+    tells_tenant: bool = False  # its rows are of a tenant each, which its query has before the columns
 
 
 def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
@@ -106,9 +108,7 @@ def refuse_unbounded(metric: Metric, query: MetricQuery) -> None:
     _refuse_other("per", query.per, ("", *metric.groups))
     _refuse_other("by", query.by, BY)
     _refuse_level(query.level)
-    bucket_ms = (metric.bucket_ms or None) if query.bucket_ms is None else query.bucket_ms
-    if bucket_ms is not None:
-        _refuse_buckets(bucket_ms, query.until_ms - query.since_ms)
+    _refuse_buckets(metric, query)
     if not 0 <= query.grace_ms <= GRACE_MS_MAX:
         raise InvalidQuestion(f"grace: expected 0s to 7d, got {format_duration(query.grace_ms)}")
     if metric.one_of and not any(getattr(query, field) for field in metric.one_of):
@@ -122,9 +122,14 @@ def refuse_limit(limit: int) -> None:
 
 
 def arranged(metric: Metric, query: MetricQuery, rows: Sequence[tuple[object, ...]]) -> Table:
-    """Return the answer as `Metric` says; of questions about groups the rows begin with the bucket and the group."""
+    """Return the answer as `Metric` says; of questions about groups the rows begin with the bucket and the group.
+
+    Of all tenants together rows say whose they are.
+    """
+    if metric.tells_tenant and query.tenant == ANY_TENANT:
+        return Table(["tenant", *metric.columns], list(rows))
     if metric.per is None:
-        return Table(list(metric.columns), list(rows))
+        return Table(list(metric.columns), [row[metric.tells_tenant :] for row in rows])
     names = ("bucket", query.per, *metric.columns[1:])
     shown = [at for at in range(len(names)) if at > 1 or (query.per if at else query.bucket_ms)]
     return Table([names[at] for at in shown], [tuple(row[at] for at in shown) for row in rows])
@@ -157,11 +162,20 @@ def _refuse_level(level: str) -> None:
         raise InvalidQuestion(f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}")
 
 
-def _refuse_buckets(bucket_ms: int, range_ms: int) -> None:
+def _refuse_buckets(metric: Metric, query: MetricQuery) -> None:
+    bucket_ms = metric.bucket_ms or None if query.bucket_ms is None else query.bucket_ms
+    if bucket_ms is None:
+        return
+    said = format_duration(bucket_ms)
     if not BUCKET_MS_MIN <= bucket_ms <= BUCKET_MS_MAX:
-        raise InvalidQuestion(f"bucket: expected 1m to 31d, got {format_duration(bucket_ms)}")
-    if range_ms > BUCKETS_MAX * bucket_ms:
+        raise InvalidQuestion(f"bucket: expected 1m to 31d, got {said}")
+    if query.since_ms < (since_ms := query.until_ms - BUCKETS_MAX * bucket_ms):
+        asked = said if query.bucket_ms else f"none was asked for, and {said}, which {metric.name} has then,"
+        long_ms = (query.until_ms - query.since_ms) / BUCKETS_MAX
+        long_ms = (query.until_ms - query.since_ms) / BUCKETS_MAX
+        fitting = (each for each in BUCKETS_OFFERED if parse_duration_ms(each) >= long_ms)
+        longer = f"for {fits} or longer, or " if (fits := next(fitting, "")) else ""
         raise InvalidQuestion(
-            f"bucket: {format_duration(bucket_ms)} makes more than {BUCKETS_MAX} buckets of the time asked for: "
-            "take longer buckets or a later since"
+            f"bucket: {asked} makes more than {BUCKETS_MAX} buckets of the time asked for: "
+            f"ask {longer}since {rfc3339(since_ms)} or later"
         )

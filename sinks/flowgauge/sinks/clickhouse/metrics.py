@@ -30,7 +30,7 @@ from flowgauge.sinks.clickhouse.metric import (
 )
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
-from flowgauge.sinks.clickhouse.questions import of_tenant, question, question_of, to_the_point
+from flowgauge.sinks.clickhouse.questions import named_by_tenant, of_tenant, question, question_of, to_the_point
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
@@ -61,7 +61,6 @@ CHOICES = (
     "limit",
 )
 _NARROWS = ("flow", "deployment", "work_pool", "tag", "run", "level")
-_TOO_MUCH = ("(code 159)", "(code 241)", "(code 396)")  # time, memory, answer
 _BOUND_AS = {"level": "levels", "bucket": "bucket_ms", "grace": "grace_ms", "before": "before_us"}
 
 
@@ -82,12 +81,14 @@ METRICS: Mapping[str, Metric] = {
             "runs",
             "The newest runs",
             ("run", "flow", "state", "scheduled_for", "started", "ended", "attempts", "seconds", "message"),
+            tells_tenant=True,
         ),
         Metric(
             "logs",
             "The newest log lines by text, run and level",
             LOG_COLUMNS,
             also=("context",),
+            tells_tenant=True,
         ),
         Metric(
             "timeline",
@@ -96,11 +97,13 @@ METRICS: Mapping[str, Metric] = {
             since_of_run="1970-01-01",
             also=("run", "resource"),
             one_of=("run", "resource"),
+            tells_tenant=True,
         ),
         Metric(
             "errors",
             "Errors of failed runs and tasks and error logs, by what they say, the most frequent first",
             ("error", "count", "runs", "flows", "first_seen", "last_seen", "example_run"),
+            tells_tenant=True,
         ),
         Metric(
             "patterns",
@@ -138,7 +141,7 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
     try:
         rows = await (_patterns(store, asked) if name == "patterns" else _rows(store, name, asked))
     except EngineTrouble as trouble:
-        if not str(trouble).endswith(_TOO_MUCH):
+        if not trouble.is_too_much:
             raise
         raise EngineTrouble(f"{trouble}: ask {name} for less: {_narrowed_by(name)}", trouble.kind) from trouble
     return arranged(metric, asked, rows)
@@ -146,7 +149,7 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
     sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
-    sql = of_tenant(with_messages(sql, text_search(query.text)), query.tenant)
+    sql = named_by_tenant(of_tenant(with_messages(sql, text_search(query.text)), query.tenant), query.tenant)
     sql = to_the_point(sql, frozenset(each for each in _NARROWS if getattr(query, each)))
     sql = query.prices.in_question(sql)
     parameters = _parameters(sql, query)

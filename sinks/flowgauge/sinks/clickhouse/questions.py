@@ -13,6 +13,8 @@ from flowgauge.sinks.clickhouse.run_metrics import OF, with_columns
 _OF_TENANT = "tenant = {tenant:String}"
 _IF_ASKED = re.compile(r"\(\{(\w+):String\} = '' OR (.+)\)$", re.MULTILINE)
 POINTS_MAX = 1_024  # remembered: some kilobytes each, and few ways to ask are in use
+_NAME = re.compile(r"\{(?:flow|deployment|work_pool|tag):String\}(?! = '')")
+_NAME_OF_TENANT = r"if(startsWith(\g<0>, concat(tenant, '/')), substring(\g<0>, length(tenant) + 2), \g<0>)"
 _IDS, _IDS_OF_ALL = "uniqExact(id)", "uniqExact(tenant, id)"
 
 
@@ -34,6 +36,11 @@ def question_of(name: str, tenant: str, per: str = "") -> str:
 def of_tenant(sql: str, tenant: str) -> str:
     """Return `sql` as it is asked of ANY_TENANT: without a condition on the tenant, each id counted once for each."""
     return sql.replace(_OF_TENANT, "true").replace(_IDS, _IDS_OF_ALL) if tenant == ANY_TENANT else sql
+
+
+def named_by_tenant(sql: str, tenant: str) -> str:
+    """Return `sql` as it is asked of ANY_TENANT: a name may stand after its tenant's, as answers then tell it."""
+    return _NAME.sub(_NAME_OF_TENANT, sql) if tenant == ANY_TENANT else sql
 
 
 @lru_cache(POINTS_MAX)

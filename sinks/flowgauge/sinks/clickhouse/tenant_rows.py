@@ -5,7 +5,7 @@ log, are read out; the others are folded from them. An erasure is noted first, s
 (`erasing`), and is over when every count is 0 and no part waits to be rewritten: ask `erase` again until then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -27,14 +27,18 @@ TABLES = """
 SELECT
     table,
     countIf(name IN ('_append', '_log', '_partition', '_offset')) = 4 AS is_raw,
-    anyIf(name, name IN ('_append', 'append_last')) AS appended
+    anyIf(name, name IN ('_append', 'append_last')) AS appended,
+    table IN (
+        SELECT name FROM system.tables
+        WHERE database = {database:String} AND match(engine, '(Replacing|Aggregating|Summing|Coalescing|Collapsing)')
+    ) AS is_merged
 FROM system.columns
 WHERE database = {database:String} AND table IN (
     SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree'
 )
 GROUP BY table HAVING countIf(name = 'tenant') > 0 ORDER BY table
 """
-COUNT = "SELECT count() FROM {table} WHERE tenant = {{tenant:String}}"
+COUNT = "SELECT count() FROM {table}{final} WHERE tenant = {{tenant:String}}"
 UNTIL = " AND _append < fromUnixTimestamp64Milli({until_ms:Int64})"
 ANY = "SELECT 1 FROM {table} WHERE tenant = {{tenant:String}}"
 OLDER = " AND {appended} < fromUnixTimestamp64Milli({before_ms})"
@@ -80,11 +84,13 @@ class TenantTable:
     """A table with rows of tenants. `is_raw`: each of its rows is a record of the log.
 
     `appended` names the column that says when what a row tells was last appended, "" where there is none.
+    `is_merged`: rows of one key become one, some time after they came; questions see one.
     """
 
     name: str
     is_raw: bool
     appended: str
+    is_merged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +122,40 @@ class Page:
 async def tenant_tables_now(store: ClickHouseStore) -> list[TenantTable]:
     """Return the tables of the database that have a column `tenant`."""
     found = await store.query(TABLES, {"database": store.database}, seen=EVERY_TENANT)
-    return [TenantTable(str(name), bool(is_raw), str(appended)) for name, is_raw, appended in found.rows]
+    return [
+        TenantTable(str(name), bool(is_raw), str(appended), bool(is_merged))
+        for name, is_raw, appended, is_merged in found.rows
+    ]
 
 
-async def holding(store: ClickHouseStore, tenant: str, *, until_ms: int | None = None) -> Holding:
-    """Return what there is of `tenant`; of raw tables only what was appended before `until_ms`, where given."""
+async def holding(store: ClickHouseStore, tenant: str) -> Holding:
+    """Return what there is of `tenant` in every table, as it is stored."""
+    return await _holding(store, tenant, dict.fromkeys(await tenant_tables_now(store), ""))
+
+
+async def told(store: ClickHouseStore, tenant: str) -> Holding:
+    """Return what there is of `tenant` in every table, as questions see it: rows that wait to be merged count once."""
     tables = await tenant_tables_now(store)
+    return await _holding(store, tenant, {table: " FINAL" if table.is_merged else "" for table in tables})
+
+
+async def readable(store: ClickHouseStore, tenant: str, *, until_ms: int) -> Holding:
+    """Return what there is of `tenant` in the raw tables that was appended before `until_ms`."""
+    tables = [table for table in await tenant_tables_now(store) if table.is_raw]
+    return await _holding(store, tenant, dict.fromkeys(tables, ""), until_ms=until_ms)
+
+
+async def _holding(
+    store: ClickHouseStore, tenant: str, finals: Mapping[TenantTable, str], *, until_ms: int | None = None
+) -> Holding:
     rows: dict[str, int] = {}
     pending = 0
-    for table in tables:
-        sql = COUNT.format(table=_quoted(table.name)) + (UNTIL if until_ms is not None and table.is_raw else "")
+    for table, final in finals.items():
+        sql = COUNT.format(table=_quoted(table.name), final=final) + ("" if until_ms is None else UNTIL)
         ((count,),) = (await store.query(sql, {"tenant": tenant, "until_ms": until_ms or 0}, seen=only(tenant))).rows
         rows[table.name] = int(str(count))
         pending += await _pending(store, tenant, table.name)
-    return Holding(rows, [table.name for table in tables if table.is_raw], pending)
+    return Holding(rows, [table.name for table in finals if table.is_raw], pending)
 
 
 async def is_known(store: ClickHouseStore, tenant: str) -> bool:

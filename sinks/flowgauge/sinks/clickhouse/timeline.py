@@ -1,7 +1,6 @@
 """The question `timeline`: all that was told of one run or one resource."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.questions import question_of
@@ -40,10 +39,15 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
 
 
 def _with_gaps(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Return `rows`, whose second column is a time in us, with the seconds since the row before there; first None."""
-    times_us = [int(str(row[1])) for row in rows]
-    gaps = [None, *(round((after - before) / 1e6, 6) for before, after in pairwise(times_us))]
-    return [(row[0], gap, *row[2:]) for row, gap in zip(rows, gaps, strict=False)]  # of no rows there is a gap too many
+    """Return `rows`, whose third column is a time in us, with the seconds since the tenant's row before; first None."""
+    before_us: dict[object, int] = {}
+    told: list[tuple[object, ...]] = []
+    for tenant, time, at_us, *rest in rows:
+        now_us = int(str(at_us))
+        gap = round((now_us - before_us[tenant]) / 1e6, 6) if tenant in before_us else None
+        before_us[tenant] = now_us
+        told.append((tenant, time, gap, *rest))
+    return told
 
 
 def _about(query: MetricQuery) -> Sequence[str]:

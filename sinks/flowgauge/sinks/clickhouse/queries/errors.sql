@@ -1,10 +1,11 @@
--- Errors by what they say, each event once, however often it came. A log line that does not know its flow has that of its
+-- Errors of a tenant by what they say, each event once, however often it came. A log line that does not know its flow has that of its
 -- run. Groups beyond 400 MB go to disk.
 SELECT
+    tenant,
     error,
     uniqExact(id) AS count,
-    uniqExactIf((tenant, run), run != '') AS runs,
-    uniqExactIf((tenant, flow_name), flow_name != '') AS flows,
+    uniqExactIf(run, run != '') AS runs,
+    uniqExactIf(flow_name, flow_name != '') AS flows,
     min(occurred) AS first_seen,
     max(occurred) AS last_seen,
     argMaxIf(run, (occurred, id), run != '') AS example_run
@@ -41,7 +42,7 @@ FROM (
         GROUP BY tenant, run
     ) AS known ON failed.tenant = known.tenant AND failed.run = known.run
 )
-GROUP BY error
-ORDER BY count DESC, last_seen DESC, error
+GROUP BY tenant, error
+ORDER BY count DESC, last_seen DESC, error, tenant
 LIMIT {limit:UInt32}
 SETTINGS max_bytes_before_external_group_by = 400000000

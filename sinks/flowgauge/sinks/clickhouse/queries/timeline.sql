@@ -5,6 +5,7 @@ WITH [
     'failed', 'crashed', 'cancelled', 'completed'
 ] AS states
 SELECT
+    tenant,
     occurred AS time,
     toUnixTimestamp64Micro(occurred) AS at_us,
     kind,
@@ -23,6 +24,7 @@ ORDER BY
         kind = 'flow-run', if(indexOf(states, state) >= indexOf(states, 'failed'), 80, 0),
         if(indexOf(states, state) >= indexOf(states, 'failed'), 60, 20)
     ),
-    id
+    id,
+    tenant
 LIMIT 1 BY tenant, id
 LIMIT {limit:UInt32}
