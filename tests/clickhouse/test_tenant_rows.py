@@ -98,7 +98,7 @@ async def test_what_an_erasure_would_take_counts_what_waits_to_be_merged_once(em
         await embedded.command("SYSTEM START MERGES", {})
 
     raw = {"events": 2, "transitions": 2, "deliveries": 2, "dlq": 2}
-    by_event = {"failures": 2, "run_usage": 2}  # their keys have the event's id
+    by_event = {"failures": 2}  # its key has the event's id
     assert seen.rows == {**raw, **by_event, "runs": 1, "runs_folded": 1, "run_ends_hourly": 1}
     assert stored.rows == {**raw, **by_event, "runs": 2, "runs_folded": 2, "run_ends_hourly": 2}
     assert read == Holding(dict(sorted(raw.items())), sorted(raw), 0)
