@@ -34,6 +34,10 @@ rules:
     when: {failure_rate: {above: 50%, within: 20s, min_samples: 1}}
     no_data: fire
     allowed_lateness: 3s
+  - name: failing for sure
+    for_each: [flow]
+    when: {failure_rate: {above: 30%, within: 60s, min_samples: 1, guard: wilson}}
+    keep_firing_for: 10s
   - name: often
     match: {state: failed}
     for_each: [flow]

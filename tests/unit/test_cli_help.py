@@ -151,6 +151,23 @@ def test_the_command_alone_imports_no_role() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_validate_notes_how_few_runs_can_make_a_guarded_rule_fire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = "{name: a, when: {failure_rate: {above: 80%, within: 1m, guard: wilson}}}"
+    Path("rules.yaml").write_text(f"rules:\n  - {rule}\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    noted = "fewer than 16 finished runs in the window can never make it fire"
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == (
+        f"note: rules.yaml:2:61: rules[0].when.failure_rate.guard: {noted}\n1 rule and 0 channels: fine\n"
+    )
+
+
 def test_validate_tells_every_mistake_of_a_file_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

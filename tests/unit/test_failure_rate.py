@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from flowgauge.processors.kinds import FailureRate
+from flowgauge.processors.kinds.failure_rate import wilson_lower_end
 from flowgauge.processors.reading import Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.sample import Sample
@@ -98,3 +99,53 @@ def test_what_counts_as_failure_can_be_written() -> None:
     rule = FailureRate.model_validate(FIELDS | {"failures": ["cancelled"], "finished": ["cancelled", "completed"]})
 
     assert rule.states == frozenset[str | None]({"cancelled", "completed"})
+
+
+GUARDED = FailureRate.model_validate(FIELDS | {"min_samples": 1, "guard": "wilson"})
+
+
+@pytest.mark.parametrize(
+    ("failed", "finished", "lower_end"),
+    [(81, 263, 0.2553), (15, 148, 0.0624), (0, 20, 0.0), (1, 29, 0.0061)],
+)
+def test_the_lower_end_is_that_of_published_intervals(failed: int, finished: int, lower_end: float) -> None:
+    """Newcombe, Two-Sided Confidence Intervals for the Single Proportion (1998), table I, method 3."""
+    assert round(wilson_lower_end(failed, finished), 4) == lower_end
+
+
+@pytest.mark.parametrize(
+    ("failed", "finished", "expected"),
+    [
+        (0, 0, Verdict.EMPTY),
+        (1, 1, Verdict.BREACH),  # 21 % … 100 %
+        (1, 3, Verdict.BETWEEN),  # 6 % … 79 %
+        (2, 5, Verdict.BETWEEN),
+        (3, 5, Verdict.BREACH),  # 23 % … 88 %
+        (7, 20, Verdict.BETWEEN),  # 18 % … 57 %
+        (8, 20, Verdict.BREACH),  # 22 % … 61 %
+        (1, 5, Verdict.BETWEEN),  # not above at all
+        (0, 5, Verdict.CLEAR),
+    ],
+)
+def test_a_guarded_rate_breaches_only_where_chance_is_ruled_out(failed: int, finished: int, expected: Verdict) -> None:
+    assert verdict(failed, finished, GUARDED) is expected
+
+
+def test_a_guard_keeps_the_minimum_and_how_it_clears() -> None:
+    more = FailureRate.model_validate({"above": "20%", "within": "10s", "min_samples": 4, "guard": "wilson"})
+
+    assert [verdict(3, 3, more), verdict(3, 4, more), verdict(1, 4, more)] == [
+        Verdict.HELD,
+        Verdict.BREACH,
+        Verdict.BETWEEN,
+    ]
+    assert verdict(1, 5, more) is Verdict.CLEAR  # 20 % is not above 20 %
+
+
+@pytest.mark.parametrize("above", ["0%", "5%", "20%", "50%", "80%", "95%", "99%"])
+def test_the_smallest_count_that_can_fire_is_the_first_that_does(above: str) -> None:
+    rule = FailureRate.model_validate({"above": above, "within": "10s", "min_samples": 1, "guard": "wilson"})
+
+    first = next(count for count in range(1, 1_000) if verdict(count, count, rule) is Verdict.BREACH)
+
+    assert rule.smallest_samples == first

@@ -196,6 +196,24 @@ def test_actions_are_read_and_a_warning_says_that_they_are_not_carried_out() -> 
     assert str(warning).startswith("rules.yaml:4:5: rules[0].actions: actions are read but not carried out")
 
 
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ("above: 20%", "5 finished runs"),
+        ("above: 20%, min_samples: 1", "1 finished run"),
+        ("above: 80%", "16 finished runs"),
+        ("above: 99%", "381 finished runs"),
+    ],
+)
+def test_a_guarded_rate_is_noted_with_the_smallest_count_that_can_fire(fields: str, count: str) -> None:
+    found = parse(f"rules:\n  - name: one\n    when: {{failure_rate: {{{fields}, within: 1m, guard: wilson}}}}\n")
+
+    assert found.warnings == ()
+    assert [(note.field, note.message) for note in found.notes] == [
+        ("rules[0].when.failure_rate.guard", f"fewer than {count} in the window can never make it fire")
+    ]
+
+
 def test_too_many_rules_are_refused() -> None:
     with pytest.raises(InvalidRules, match="20001 rules, at most 20000 are carried"):
         rules_from_sources([{"name": str(number), "when": {"event": {}}} for number in range(20_001)], 1)

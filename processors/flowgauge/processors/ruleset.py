@@ -101,6 +101,7 @@ class RuleSet:
     version: int = 0
     joining: range = range(0)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    notes: tuple[Problem, ...] = field(default=(), compare=False)  # good to know, and nothing to mend
 
     def content_id(self) -> str:
         """Return an id of what the rules say, whatever their version."""
@@ -131,6 +132,7 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
     problems = list(unread)
     rules: list[CompiledRule] = []
     warnings: list[Problem] = []
+    notes: list[Problem] = []
     names: dict[tuple[str, str], str] = {}  # where each stands
     for document in documents:
         for index, source in enumerate(_sources(document, problems)):
@@ -138,12 +140,13 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
             problems += [*reading.problems, *_second_of_its_name(document, index, reading, names)]
             if reading.rule and reading.kind and not reading.problems:
                 warnings += _warnings(document, ("rules", index), reading.rule)
+                notes += _notes(document, ("rules", index), reading.kind)
                 rules.append(_compile(reading.rule, reading.kind, source))
     if len(rules) > RULES_MAX:
         problems.append(Problem("rules", 0, 0, "", f"{len(rules)} rules, at most {RULES_MAX} are carried"))
     if problems:
         raise InvalidRules(tuple(problems))
-    return RuleSet(tuple(rules), warnings=tuple(warnings))
+    return RuleSet(tuple(rules), warnings=tuple(warnings), notes=tuple(notes))
 
 
 def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, Any]]:
@@ -325,6 +328,11 @@ def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
         line, column = document.place(place)
         message = "actions are read but not carried out by this version"
         yield Problem(document.file, line, column, dotted(place), message)
+
+
+def _notes(document: Document, path: Path, kind: Kind) -> Iterator[Problem]:
+    for name, text in kind.notes().items():
+        yield document.problem((*path, "when", kind.name, name), text)
 
 
 def _words(states: Iterable[str | None]) -> str:

@@ -38,6 +38,8 @@ def validate(files: Sequence[Path]) -> None:
     if written.channels.channels:
         written.refuse_unknown_channels()
     _warn(*written.warnings)
+    for note in written.ruleset.notes:
+        click.echo(f"note: {note}")
     click.echo(
         f"{written}: fine" + (f", but see the {count(len(written.warnings), 'warning')}" if written.warnings else "")
     )

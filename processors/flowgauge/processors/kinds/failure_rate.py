@@ -6,22 +6,31 @@
 
 Rule: at a pane end, breach if failed / finished > `above`; clear if < `clear_below` (without one: if not above);
 fewer than `min_samples` finished runs hold the alert as it is.
+
+    guard: wilson     above 20% │   ├────•────┤  4 of 8 failed: 22% … 78%, breach
+                             ├──│─•─────┤        2 of 5 failed: 12% … 77%, above by chance perhaps: no breach
+
+With `guard: wilson` it breaches only if the lower end of the rate's 95 % score interval (E. B. Wilson, Probable
+Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927), 209-212) is > `above`; it clears as before.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, cast
+from collections.abc import Mapping, Sequence
+from math import floor, sqrt
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.event import Event, State
 from flowgauge.schemas.rule import Share, WindowMs
 from flowgauge.schemas.sample import Sample
 
 FAILED = "failed"
 FINISHED = "finished"
+Z_95 = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
 
 
 class FailureRate(Kind):
@@ -34,6 +43,7 @@ class FailureRate(Kind):
     within: WindowMs
     min_samples: Annotated[int, Field(ge=1)] = 5
     clear_below: Share | None = None
+    guard: Literal["wilson"] | None = None
     failures: tuple[State, ...] = ("failed", "crashed")
     finished: tuple[State, ...] = ("completed", "failed", "crashed")
 
@@ -53,6 +63,21 @@ class FailureRate(Kind):
     def window_ms(self) -> int:
         """The length of `within`."""
         return self.within
+
+    @property
+    def smallest_samples(self) -> int:
+        """The fewest finished runs with which it can breach: all of them failed."""
+        if self.guard is None:
+            return self.min_samples
+        needed = floor(self.above * Z_95**2 / (1 - self.above)) + 1  # of n in n it is n / (n + z²)
+        return max(self.min_samples, needed)
+
+    def notes(self) -> Mapping[str, str]:
+        """Tell what a guard asks for."""
+        if self.guard is None:
+            return {}
+        fewest = counted(self.smallest_samples, "finished run")
+        return {"guard": f"fewer than {fewest} in the window can never make it fire"}
 
     @property
     def states(self) -> frozenset[str | None] | None:
@@ -95,15 +120,24 @@ class FailureRateWindow(CountedWindow):
         if not finished:
             return Reading(Verdict.EMPTY, "no run finished in the window", threshold=rule.above)
         rate = self._panes.counted / finished
-        verdict, reason = self._judge(rate, finished)
+        verdict, reason = self._judge(rate, self._panes.counted, finished)
         return Reading(verdict, reason, rate, rule.above, finished)
 
-    def _judge(self, rate: float, finished: int) -> tuple[Verdict, str]:
+    def _judge(self, rate: float, failed: int, finished: int) -> tuple[Verdict, str]:
         rule = self._rule
         if finished < rule.min_samples:
             return Verdict.HELD, f"fewer than {rule.min_samples} runs finished"
         if rate > rule.above:
-            return Verdict.BREACH, "failure rate above threshold"
+            if rule.guard is None or wilson_lower_end(failed, finished) > rule.above:
+                return Verdict.BREACH, "failure rate above threshold"
+            return Verdict.BETWEEN, "failure rate above threshold, in too few runs to rule out chance"
         if rule.clear_below is not None and rate >= rule.clear_below:
             return Verdict.BETWEEN, "failure rate between clear_below and above"
         return Verdict.CLEAR, "failure rate back below threshold"
+
+
+def wilson_lower_end(failed: int, finished: int) -> float:
+    """Return the lower end of the 95 % Wilson score interval of the rate `failed` / `finished`; `finished` > 0."""
+    rate, square = failed / finished, Z_95**2
+    spread = Z_95 * sqrt(rate * (1 - rate) / finished + square / (4 * finished**2))
+    return (rate + square / (2 * finished) - spread) / (1 + square / finished)

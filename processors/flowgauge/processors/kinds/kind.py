@@ -3,7 +3,7 @@
 To add a kind: one file with its fields and its window, and one line in the registry of this package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -67,6 +67,10 @@ class Kind(Written):
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
+
+    def notes(self) -> Mapping[str, str]:
+        """Return by field what the author of such a rule should know of it, though nothing is wrong."""
+        return {}
 
     def needed_by(self, sample: Sample, end_ms: int) -> int:  # noqa: ARG002  # most kinds need it at once
         """Return the pane end by which a sample of the pane that ends at `end_ms` must be in the window.
