@@ -1,4 +1,4 @@
-"""What every test shares: the order of files, the asyncio backend, Hypothesis profiles, and a Kafka broker if asked."""
+"""What every test shares: compiled modules, order of files, asyncio backend, Hypothesis profiles, a broker if asked."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.bytecode import keep_bytecode
 from tests.kafka_broker import running_broker
+
+keep_bytecode()
 
 # Examples drawn per property: enough to bite at the desk, more in CI, where each run must also repeat exactly.
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,14 +18,18 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
+# They begin first, the longest before the others: one that began late would be all that still runs at the end.
+LONGEST = ("test_prefect_server.py", "test_benchmarks.py", "test_torture.py", "test_up.py", "test_equality.py")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files of each folder evenly over the run, so that some compute while others wait for processes."""
+    """Begin with LONGEST; spread the files of each folder evenly, so that some compute while others wait."""
     folders: dict[Path, list[Path]] = {}
     for file in dict.fromkeys(item.path for item in items):
         folders.setdefault(file.parent, []).append(file)
     places = {file: (n / len(files), file) for files in folders.values() for n, file in enumerate(files)}
+    places |= {file: (LONGEST.index(file.name) - len(LONGEST), file) for file in places if file.name in LONGEST}
     items.sort(key=lambda item: places[item.path])
 
 

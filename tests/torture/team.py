@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx2
+from tests.bytecode import COMPILED
 from tests.integration.role_processes import RoleProcess
 from tests.integration.up_process import COMMAND
 from tests.torture.lives import LOOP_ENDS, STEADY_S, Life, ends_in_a_row
@@ -143,8 +144,7 @@ class Team:
         planted: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWGAUGE_", "PYTHON"))}
-        # Compiled once, as where it is installed: else a third of each start would compile it anew.
-        self.env = {**known, **env, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+        self.env = {**known, **env, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(COMPILED)}
         self.folder = folder
         self.ends: list[Life] = []
         self.on_end: Callable[[Life], None] = lambda life: None  # noqa: ARG005  # of one that nobody asked for
