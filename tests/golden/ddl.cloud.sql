@@ -650,9 +650,3 @@ FROM (
     WHERE is_state OR names_usage
 )
 GROUP BY tenant, run_key;
-
--- 0071_events_merged_by_twelve.sql: adds to the table's definition, no row is rewritten (events: 0 rows)
-ALTER TABLE observability.events MODIFY SETTING merge_selector_base = 12;
-
--- 0072_runs_merged_by_twelve.sql: adds to the table's definition, no row is rewritten (runs: 0 rows)
-ALTER TABLE observability.runs MODIFY SETTING merge_selector_base = 12;

@@ -90,7 +90,7 @@ ENGINE = MergeTree
 PARTITION BY toDate(occurred)
 ORDER BY (tenant, kind, toStartOfHour(occurred), run, occurred)
 TTL toDateTime(_append) + toIntervalDay(400)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192, merge_selector_base = 12;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
 CREATE TABLE flowgauge.failures (`tenant` LowCardinality(String),
     `occurred` DateTime64(6, 'UTC') CODEC(Delta(8), ZSTD(1)),
@@ -170,7 +170,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(seen_first)
 ORDER BY (tenant, run)
 TTL toDateTime(append_last) + toIntervalDay(400)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192, merge_selector_base = 12;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
 CREATE VIEW flowgauge.runs_final (`tenant` LowCardinality(String),
     `run` String,
