@@ -45,6 +45,15 @@ rules:
   - name: late
     for_each: [flow]
     when: {late: {after: 20s, at_least: 2, within: 60s}}
+  - name: in a row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 2}}
+    for: 2s
+    keep_firing_for: 10s
+  - name: in a row lately
+    when: {consecutive_failures: {times: 3, within: 40s}}
+    no_data: fire
+    allowed_lateness: 5s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

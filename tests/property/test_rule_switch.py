@@ -85,6 +85,18 @@ VARIANTS = {
     for_each: [flow]
     when: {late: {after: 20s, within: 60s}}
 """,
+    "row a": """
+  - name: row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 2}}
+    keep_firing_for: 5s
+""",
+    "row b": """
+  - name: row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 3, within: 60s}}
+    no_data: resolve
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

@@ -350,10 +350,10 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "late", "event", "duration")
+        for kind in ("failure_rate", "consecutive_failures", "late", "event", "duration")
     ]
 
-    assert titles == ["Failing runs", "Late runs", "Events", "Runs"]
+    assert titles == ["Failing runs", "Failed runs", "Late runs", "Events", "Runs"]
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
@@ -414,6 +414,15 @@ def test_what_is_counted_wider_than_the_key_says_only_that_there_was_nothing() -
     none = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=0, finished=0, failed=0)), NOW)
 
     assert (some.standing, none.standing[:9]) == (NOT_CLEARED, "Held: no ")
+
+
+def test_a_row_of_failures_without_a_window_says_so_and_what_ends_it() -> None:
+    row = replace(OPEN, rule_kind="consecutive_failures", window_ms=0, value=3.0, threshold=3.0, samples=3)
+
+    page = incident_page(IncidentView(row, [], [], []), NOW)
+
+    assert page.standing == "A run that ends without failing clears it."
+    assert [fact.text for fact in page.facts if fact.name in {"Window", "Value"}] == ["3", "no bound in time"]
 
 
 @pytest.mark.parametrize(
