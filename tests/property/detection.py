@@ -54,6 +54,16 @@ rules:
     when: {consecutive_failures: {times: 3, within: 40s}}
     no_data: fire
     allowed_lateness: 5s
+  - name: silent
+    match: {state: completed}
+    for_each: [flow]
+    when: {absence: {after: 30s}}
+    for: 5s
+  - name: run silent
+    match: {state: [running, late]}
+    for_each: [run]
+    when: {absence: {after: 20s}}
+    keep_firing_for: 30s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

@@ -97,6 +97,19 @@ VARIANTS = {
     when: {consecutive_failures: {times: 3, within: 60s}}
     no_data: resolve
 """,
+    "silent a": """
+  - name: silent
+    match: {state: running}
+    for_each: [run]
+    when: {absence: {after: 30s}}
+    keep_firing_for: 5s
+""",
+    "silent b": """
+  - name: silent
+    match: {state: running}
+    for_each: [run]
+    when: {absence: {after: 20s}}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

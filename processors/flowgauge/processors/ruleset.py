@@ -64,6 +64,8 @@ class CompiledRule:
 
     def could_match(self, event: str, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
+        if self.kind.always_sees(kind, state):
+            return True
         if self.kind.states is not None and state not in self.kind.states:
             return False
         values = {"event": event, "kind": kind, "state": state}
@@ -260,6 +262,7 @@ def _second_of_its_name(
 
 
 def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
+    kind = kind.grouped_by(rule.for_each)
     match = dict(rule.match)
     if kind.default_event_kinds is not None:
         match.setdefault("kind", kind.default_event_kinds)

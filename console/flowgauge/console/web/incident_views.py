@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from flowgauge.console.web.examples import (
+    ABSENCE,
     EVENT,
     LATE,
     SHARE_KINDS,
@@ -314,6 +315,8 @@ def _times(shown: Shown, rule_kind: str, now_ms: int) -> tuple[tuple[str, Moment
         is_known = shown.scheduled_ms is not None
         due = ("scheduled for", shown.scheduled_ms) if is_known else ("called late", shown.occurred_ms)
         times = [due, *times]
+    elif rule_kind == ABSENCE:
+        times = [("last seen", shown.occurred_ms)]
     elif shown.run is None or rule_kind == EVENT:
         times = [("happened", shown.occurred_ms)]
     return tuple((word, moment(at_ms, now_ms)) for word, at_ms in times if at_ms is not None)

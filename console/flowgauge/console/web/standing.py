@@ -4,14 +4,17 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import EVENT, LATE, ROW
+from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, ROW
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
 
 COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none is held
 
-CLEARED = {ROW: "A run that ends without failing clears it."}
+CLEARED = {
+    ROW: "A run that ends without failing clears it.",
+    ABSENCE: "The next event that matches clears it.",
+}
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:

@@ -70,6 +70,14 @@ class Kind(Written):
         """The states of events that can be samples; None when the state does not matter."""
         return None
 
+    def grouped_by(self, fields: Sequence[str]) -> "Kind":  # noqa: ARG002  # most kinds mean the same for every key
+        """Return this kind as it is for a rule with these `for_each` fields."""
+        return self
+
+    def always_sees(self, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most kinds see what matches
+        """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
+        return False
+
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
