@@ -45,6 +45,25 @@ rules:
   - name: late
     for_each: [flow]
     when: {late: {after: 20s, at_least: 2, within: 60s}}
+  - name: in a row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 2}}
+    for: 2s
+    keep_firing_for: 10s
+  - name: in a row lately
+    when: {consecutive_failures: {times: 3, within: 40s}}
+    no_data: fire
+    allowed_lateness: 5s
+  - name: silent
+    match: {state: completed}
+    for_each: [flow]
+    when: {absence: {after: 30s}}
+    for: 5s
+  - name: run silent
+    match: {state: [running, late]}
+    for_each: [run]
+    when: {absence: {after: 20s}}
+    keep_firing_for: 30s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

@@ -8,11 +8,23 @@ import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.property.detection import LOG_ID, START_MS, Happening, Line, event_at, happenings, records, rules, run_whole
+from tests.property.detection import (
+    LOG_ID,
+    START_MS,
+    Happening,
+    Line,
+    event_at,
+    happenings,
+    in_order,
+    records,
+    rules,
+    run_whole,
+)
 
 from flowgauge.processors.alert_state import Alert, Policy, step
 from flowgauge.processors.panes import pane_end, pane_ms
 from flowgauge.processors.reading import Verdict
+from flowgauge.processors.replay import Replay
 from flowgauge.schemas.control_records import Pulse, encode_record
 from flowgauge.schemas.errors import OffsetGap
 from flowgauge.schemas.event import partition_key
@@ -113,6 +125,15 @@ def test_stopping_and_replaying_at_any_prefix_gives_the_same_transitions(happene
             place += size
 
     assert line.end(END_MS) == run_whole(RULESET, happened, END_MS)
+
+
+@given(happened=happenings())
+def test_a_replay_which_forgets_blank_keys_at_once_finds_the_same(happened: list[Happening]) -> None:
+    lines = [b'{"_append":%d,%b' % (item.append_ms, item.value[1:]) for item in happened]
+
+    replay = Replay(lambda: lines, RULESET, until_ms=END_MS)
+
+    assert in_order(list(replay.transitions())) == run_whole(RULESET, happened, END_MS)
 
 
 @given(happened=happenings(), held_ms=st.integers(0, 300_000))

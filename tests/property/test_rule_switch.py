@@ -85,6 +85,31 @@ VARIANTS = {
     for_each: [flow]
     when: {late: {after: 20s, within: 60s}}
 """,
+    "row a": """
+  - name: row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 2}}
+    keep_firing_for: 5s
+""",
+    "row b": """
+  - name: row
+    for_each: [flow]
+    when: {consecutive_failures: {times: 3, within: 60s}}
+    no_data: resolve
+""",
+    "silent a": """
+  - name: silent
+    match: {state: running}
+    for_each: [run]
+    when: {absence: {after: 30s}}
+    keep_firing_for: 5s
+""",
+    "silent b": """
+  - name: silent
+    match: {state: running}
+    for_each: [run]
+    when: {absence: {after: 20s}}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

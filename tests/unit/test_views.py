@@ -139,6 +139,8 @@ def test_a_moment_of_another_day_says_the_day() -> None:
         (0.0714, "failure_rate", "7.1%"),
         (0.0, "failure_rate", "0%"),
         (12.0, "late", "12"),
+        (330.5, "absence", "5 min"),
+        (90_000.0, "absence", "1 d 1 h"),
         (1234.5, "event", "1,234.50"),
         (None, "late", "–"),
     ],
@@ -350,10 +352,10 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "late", "event", "duration")
+        for kind in ("failure_rate", "consecutive_failures", "absence", "late", "event", "duration")
     ]
 
-    assert titles == ["Failing runs", "Late runs", "Events", "Runs"]
+    assert titles == ["Failing runs", "Failed runs", "Last seen", "Late runs", "Events", "Runs"]
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
@@ -414,6 +416,24 @@ def test_what_is_counted_wider_than_the_key_says_only_that_there_was_nothing() -
     none = incident_page(IncidentView(narrow, [], [], [], Ended(any_kind=0, finished=0, failed=0)), NOW)
 
     assert (some.standing, none.standing[:9]) == (NOT_CLEARED, "Held: no ")
+
+
+def test_a_row_of_failures_without_a_window_says_so_and_what_ends_it() -> None:
+    row = replace(OPEN, rule_kind="consecutive_failures", window_ms=0, value=3.0, threshold=3.0, samples=3)
+
+    page = incident_page(IncidentView(row, [], [], []), NOW)
+
+    assert page.standing == "A run that ends without failing clears it."
+    assert [fact.text for fact in page.facts if fact.name in {"Window", "Value"}] == ["3", "no bound in time"]
+
+
+def test_an_absence_shows_when_the_last_event_came_and_what_clears_it() -> None:
+    silent = replace(OPEN, rule_kind="absence", value=330.5, threshold=300.0, samples=1, examples=[EXAMPLE])
+
+    page = incident_page(IncidentView(silent, [], [], [RUN]), NOW)
+
+    assert page.standing == "The next event that matches clears it."
+    assert [(word, at.text) for row in page.examples for word, at in row.times] == [("last seen", "07:49:00 UTC")]
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ class Detector:
             else:
                 taken += 1
                 late_by_ms = append_ms - sample.occurred_us // 1000
-                if not rule.window_ms or not -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+                if not rule.pane_ms or not -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
                     self._take_unheld(sample, rule, version, late_by_ms)
                     continue
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
@@ -228,7 +228,7 @@ class Detector:
 
     def _take_unheld(self, sample: Sample, rule: CompiledRule, version: int, late_by_ms: int) -> None:
         """Take a sample that waits for no pane: of a rule that is told at once, skewed, or late."""
-        if not rule.window_ms:
+        if not rule.pane_ms:
             self._tell_at_once(sample, rule, version)
         elif late_by_ms < -AHEAD_MAX_MS:
             self._out.counts.skewed += 1
@@ -313,7 +313,7 @@ class Detector:
         next_ms = state.next_end_ms()
         if next_ms is not None:
             self._wake_ups.add(state, next_ms)
-        is_blank = next_ms is None and state.alert.state == "inactive"
+        is_blank = next_ms is None and state.alert.state == "inactive" and not state.window.is_lasting()
         place = (state.rule.uid, state.key)
         if self._store is not None:
             self._store.evaluated(place, final_ms, has_changed=change is not None, is_blank=is_blank)
@@ -397,7 +397,7 @@ class Detector:
         self._write_now(place)
         heir = self._rules.active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
-        if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.kind.window_ms:
+        if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.pane_ms:
             kept = self._keys.get((heir.uid, place[1])) or self._new_key_state(heir, place[1])
             if kept is not None:
                 kept.inherit(state.alert, at_ms)
@@ -457,7 +457,7 @@ class Detector:
 
     def _final_ms(self, version: int, sample: Sample) -> int:
         rule = self._rules.ruleset(version).rules[sample.rule]
-        if not rule.window_ms:
+        if not rule.pane_ms:
             return sample.append_ms
         end_ms = pane_end(sample.occurred_us // 1000, rule.pane_ms)
         return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
@@ -472,7 +472,7 @@ class Detector:
             self._rules.view(each).sees(rule.uid, tenant)
             for each in self._rules.versions(since, self._rules.active.version)
         )
-        if not is_held or not rule.window_ms or not _is_admitted(sample, rule):
+        if not is_held or not rule.pane_ms or not _is_admitted(sample, rule):
             return
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
         if state is not None and pane_end(sample.occurred_us // 1000, rule.pane_ms) > state.evaluated_ms:

@@ -14,6 +14,8 @@ from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.sample import Sample
 
+LATE_SHOWN_MS = 3_600_000
+
 Key = tuple[str, ...]
 # (occurred µs, event id, source, offset: the order of application; pane end by which it is needed; the sample)
 Waiting = tuple[int, str, int, int, int, Sample]
@@ -56,7 +58,7 @@ class KeyState:
         """Carry on `alert` of the rule that this one replaces from `at_ms`."""
         self.alert = alert
         self.since_ms = at_ms
-        self.full_ms = at_ms + self.rule.window_ms
+        self.full_ms = at_ms + self.rule.window_ms if self.rule.window_ms else None
 
     def wait(self, sample: Sample, source: int) -> int:
         """Keep `sample` until its pane is final; return the pane end by which it must be evaluated."""
@@ -75,8 +77,11 @@ class KeyState:
         return end_ms
 
     def late_samples(self, end_ms: int) -> int:
-        """Return how many late samples the window `[end_ms - within, end_ms)` saw arrive; forget older ones."""
-        from_ms = end_ms - self.rule.window_ms
+        """Return how many late samples the window `[end_ms - within, end_ms)` saw arrive; forget older ones.
+
+        Where the rule has no window, those of the last LATE_SHOWN_MS.
+        """
+        from_ms = end_ms - (self.rule.window_ms or LATE_SHOWN_MS)
         self.late = {end: count for end, count in self.late.items() if end > from_ms}
         return sum(count for end, count in self.late.items() if end <= end_ms)
 
@@ -133,7 +138,7 @@ class KeyState:
         if self.needed_ms is not None:
             return self.needed_ms if next_ms is None or self.needed_ms < next_ms else next_ms
         if next_ms is None and self.late:
-            return max(self.late) + self.rule.window_ms  # then there is nothing left to show
+            return max(self.late) + (self.rule.window_ms or LATE_SHOWN_MS)  # then there is nothing left to show
         return next_ms
 
     def _next_moment_ms(self) -> int | None:
@@ -152,7 +157,7 @@ class KeyState:
     @property
     def is_blank(self) -> bool:
         """Nothing is open, nothing is held: a new key would behave the same."""
-        return self.alert.state == "inactive" and self.next_end_ms() is None
+        return self.alert.state == "inactive" and self.next_end_ms() is None and not self.window.is_lasting()
 
     def record(self) -> KeyRecord:
         """Return what is stored. Samples are stored apart, with the step that brought them."""

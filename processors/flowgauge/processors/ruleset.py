@@ -38,6 +38,7 @@ _STAND_INS: Mapping[str, object] = {
     "above": "99%",
     "within": "1m",
     "after": "1m",
+    "times": 1,
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -58,11 +59,13 @@ class CompiledRule:
     policy: Policy
     name: str  # this and what follows: of the rule and its kind, at hand for the hot path
     window_ms: int
-    pane_ms: int
+    pane_ms: int  # 0 for a rule that is told at once
     lateness_ms: int
 
     def could_match(self, event: str, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
+        if self.kind.always_sees(kind, state):
+            return True
         if self.kind.states is not None and state not in self.kind.states:
             return False
         values = {"event": event, "kind": kind, "state": state}
@@ -259,6 +262,7 @@ def _second_of_its_name(
 
 
 def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
+    kind = kind.grouped_by(rule.for_each)
     match = dict(rule.match)
     if kind.default_event_kinds is not None:
         match.setdefault("kind", kind.default_event_kinds)
@@ -273,7 +277,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
         name=rule.name,
         window_ms=kind.window_ms,
-        pane_ms=kind.pane_ms if kind.window_ms else 0,
+        pane_ms=kind.pane_ms,
         lateness_ms=rule.allowed_lateness,
     )
 
@@ -305,10 +309,13 @@ def _contradictions(
     if kind.name == "late" and "state" in rule.match:
         message = "a late rule must see every state of a run: it looks for starts that do not come"
         yield document.problem((*path, "match", "state"), message, "remove `state`")
-    if not kind.window_ms and not wrong and (rule.for_ or rule.keep_firing_for):
+    if not kind.pane_ms and not wrong and (rule.for_ or rule.keep_firing_for):
         place = "for" if rule.for_ else "keep_firing_for"
         message = "each event is an incident of its own here and holds for no time"
         yield document.problem((*path, place), message, f"remove `{place}`, or count with `times` and `within`")
+    if not wrong:
+        for field_path, message, remedy in kind.contradictions(rule):
+            yield document.problem((*path, *field_path), message, remedy)
     if kind.states is not None and "finished" not in wrong and "state" in rule.match:
         test = text_test(rule.match["state"])
         if not any(state is not None and test(state) for state in kind.states):

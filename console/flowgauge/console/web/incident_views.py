@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from flowgauge.console.web.examples import (
+    ABSENCE,
     EVENT,
     LATE,
     SHARE_KINDS,
@@ -244,7 +245,7 @@ def _facts(incident: Incident, now_ms: int) -> tuple[Fact, ...]:
 
 def _window(incident: Incident, now_ms: int) -> Fact:
     if not incident.window_ms:
-        return Fact("Window", "each event")
+        return Fact("Window", "each event" if incident.rule_kind == EVENT else "no bound in time")
     start_ms, end_ms = incident.fired_at_ms - incident.window_ms, incident.fired_at_ms
     return Fact("Window", format_duration(incident.window_ms), moment(start_ms, now_ms), moment(end_ms, now_ms))
 
@@ -314,6 +315,8 @@ def _times(shown: Shown, rule_kind: str, now_ms: int) -> tuple[tuple[str, Moment
         is_known = shown.scheduled_ms is not None
         due = ("scheduled for", shown.scheduled_ms) if is_known else ("called late", shown.occurred_ms)
         times = [due, *times]
+    elif rule_kind == ABSENCE:
+        times = [("last seen", shown.occurred_ms)]
     elif shown.run is None or rule_kind == EVENT:
         times = [("happened", shown.occurred_ms)]
     return tuple((word, moment(at_ms, now_ms)) for word, at_ms in times if at_ms is not None)

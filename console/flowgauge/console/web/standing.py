@@ -4,12 +4,17 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import EVENT, LATE
+from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, ROW
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
 
 COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none is held
+
+CLEARED = {
+    ROW: "A run that ends without failing clears it.",
+    ABSENCE: "The next event that matches clears it.",
+}
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -31,6 +36,8 @@ def _firing(incident: Incident, ended: Ended | None) -> str:
     if incident.rule_kind in COUNTED and incident.threshold is not None:
         least = count(round(incident.threshold), COUNTED[incident.rule_kind])
         return f"It stays open while the last {last} hold {least} or more."
+    if incident.rule_kind in CLEARED:
+        return CLEARED[incident.rule_kind]
     if ended is None:
         return ""
     flow = incident.key.get("flow", "")

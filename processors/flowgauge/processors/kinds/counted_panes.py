@@ -73,6 +73,10 @@ class CountedWindow:
         """Return when the oldest pane leaves."""
         return self._panes.next_expiry_ms()
 
+    def is_lasting(self) -> bool:
+        """Last no longer than the panes."""
+        return False
+
     def take_refused(self) -> int:
         """Refuse none: panes are bounded by themselves."""
         return 0

@@ -21,31 +21,26 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
-from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
+from flowgauge.processors.kinds.kind import Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
-from flowgauge.schemas.event import Event, State
 from flowgauge.schemas.rule import Share, WindowMs
 from flowgauge.schemas.sample import Sample
 
-FAILED = "failed"
-FINISHED = "finished"
 Z_95 = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
 
 
-class FailureRate(Kind):
+class FailureRate(EndsOfRuns):
     """The fields of `failure_rate`."""
 
     name: ClassVar[str] = "failure_rate"
-    default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
 
     above: Share
     within: WindowMs
     min_samples: Annotated[int, Field(ge=1)] = 5
     clear_below: Share | None = None
     guard: Literal["wilson"] | None = None
-    failures: tuple[State, ...] = ("failed", "crashed")
-    finished: tuple[State, ...] = ("completed", "failed", "crashed")
 
     @model_validator(mode="after")
     def _possible(self) -> "FailureRate":
@@ -55,8 +50,6 @@ class FailureRate(Kind):
             raise ValueError("`clear_below` lies over `above`: write it at or below")
         if self.clear_below == 0:
             raise ValueError("`clear_below: 0%` can never clear, a rate is never below 0%: write more, or remove it")
-        if not set(self.failures) <= set(self.finished):
-            raise ValueError("`failures` must be finished too: add each of them to `finished`")
         return self
 
     @property
@@ -78,17 +71,6 @@ class FailureRate(Kind):
             return {}
         fewest = counted(self.smallest_samples, "finished run")
         return {"guard": f"fewer than {fewest} in the window can never make it fire"}
-
-    @property
-    def states(self) -> frozenset[str | None] | None:
-        """Finished runs only."""
-        return frozenset(self.finished)
-
-    def outcome(self, event: Event) -> str | None:
-        """Return whether a finished run failed."""
-        if event.state not in self.finished:
-            return None
-        return FAILED if event.state in self.failures else FINISHED
 
     def new_window(self) -> Window:
         """Return an empty window."""

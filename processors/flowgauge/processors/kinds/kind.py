@@ -3,16 +3,18 @@
 To add a kind: one file with its fields and its window, and one line in the registry of this package.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import Written
+from flowgauge.schemas.rule import Rule, Written
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
+
+Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
 
 
 class Window(Protocol):
@@ -34,6 +36,10 @@ class Window(Protocol):
         """Return the next pane end at which the reading may differ without new samples."""
         ...
 
+    def is_lasting(self) -> bool:
+        """Tell whether it must be kept though nothing in it changes by itself: a new one would not read the same."""
+        ...
+
     def take_refused(self) -> int:
         """Return how many samples were dropped at a bound since this was asked last."""
         ...
@@ -51,12 +57,12 @@ class Kind(Written):
 
     @property
     def window_ms(self) -> int:
-        """How far back the rule looks; 0 for a kind that is told at once."""
+        """How far back the rule looks; 0 where no window bounds that, or for a kind that is told at once."""
         raise NotImplementedError
 
     @cached_property
     def pane_ms(self) -> int:
-        """The size of its panes."""
+        """The size of its panes; 0 for a kind that is told at once."""
         return pane_ms(self.window_ms)
 
     @property
@@ -64,9 +70,21 @@ class Kind(Written):
         """The states of events that can be samples; None when the state does not matter."""
         return None
 
+    def grouped_by(self, fields: Sequence[str]) -> "Kind":  # noqa: ARG002  # most kinds mean the same for every key
+        """Return this kind as it is for a rule with these `for_each` fields."""
+        return self
+
+    def always_sees(self, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most kinds see what matches
+        """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
+        return False
+
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
+
+    def contradictions(self, rule: Rule) -> Iterator[Contradiction]:  # noqa: ARG002  # most kinds go with all
+        """Yield each field of `rule` that does not go with this kind: its path, why not, and a remedy."""
+        yield from ()
 
     def notes(self) -> Mapping[str, str]:
         """Return by field what the author of such a rule should know of it, though nothing is wrong."""

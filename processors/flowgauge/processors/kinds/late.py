@@ -318,6 +318,10 @@ class LateWindow:
             heapq.heappop(self._judged)  # it was heard of again, or forgotten
         return self._judged[0][0]
 
+    def is_lasting(self) -> bool:
+        """Last no longer than there are slots, each of which is forgotten at its time."""
+        return False
+
     def take_refused(self) -> int:
         """Return how many slots were not watched, or forgotten early, for want of room since this was asked last."""
         refused, self._refused = self._refused, 0
