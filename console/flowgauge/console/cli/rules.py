@@ -1,9 +1,12 @@
-"""`flowgauge rules validate|apply|test`: rules as files under version control."""
+"""`flowgauge rules validate|apply|test|next-slots`: rules as files under version control, and schedules."""
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -11,6 +14,11 @@ from click.core import ParameterSource
 from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
 from flowgauge.schemas.counted import counted
 
+if TYPE_CHECKING:
+    from flowgauge.processors.cron import Dialect
+
+Read = TypeVar("Read")
+SLOTS_SHOWN_MAX = 1_000
 rule_path = click.Path(exists=True, path_type=Path)
 
 
@@ -103,6 +111,51 @@ def test(files: Sequence[Path]) -> None:
         for line in result.lines():
             click.echo(f"     {line}")
     raise SystemExit(code)
+
+
+@command.command("next-slots")
+@click.argument("cron")
+@click.option(
+    "--dialect",
+    required=True,
+    type=click.Choice(["debian", "airflow", "dagster", "prefect", "croniter"]),
+    help="Who runs the schedule.",
+)
+@click.option("--tz", default="UTC", show_default=True, help="The schedule's IANA time zone.")
+@click.option("--from", "since", metavar="TIME", help="Slots after this RFC 3339 time.  [default: now]")
+@click.option(
+    "--count", type=click.IntRange(1, SLOTS_SHOWN_MAX), default=10, show_default=True, help="How many, where there are."
+)
+def next_slots(cron: str, *, dialect: str, tz: str, since: str | None, count: int) -> None:
+    """Print the next slots of the schedule CRON: when a run is due, with the offset from UTC, one a line.
+
+    CRON is one argument: quote it. Dialects differ in what they read, and in local times that a change of the clock
+    skips or repeats. docs/schedules.md tells how.
+    """
+    from flowgauge.processors.cron import parse_cron
+    from flowgauge.processors.slots import Schedule, zone_named
+    from flowgauge.schemas.times import EPOCH, parse_time_ms
+    from flowgauge.transport.wall_clock import now_ms
+
+    schedule = Schedule(
+        _as_written("CRON", lambda: parse_cron(cron, cast("Dialect", dialect))),
+        _as_written("--tz", lambda: zone_named(tz)),
+    )
+    after_ms = now_ms() if since is None else _as_written("--from", lambda: parse_time_ms(since))
+    after = EPOCH + timedelta(milliseconds=after_ms)
+    slots = _as_written("--from", lambda: list(islice(schedule.after(after), count)))
+    if not slots:
+        raise click.BadParameter(f"no slot comes after {after.isoformat()}: its years are over", param_hint="CRON")
+    for slot in slots:
+        click.echo(slot.astimezone(schedule.zone).isoformat(timespec="seconds"))
+
+
+def _as_written(place: str, read: Callable[[], Read]) -> Read:
+    """Return what `read` returns; name the place on the command line where it refuses."""
+    try:
+        return read()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=place) from None
 
 
 def _warn(*warnings: object) -> None:
