@@ -4,12 +4,15 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from tests.property.detection import START_MS, Line, event_at, rules
 
 from flowgauge.processors.kinds import ConsecutiveFailures, Window
 from flowgauge.processors.reading import Verdict
-from flowgauge.schemas.event import Event
+from flowgauge.schemas.event import Event, encode_event
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import EPOCH
+from flowgauge.schemas.topics import RecordKind
+from flowgauge.transport.log import Record
 
 ROW = ConsecutiveFailures.model_validate({"times": 3})
 LATELY = ConsecutiveFailures.model_validate({"times": 3, "within": "10s"})
@@ -125,3 +128,51 @@ def test_panes_are_the_smallest_without_a_window() -> None:
     day = ConsecutiveFailures.model_validate({"times": 3, "within": "1d"})
 
     assert (ROW.window_ms, ROW.pane_ms, day.window_ms, day.pane_ms) == (0, 1_000, 86_400_000, 720_000)
+
+
+def end_of_run(offset: int, at: int, state: str, *, append: int | None = None) -> Record:
+    """Return the record of an end at `at` s after START, appended then or `append` s after it."""
+    value = encode_event(event_at(UUID(int=offset + 1), at * 1000, state))
+    return Record(offset, START_MS + (at if append is None else append) * 1000, RecordKind.EVENT, "", value)
+
+
+IN_A_ROW = "rules: [{name: row, for_each: [flow], when: {consecutive_failures: {times: 3}}}]"
+
+
+def test_a_row_outlives_months_and_restarts() -> None:
+    line = Line(rules(IN_A_ROW))
+    month = 30 * 86_400
+
+    for number in range(3):
+        line.feed(0, [end_of_run(number, number * month, "failed")])
+        line.crash()
+    line.feed(0, [end_of_run(3, 3 * month, "completed")])
+    found = line.end(START_MS + 3 * month * 1000 + 60_000)
+
+    assert [(item.to_state, item.value, (item.at_ms - START_MS) // 1000) for item in found] == [
+        ("firing", 3.0, 2 * month + 1),
+        ("resolved", 0.0, 3 * month + 1),
+    ]
+    assert (line.detector.keys, found[0].window_ms) == (0, 0)  # what ended is forgotten
+
+
+def test_ends_within_the_lateness_count_in_their_order_and_later_ones_are_told() -> None:
+    line = Line(rules(IN_A_ROW))
+
+    made = [(10, "failed", 10), (14, "completed", 14), (11, "failed", 16), (12, "failed", 18), (13, "failed", 40)]
+    line.feed(0, [end_of_run(n, at, state, append=append) for n, (at, state, append) in enumerate(made)])
+    found = line.end(START_MS + 90_000)
+
+    assert [(item.to_state, (item.at_ms - START_MS) // 1000, item.late_samples) for item in found] == [
+        ("firing", 13, 0),
+        ("resolved", 15, 0),
+    ]
+
+
+def test_a_late_end_is_told_with_the_row_that_lacks_it() -> None:
+    line = Line(rules(IN_A_ROW))
+
+    made = [(1, "completed", 20), (21, "failed", 21), (22, "failed", 22), (23, "failed", 23)]
+    line.feed(0, [end_of_run(n, at, state, append=append) for n, (at, state, append) in enumerate(made)])
+
+    assert [(item.to_state, item.late_samples) for item in line.end(START_MS + 90_000)] == [("firing", 1)]

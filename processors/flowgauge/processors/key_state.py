@@ -14,7 +14,7 @@ from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.sample import Sample
 
-LATE_SHOWN_MS = 3_600_000
+LATE_SHOWN_MS = 3_600_000  # how far back a rule without a window tells of late samples
 
 Key = tuple[str, ...]
 # (occurred µs, event id, source, offset: the order of application; pane end by which it is needed; the sample)
