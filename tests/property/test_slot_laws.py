@@ -70,14 +70,14 @@ def test_slots_grow_and_are_later_than_the_time_asked_from(drawn: tuple[Schedule
     assert all(earlier < later for earlier, later in zip([moment, *slots], slots, strict=False))
 
 
-@given(asked(), st.integers(0, 6), st.floats(0, 1, exclude_max=True))
+@given(asked(), st.integers(0, 6), st.integers(0, 999))
 def test_asking_from_any_time_between_two_slots_gives_the_later_one(
-    drawn: tuple[Schedule, datetime], number: int, share: float
+    drawn: tuple[Schedule, datetime], number: int, thousandths: int
 ) -> None:
     schedule, moment = drawn
     slots = first(schedule, moment, number + 2)
 
-    between = slots[number] + (slots[number + 1] - slots[number]) * share
+    between = slots[number] + (slots[number + 1] - slots[number]) * thousandths // 1000
 
     assert first(schedule, between, 1) == [slots[number + 1]]
 

@@ -63,6 +63,7 @@ def times(text: str, dialect: Dialect, count: int = 3) -> list[str]:
         ("@quarterly", ("airflow",), ["2027-01-01T00:00", "2027-04-01T00:00", "2027-07-01T00:00"]),
         # A day that never comes beside one that does [croniter 7.0.0: "contributes no dates"; debian: or].
         ("0 0 31 2 1", ("debian", "airflow", "croniter"), ["2027-02-01T00:00", "2027-02-08T00:00", "2027-02-15T00:00"]),
+        ("0 0 29 2 1 0 2027", ("airflow", "croniter"), ["2027-02-01T00:00", "2027-02-08T00:00", "2027-02-15T00:00"]),
         # Rare, and yet it comes [cronsim README].
         ("0 0 29 2 */7", ("debian",), ["2032-02-29T00:00", "2060-02-29T00:00", "2088-02-29T00:00"]),
         ("0 0 * 2 mon#5", CRONITERS, ["2044-02-29T00:00", "2072-02-29T00:00", "2112-02-29T00:00"]),
@@ -120,7 +121,10 @@ def test_a_sixth_field_is_the_second(dialect: Dialect) -> None:
         ("@Daily", ("debian",), "'@Daily' names no times for debian"),  # strcmp; croniter lowers the case
         ("0 0 30 2 *", DIALECTS, "'0 0 30 2 *' never fires: no such day ever comes"),
         ("0 0 31 4,6,9,11 *", DIALECTS, "never fires"),
-        ("0 0 31 2 1", ("dagster", "prefect"), "never fires"),  # croniter before 7: CroniterBadDateError
+        # A weekday beside it suffices since croniter 7, but not one with a letter or sign ["clean_split"].
+        ("0 0 31 2 1", ("dagster", "prefect"), "never fires"),
+        ("0 0 31 2 1#1", CRONITERS, "never fires"),
+        ("0 0 31 2 L1", CRONITERS, "never fires"),
         ("٣ * * * *", DIALECTS, f"expected at most {CRON_CHARS_MAX} ASCII characters, got '٣ * * * *'"),
         ("0," * 300 + "0 * * * *", DIALECTS, f"expected at most {CRON_CHARS_MAX} ASCII characters"),
     ],

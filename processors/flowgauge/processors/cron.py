@@ -39,7 +39,7 @@ _FIELD_COUNTS: dict[Dialect, tuple[int, ...]] = {
     "debian": (5,),
     "dagster": (5,),
 }
-_EQUAL_RANGE_IS_ALL = frozenset({"dagster", "prefect"})  # the croniter that they carry reads 59/15 as 59-59/15: all
+_CARRIES_ITS_OWN = frozenset({"dagster", "prefect"})  # a croniter of before 7, whatever is installed
 _FIRST = datetime(YEAR_MIN, 1, 1)  # noqa: DTZ001  # a local time
 _HOUR, _DAY, _WEEKDAY = 1, 2, 4
 _EVERY_MONTH_HAS = 28  # days
@@ -70,6 +70,7 @@ _FIELDS = (
 _DEBIAN_ITEM = re.compile(r"(?:\*|(?:\d+|[a-z]{3})-(?:\d+|[a-z]{3}))(?:/\d+)?|\d+|[a-z]{3}", re.IGNORECASE)
 _BARE_STEP = re.compile(r"(?:\d+|[a-z]{3})/\d+", re.IGNORECASE)
 _HASHED = re.compile(r"[hr](?:\(.*\))?(?:/\d+)?", re.IGNORECASE)
+_PLAIN_WEEKDAYS = re.compile(r"[^*?#l]+", re.IGNORECASE)
 _NEAREST_WEEKDAY = re.compile(r"l?w\d*|\d+w", re.IGNORECASE)
 
 
@@ -125,10 +126,7 @@ def parse_cron(text: str, dialect: Dialect) -> Cron:
         more = "" if _FIELD_COUNTS[dialect] == (5,) else ", or 6 with a second, 7 with a second and a year, at the end"
         raise ValueError(f"{dialect} expects {forms}{more}; got {len(written)} in {text[:_CHARS_SHOWN]!r}")
     fields = [_checked(field, each, dialect) for field, each in zip(_FIELDS, written, strict=False)]
-    found = _firing(fields, dialect)
-    if found is None and dialect in {"airflow", "croniter"} and "*" not in {fields[_DAY], fields[_WEEKDAY]}:
-        # Either of two days suffices; croniter before 7 finds none where one of them never comes.
-        found = _firing([*fields[:_DAY], "*", *fields[_DAY + 1 :]], dialect)
+    found = _together(fields, dialect)
     if found is None:
         raise ValueError(f"{text!r} never fires: no such day ever comes; change the day of month, month or day of week")
     return found
@@ -186,7 +184,7 @@ def _same_in_all_versions(field: _Field, item: str, dialect: Dialect) -> str:
     start, slash, step = item.partition("/")
     if not slash or start.lower() not in {str(field.highest), field.last_name or str(field.highest)}:
         return item
-    return f"{field.lowest}-{field.highest}/{step}" if dialect in _EQUAL_RANGE_IS_ALL else start
+    return f"{field.lowest}-{field.highest}/{step}" if dialect in _CARRIES_ITS_OWN else start
 
 
 def _compiled(fields: Sequence[str], dialect: Dialect) -> Cron:
@@ -211,8 +209,20 @@ def _is_one(values: Sequence[int | str]) -> bool:
     return len(values) == 1 and isinstance(values[0], int)
 
 
+def _together(fields: Sequence[str], dialect: Dialect) -> Cron | None:
+    """Return what the fields mean together, None where no time ever has all of them.
+
+    Beside a day of the month that never comes, croniter 7 takes the weekday alone; versions before find no time.
+    """
+    if dialect == "debian" or _firing([*fields[:_WEEKDAY], "*", *fields[_WEEKDAY + 1 :]], dialect):
+        return _firing(fields, dialect)
+    if dialect in _CARRIES_ITS_OWN or not _PLAIN_WEEKDAYS.fullmatch(fields[_WEEKDAY]):
+        return None
+    return _firing([*fields[:_DAY], "*", *fields[_DAY + 1 :]], dialect)
+
+
 def _firing(fields: Sequence[str], dialect: Dialect) -> Cron | None:
-    """Return what the fields mean together, None where no time ever has all of them."""
+    """Return the fields as one, None where the library finds no time."""
     try:
         cron = _compiled(fields, dialect)
     except CronSimError:  # each field is fine: a day that none of the months has

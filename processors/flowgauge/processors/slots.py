@@ -92,7 +92,8 @@ class Schedule:
         Airflow looks for the next local time after the last slot's and takes (3) or (5). In a schedule of each hour
         the next slot is as much later as lies between the two local times, whatever the clock does between them.
         """
-        since = self._local(moment) + _SECOND - (_NEAR if self._change_near(moment) else timedelta())
+        # Twice the change: what a slot that moved out of a skipped time passes over lies as far behind the change.
+        since = self._local(moment) + _SECOND - 2 * self._change_near(moment)
         wall = self.cron.wall_before(since)
         slot = moment if wall is None else max(self._readings(wall))
         local = self._local(slot)
