@@ -343,7 +343,7 @@ GROUP BY tenant, run;
 -- 0030_runs_used.sql: adds to the table's definition, no row is rewritten (runs: 0 rows)
 ALTER TABLE observability.runs ON CLUSTER `main`
     ADD COLUMN IF NOT EXISTS team SimpleAggregateFunction(max, String),
-    ADD COLUMN IF NOT EXISTS used SimpleAggregateFunction(groupUniqArrayArray, Array(Tuple(
+    ADD COLUMN IF NOT EXISTS used SimpleAggregateFunction(groupUniqArrayArray(100000), Array(Tuple(
         id UUID,
         currency String,
         cost Nullable(Decimal(18, 6)),
@@ -412,9 +412,15 @@ SELECT
     ) AS wait_seconds,
     max(runs.append_last) AS append_last,
     max(runs.team) AS told_team,
-    arraySort(groupUniqArrayArray(runs.used)) AS used,
+    arraySort(groupUniqArrayArray(100000)(runs.used)) AS used,
     arraySort(arrayMap(
-        of -> (of, CAST(arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))), 'Nullable(Decimal(38, 6))')),
+        of -> (
+            of,
+            CAST(
+                arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))),
+                'Nullable(Decimal(38, 6))'
+            )
+        ),
         arrayFilter(of -> of != '', arrayDistinct(used.currency))
     )) AS told_costs,
     arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.bytes), used)) AS told_bytes,
@@ -585,7 +591,7 @@ SELECT
     minOrNullIf(occurred, state_name IN ('late', 'pending')) AS queued,
     minOrNullIf(occurred, state_name = 'late') AS late_seen,
     max(if(team_thing['name'] = '', team_thing['id'], team_thing['name'])) AS team,
-    groupUniqArrayArray(used_told) AS used
+    groupUniqArrayArray(100000)(used_told) AS used
 FROM (
     SELECT
         tenant, id, occurred, resource, message, _append,

@@ -36,6 +36,10 @@ RETRIES = Counter(
     ["table", "kind"],
 )
 FOLDED_RUNS = Counter("flowgauge_sinks_folded_runs_total", "Runs folded into one row, each as often as it was folded.")
+FULL_RUNS = Counter(
+    "flowgauge_sinks_full_runs_total",
+    "Runs that told what they used more than 100,000 times, each as often as it was folded: some of that is left out.",
+)
 FOLD_FAILURES = Counter(
     "flowgauge_sinks_fold_failures_total", "Times that runs could not be folded; questions are slower until they are."
 )

@@ -13,7 +13,7 @@ COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none
 
 CLEARED = {
     ROW: "A run that ends without failing clears it.",
-    ABSENCE: "The next event that matches clears it.",
+    ABSENCE: "The next event that matches clears it, or the end of its run where it is about one.",
 }
 
 

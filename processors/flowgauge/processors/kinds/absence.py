@@ -57,6 +57,8 @@ class Absence(Kind):
         """Refuse a second answer to what this kind asks."""
         if rule.no_data != "hold":
             yield ("no_data",), "that nothing comes is what an absence rule is about", "remove `no_data`"
+        if "task" in rule.for_each:
+            yield ("for_each",), "nothing ends the watch of a task that is done", "group by run"
 
     def outcome(self, event: Event) -> str | None:  # noqa: ARG002  # every match is heard
         """Hear of every matching event."""

@@ -22,12 +22,15 @@ from flowgauge.sinks.clickhouse.call_settings import INSERT_S_MAX
 from flowgauge.sinks.clickhouse.schema import RUNS
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
-from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS
+from flowgauge.sinks.metrics import FOLD_FAILURES, FOLDED_RUNS, FULL_RUNS
 from flowgauge.transport.patience import pause
 
 FOLD_EVERY_S = 300  # so long a question folds itself: some thousand runs of a busy day
 AGAIN_MS = 3_600_000  # folded once more each time: heals what stood still amid an insert for up to that long
 SEEN_AFTER_MS = (INSERT_S_MAX + 30) * 1000  # an insert that began earlier is seen, or was given up
+USED_MAX = (
+    100_000  # events of a run that tell what it used, as the tables say (0030): of five millions no fold has room
+)
 RUNS_AT_ONCE = 50_000  # about a second; nothing else is asked of an engine in this process meanwhile
 LOOK_EVERY_S = 10.0  # an older `until` is right as well, and a look takes a tenth of what a question does
 _LOOKED: "WeakKeyDictionary[ClickHouseStore, tuple[float, int]]" = WeakKeyDictionary()  # when, and what was found
@@ -60,8 +63,9 @@ async def fold(
     if to_ms < until_ms + every_ms:
         return 0
     since_ms = max(0, until_ms - AGAIN_MS)
-    due = (await store.look(_sql("fold_due"), {"since_ms": since_ms})).rows
-    counts = {str(tenant): int(str(runs)) for tenant, runs in due}
+    due = (await store.look(_sql("fold_due"), {"since_ms": since_ms, "used_max": USED_MAX})).rows
+    counts = {str(tenant): int(str(runs)) for tenant, runs, _ in due}
+    _tell_full({str(tenant): int(str(full)) for tenant, _, full in due})
     for tenants in shares(counts, RUNS_AT_ONCE):
         is_large = len(tenants) == 1 and counts[tenants[0]] > RUNS_AT_ONCE
         await _fold_share(store, tenants, since_ms, is_large=is_large)
@@ -95,6 +99,15 @@ def shares(counts: Mapping[str, int], at_once: int) -> Iterator[Sequence[str]]:
         total += runs
     if some:
         yield some
+
+
+def _tell_full(full: Mapping[str, int]) -> None:
+    """Count the runs by tenant of which not all usage is kept, and say whose they are."""
+    FULL_RUNS.inc(sum(full.values()))
+    tenants = [tenant for tenant, runs in full.items() if runs]
+    if tenants:
+        remedy = "end such a run sometimes, or let it tell what it used less often"
+        log_lines.warning("not all that runs used is kept", tenants=tenants[:10], events_max=USED_MAX, remedy=remedy)
 
 
 async def _fold_share(store: ClickHouseStore, tenants: Sequence[str], since_ms: int, *, is_large: bool) -> None:

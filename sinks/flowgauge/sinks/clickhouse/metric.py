@@ -172,7 +172,6 @@ def _refuse_buckets(metric: Metric, query: MetricQuery) -> None:
     if query.since_ms < (since_ms := query.until_ms - BUCKETS_MAX * bucket_ms):
         asked = said if query.bucket_ms else f"none was asked for, and {said}, which {metric.name} has then,"
         long_ms = (query.until_ms - query.since_ms) / BUCKETS_MAX
-        long_ms = (query.until_ms - query.since_ms) / BUCKETS_MAX
         fitting = (each for each in BUCKETS_OFFERED if parse_duration_ms(each) >= long_ms)
         longer = f"for {fits} or longer, or " if (fits := next(fitting, "")) else ""
         raise InvalidQuestion(

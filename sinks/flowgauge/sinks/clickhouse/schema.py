@@ -62,10 +62,13 @@ def missing(wanted: Sequence[SchemaFile], applied: Mapping[int, str]) -> list[Sc
 
     Raises LogMismatch when an applied file has changed since, or the database is newer than this program.
     """
+    newest = max((file.version for file in wanted), default=0)
     for version in applied.keys() - {file.version for file in wanted}:
+        made_by = (
+            "newer flowgauge that made it" if version > newest else "flowgauge that made it, or move the data away"
+        )
         raise LogMismatch(
-            f"the database has schema version {version}, which this flowgauge does not know: "
-            "start the newer flowgauge that made it"
+            f"the database has schema version {version}, which this flowgauge does not know: start the {made_by}"
         )
     for file in wanted:
         if applied.get(file.version, file.digest) != file.digest:

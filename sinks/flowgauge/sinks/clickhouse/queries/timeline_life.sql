@@ -5,4 +5,4 @@ SELECT
     toUnixTimestamp64Milli(max(runs.ended)) AS ended_ms
 FROM flowgauge.runs AS runs
 WHERE tenant = {tenant:String} AND run = {run:String}
-HAVING count() > 0
+HAVING argMaxMerge(runs.state) != ''

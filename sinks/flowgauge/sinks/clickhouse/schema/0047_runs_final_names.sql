@@ -46,9 +46,15 @@ SELECT
     ) AS wait_seconds,
     max(runs.append_last) AS append_last,
     max(runs.team) AS told_team,
-    arraySort(groupUniqArrayArray(runs.used)) AS used,
+    arraySort(groupUniqArrayArray(100000)(runs.used)) AS used,
     arraySort(arrayMap(
-        of -> (of, CAST(arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))), 'Nullable(Decimal(38, 6))')),
+        of -> (
+            of,
+            CAST(
+                arrayReduce('sum', arrayMap(use -> use.cost, arrayFilter(use -> use.currency = of, used))),
+                'Nullable(Decimal(38, 6))'
+            )
+        ),
         arrayFilter(of -> of != '', arrayDistinct(used.currency))
     )) AS told_costs,
     arrayReduce('sumOrNull', arrayMap(use -> toUInt128(use.bytes), used)) AS told_bytes,

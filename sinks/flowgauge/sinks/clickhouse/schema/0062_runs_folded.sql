@@ -1,4 +1,4 @@
--- runs_final with run_usage_final, kept: questions read this and fold only what came since (see folding). The newest row of a run counts.
+-- runs_final, kept: questions read this and fold only what came since (see folding). The newest row of a run counts.
 CREATE TABLE IF NOT EXISTS flowgauge.runs_folded (
     tenant LowCardinality(String),
     run String CODEC(ZSTD(1)),

@@ -29,7 +29,7 @@ SELECT
     minOrNullIf(occurred, state_name IN ('late', 'pending')) AS queued,
     minOrNullIf(occurred, state_name = 'late') AS late_seen,
     max(if(team_thing['name'] = '', team_thing['id'], team_thing['name'])) AS team,
-    groupUniqArrayArray(used_told) AS used
+    groupUniqArrayArray(100000)(used_told) AS used
 FROM (
     SELECT
         tenant, id, occurred, resource, message, _append,
