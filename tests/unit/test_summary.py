@@ -56,6 +56,7 @@ def test_a_summary_shows_the_numbers_of_its_transition() -> None:
         ("{{ value|percent }}", "60%"),
         ("{{ 0.12345|percent }}", "12.3%"),
         ("{{ 90500|duration }} {{ 1500|duration }}", "1m30s 1s500ms"),
+        ("{{ 90.5|seconds }} {{ 20.25|seconds }}{{ 'x'|seconds }}", "1m30s 20s250ms"),
         ("{{ runs|join }} ({{ runs|length }})", "r1, r2 (2)"),
         ("{{ runs }} {{ runs[1] }} {{ runs|first }} {{ labels }}", "r1, r2 r2 r1 team=data"),
         ("{{ labels.team|upper }}/{{ labels['team'] }}", "DATA/data"),
@@ -145,7 +146,7 @@ def test_what_could_grow_or_reach_out_is_refused_beforehand_and_rendered_plainly
     assert render_summary(template, VALUES) == "orders failing firing"
 
 
-FILTERS = "percent, duration, round, default, join, length, first, upper, lower, abs"
+FILTERS = "percent, duration, seconds, round, default, join, length, first, upper, lower, abs"
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,11 @@ def _duration(ms: object) -> str:
     return _short(format_duration(whole - whole % 1000 if whole >= 60_000 else whole))
 
 
+def _seconds(seconds: object) -> str:
+    """Show seconds as a duration: 90.5 as `1m30s`."""
+    return _duration(seconds * 1000) if isinstance(seconds, int | float) else ""
+
+
 def _round(value: object, digits: object = 0) -> str:
     if not isinstance(value, int | float) or not isinstance(digits, int):
         return ""
@@ -362,6 +367,7 @@ def _abs(value: object) -> object:
 _FILTERS: Mapping[str, Callable[..., object]] = {
     "percent": _percent,
     "duration": _duration,
+    "seconds": _seconds,
     "round": _round,
     "default": _default,
     "join": _join,

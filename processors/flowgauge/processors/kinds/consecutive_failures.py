@@ -54,6 +54,8 @@ class ConsecutiveFailures(EndsOfRuns):
         """Refuse rows that could never end, and what a row without a bound in time cannot have."""
         if "state" in rule.match and not any(map(text_test(rule.match["state"]), {*self.finished} - {*self.failures})):
             yield ("match", "state"), "a row ends with a run that does not fail: none would be seen", "remove `state`"
+        elif "state" in rule.match and not any(map(text_test(rule.match["state"]), self.failures)):
+            yield ("match", "state"), "no run that fails would be seen", "remove `state`"
         if self.within is not None:
             return
         if rule.no_data != "hold":
