@@ -91,7 +91,7 @@ def test_the_example_of_the_page_prints_what_stands_below_it(capsys: pytest.Capt
 
     code, printed, _ = said(shlex.split(example)[3:], capsys)
 
-    assert (code, printed) == (0, blocks(PAGE, "text")[0].text.splitlines())
+    assert (code, printed) == (0, blocks(PAGE, "")[0].text.splitlines())
 
 
 def rows(heading: str) -> list[list[str]]:

@@ -432,7 +432,10 @@ def test_an_absence_shows_when_the_last_event_came_and_what_clears_it() -> None:
 
     page = incident_page(IncidentView(silent, [], [], [RUN]), NOW)
 
+    of_run = incident_page(IncidentView(replace(silent, key={"run": "r-1"}), [], [], [RUN]), NOW)
+
     assert page.standing == "The next event that matches clears it."
+    assert of_run.standing == "The next event that matches, or the end of its run, clears it."
     assert [(word, at.text) for row in page.examples for word, at in row.times] == [("last seen", "07:49:00 UTC")]
 
 

@@ -13,8 +13,9 @@ COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none
 
 CLEARED = {
     ROW: "A run that ends without failing clears it.",
-    ABSENCE: "The next event that matches clears it, or the end of its run where it is about one.",
+    ABSENCE: "The next event that matches clears it.",
 }
+CLEARED_WITH_RUN = "The next event that matches, or the end of its run, clears it."
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -37,7 +38,8 @@ def _firing(incident: Incident, ended: Ended | None) -> str:
         least = count(round(incident.threshold), COUNTED[incident.rule_kind])
         return f"It stays open while the last {last} hold {least} or more."
     if incident.rule_kind in CLEARED:
-        return CLEARED[incident.rule_kind]
+        is_of_run = incident.rule_kind == ABSENCE and "run" in incident.key
+        return CLEARED_WITH_RUN if is_of_run else CLEARED[incident.rule_kind]
     if ended is None:
         return ""
     flow = incident.key.get("flow", "")
