@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.clickhouse.reading import Counted
 from tests.clickhouse.running_sink import NOW_MS
 from tests.clickhouse.test_clickhouse_tenancy import HOLDS, restricted, write_all_tables
+from tests.clickhouse_front import Front
 
 from flowgauge.schemas.clock import ClockState
 from flowgauge.sinks.clickhouse.batch import Sealed
@@ -103,6 +104,21 @@ async def test_what_an_erasure_would_take_counts_what_waits_to_be_merged_once(em
     assert stored.rows == {**raw, **by_event, "runs": 2, "runs_folded": 2, "run_ends_hourly": 2}
     assert read == Holding(dict(sorted(raw.items())), sorted(raw), 0)
     await erased(embedded, tenant, now_ms())
+
+
+async def test_what_an_erasure_would_take_of_a_very_large_tenant_is_counted_as_it_is_stored(
+    served: ClickHouseStore, front: Front
+) -> None:
+    tenant = unheard_of()
+    await write_all_tables(served, tenant)
+
+    with front.faults("code 159", of="SELECT count() FROM flowgauge.`runs` FINAL"):
+        seen = await told(served, tenant)
+        broken = [each for each in front.seen("SELECT count() FROM flowgauge.`runs` FINAL") if each["fault"]]
+
+    assert len(broken) == 1
+    assert seen == await holding(served, tenant)
+    await erased(served, tenant, now_ms())
 
 
 async def test_an_erased_tenants_records_make_no_rows_again_and_newer_ones_do(store: ClickHouseStore) -> None:

@@ -103,7 +103,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path="/v1/tenant/erase",
         title="What ClickHouse holds of a tenant and an erasure would take away",
-        about="For the operator. Rows that wait to be merged count once, as in questions.",
+        about="For the operator. Rows that wait to be merged count once, as in questions, unless that takes too long.",
         parameters=(replace(TENANT, about="Whose rows", required=True),),
         answer=TenantHolding,
         refusals=(*OF_QUESTIONS, 403),
