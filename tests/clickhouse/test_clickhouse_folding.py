@@ -1,6 +1,7 @@
 """Folding: what is kept of runs, and what came since, is always what all events say."""
 
 import asyncio
+import re
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,8 @@ from flowgauge.sinks.clickhouse import folding
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import USED_MAX, fold, keep_folded, shares
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
-from flowgauge.sinks.clickhouse.metrics import answer
+from flowgauge.sinks.clickhouse.metrics import METRICS, answer
+from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
@@ -273,3 +275,21 @@ async def test_of_everyone_one_id_of_two_tenants_is_two(store: ClickHouseStore, 
     rows = (await answer(store, name, asked_of_all)).dicts()
 
     assert sum(int(str(each[column])) for each in rows) == 2  # errors are told for each tenant
+
+
+OF_RUNS = [name for name in METRICS if "{folded_ms:" in question(name)]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+async def test_when_nothing_came_since_only_what_is_kept_is_read(store: ClickHouseStore, name: str) -> None:
+    tenant = f"kept-{name}"
+    for run in ("one", "two", "three"):
+        await tell(store, tenant, run, "late", "running", "completed" if run == "one" else "failed")
+    as_they_come = (await answer(store, name, asked(tenant))).rows
+    await fold_now(store)
+
+    as_kept = (await answer(store, name, asked(tenant))).rows
+
+    assert as_they_come
+    assert as_kept == as_they_come
+    assert not re.search(r"flowgauge\.(runs|runs_final)\b", question(name, as_kept=True))

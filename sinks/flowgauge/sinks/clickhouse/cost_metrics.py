@@ -99,9 +99,9 @@ GROUPS_OF: Final = {
 _COSTS: Final = re.compile(r"-- costs of runs(, and of the four weeks before)?$", re.MULTILINE)
 
 
-def with_costs(sql: str) -> str:
-    """Return `sql` with the runs and their costs that its comments ask for."""
-    return with_runs(_COSTS.sub(_costs, sql))
+def with_costs(sql: str, *, as_kept: bool = False) -> str:
+    """Return `sql` with the runs and their costs that its comments ask for; `as_kept` as for `with_runs`."""
+    return with_runs(_COSTS.sub(_costs, sql), as_kept=as_kept)
 
 
 def _costs(asked: re.Match[str]) -> str:

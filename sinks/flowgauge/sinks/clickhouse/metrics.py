@@ -148,13 +148,14 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    sql = with_levels(question_of(name, query.tenant, query.per), levels_from(query.level))
+    since_ms = await _unfolded_ms(store, query.tenant) if "{folded_ms:" in question(name) else None
+    sql = with_levels(question_of(name, query.tenant, query.per, as_kept=since_ms is None), levels_from(query.level))
     sql = named_by_tenant(of_tenant(with_messages(sql, text_search(query.text)), query.tenant), query.tenant)
     sql = to_the_point(sql, frozenset(each for each in _NARROWS if getattr(query, each)))
     sql = query.prices.in_question(sql)
     parameters = _parameters(sql, query)
-    if "{folded_ms:" in sql:
-        parameters["folded_ms"] = await folded_ms(store)
+    if since_ms is not None:
+        parameters["folded_ms"] = since_ms
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
     if name == "timeline":
@@ -163,6 +164,17 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
         # As many minutes as are asked for, no more: a week of them is millions of events.
         return (await newest(store, sql, parameters, query, first_ms=query.limit * 60_000)).rows
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
+
+
+async def _unfolded_ms(store: ClickHouseStore, tenant: str) -> int | None:
+    """Return since when something came of runs that is not folded, in ms since 1970; None when nothing did.
+
+    What comes between this look and the question is not in the answer, which is right as of the look.
+    """
+    since_ms = await folded_ms(store)
+    asked = {"tenant": tenant, "folded_ms": since_ms}
+    came = await store.query(question_of("came_since", tenant), asked, seen=rows_of(tenant))
+    return since_ms if came.rows else None
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:

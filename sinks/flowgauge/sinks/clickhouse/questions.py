@@ -19,17 +19,20 @@ _IDS, _IDS_OF_ALL = "uniqExact(id)", "uniqExact(tenant, id)"
 
 
 @cache
-def question(name: str) -> str:
-    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents."""
+def question(name: str, *, as_kept: bool = False) -> str:
+    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents.
+
+    `as_kept`: runs as of the last fold, for when nothing came since.
+    """
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    first, *lines = map(str.strip, with_costs(path.read_text("utf-8")).splitlines())
+    first, *lines = map(str.strip, with_costs(path.read_text("utf-8"), as_kept=as_kept).splitlines())
     # The driver goes through all of it by character, each time: 4 ms of a long one.
     return "\n".join([first, *(line for line in lines if line in {MARK, LEVELS_MARK} or not line.startswith("--"))])
 
 
-def question_of(name: str, tenant: str, per: str = "") -> str:
+def question_of(name: str, tenant: str, per: str = "", *, as_kept: bool = False) -> str:
     """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
-    sql = question(name).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
+    sql = question(name, as_kept=as_kept).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
     return of_tenant(sql, tenant)
 
 

@@ -1,7 +1,7 @@
 """The questions about groups of runs: how they ended, how long they took, how late they were. Pure.
 
-Their queries read runs through fragments: runs_known.sql, and around it runs_asked.sql. A query says where, and by
-which time a run belongs to the time asked for:
+Their queries read runs through fragments: runs_known.sql, and around it runs_asked.sql; runs_kept.sql alone where
+nothing came since the last fold. A query says where, and by which time a run belongs to the time asked for:
 
     -- runs heard of                                in [since, until)
     -- runs by ended                                in [since, until)
@@ -12,7 +12,7 @@ which time a run belongs to the time asked for:
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Final
 
@@ -149,9 +149,14 @@ _SINCE: Final = "{since_ms:Int64}"
 _FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
 
-def with_runs(sql: str) -> str:
-    """Return `sql` with the runs, or their ends, that its comments ask for, grouped by <of>: one of OF."""
-    return _RUNS.sub(_runs, sql).replace("-- ends of runs by hour\n", f"{_fragment('ends_of_runs')}\n")
+def with_runs(sql: str, *, as_kept: bool = False) -> str:
+    """Return `sql` with the runs, or their ends, that its comments ask for, grouped by <of>: one of OF.
+
+    `as_kept`: as of the last fold, without a look at what came since: that takes the engine longer to plan than all
+    the rest.
+    """
+    told = _RUNS.sub(partial(_runs, known=_kept() if as_kept else _known()), sql)
+    return told.replace("-- ends of runs by hour\n", f"{_fragment('ends_of_runs')}\n")
 
 
 def with_columns(sql: str) -> str:
@@ -159,20 +164,24 @@ def with_columns(sql: str) -> str:
     return sql.replace(_COLUMNS, ", ".join(name for name in KNOWN if re.search(rf"\b{name}\b", sql)))
 
 
-def _runs(asked: re.Match[str]) -> str:
+def _runs(asked: re.Match[str], *, known: str) -> str:
     at, before = asked[2], asked[3]
     # What a run came to lies between the first and the last that was heard of it; when it was due may lie anywhere.
     where = "true" if at == "expected" else _fragment("runs_heard_of")
     where = f"{where}\nAND {_THIS_RUN}" if at is None else _fragment("runs_at").replace("<heard of>", where)
-    known = _fragment("runs_known").replace("<where>", where)
-    sql = (
-        known
-        if at is None or asked[5]
-        else _fragment("runs_asked").replace("<known>", known).replace("<bucket>", BUCKET)
-    )
+    sql = known if at is None or asked[5] else _fragment("runs_asked").replace("<known>", known)
+    sql = sql.replace("<where>", where).replace("<bucket>", BUCKET)
     if asked[4]:
         sql = sql.replace("<of>", OF[""])
     return sql.replace("<at>", at or "").replace("<from_ms>", _FROM_MS[before])
+
+
+def _known() -> str:
+    return _fragment("runs_known").replace("<kept>", _kept())
+
+
+def _kept() -> str:
+    return _fragment("runs_kept")
 
 
 @cache

@@ -1,9 +1,6 @@
 -- What is known of some runs: kept from the last fold, but for runs of which something came since; those are
 -- folded now. Both branches see the same state of runs: questions share their snapshot.
-SELECT <columns>
-FROM flowgauge.runs_folded FINAL
-WHERE tenant = {tenant:String}
-    AND <where>
+<kept>
     AND (tenant, run) NOT IN (
         SELECT tenant, run
         FROM flowgauge.runs
