@@ -14,7 +14,7 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.text_search import TextSearch, spans
 
 LOG_COLUMNS = ("time", "level", "flow", "run", "logger", "message", "matches", "hit", "group", "cursor")
-WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first; then 4 hours, 64 hours, 43 days
+WINDOW_MS = 15 * 60_000  # where the newest lines are looked for first, then in ever longer times (`windows`)
 CONTEXT_MS_MAX = 86_400_000  # how far away the lines around a hit are looked for
 LAST_TENANT = "\U0010ffff"  # no name comes after it
 NEWEST_US = 4_102_444_800_000_000  # 2100, as far as questions reach

@@ -1,25 +1,27 @@
 """Windows: the newest rows of many are looked for near the newest time first, then in ever longer times."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 
-WINDOW_GROWS = 16  # each look costs some ten milliseconds
+GROWS_MIN = 16  # each look costs some ten milliseconds
+GROWS_IF_NONE = 256  # what is that rare is found sooner in days than in three more looks
 
 
-def windows(since_ms: int, newest_ms: int, first_ms: int) -> Iterator[int]:
-    """Yield beginnings of the time in which rows are looked for, the last one `since_ms`.
+def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
+    """Return where the window of about `length_ms` up to `newest_ms` begins: with a whole minute, or `since_ms`."""
+    return max(since_ms, (newest_ms - length_ms) // 60_000 * 60_000)
 
-    The first window is about `first_ms` long and ends at `newest_ms`. All but the last begin with a whole minute.
+
+def longer(length_ms: int, found: int, wanted: int) -> int:
+    """Return how long the next window is when one of `length_ms` had `found` rows, fewer than `wanted`.
+
+    Twice as long as it takes where rows lie as close together as in that one.
     """
-    length_ms = first_ms
-    while (begin_ms := (newest_ms - length_ms) // 60_000 * 60_000) > since_ms:
-        yield begin_ms
-        length_ms *= WINDOW_GROWS
-    yield since_ms
+    return length_ms * (max(GROWS_MIN, 2 * -(-wanted // found)) if found else GROWS_IF_NONE)
 
 
 async def newest(
@@ -31,11 +33,15 @@ async def newest(
     before_ms: int | None = None,
     first_ms: int,
 ) -> Table:
-    """Return the newest rows, as many as `query` asks for, that `sql` finds up to `before_ms`; raise EngineTrouble."""
+    """Return the newest rows, as many as `query` asks for, that `sql` finds up to `before_ms`; raise EngineTrouble.
+
+    They are looked for in about the last `first_ms` first.
+    """
     newest_ms = min(ms for ms in (query.until_ms, query.now_ms, before_ms) if ms is not None)
-    found = Table([], [])
-    for since_ms in windows(query.since_ms, newest_ms, first_ms):
+    length_ms = first_ms
+    while True:
+        since_ms = window(query.since_ms, newest_ms, length_ms)
         found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
-        if len(found.rows) >= query.limit:
-            break
-    return found
+        if since_ms == query.since_ms or len(found.rows) >= query.limit:
+            return found
+        length_ms = longer(length_ms, len(found.rows), query.limit)
