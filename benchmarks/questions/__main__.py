@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.markdown import filled
-from benchmarks.questions.ask import ask, ask_cold, embedded, facts_of, kept, served
+from benchmarks.questions.ask import ask, ask_cold, embedded, facts_of, kept, served, tell_something
 from benchmarks.questions.askings import ALL, LARGEST, Facts, Question, questions
 from benchmarks.questions.compare import compare
 from benchmarks.questions.figures import Asked, Compared, Kept, tables
@@ -38,6 +38,7 @@ def main() -> int:
     asking.add_argument("--cold", action="store_true", help="also in fresh processes, of files that are not in memory")
     asking.add_argument("--askings", type=int, default=ASKINGS, help="of each question, if time allows")
     asking.add_argument("--of", nargs="+", choices=(LARGEST, ALL), default=(LARGEST, ALL), help="of whom")
+    asking.add_argument("--unfolded", action="store_true", help="after something came of a run since the last fold")
     asking.add_argument("--only", help="questions whose name begins so")
     asking.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)  # of the askings; for cold ones
     asking.add_argument("--facts", type=Path, help=argparse.SUPPRESS)  # looked up already; for cold ones
@@ -94,6 +95,8 @@ def _ask(asked: argparse.Namespace) -> int:
 
 def _ask_warm(asked: argparse.Namespace, facts: Facts, clients: int) -> None:
     with embedded(asked.data) if clients == 1 else served(asked.data, clients) as asker:
+        if asked.unfolded:
+            tell_something(asker.client, facts)
         for question in _questions(asked, facts, asked.askings):
             _print(ask(asker, question, clients, warm=not asked.facts))
         if clients == 1 and not asked.facts:

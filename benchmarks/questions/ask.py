@@ -44,6 +44,11 @@ _READ = (
 )
 _LARGEST = "SELECT tenant FROM flowgauge.events GROUP BY tenant ORDER BY count() DESC, tenant LIMIT 1"
 _SPAN = "SELECT toUnixTimestamp64Milli(min(occurred)), toUnixTimestamp64Milli(max(occurred)) + 1 FROM flowgauge.events"
+# What a run is known by, told again; its tenant is one of which something came since the last fold (ADR 17).
+_NEWS = (
+    "INSERT INTO flowgauge.runs (tenant, run, seen_first, seen_last, append_last) "
+    "SELECT tenant, run, seen_first, seen_last, append_last FROM flowgauge.runs WHERE tenant = {tenant:String} LIMIT 1"
+)
 _TENANT = "WHERE tenant = {tenant:String}"
 _WEEK = (
     f"{_TENANT} AND occurred >= fromUnixTimestamp64Milli({{since_ms:Int64}}, 'UTC') "
@@ -233,6 +238,11 @@ def facts_of(client: Client) -> Facts:
     about = {"tenant": tenant, "since_ms": int(str(until_ms)) - 7 * 86_400_000, "until_ms": until_ms}
     found = {name: [str(value) for value in _column(client, sql, about)] for name, sql in _FACTS.items()}
     return Facts(since_ms=int(str(since_ms)), until_ms=int(str(until_ms)), tenant=str(tenant), **found)
+
+
+def tell_something(client: Client, facts: Facts) -> None:
+    """Let something come of a run of the tenant that is asked about: as the last fold left it is not enough then."""
+    client.command(_NEWS, {"tenant": facts.tenant})
 
 
 def kept(client: Client) -> list[Kept]:
