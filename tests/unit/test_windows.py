@@ -20,7 +20,7 @@ def test_each_window_is_longer_and_the_last_is_all(
     begins = [window(since_ms, since_ms + asked_ms, length_ms)]
     wanted = data.draw(st.integers(1, 10_000))
     while begins[-1] != since_ms:
-        length_ms = longer(length_ms, data.draw(st.integers(0, wanted - 1)), wanted)
+        length_ms = longer(length_ms, data.draw(st.integers(0, wanted - 1)), wanted, len(begins))
         begins.append(window(since_ms, since_ms + asked_ms, length_ms))
 
     assert begins == sorted(set(begins), reverse=True)
@@ -28,6 +28,6 @@ def test_each_window_is_longer_and_the_last_is_all(
     assert len(begins) <= 6
 
 
-@given(st.integers(60_000, DAY_MS), st.integers(1, 10_000), st.integers(1, 10_000))
-def test_rows_that_lie_as_close_fill_the_next_window(length_ms: int, found: int, wanted: int) -> None:
-    assert longer(length_ms, found, wanted) * found >= length_ms * wanted
+@given(st.integers(60_000, DAY_MS), st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 5))
+def test_rows_that_lie_as_close_fill_the_next_window(length_ms: int, found: int, wanted: int, looks: int) -> None:
+    assert longer(length_ms, found, wanted, looks) * found >= length_ms * wanted

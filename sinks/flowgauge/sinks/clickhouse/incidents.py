@@ -13,6 +13,7 @@ from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
+from flowgauge.sinks.clickhouse.timeline import DAY_MS
 
 OPEN_MAX = 500  # open incidents on one page
 LOG_LINES_MAX = 5  # error lines shown of a run
@@ -264,10 +265,17 @@ async def _runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]
     if not runs:
         return []
     asked = {"tenant": tenant, "runs": runs}
-    known = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
-    logs = await store.query(question("incident_logs"), {**asked, "lines": LOG_LINES_MAX}, seen=rows_of(tenant))
+    found = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
+    known = cast("list[dict[str, Any]]", found.dicts())
+    if not known:
+        return []
+    # Logs of a run lie about its life, as a timeline takes it (`timeline`).
+    since_ms = min(row.pop("first_ms") for row in known) - DAY_MS
+    until_ms = max(row.pop("last_ms") for row in known) + DAY_MS + 1
+    told = {"lines": LOG_LINES_MAX, "since_ms": since_ms, "until_ms": until_ms}
+    logs = await store.query(question("incident_logs"), {**asked, **told}, seen=rows_of(tenant))
     lines: dict[object, list[LogLine]] = {}
     for row in logs.dicts():
         line = LogLine(**cast("dict[str, Any]", {name: row[name] for name in LogLine.__slots__}))
         lines.setdefault(row["run"], []).append(line)
-    return [RunView(**cast("dict[str, Any]", row), error_lines=lines.get(row["run"], [])) for row in known.dicts()]
+    return [RunView(**row, error_lines=lines.get(row["run"], [])) for row in known]

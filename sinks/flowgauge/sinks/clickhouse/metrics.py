@@ -151,8 +151,7 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     since_ms = await _unfolded_ms(store, query.tenant) if "{folded_ms:" in question(name) else None
     sql = with_levels(question_of(name, query.tenant, query.per, as_kept=since_ms is None), levels_from(query.level))
     sql = named_by_tenant(of_tenant(with_messages(sql, text_search(query.text)), query.tenant), query.tenant)
-    sql = to_the_point(sql, frozenset(each for each in _NARROWS if getattr(query, each)))
-    sql = query.prices.in_question(sql)
+    sql = to_the_point(query.prices.in_question(sql), frozenset(each for each in _NARROWS if getattr(query, each)))
     parameters = _parameters(sql, query)
     if since_ms is not None:
         parameters["folded_ms"] = since_ms

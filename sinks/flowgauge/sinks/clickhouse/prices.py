@@ -96,6 +96,20 @@ class PriceFile(_Written):
     teams: tuple[Team, ...] = Field(default=(), strict=False)
 
 
+# What a run that told no costs cost, by currency: by the first price that fits it, else that is not known.
+_COSTS_BY_PRICE: Final = """[(
+    if(isNull(seconds), '', {price_currencies:Array(String)}[price]),
+    CAST(
+        round(
+            toDecimal128OrNull({prices_per_hour:Array(String)}[price], 9)
+            * dateDiff('microsecond', started, ended) / 3600000000,
+            6
+        ),
+        'Nullable(Decimal(38, 6))'
+    )
+)]"""
+_UNKNOWN_COSTS: Final = "[('', CAST(NULL, 'Nullable(Decimal(38, 6))'))]"
+
 _AnEntry = TypeVar("_AnEntry", bound=_Entry)
 
 
@@ -124,7 +138,11 @@ class PriceList:
         return {**places, **{name: list(column) for name, column in columns.items()}}
 
     def in_question(self, sql: str) -> str:
-        """Return `sql` with, for `<price_flows>` and `<team_flows>`, whether each of them fits the flow of a run."""
+        """Return `sql` with, for `<price_flows>` and `<team_flows>`, whether each of them fits the flow of a run.
+
+        `<priced>` is what a run cost by them: without prices a third of the time of a question, for nothing.
+        """
+        sql = sql.replace("<priced>", _COSTS_BY_PRICE if self.prices_per_hour else _UNKNOWN_COSTS)
         for name in _FLOWS:
             flows: tuple[str, ...] = getattr(self, name)
             fits = [f"match(flow, {{{name}_{at}:String}})" if flow else "1" for at, flow in enumerate(flows)]

@@ -6,6 +6,8 @@ FROM (
     WHERE tenant = {tenant:String}
         AND kind = 'log'
         AND run IN {runs:Array(String)}
+        AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+        AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
         AND level IN ('ERROR', 'CRITICAL', 'FATAL')
     ORDER BY occurred DESC, id
     LIMIT 1 BY id

@@ -1,4 +1,7 @@
-SELECT run, flow, state, scheduled_for, started, ended, attempts, round(seconds, 3) AS seconds, failed_message AS message
+SELECT
+    run, flow, state, scheduled_for, started, ended, attempts, round(seconds, 3) AS seconds, failed_message AS message,
+    toUnixTimestamp64Milli(seen_first) AS first_ms,
+    toUnixTimestamp64Milli(seen_last) AS last_ms
 FROM flowgauge.runs_final
 WHERE tenant = {tenant:String} AND run IN {runs:Array(String)}
 ORDER BY coalesce(ended, started, seen_first), run

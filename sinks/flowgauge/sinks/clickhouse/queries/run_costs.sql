@@ -38,17 +38,7 @@ FROM (
         if(
             notEmpty(told_costs),
             told_costs,
-            [(
-                if(isNull(seconds), '', {price_currencies:Array(String)}[price]),
-                CAST(
-                    round(
-                        toDecimal128OrNull({prices_per_hour:Array(String)}[price], 9)
-                        * dateDiff('microsecond', started, ended) / 3600000000,
-                        6
-                    ),
-                    'Nullable(Decimal(38, 6))'
-                )
-            )]
+            <priced>
         ) AS costs
     FROM (
         -- runs by ended<which>, known
