@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "rules").mkdir()
     for file in (tmp_path / "rules.yaml", tmp_path / "rules" / "rules.yaml"):
         file.write_text(rules.text, encoding="utf-8")
-    (story,) = (block for block in of_language("yaml") if is_story(block))
+    (story,) = (block for block in blocks(ROOT / "docs" / "replay.md", "yaml") if is_story(block))
     (tmp_path / "story.yaml").write_text(story.text, encoding="utf-8")
     recorded = tmp_path / CAPTURE.relative_to(ROOT)  # as in a checkout
     recorded.parent.mkdir(parents=True)

@@ -64,6 +64,19 @@ rules:
     for_each: [run]
     when: {absence: {after: 20s}}
     keep_firing_for: 30s
+  - name: run too long
+    for_each: [run]
+    when: {duration: {above: 20s}}
+    keep_firing_for: 5s
+  - name: flow too long
+    for_each: [flow]
+    when: {duration: {above: 45s}}
+    for: 5s
+    allowed_lateness: 4s
+  - name: slow
+    for_each: [flow]
+    when: {duration: {above: 30s, quantile: 75%, within: 2m, min_samples: 2, clear_below: 20s}}
+    no_data: fire
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

@@ -110,6 +110,18 @@ VARIANTS = {
     for_each: [run]
     when: {absence: {after: 20s}}
 """,
+    "long a": """
+  - name: long
+    for_each: [flow]
+    when: {duration: {above: 20s}}
+    keep_firing_for: 5s
+""",
+    "long b": """
+  - name: long
+    for_each: [flow]
+    when: {duration: {above: 20s, quantile: 50%, within: 60s, min_samples: 1}}
+    no_data: resolve
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}
@@ -236,7 +248,9 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
 
 
 @pytest.mark.timeout(120)
-@given(drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a")))
+@given(
+    drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a", "long a", "long b"))
+)
 def test_an_unchanged_rule_does_not_notice_a_switch(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str
 ) -> None:

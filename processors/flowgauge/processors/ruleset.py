@@ -192,7 +192,10 @@ def _read(document: Document, path: Path, source: Mapping[str, Any]) -> _Reading
             problems.append(document.problem((*path, "when", name), "unknown kind of rule", known))
         elif isinstance(fields, dict):
             written = cast("dict[str, Any]", fields)
-            kind, kind_wrong, found = _read_fields(KINDS[name], written, document, (*path, "when", name))
+            stand_ins = {**_STAND_INS, **KINDS[name].stand_ins}
+            kind, kind_wrong, found = _read_fields(
+                KINDS[name], written, document, (*path, "when", name), stand_ins=stand_ins
+            )
             problems += found
     if rule:
         problems += _value_problems(document, path, rule)
@@ -202,7 +205,12 @@ def _read(document: Document, path: Path, source: Mapping[str, Any]) -> _Reading
 
 
 def _read_fields(
-    model: type[_M], source: Mapping[str, Any], document: Document, path: Path
+    model: type[_M],
+    source: Mapping[str, Any],
+    document: Document,
+    path: Path,
+    *,
+    stand_ins: Mapping[str, object] = _STAND_INS,
 ) -> tuple[_M | None, AbstractSet[str], list[Problem]]:
     """Read what can be read of `source`; return it, the fields that were left out as wrong, and every problem.
 
@@ -223,8 +231,8 @@ def _read_fields(
             known, wrong = wrong, wrong | {name for name, is_first in named.items() if is_first or not says_more}
         if wrong == known:
             return None, wrong, problems
-        stand_ins = {name: _STAND_INS[name] for name in wrong if name in _STAND_INS and _is_required(model, name)}
-        left = {name: value for name, value in source.items() if name not in wrong} | stand_ins
+        needed = {name: stand_ins[name] for name in wrong if name in stand_ins and _is_required(model, name)}
+        left = {name: value for name, value in source.items() if name not in wrong} | needed
 
 
 def _named(error: ValidationError) -> dict[str, bool]:

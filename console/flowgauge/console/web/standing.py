@@ -4,7 +4,7 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, ROW
+from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, ROW
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
@@ -14,8 +14,12 @@ COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none
 CLEARED = {
     ROW: "A run that ends without failing clears it.",
     ABSENCE: "The next event that matches clears it.",
+    DURATION: "It stays open while a run takes longer than that.",
 }
-CLEARED_WITH_RUN = "The next event that matches, or the end of its run, clears it."
+CLEARED_OF_A_RUN = {
+    ABSENCE: "The next event that matches, or the end of its run, clears it.",
+    DURATION: "The end of the run clears it.",
+}
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -37,9 +41,8 @@ def _firing(incident: Incident, ended: Ended | None) -> str:
     if incident.rule_kind in COUNTED and incident.threshold is not None:
         least = count(round(incident.threshold), COUNTED[incident.rule_kind])
         return f"It stays open while the last {last} hold {least} or more."
-    if incident.rule_kind in CLEARED:
-        is_of_run = incident.rule_kind == ABSENCE and "run" in incident.key
-        return CLEARED_WITH_RUN if is_of_run else CLEARED[incident.rule_kind]
+    if cleared := _cleared(incident):
+        return cleared
     if ended is None:
         return ""
     flow = incident.key.get("flow", "")
@@ -50,3 +53,12 @@ def _firing(incident: Incident, ended: Ended | None) -> str:
         return ""  # the key is narrower than what was counted
     rate = percent(ended.failed / ended.finished)
     return f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({rate})."
+
+
+def _cleared(incident: Incident) -> str:
+    """Say what one event would clear, of a kind where one is enough."""
+    kind = incident.rule_kind
+    if kind == DURATION and incident.window_ms:
+        return ""  # a quantile: many runs move it
+    of_all = CLEARED.get(kind, "")
+    return CLEARED_OF_A_RUN.get(kind, of_all) if "run" in incident.key else of_all

@@ -2,13 +2,24 @@
 
 from flowgauge.processors.kinds.absence import Absence
 from flowgauge.processors.kinds.consecutive_failures import ConsecutiveFailures
+from flowgauge.processors.kinds.duration import Duration
 from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence)
+    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence, Duration)
 }
 
-__all__ = ["KINDS", "Absence", "ConsecutiveFailures", "EventHappened", "FailureRate", "Kind", "Late", "Window"]
+__all__ = [
+    "KINDS",
+    "Absence",
+    "ConsecutiveFailures",
+    "Duration",
+    "EventHappened",
+    "FailureRate",
+    "Kind",
+    "Late",
+    "Window",
+]

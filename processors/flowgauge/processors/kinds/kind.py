@@ -14,6 +14,8 @@ from flowgauge.schemas.rule import Rule, Written
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
+DEFERRED_MAX_MS = 60_000  # how long a sample that moves no alert may wait for others, to be taken with them
+
 Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
 
 
@@ -54,6 +56,8 @@ class Kind(Written):
 
     name: ClassVar[str]
     default_event_kinds: ClassVar[tuple[str, ...] | None] = None  # `match.kind` where the rule has none
+    # What a required field is read as where it is wrong, where the usual one would be wrong too.
+    stand_ins: ClassVar[Mapping[str, object]] = {}
 
     @property
     def window_ms(self) -> int:
@@ -64,6 +68,11 @@ class Kind(Written):
     def pane_ms(self) -> int:
         """The size of its panes; 0 for a kind that is told at once."""
         return pane_ms(self.window_ms)
+
+    @cached_property
+    def deferred_ms(self) -> int:
+        """How many ms of whole panes a sample that moves no alert may wait."""
+        return DEFERRED_MAX_MS // self.pane_ms * self.pane_ms
 
     @property
     def states(self) -> frozenset[str | None] | None:

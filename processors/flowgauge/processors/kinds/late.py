@@ -16,7 +16,6 @@ for one window, so neither a start hours late nor the retry of a long run is jud
 
 import heapq
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
@@ -34,7 +33,6 @@ from flowgauge.schemas.transition import ExampleRun
 SIGHTED_LATE_AFTER_MS = 15_000  # Prefect's late_runs.after_seconds: what its `late` state has already waited
 SLOTS_MAX = 20_000  # slots of one key; past it those only remembered go, then new ones are not watched: counted
 STALE_MIN = 1_000  # entries of slots that changed since: up to as many as there are slots, and these, stay in a heap
-DEFERRED_MAX_MS = 60_000  # how long a sample that changes no count may wait for others, to be taken with them
 REMEMBERED_MAX_MS = 24 * 3_600_000  # how long a judged slot waits for the end of its run, which may never be told
 
 SCHEDULED = "scheduled"
@@ -90,11 +88,6 @@ class Late(Kind):
         if outcome == SCHEDULED and event.scheduled_for is None:
             return None
         return outcome if event.run or event.scheduled_for else None
-
-    @cached_property
-    def deferred_ms(self) -> int:
-        """How many ms of whole panes a sample that changes no count may wait."""
-        return DEFERRED_MAX_MS // self.pane_ms * self.pane_ms
 
     def needed_by(self, sample: Sample, end_ms: int) -> int:
         """Return when the slot is due that a sample may open; what only closes one changes no count by itself."""
