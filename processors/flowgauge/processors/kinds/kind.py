@@ -5,7 +5,7 @@ To add a kind: one file with its fields and its window, and one line in the regi
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
@@ -15,6 +15,7 @@ from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
 Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
+Unit: TypeAlias = Literal["share", "count", "seconds"]
 
 
 class Window(Protocol):
@@ -54,6 +55,7 @@ class Kind(Written):
 
     name: ClassVar[str]
     default_event_kinds: ClassVar[tuple[str, ...] | None] = None  # `match.kind` where the rule has none
+    unit: ClassVar[Unit | None] = None  # of its value and threshold; None where that differs from rule to rule
 
     @property
     def window_ms(self) -> int:
@@ -85,6 +87,10 @@ class Kind(Written):
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:  # noqa: ARG002  # most kinds go with all
         """Yield each field of `rule` that does not go with this kind: its path, why not, and a remedy."""
         yield from ()
+
+    def wavers(self) -> bool:
+        """Tell whether its value may cross the threshold to and fro with each step, and nothing damps that."""
+        return False
 
     def notes(self) -> Mapping[str, str]:
         """Return by field what the author of such a rule should know of it, though nothing is wrong."""
