@@ -26,7 +26,7 @@ COMMANDS = {
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "dlq": "Show events that could not be read, and why.",
-    "rules": "Validate, apply and test rules.",
+    "rules": "Validate, lint, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",
     "prefect": "Turn a capture of a Prefect server into event lines.",

@@ -124,6 +124,21 @@ def parse_rules(file: str, text: str) -> RuleSet:
     return rules_of([read_yaml(file, text)])
 
 
+def detected_by(item: CompiledRule) -> str:
+    """Return an id of what a rule looks for, the same whatever it is called and whose events it sees."""
+    meaning = _meaning(item.rule, item.kind)
+    return _digest({field: value for field, value in meaning.items() if field not in {"name", "tenant"}})
+
+
+def absent_names(rule: Rule) -> Iterator[tuple[str, str]]:
+    """Yield each name in the summary that the rule never has, with a remedy."""
+    known = rule_values(rule.for_each, rule.labels)
+    for name in unknown_names(rule.summary, known):
+        names = sorted({*known, *rule.for_each, *(f"labels.{label}" for label in rule.labels)})
+        near = get_close_matches(name, names, n=1)
+        yield name, f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+
+
 def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> RuleSet:
     """Return the rule set that the rules topic keeps; it was checked when it was written."""
     document = Document(f"rule set {version}", {"rules": list(sources)}, {})
@@ -271,13 +286,11 @@ def _second_of_its_name(
 
 def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
     kind = kind.grouped_by(rule.for_each)
-    match = dict(rule.match)
-    if kind.default_event_kinds is not None:
-        match.setdefault("kind", kind.default_event_kinds)
+    match = _match(rule, kind)
     return CompiledRule(
         rule=rule,
         kind=kind,
-        uid=_uid(rule, match, kind),
+        uid=_digest(_meaning(rule, kind)),
         source=source,
         glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
         predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
@@ -290,12 +303,21 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
     )
 
 
-def _uid(rule: Rule, match: Mapping[str, tuple[str, ...]], kind: Kind) -> str:
-    """Return a name of what the rule means: the same for `20%` and `0.2`, and with a default written out."""
-    meaning = rule.model_dump(mode="json", exclude={*_TELLING_FIELDS, "match", "when"}, exclude_defaults=True)
-    meaning["match"] = match
-    meaning["when"] = {kind.name: kind.model_dump(mode="json", exclude_defaults=True)}
+def _match(rule: Rule, kind: Kind) -> Mapping[str, tuple[str, ...]]:
+    """Return `match` as it is meant, with the kinds of events that this kind of rule looks at by itself."""
+    return ({} if kind.default_event_kinds is None else {"kind": kind.default_event_kinds}) | rule.match
+
+
+def _digest(meaning: Mapping[str, Any]) -> str:
     return digest(msgspec.json.encode(meaning, order="sorted"))
+
+
+def _meaning(rule: Rule, kind: Kind) -> dict[str, Any]:
+    """Return what the rule means: the same for `20%` and `0.2`, and with a default written out."""
+    meaning = rule.model_dump(mode="json", exclude={*_TELLING_FIELDS, "match", "when"}, exclude_defaults=True)
+    meaning["match"] = _match(rule, kind)
+    meaning["when"] = {kind.name: kind.model_dump(mode="json", exclude_defaults=True)}
+    return meaning
 
 
 def _value_problems(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
@@ -332,11 +354,7 @@ def _contradictions(
 
 
 def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
-    known = rule_values(rule.for_each, rule.labels)
-    for name in unknown_names(rule.summary, known):
-        names = sorted({*known, *rule.for_each, *(f"labels.{label}" for label in rule.labels)})
-        near = get_close_matches(name, names, n=1)
-        remedy = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+    for name, remedy in absent_names(rule):
         yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)
     if rule.actions:
         place = (*path, "actions")

@@ -75,6 +75,20 @@ def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(".".join(path) for path in paths if not _is_known(path, known)))
 
 
+def names_in(template: str) -> list[str]:
+    """Return the dotted names in `template`, which can be rendered, such as `value` and `resource.env`."""
+    return list(dict.fromkeys(".".join(path) for path in _paths(_ENVIRONMENT.parse(template))))
+
+
+def shown_by(template: str, name: str) -> list[tuple[str, ...]]:
+    """Return, for each place that shows the plain `name`, the filters it goes through; () for as it is.
+
+    What is only compared is not shown. `template` can be rendered.
+    """
+    shown = (piece for output in _ENVIRONMENT.parse(template).find_all(nodes.Output) for piece in output.nodes)
+    return [filters for piece in shown for of, filters in _chains(piece) if of == name]
+
+
 def summarize(transition: Transition) -> str:
     """Return the rendered summary of `transition`."""
     return render_summary(transition.summary, summary_values(transition))
@@ -232,6 +246,20 @@ def _paths(node: nodes.Node) -> Iterator[tuple[str, ...]]:
                 break
     for child in node.iter_child_nodes():
         yield from _paths(child)
+
+
+def _chains(node: nodes.Node) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each name that a piece of output may show, with the filters around it, the innermost first."""
+    match node:
+        case nodes.Name():
+            yield node.name, ()
+        case nodes.Filter(node=nodes.Node() as inner):
+            yield from ((name, (*filters, str(node.name))) for name, filters in _chains(inner))
+        case nodes.CondExpr():
+            for branch in (node.expr1, node.expr2):
+                yield from _chains(branch) if branch is not None else ()
+        case _:
+            return
 
 
 def _is_known(path: Iterable[str], known: Mapping[str, object]) -> bool:

@@ -1,6 +1,7 @@
-"""`flowgauge rules validate|apply|test|next-slots`: rules as files under version control, and schedules."""
+"""`flowgauge rules validate|lint|apply|test|next-slots`: rules as files under version control, and schedules."""
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from flowgauge.schemas.counted import counted
 
 if TYPE_CHECKING:
     from flowgauge.processors.cron import Dialect
+    from flowgauge.processors.lint import Finding
 
 Read = TypeVar("Read")
 SLOTS_SHOWN_MAX = 1_000
@@ -24,7 +26,7 @@ rule_path = click.Path(exists=True, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Validate, apply and test rules."""
+    """Validate, lint, apply and test rules."""
 
 
 @command.command()
@@ -51,6 +53,44 @@ def validate(files: Sequence[Path]) -> None:
     click.echo(
         f"{written}: fine" + (f", but see the {count(len(written.warnings), 'warning')}" if written.warnings else "")
     )
+
+
+@command.command()
+@click.argument("files", nargs=-1, required=True, type=rule_path)
+@click.option("--skip", multiple=True, metavar="CHECK", help="A check that is not to run; may stand more than once.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For people or for programs.",
+)
+def lint(files: Sequence[Path], *, skip: Sequence[str], form: str) -> int:
+    """Find rules in FILES (or folders of them) that would not do what their author wants.
+
+    One line for each finding, with its place, a remedy and the name of the check; docs/lint.md tells of each. Exit
+    code 1 when there is a finding, 2 when there is a mistake, which `validate` tells the same way.
+    """
+    from flowgauge.console.text_table import printable
+    from flowgauge.processors.lint import CHECKS
+    from flowgauge.processors.lint import lint as findings_of
+    from flowgauge.processors.ruleset import rules_of
+    from flowgauge.transport.yaml_files import read_documents, refuse_no_files
+
+    if unknown := sorted({*skip} - {*CHECKS}):
+        raise click.BadParameter(f"no check is called {unknown[0]!r}: {', '.join(CHECKS)}", param_hint="--skip")
+    refuse_no_files(files)
+    documents, problems = read_documents(files)
+    ruleset = rules_of(documents, problems)
+    findings = findings_of(documents, ruleset, skipped=skip)
+    if form == "json":
+        click.echo(_as_json(findings))
+    elif findings:
+        click.echo("\n".join(printable(str(finding)) for finding in findings))
+    else:
+        click.echo(f"{counted(len(ruleset.rules), 'rule')}: nothing found")
+    return 1 if findings else 0
 
 
 @command.command()
@@ -156,6 +196,15 @@ def _as_written(place: str, read: Callable[[], Read]) -> Read:
         return read()
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=place) from None
+
+
+def _as_json(findings: Sequence["Finding"]) -> str:
+    fields = ("file", "line", "column", "field", "message", "remedy")
+    found = [
+        {"check": each.check, "rule": each.rule, **{name: getattr(each.problem, name) for name in fields}}
+        for each in findings
+    ]
+    return json.dumps({"findings": found}, indent=2, ensure_ascii=False)
 
 
 def _warn(*warnings: object) -> None:

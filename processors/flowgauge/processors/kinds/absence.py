@@ -19,7 +19,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import TERMINAL_STATES, Event
@@ -38,6 +38,8 @@ class Absence(Kind):
     """The fields of `absence`."""
 
     name: ClassVar[str] = "absence"
+    unit: ClassVar[Unit | None] = "seconds"
+    ends_with_its_run: ClassVar[bool] = True
 
     after: WindowMs
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Window
+from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -36,6 +36,7 @@ class ConsecutiveFailures(EndsOfRuns):
     """The fields of `consecutive_failures`."""
 
     name: ClassVar[str] = "consecutive_failures"
+    unit: ClassVar[Unit | None] = "count"
 
     times: Annotated[int, Field(ge=1, le=TIMES_MAX)]
     within: WindowMs | None = None

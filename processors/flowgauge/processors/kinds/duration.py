@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FINISHED
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.kinds.times_taken import TimesTaken, rank_of
 from flowgauge.processors.kinds.underway import (
     ENDED,
@@ -76,6 +76,8 @@ class Duration(Kind):
     name: ClassVar[str] = "duration"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
     stand_ins: ClassVar[Mapping[str, object]] = {"above": "31d"}
+    unit: ClassVar[Unit | None] = "seconds"
+    ends_with_its_run: ClassVar[bool] = True
 
     above: LimitMs
     quantile: Quantile | None = None
@@ -111,6 +113,11 @@ class Duration(Kind):
     def states(self) -> frozenset[str | None] | None:
         """What begins a run and what ends it."""
         return states_told_of(self.finished)
+
+    def wavers(self) -> bool:
+        """Waver where one run more or less both makes the quantile fire and clears it."""
+        has_gap = self.clear_below is not None and self.clear_below < self.above
+        return self.quantile is not None and not has_gap
 
     def outcome(self, event: Event) -> str | None:
         """Return whether a run starts, finishes, or ends otherwise."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
-from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.kinds.kind import Kind, Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import WindowMs
@@ -26,6 +26,7 @@ class EventHappened(Kind):
     """The fields of `event`."""
 
     name: ClassVar[str] = "event"
+    unit: ClassVar[Unit | None] = "count"
 
     times: Annotated[int, Field(ge=1)] | None = None
     within: WindowMs | None = None

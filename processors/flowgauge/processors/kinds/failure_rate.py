@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Window
+from flowgauge.processors.kinds.kind import Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.rule import Share, WindowMs
@@ -35,6 +35,7 @@ class FailureRate(EndsOfRuns):
     """The fields of `failure_rate`."""
 
     name: ClassVar[str] = "failure_rate"
+    unit: ClassVar[Unit | None] = "share"
 
     above: Share
     within: WindowMs
@@ -64,6 +65,11 @@ class FailureRate(EndsOfRuns):
             return self.min_samples
         needed = floor(self.above * Z_95**2 / (1 - self.above)) + 1  # of n in n it is n / (n + z²)
         return max(self.min_samples, needed)
+
+    def wavers(self) -> bool:
+        """Waver where one run more or less both makes it fire and clears it."""
+        has_gap = self.clear_below is not None and self.clear_below < self.above
+        return self.guard is None and not has_gap
 
     def notes(self) -> Mapping[str, str]:
         """Tell what a guard asks for."""

@@ -5,7 +5,7 @@ To add a kind: one file with its fields and its window, and one line in the regi
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
@@ -17,6 +17,7 @@ from flowgauge.schemas.transition import ExampleRun
 DEFERRED_MAX_MS = 60_000  # how long a sample that moves no alert may wait for others, to be taken with them
 
 Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
+Unit: TypeAlias = Literal["share", "count", "seconds"]
 
 
 class Window(Protocol):
@@ -58,6 +59,8 @@ class Kind(Written):
     default_event_kinds: ClassVar[tuple[str, ...] | None] = None  # `match.kind` where the rule has none
     # What a required field is read as where it is wrong, where the usual one would be wrong too.
     stand_ins: ClassVar[Mapping[str, object]] = {}
+    unit: ClassVar[Unit | None] = None  # of its value and threshold; None where that differs from rule to rule
+    ends_with_its_run: ClassVar[bool] = False  # whether nothing is kept of a run that has ended, where each is a key
 
     @property
     def window_ms(self) -> int:
@@ -94,6 +97,10 @@ class Kind(Written):
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:  # noqa: ARG002  # most kinds go with all
         """Yield each field of `rule` that does not go with this kind: its path, why not, and a remedy."""
         yield from ()
+
+    def wavers(self) -> bool:
+        """Tell whether its value may cross the threshold to and fro with each step, and nothing damps that."""
+        return False
 
     def notes(self) -> Mapping[str, str]:
         """Return by field what the author of such a rule should know of it, though nothing is wrong."""

@@ -22,7 +22,7 @@ import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
-from flowgauge.processors.kinds.kind import Kind, Window
+from flowgauge.processors.kinds.kind import Kind, Unit, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
@@ -64,6 +64,7 @@ class Late(Kind):
     """The fields of `late`."""
 
     name: ClassVar[str] = "late"
+    unit: ClassVar[Unit | None] = "count"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
 
     after: DurationMs

@@ -1,0 +1,68 @@
+"""Checks of what people are told: by whom a rule is heard, and what its summary says. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+from flowgauge.processors.kinds.kind import Unit
+from flowgauge.processors.lint.placed_rule import Complaint, PlacedRule
+from flowgauge.processors.ruleset import absent_names
+from flowgauge.schemas.summary import names_in, render_summary, shown_by
+
+# The filter that shows a value of each unit as people read it.
+_FILTER_OF: dict[Unit, str] = {"share": "percent", "seconds": "seconds", "count": "round"}
+_EXAMPLE_OF: dict[Unit, float] = {"share": 0.6, "seconds": 90.0, "count": 10.0}
+_SINGULAR: dict[Unit, str] = {"share": "share", "seconds": "time", "count": "count"}
+_FILTERS_OF_UNITS = frozenset({"percent", "seconds", "duration"})
+_NUMBERS = ("value", "threshold")
+_OF_A_WINDOW = ("value", "threshold", "late_samples", "window_ms")
+_OF_AN_EVENT = "event_id"
+
+
+def nobody_told(item: PlacedRule) -> Iterator[Complaint]:
+    """Find rules that are called urgent and tell nobody."""
+    rule = item.rule
+    if rule.severity in {"error", "critical"} and not rule.notify:
+        yield ("severity",), f"it is called {rule.severity}, and nobody is told", "add `notify: [CHANNEL]`"
+
+
+def absent_name(item: PlacedRule) -> Iterator[Complaint]:
+    """Find names in the summary that are empty in every message of this rule."""
+    for name, remedy in absent_names(item.rule):
+        yield ("summary",), f"the name `{name}` is always empty here", remedy
+    is_at_once = not item.compiled.pane_ms
+    for name in names_in(item.rule.summary):
+        if is_at_once and name in _OF_A_WINDOW:
+            yield ("summary",), f"`{name}` says nothing here: each event is told by itself", "remove it"
+        elif not is_at_once and name == _OF_AN_EVENT:
+            yield ("summary",), f"`{name}` is always empty here: the rule counts events", "remove it"
+
+
+def wrong_unit(item: PlacedRule) -> Iterator[Complaint]:
+    """Find numbers that the summary shows in another unit than they have."""
+    unit = item.kind.unit
+    if unit is None or not item.compiled.pane_ms:
+        return
+    fitting = _FILTER_OF[unit]
+    for name in _NUMBERS:
+        for filters in shown_by(item.rule.summary, name):
+            if not {fitting, "round"} & {*filters} or {*filters} & _FILTERS_OF_UNITS - {fitting}:
+                written = "|".join((name, *filters))
+                shown, meant = (_shown(unit, each) for each in (filters, (fitting,)))
+                message = f"`{written}` shows a {_SINGULAR[unit]} such as {meant} as {shown or 'nothing'}"
+                yield ("summary",), message, f"write `{name}|{fitting}`"
+
+
+def _shown(unit: Unit, filters: Iterable[str]) -> str:
+    """Return how a value of `unit` is shown through these filters, with their own arguments left out."""
+    template = "{{ " + "|".join(("value", *filters)) + " }}"
+    return render_summary(template, {"value": _EXAMPLE_OF[unit], "rule": ""})
+
+
+def key_not_told(item: PlacedRule) -> Iterator[Complaint]:
+    """Find summaries from which people cannot tell whose incident it is."""
+    rule = item.rule
+    named = {name if name in rule.for_each else name.partition(".")[0] for name in names_in(rule.summary)}
+    if not rule.notify or not rule.for_each or {"key", *rule.for_each} & named:
+        return
+    fields = " and ".join(rule.for_each)
+    message = f"each {fields} has incidents of its own, and no summary tells whose it is"
+    yield ("summary",), message, f"name it in `summary`: {{{{ {rule.for_each[0]} }}}}"
