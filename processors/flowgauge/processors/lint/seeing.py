@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from flowgauge.processors.kinds import Absence
 from flowgauge.processors.lint.placed_rule import Complaint, PlacedRule
 from flowgauge.processors.selector import text_test
 from flowgauge.schemas.times import format_duration
