@@ -17,7 +17,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from flowgauge.processors.detector import Detector, Outcome
-from flowgauge.processors.matcher import Matcher, MatcherState, RuleIndex
+from flowgauge.processors.matcher import Matcher, MatcherState
+from flowgauge.processors.rule_index import RuleIndex
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.canonical import cut_times, with_tenant
 from flowgauge.schemas.errors import BadInput, InvalidEvent

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from flowgauge.processors.alert_state import Policy
 from flowgauge.processors.kinds import KINDS, Kind
-from flowgauge.processors.selector import Getter, Predicate, Test, getter, predicate, text_test
+from flowgauge.processors.selector import Getter, Predicate, Test, getter, plain_values, predicate, text_test
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
@@ -55,6 +55,7 @@ class CompiledRule:
     source: Mapping[str, Any]  # as written: what the rules topic keeps
     glance_tests: Mapping[str, Test]
     predicates: tuple[Predicate, ...]
+    plain: Mapping[str, frozenset[str]]  # fields that only predicates look at and that must have one of some values
     group: tuple[Getter, ...]
     policy: Policy
     name: str  # this and what follows: of the rule and its kind, at hand for the hot path
@@ -294,6 +295,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         source=source,
         glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
         predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+        plain={name: values for name in match if name not in _GLANCE_FIELDS and (values := plain_values(match[name]))},
         group=tuple(getter(name) for name in rule.for_each),
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
         name=rule.name,
