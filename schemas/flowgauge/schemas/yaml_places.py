@@ -31,6 +31,7 @@ _IN_OUR_WORDS = {
     "model_type": ("expected fields, one `name: value` a line", "write {} where there are none"),
     "tuple_type": ("expected a list", "put it in brackets: [one, two]"),
     "list_type": ("expected a list", "put it in brackets: [one, two]"),
+    "too_short": ("expected a list of at least one, got none", "name one"),
     "string_type": ("expected text", "put it in quotes"),
     "string_too_short": ("expected some text, got none", "write at least one character"),
     "int_type": ("expected a whole number", "write it in digits, without quotes"),
