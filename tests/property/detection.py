@@ -74,9 +74,11 @@ rules:
     for: 5s
     allowed_lateness: 4s
   - name: slow
-    for_each: [flow]
-    when: {duration: {above: 30s, quantile: 75%, within: 2m, min_samples: 2, clear_below: 20s}}
+    when: {duration: {above: 30s, quantile: 50%, within: 2m, min_samples: 1, clear_below: 20s}}
     no_data: fire
+  - name: more failures
+    when: {change: {of: failures, within: 20s, trailing: 80s, min_samples: 1, sigma: 0.5}}
+    keep_firing_for: 10s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]
@@ -130,7 +132,12 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
 
 def event_at(event_id: UUID, occurred_ms: int, state: str) -> Event:
     """Return an event of flow `a`, `occurred_ms` after START_MS."""
-    return _event(event_id.int, occurred_ms, "a", 0, state, None)
+    return event_of_run(event_id, occurred_ms, 0, state)
+
+
+def event_of_run(event_id: UUID, occurred_ms: int, run: int, state: str) -> Event:
+    """Return an event of a run of flow `a`, `occurred_ms` after START_MS."""
+    return _event(event_id.int, occurred_ms, "a", run, state, None)
 
 
 def _event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn

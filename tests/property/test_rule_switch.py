@@ -122,6 +122,18 @@ VARIANTS = {
     when: {duration: {above: 20s, quantile: 50%, within: 60s, min_samples: 1}}
     no_data: resolve
 """,
+    "change a": """
+  - name: change
+    for_each: [flow]
+    when: {change: {of: events, within: 20s, trailing: 80s, min_samples: 1, sigma: 0}}
+""",
+    "change b": """
+  - name: change
+    for_each: [flow]
+    when: {change: {of: failure_rate, within: 20s, trailing: 80s, min_samples: 1, min_windows: 2, sigma: 0}}
+    no_data: resolve
+    keep_firing_for: 5s
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}
@@ -249,7 +261,10 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
 
 @pytest.mark.timeout(120)
 @given(
-    drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a", "long a", "long b"))
+    drawn=logs(),
+    variant=st.sampled_from(
+        ("failing a", "late a", "crash a", "often a", "any a", "long a", "long b", "change a", "change b")
+    ),
 )
 def test_an_unchanged_rule_does_not_notice_a_switch(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str

@@ -1,6 +1,7 @@
 """The kinds of rule, one file each. Adding one: its file, and its line in `KINDS`."""
 
 from flowgauge.processors.kinds.absence import Absence
+from flowgauge.processors.kinds.change import Change
 from flowgauge.processors.kinds.consecutive_failures import ConsecutiveFailures
 from flowgauge.processors.kinds.duration import Duration
 from flowgauge.processors.kinds.event import EventHappened
@@ -9,12 +10,13 @@ from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence, Duration)
+    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence, Duration, Change)
 }
 
 __all__ = [
     "KINDS",
     "Absence",
+    "Change",
     "ConsecutiveFailures",
     "Duration",
     "EventHappened",
