@@ -64,6 +64,16 @@ rules:
     for_each: [run]
     when: {absence: {after: 20s}}
     keep_firing_for: 30s
+  - name: burning
+    for_each: [flow]
+    when:
+      burn_rate:
+        objective: 90%
+        pairs: [{above: 4, within: 60s, short: 20s}, {above: 2, within: 4m, short: 30s}]
+        min_samples: 2
+    for: 2s
+    keep_firing_for: 10s
+    no_data: resolve
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

@@ -1,6 +1,7 @@
 """The kinds of rule, one file each. Adding one: its file, and its line in `KINDS`."""
 
 from flowgauge.processors.kinds.absence import Absence
+from flowgauge.processors.kinds.burn_rate import BurnRate
 from flowgauge.processors.kinds.consecutive_failures import ConsecutiveFailures
 from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.failure_rate import FailureRate
@@ -8,7 +9,25 @@ from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence)
+    kind.name: kind
+    for kind in (
+        EventHappened,
+        FailureRate,
+        BurnRate,
+        ConsecutiveFailures,
+        Late,
+        Absence,
+    )
 }
 
-__all__ = ["KINDS", "Absence", "ConsecutiveFailures", "EventHappened", "FailureRate", "Kind", "Late", "Window"]
+__all__ = [
+    "KINDS",
+    "Absence",
+    "BurnRate",
+    "ConsecutiveFailures",
+    "EventHappened",
+    "FailureRate",
+    "Kind",
+    "Late",
+    "Window",
+]
