@@ -79,6 +79,16 @@ rules:
   - name: more failures
     when: {change: {of: failures, within: 20s, trailing: 80s, min_samples: 1, sigma: 0.5}}
     keep_firing_for: 10s
+  - name: burning
+    for_each: [flow]
+    when:
+      burn_rate:
+        objective: 90%
+        pairs: [{above: 4, within: 60s, short: 20s}, {above: 2, within: 4m, short: 30s}]
+        min_samples: 2
+    for: 2s
+    keep_firing_for: 10s
+    no_data: resolve
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

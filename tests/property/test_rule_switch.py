@@ -134,6 +134,22 @@ VARIANTS = {
     no_data: resolve
     keep_firing_for: 5s
 """,
+    "burning a": """
+  - name: burning
+    for_each: [flow]
+    when: {burn_rate: {objective: 90%, pairs: [{above: 4, within: 60s, short: 20s}], min_samples: 2}}
+    keep_firing_for: 5s
+""",
+    "burning b": """
+  - name: burning
+    for_each: [flow]
+    when:
+      burn_rate:
+        objective: 80%
+        pairs: [{above: 4, within: 60s, short: 20s}, {above: 2, within: 4m, short: 30s}]
+        min_samples: 1
+    no_data: resolve
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

@@ -78,7 +78,7 @@ def test_text_of_others_is_one_line_without_control_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["failure_rate", "consecutive_failures", "absence", "change", "duration", "late", "event"]
+    "kind", ["failure_rate", "burn_rate", "consecutive_failures", "absence", "change", "duration", "late", "event"]
 )
 def test_no_text_of_an_incident_reaches_the_terminal_with_control_characters_or_lines_of_its_own(kind: str) -> None:
     line = {"time": "2027-01-15T07:49:01Z", "level": "ERROR", "logger": "x", "message": "refused"}

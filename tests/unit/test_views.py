@@ -353,10 +353,28 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "consecutive_failures", "absence", "late", "event", "duration", "other")
+        for kind in (
+            "failure_rate",
+            "burn_rate",
+            "consecutive_failures",
+            "absence",
+            "late",
+            "event",
+            "duration",
+            "other",
+        )
     ]
 
-    assert titles == ["Failing runs", "Failed runs", "Last seen", "Late runs", "Events", "Long runs", "Runs"]
+    assert titles == [
+        "Failing runs",
+        "Failing runs",
+        "Failed runs",
+        "Last seen",
+        "Late runs",
+        "Events",
+        "Long runs",
+        "Runs",
+    ]
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:

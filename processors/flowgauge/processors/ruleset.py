@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -39,6 +40,8 @@ _STAND_INS: Mapping[str, object] = {
     "within": "1m",
     "after": "1m",
     "times": 1,
+    "objective": "99.99%",
+    "pairs": "ticket",
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -243,7 +246,7 @@ def _read_fields(
             named = _named(error)
             says_more = not wrong & named.keys()  # what follows from a mistake that is told already is none
             if says_more:
-                problems += problems_of(error, document, path, _field_names(model))
+                problems += problems_of(error, document, path, partial(_fields_at, model, len(path)))
             known, wrong = wrong, wrong | {name for name, is_first in named.items() if is_first or not says_more}
         if wrong == known:
             return None, wrong, problems
@@ -263,8 +266,21 @@ def _named(error: ValidationError) -> dict[str, bool]:
     return named
 
 
-def _field_names(model: type[BaseModel]) -> tuple[str, ...]:
+def _fields_at(model: type[BaseModel], depth: int, path: Path) -> tuple[str, ...]:
+    """Return the fields that stand beside that at `path`, whose first `depth` steps lead to `model`."""
+    for step in path[depth:-1]:
+        if isinstance(step, str) and step in model.model_fields:
+            inner = _models_in(model.model_fields[step].annotation)
+            if not inner:
+                return ()
+            model = inner[0]
     return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _is_required(model: type[BaseModel], name: str) -> bool:

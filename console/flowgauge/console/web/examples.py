@@ -25,6 +25,7 @@ class ExampleWords:
 
 WORDS = {
     "failure_rate": ExampleWords("Failing runs", "the first that counted, with their last error lines, UTC"),
+    "burn_rate": ExampleWords("Failing runs", "the first that counted, with their last error lines, UTC"),
     ROW: ExampleWords("Failed runs", "the first in the row, with their last error lines, UTC"),
     ABSENCE: ExampleWords("Last seen", "the last event that matched, with the last error lines of its run, UTC"),
     DURATION: ExampleWords("Long runs", "the first that took too long, with their last error lines, UTC"),

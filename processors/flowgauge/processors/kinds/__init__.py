@@ -1,6 +1,7 @@
 """The kinds of rule, one file each. Adding one: its file, and its line in `KINDS`."""
 
 from flowgauge.processors.kinds.absence import Absence
+from flowgauge.processors.kinds.burn_rate import BurnRate
 from flowgauge.processors.kinds.change import Change
 from flowgauge.processors.kinds.consecutive_failures import ConsecutiveFailures
 from flowgauge.processors.kinds.duration import Duration
@@ -10,12 +11,23 @@ from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence, Duration, Change)
+    kind.name: kind
+    for kind in (
+        EventHappened,
+        FailureRate,
+        BurnRate,
+        ConsecutiveFailures,
+        Late,
+        Absence,
+        Duration,
+        Change,
+    )
 }
 
 __all__ = [
     "KINDS",
     "Absence",
+    "BurnRate",
     "Change",
     "ConsecutiveFailures",
     "Duration",
