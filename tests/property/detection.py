@@ -64,6 +64,11 @@ rules:
     for_each: [run]
     when: {absence: {after: 20s}}
     keep_firing_for: 30s
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 40s, grace: 15s}}
+    for: 5s
+    keep_firing_for: 20s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]
@@ -115,9 +120,9 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
     return sorted(found, key=lambda happening: happening.append_ms)
 
 
-def event_at(event_id: UUID, occurred_ms: int, state: str) -> Event:
+def event_at(event_id: UUID, occurred_ms: int, state: str, run: int = 0) -> Event:
     """Return an event of flow `a`, `occurred_ms` after START_MS."""
-    return _event(event_id.int, occurred_ms, "a", 0, state, None)
+    return _event(event_id.int, occurred_ms, "a", run, state, None)
 
 
 def _event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn

@@ -110,6 +110,17 @@ VARIANTS = {
     for_each: [run]
     when: {absence: {after: 20s}}
 """,
+    "missed a": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 30s, grace: 10s}}
+    keep_firing_for: 5s
+""",
+    "missed b": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {cron: "* * * * *", dialect: debian, grace: 10s}}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

@@ -141,6 +141,7 @@ def test_a_moment_of_another_day_says_the_day() -> None:
         (12.0, "late", "12"),
         (330.5, "absence", "5 min"),
         (90_000.0, "absence", "1 d 1 h"),
+        (300.0, "missed", "5 min"),
         (1234.5, "event", "1,234.50"),
         (None, "late", "–"),
     ],
@@ -352,10 +353,10 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "consecutive_failures", "absence", "late", "event", "duration")
+        for kind in ("failure_rate", "consecutive_failures", "absence", "missed", "late", "event", "duration")
     ]
 
-    assert titles == ["Failing runs", "Failed runs", "Last seen", "Late runs", "Events", "Runs"]
+    assert titles == ["Failing runs", "Failed runs", "Last seen", "Last start", "Late runs", "Events", "Runs"]
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
@@ -437,6 +438,15 @@ def test_an_absence_shows_when_the_last_event_came_and_what_clears_it() -> None:
     assert page.standing == "The next event that matches clears it."
     assert of_run.standing == "The next event that matches, or the end of its run, clears it."
     assert [(word, at.text) for row in page.examples for word, at in row.times] == [("last seen", "07:49:00 UTC")]
+
+
+def test_a_missed_slot_shows_the_run_before_it_and_what_clears_it() -> None:
+    missed = replace(OPEN, rule_kind="missed", value=301.0, threshold=300.0, samples=1, examples=[EXAMPLE])
+
+    page = incident_page(IncidentView(missed, [], [], [RUN]), NOW)
+
+    assert page.standing == "A run for this slot or a later one clears it."
+    assert [row.run for row in page.examples] == [EXAMPLE.run]
 
 
 @pytest.mark.parametrize(

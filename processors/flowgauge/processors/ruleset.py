@@ -38,6 +38,7 @@ _STAND_INS: Mapping[str, object] = {
     "above": "99%",
     "within": "1m",
     "after": "1m",
+    "grace": "1m",
     "times": 1,
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")

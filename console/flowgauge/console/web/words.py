@@ -96,12 +96,12 @@ def in_short(message: str) -> str:
 
 
 def value_of(value: float | None, rule_kind: str) -> str:
-    """Return a rule's value or threshold in its unit: a rate in percent, counts whole, seconds of silence as time."""
+    """Return a rule's value or threshold in its unit: a rate in percent, counts whole, seconds as time."""
     if value is None:
         return "–"
     if rule_kind in {"failure_rate", "burn_rate"}:
         return percent(value)
-    if rule_kind == "absence":
+    if rule_kind in {"absence", "missed"}:
         return span(round(value * 1000))
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
