@@ -89,6 +89,11 @@ rules:
     for: 2s
     keep_firing_for: 10s
     no_data: resolve
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 40s, grace: 15s}}
+    for: 5s
+    keep_firing_for: 20s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]
@@ -140,12 +145,7 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
     return sorted(found, key=lambda happening: happening.append_ms)
 
 
-def event_at(event_id: UUID, occurred_ms: int, state: str) -> Event:
-    """Return an event of flow `a`, `occurred_ms` after START_MS."""
-    return event_of_run(event_id, occurred_ms, 0, state)
-
-
-def event_of_run(event_id: UUID, occurred_ms: int, run: int, state: str) -> Event:
+def event_at(event_id: UUID, occurred_ms: int, state: str, run: int = 0) -> Event:
     """Return an event of a run of flow `a`, `occurred_ms` after START_MS."""
     return _event(event_id.int, occurred_ms, "a", run, state, None)
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.detection import START_MS, Happening, Line, event_of_run, in_order, records, rules, run_whole
+from tests.property.detection import START_MS, Happening, Line, event_at, in_order, records, rules, run_whole
 
 from flowgauge.processors.kinds import Change
 from flowgauge.processors.panes import pane_end
@@ -206,7 +206,7 @@ def happenings_of(history: Sequence[tuple[int, str, str]], chance: random.Random
     found: list[Happening] = []
     for number, (at_ms, outcome, name) in enumerate(history):
         run = runs.setdefault(name, len(runs))
-        event = event_of_run(UUID(int=number), at_ms - START_MS, run, states[outcome])
+        event = event_at(UUID(int=number), at_ms - START_MS, states[outcome], run)
         found.append(Happening(at_ms, at_ms + chance.randrange(4_000), event))
     return sorted(found, key=lambda each: each.append_ms)
 

@@ -150,6 +150,17 @@ VARIANTS = {
         min_samples: 1
     no_data: resolve
 """,
+    "missed a": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 30s, grace: 10s}}
+    keep_firing_for: 5s
+""",
+    "missed b": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {cron: "* * * * *", dialect: debian, grace: 10s}}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

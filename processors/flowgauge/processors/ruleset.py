@@ -39,6 +39,7 @@ _STAND_INS: Mapping[str, object] = {
     "above": "99%",
     "within": "1m",
     "after": "1m",
+    "grace": "1m",
     "times": 1,
     "objective": "99.99%",
     "pairs": "ticket",

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.sinks.clickhouse.incidents import Example, Incident, IncidentView, RunView
 
-LATE, EVENT, ROW, ABSENCE, DURATION = "late", "event", "consecutive_failures", "absence", "duration"
+LATE, EVENT, ROW, ABSENCE = "late", "event", "consecutive_failures", "absence"
+DURATION, MISSED = "duration", "missed"
 SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
@@ -29,6 +30,7 @@ WORDS = {
     ROW: ExampleWords("Failed runs", "the first in the row, with their last error lines, UTC"),
     ABSENCE: ExampleWords("Last seen", "the last event that matched, with the last error lines of its run, UTC"),
     DURATION: ExampleWords("Long runs", "the first that took too long, with their last error lines, UTC"),
+    MISSED: ExampleWords("Last start", "the run that started last, with its last error lines, UTC"),
     LATE: ExampleWords("Late runs", "the first that counted, and whether they have started since"),
     EVENT: ExampleWords("Events", "the first that counted, with the last error lines of their runs, UTC"),
 }

@@ -4,7 +4,7 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, ROW
+from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, MISSED, ROW
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
@@ -15,6 +15,7 @@ CLEARED = {
     ROW: "A run that ends without failing clears it.",
     ABSENCE: "The next event that matches clears it.",
     DURATION: "It stays open while a run takes longer than that.",
+    MISSED: "A run for this slot or a later one clears it.",
 }
 CLEARED_OF_A_RUN = {
     ABSENCE: "The next event that matches, or the end of its run, clears it.",

@@ -9,6 +9,7 @@ from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
+from flowgauge.processors.kinds.missed import Missed
 
 KINDS: dict[str, type[Kind]] = {
     kind.name: kind
@@ -18,6 +19,7 @@ KINDS: dict[str, type[Kind]] = {
         BurnRate,
         ConsecutiveFailures,
         Late,
+        Missed,
         Absence,
         Duration,
         Change,
@@ -35,5 +37,6 @@ __all__ = [
     "FailureRate",
     "Kind",
     "Late",
+    "Missed",
     "Window",
 ]
