@@ -1,4 +1,4 @@
-"""`flowgauge rules validate|lint|apply|test|next-slots`: rules as files under version control, and schedules."""
+"""`flowgauge rules validate|lint|apply|test|schema|next-slots`: rules as files under version control, and schedules."""
 
 import asyncio
 import json
@@ -163,6 +163,17 @@ def test(files: Sequence[Path], *, junit: Path | None) -> None:
     if junit is not None:
         _write(junit, junit_xml(cases))
     raise SystemExit(code)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of rule files, by which editors complete and check them.
+
+    docs/rules.md tells how. What hangs on several fields is left to `validate`.
+    """
+    from flowgauge.console.rule_schema import rule_file_schema
+
+    click.echo(json.dumps(rule_file_schema(), indent=2, ensure_ascii=False))
 
 
 @command.command("next-slots")
