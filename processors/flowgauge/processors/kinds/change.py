@@ -19,7 +19,7 @@ sqrt(m (1 - m) / n) for a share of n runs. Four windows may lie close together b
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
 from math import sqrt
@@ -64,6 +64,7 @@ class Change(EndsOfRuns):
     """The fields of `change`."""
 
     name: ClassVar[str] = "change"
+    stand_ins: ClassVar[Mapping[str, object]] = {"of": "runs", "within": "1h"}
 
     of: Literal["events", "runs", "failures", "failure_rate", "duration"]
     within: WindowMs
