@@ -33,11 +33,19 @@ VALIDATOR = validator(SCHEMA)
 
 # Mistakes that a schema of single fields cannot see: they hang on others, on order, on size, or on the summary's words.
 BEYOND = {
-    "absence_no_data", "absence_of_a_year", "absence_of_nothing", "absence_of_tasks", "broken_summary", "clear_below_0",
-    "clear_below_over_above", "failures_not_finished", "for_on_immediate", "name_twice", "row_failures_not_finished",
-    "row_of_a_year", "row_of_single_runs", "row_that_never_begins", "row_that_never_ends",
-    "row_without_window_no_data", "state_in_late", "state_not_finished", "summary_with_a_loop", "threshold_100",
-    "window_0", "window_year",
+    "absence_no_data", "absence_of_a_year", "absence_of_nothing", "absence_of_tasks", "broken_summary",
+    "burn_failures_not_finished", "burn_of_everything", "burn_of_failures_alone", "burn_pair_twice",
+    "burn_that_never_fires", "burn_windows_wrong", "burn_without_common_step", "burn_without_failures",
+    "change_does_not_fit_a_week", "change_more_weeks_than_there_are", "change_no_data", "change_no_data_of_a_count",
+    "change_of_each_run", "change_of_times_of_a_state", "change_too_short_for_weeks", "change_trailing_in_parts",
+    "change_trailing_too_many", "change_trailing_too_short", "clear_below_0", "clear_below_over_above",
+    "duration_clear_over_above", "duration_finished_by_running", "duration_no_data", "duration_of_a_state",
+    "duration_of_nothing", "duration_of_tasks", "duration_quantile_of_a_run", "duration_quantile_of_none",
+    "duration_within_and_no_quantile", "failures_not_finished", "for_on_immediate", "missed_never_fires",
+    "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_dialect", "missed_without_schedule",
+    "missed_without_starts", "name_twice", "row_failures_not_finished", "row_of_a_year", "row_of_single_runs",
+    "row_that_never_begins", "row_that_never_ends", "row_without_window_no_data", "state_in_late",
+    "state_not_finished", "summary_with_a_loop", "threshold_100", "window_0", "window_year",
 }  # fmt: skip
 
 

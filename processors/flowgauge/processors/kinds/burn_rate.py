@@ -38,7 +38,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
 from flowgauge.processors.kinds.failure_rate import wilson_lower_end
-from flowgauge.processors.kinds.kind import Contradiction, Window
+from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, PANES_MAX, pane_end_at_or_after
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -100,6 +100,9 @@ def _pane_ms_min(within: int) -> int:
     return max(PANE_MS_MIN, -(-within // PANES_MAX))
 
 
+_PairsWritten = Literal["page", "ticket"] | Annotated[tuple[Pair, ...], Field(min_length=1, max_length=PAIRS_MAX)]
+
+
 def _pairs(value: object) -> object:
     """Return the pairs that a name stands for, and a list of pairs as it is."""
     if isinstance(value, str) and value in USUAL_PAIRS:
@@ -115,9 +118,10 @@ class BurnRate(EndsOfRuns):
     """The fields of `burn_rate`."""
 
     name: ClassVar[str] = "burn_rate"
+    unit: ClassVar[Unit | None] = "share"
 
     objective: Share
-    pairs: Annotated[tuple[Pair, ...], BeforeValidator(_pairs)]
+    pairs: Annotated[tuple[Pair, ...], BeforeValidator(_pairs, json_schema_input_type=_PairsWritten)]
     min_samples: Annotated[int, Field(ge=1)] = 20
     guard: Literal["wilson"] | None = None
 

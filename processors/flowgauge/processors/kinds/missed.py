@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_vali
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -61,6 +61,7 @@ class Missed(Kind):
 
     name: ClassVar[str] = "missed"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
+    unit: ClassVar[Unit | None] = "seconds"
 
     dialect: Dialect | None = None
     cron: str | None = None
