@@ -74,6 +74,18 @@ rules:
     for: 2s
     keep_firing_for: 10s
     no_data: resolve
+  - name: in order
+    for_each: [flow]
+    when:
+      sequence:
+        steps: [{state: running}, {state: [completed, running]}, {state: [failed, crashed]}]
+        within: 60s
+    for: 2s
+    keep_firing_for: 10s
+  - name: not ended
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
+    keep_firing_for: 10s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

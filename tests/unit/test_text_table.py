@@ -77,7 +77,9 @@ def test_text_of_others_is_one_line_without_control_characters() -> None:
     assert printable("a\nb\tc", keep="\n") == "a\nb c"
 
 
-@pytest.mark.parametrize("kind", ["failure_rate", "consecutive_failures", "absence", "burn_rate", "late", "event"])
+@pytest.mark.parametrize(
+    "kind", ["failure_rate", "consecutive_failures", "absence", "burn_rate", "sequence", "late", "event"]
+)
 def test_no_text_of_an_incident_reaches_the_terminal_with_control_characters_or_lines_of_its_own(kind: str) -> None:
     line = {"time": "2027-01-15T07:49:01Z", "level": "ERROR", "logger": "x", "message": "refused"}
     body = BODY | {"kind": kind, "runs": [RUN | {"error_lines": [line], "late_by_seconds": 5.0}], "labels": {"a": "b"}}

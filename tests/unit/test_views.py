@@ -352,10 +352,28 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "burn_rate", "consecutive_failures", "absence", "late", "event", "duration")
+        for kind in (
+            "failure_rate",
+            "burn_rate",
+            "consecutive_failures",
+            "absence",
+            "sequence",
+            "late",
+            "event",
+            "duration",
+        )
     ]
 
-    assert titles == ["Failing runs", "Failing runs", "Failed runs", "Last seen", "Late runs", "Events", "Runs"]
+    assert titles == [
+        "Failing runs",
+        "Failing runs",
+        "Failed runs",
+        "Last seen",
+        "Events",
+        "Late runs",
+        "Events",
+        "Runs",
+    ]
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
@@ -437,6 +455,23 @@ def test_an_absence_shows_when_the_last_event_came_and_what_clears_it() -> None:
     assert page.standing == "The next event that matches clears it."
     assert of_run.standing == "The next event that matches, or the end of its run, clears it."
     assert [(word, at.text) for row in page.examples for word, at in row.times] == [("last seen", "07:49:00 UTC")]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (2.0, "It stays open for 10m after the last whole sequence."),
+        (1.0, "The steps that have not come yet clear it."),
+    ],
+)
+def test_a_sequence_shows_each_of_its_events_and_what_clears_it(value: float, says: str) -> None:
+    events = [EXAMPLE, replace(EXAMPLE, event_id="e2")]
+    row = replace(OPEN, rule_kind="sequence", window_ms=600_000, value=value, threshold=2.0, examples=events)
+
+    page = incident_page(IncidentView(row, [], [], [RUN]), NOW)
+
+    assert page.standing == says
+    assert [(shown.event_id, shown.times[0][0]) for shown in page.examples] == [("e1", "happened"), ("e2", "happened")]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
+from flowgauge.processors.kinds.sequence import EventsInOrder
 
 KINDS: dict[str, type[Kind]] = {
     kind.name: kind
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Kind]] = {
         ConsecutiveFailures,
         Late,
         Absence,
+        EventsInOrder,
     )
 }
 
@@ -26,6 +28,7 @@ __all__ = [
     "BurnRate",
     "ConsecutiveFailures",
     "EventHappened",
+    "EventsInOrder",
     "FailureRate",
     "Kind",
     "Late",

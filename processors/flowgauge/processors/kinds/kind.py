@@ -14,7 +14,7 @@ from flowgauge.schemas.rule import Rule, Written
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
-Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
+Contradiction = tuple[tuple[str | int, ...], str, str]  # path in the rule, what is wrong, remedy
 
 
 class Window(Protocol):
@@ -77,6 +77,10 @@ class Kind(Written):
     def always_sees(self, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most kinds see what matches
         """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
         return False
+
+    def could_be(self, event: str, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most take what matches
+        """Tell whether an event that matches and looks so could be a sample."""
+        return True
 
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
