@@ -94,6 +94,18 @@ rules:
     when: {missed: {every: 40s, grace: 15s}}
     for: 5s
     keep_firing_for: 20s
+  - name: in order
+    for_each: [flow]
+    when:
+      sequence:
+        steps: [{state: running}, {state: [completed, running]}, {state: [failed, crashed]}]
+        within: 60s
+    for: 2s
+    keep_firing_for: 10s
+  - name: not ended
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
+    keep_firing_for: 10s
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

@@ -161,6 +161,17 @@ VARIANTS = {
     for_each: [flow]
     when: {missed: {cron: "* * * * *", dialect: debian, grace: 10s}}
 """,
+    "order a": """
+  - name: order
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
+    keep_firing_for: 5s
+""",
+    "order b": """
+  - name: order
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 60s}}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}

@@ -360,6 +360,7 @@ TITLES = {
     "late": "Late runs",
     "event": "Events",
     "duration": "Long runs",
+    "sequence": "Events",
     "other": "Runs",
 }
 
@@ -470,6 +471,23 @@ def test_a_missed_slot_shows_the_run_before_it_and_what_clears_it() -> None:
 
     assert page.standing == "A run for this slot or a later one clears it."
     assert [row.run for row in page.examples] == [EXAMPLE.run]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (2.0, "It stays open for 10m after the last whole sequence."),
+        (1.0, "The steps that have not come yet clear it."),
+    ],
+)
+def test_a_sequence_shows_each_of_its_events_and_what_clears_it(value: float, says: str) -> None:
+    events = [EXAMPLE, replace(EXAMPLE, event_id="e2")]
+    row = replace(OPEN, rule_kind="sequence", window_ms=600_000, value=value, threshold=2.0, examples=events)
+
+    page = incident_page(IncidentView(row, [], [], [RUN]), NOW)
+
+    assert page.standing == says
+    assert [(shown.event_id, shown.times[0][0]) for shown in page.examples] == [("e1", "happened"), ("e2", "happened")]
 
 
 @pytest.mark.parametrize(

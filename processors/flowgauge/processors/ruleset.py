@@ -43,6 +43,7 @@ _STAND_INS: Mapping[str, object] = {
     "times": 1,
     "objective": "99.99%",
     "pairs": "ticket",
+    "steps": [{"event": "?"}, {"event": "?"}],
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -72,6 +73,8 @@ class CompiledRule:
         if self.kind.always_sees(kind, state):
             return True
         if self.kind.states is not None and state not in self.kind.states:
+            return False
+        if not self.kind.could_be(event, kind, state):
             return False
         values = {"event": event, "kind": kind, "state": state}
         for name, test in self.glance_tests.items():

@@ -113,7 +113,9 @@ def _field(name: str) -> str:
 FieldName = Annotated[str, AfterValidator(_field)]
 
 
-_MATCH = match_form(longest=PATTERN_MAX, most=PATTERNS_MAX)
+Match = Annotated[
+    dict[FieldName, Patterns], WithJsonSchema(match_form(longest=PATTERN_MAX, most=PATTERNS_MAX))
+]  # all fields must
 _FOR_EACH = for_each_form(most=GROUP_FIELDS_MAX)
 
 
@@ -127,7 +129,7 @@ class Rule(Written):
 
     name: Annotated[str, Field(min_length=1, max_length=RULE_NAME_MAX), _told("The identity of its incidents.")]
     tenant: Annotated[str, Field(min_length=1), _told("Whose events it sees: one tenant, or *, each by itself.")] = "*"
-    match: Annotated[dict[FieldName, Patterns], WithJsonSchema(_MATCH), _told("Which events: all fields must.")] = {}
+    match: Annotated[Match, _told("Which events: all fields must.")] = {}
     for_each: Annotated[
         tuple[FieldName, ...],
         Field(max_length=GROUP_FIELDS_MAX),

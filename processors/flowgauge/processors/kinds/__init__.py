@@ -10,6 +10,7 @@ from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 from flowgauge.processors.kinds.missed import Missed
+from flowgauge.processors.kinds.sequence import EventsInOrder
 
 KINDS: dict[str, type[Kind]] = {
     kind.name: kind
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Kind]] = {
         Absence,
         Duration,
         Change,
+        EventsInOrder,
     )
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "ConsecutiveFailures",
     "Duration",
     "EventHappened",
+    "EventsInOrder",
     "FailureRate",
     "Kind",
     "Late",
