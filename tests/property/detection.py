@@ -66,7 +66,7 @@ rules:
     keep_firing_for: 30s
   - name: missed
     for_each: [flow]
-    when: {missed: {every: 40s, grace: 15s}}
+    when: {missed: {every: 40s, grace: 15s, completes_within: 55s}}
     for: 5s
     keep_firing_for: 20s
   - name: each crash
