@@ -91,7 +91,7 @@ rules:
     no_data: resolve
   - name: missed
     for_each: [flow]
-    when: {missed: {every: 40s, grace: 15s}}
+    when: {missed: {every: 40s, grace: 15s, completes_within: 55s}}
     for: 5s
     keep_firing_for: 20s
   - name: in order

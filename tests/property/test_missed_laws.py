@@ -3,7 +3,7 @@
 And the law of changing clocks: whichever way a scheduler takes them, a rule that takes them otherwise is silent.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
@@ -27,18 +27,27 @@ SLOTS_MAX = 60  # of one schedule: enough to pass a change of the clock unless t
 EVERY_MS, PANE_MS, EARLY_MS = 28_000, 1_000, 7_000
 SLOTS = range(START_MS - 10 * EVERY_MS + 3_000, END_MS + 10 * EVERY_MS, EVERY_MS)
 RULE = """
-rules: [{{name: missed, for_each: [flow], for: 3s, when: {{missed: {{every: 28s, anchor: {}, grace: {}s}}}}}}]
+rules: [{{name: missed, for_each: [flow], for: 3s, when: {{missed: {{every: 28s, anchor: {}, grace: {}}}}}}}]
 """
 TO_COME = {"scheduled", "late"}
+ENDS = {"completed", "failed", "crashed", "cancelled"}
 Told = tuple[str, str, int, float | None]
 
 
-@pytest.mark.parametrize("grace_s", [0, 5, 65])  # the last is longer than the time between two slots
+@pytest.mark.parametrize(
+    ("grace_s", "within_s", "if_failed"),
+    [(0, None, ""), (5, None, ""), (65, None, ""), (5, 20, "miss"), (5, 60, "skip")],  # 28 s lie between two slots
+)
 @given(happened=happenings())
-def test_slots_are_missed_where_a_look_at_each_of_them_finds_them_so(happened: list[Happening], grace_s: int) -> None:
-    found = run_whole(rules(RULE.format(START_MS + 3_000, grace_s)), happened, END_MS)
+def test_slots_are_missed_where_a_look_at_each_of_them_finds_them_so(
+    happened: list[Happening], grace_s: int, within_s: int | None, if_failed: str
+) -> None:
+    bounds = f"{grace_s}s" + (f", completes_within: {within_s}s, if_failed: {if_failed}" if within_s else "")
+    found = run_whole(rules(RULE.format(START_MS + 3_000, bounds)), happened, END_MS)
 
-    expected = [row for flow in ("a", "b") for row in _expected(happened, flow, grace_s * 1000)]
+    ends = {"completed"} if if_failed == "miss" else ENDS
+    within = {"grace": grace_s * 1000} | ({"completion": within_s * 1000} if within_s else {})
+    expected = [row for flow in ("a", "b") for row in _expected(happened, flow, within, ends)]
     assert [(item.key["flow"], item.to_state, item.at_ms) for item in found] == [row[:3] for row in _in_order(expected)]
     missed = [(item.at_ms, item.value) for item in found if item.to_state in {"pending", "firing"}]
     assert missed == [(row[2], row[3]) for row in _in_order(expected) if row[1] in {"pending", "firing"}]
@@ -48,24 +57,38 @@ def _in_order(rows: Sequence[Told]) -> list[Told]:
     return sorted(rows, key=lambda row: (row[2], row[0]))
 
 
-def _expected(happened: Sequence[Happening], flow: str, grace_ms: int) -> list[Told]:
+def _expected(happened: Sequence[Happening], flow: str, within: Mapping[str, int], ends: Collection[str]) -> list[Told]:
     heard = sorted(
         (item for item in happened if item.event.flow == flow and item.append_ms - item.occurred_ms <= 10_000),
-        key=lambda item: (item.occurred_ms, item.event.state not in TO_COME, str(item.event.id)),
+        key=lambda item: (item.occurred_ms, _step(item), str(item.event.id)),
     )
-    starts: dict[str, tuple[int, int]] = {}  # run → when it started, and for when
+    places: dict[str, int] = {}
+    done: dict[str, list[tuple[int, int]]] = {"grace": [], "completion": []}  # when, and by a run for when
     for item in heard:
-        if item.event.state not in TO_COME:
-            starts.setdefault(item.event.run or "", (item.occurred_ms, _place_ms(item)))
+        run, state = item.event.run or "", item.event.state or ""
+        if state not in TO_COME and run not in places:
+            places[run] = _place_ms(item)
+            done["grace"].append((item.occurred_ms, places[run]))
+        if state in ends:
+            done["completion"].append((item.occurred_ms, places[run]))
     alert, policy, found = Alert(), Policy(3_000, 0, "hold"), list[Told]()
     first_ms = heard[0].occurred_ms if heard else END_MS
-    met_at = {slot: _met_at(starts.values(), slot) for slot in SLOTS if slot > first_ms}
+    met_at = {name: {slot: _met_at(done[name], slot) for slot in SLOTS if slot > first_ms} for name in within}
     for end_ms in range(pane_end(first_ms, PANE_MS), END_MS - 10_000 + 1, PANE_MS):
-        missed = [slot for slot, met_ms in met_at.items() if slot + grace_ms < end_ms <= met_ms]
+        missed = [
+            slot
+            for name, within_ms in within.items()
+            for slot, met_ms in met_at[name].items()
+            if slot + within_ms < end_ms <= met_ms
+        ]
         change = step(alert, Verdict.BREACH if missed else Verdict.CLEAR, end_ms, policy)
         if change is not None:
             found.append((flow, change.to_state, end_ms, (end_ms - missed[0]) / 1000 if missed else None))
     return found
+
+
+def _step(item: Happening) -> int:
+    return 0 if item.event.state in TO_COME else 1 + (item.event.state in ENDS)
 
 
 def _met_at(starts: Iterable[tuple[int, int]], slot: int) -> int:

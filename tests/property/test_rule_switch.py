@@ -153,7 +153,7 @@ VARIANTS = {
     "missed a": """
   - name: missed
     for_each: [flow]
-    when: {missed: {every: 30s, grace: 10s}}
+    when: {missed: {every: 30s, grace: 10s, completes_within: 40s, if_failed: skip}}
     keep_firing_for: 5s
 """,
     "missed b": """

@@ -144,6 +144,50 @@ def test_a_window_stored_and_restored_reads_the_same_and_is_small() -> None:
         assert len(stored) < 200
 
 
+COMPLETES = {"every": "1m", "grace": "20s", "completes_within": "50s"}
+
+
+@pytest.mark.parametrize(
+    ("if_failed", "end", "verdict"),
+    [
+        ("miss", "completed", Verdict.CLEAR),
+        ("miss", "ended", Verdict.BREACH),
+        ("skip", "ended", Verdict.CLEAR),
+        ("skip", "started", Verdict.BREACH),  # it is still running
+    ],
+)
+def test_a_slot_whose_run_has_not_completed_in_time_is_missed_and_of_a_failed_one_the_rule_says(
+    if_failed: str, end: str, verdict: Verdict
+) -> None:
+    rule = Missed.model_validate(COMPLETES | {"if_failed": if_failed})
+    window = heard(seen(100, "seen"), seen(121, run="a"), seen(150, end, run="a"), rule=rule)
+    assert at(window, 170).verdict is Verdict.CLEAR
+
+    window.add(182_000, [seen(181, run="b")])
+    reading = at(window, 171 if verdict is Verdict.BREACH else 182)
+
+    assert reading.verdict is verdict
+    if verdict is Verdict.BREACH:
+        said = (51.0, 50.0, "no run has completed for the slot 1970-01-01T00:02:00+00:00")
+        assert (reading.value, reading.threshold, reading.reason) == said
+
+
+def test_a_run_that_completes_late_ends_the_miss_and_tells_by_how_much() -> None:
+    window = heard(seen(100, "seen"), seen(121, run="a"), rule=Missed.model_validate(COMPLETES))
+    assert at(window, 171).verdict is Verdict.BREACH
+
+    window.add(176_000, [seen(175.5, "completed", run="a")])
+    restored = Missed.model_validate(COMPLETES).load_window(
+        msgspec.msgpack.decode(msgspec.msgpack.encode(window.dump()))
+    )
+
+    for each in (window, restored):
+        reading = at(each, 176)
+        assert (reading.verdict, reading.value, reading.threshold) == (Verdict.CLEAR, 55.5, 50.0)
+        assert reading.reason == "a run completed 55s after the slot 1970-01-01T00:02:00+00:00"
+        assert each.next_change_ms() == 201_000  # the next start
+
+
 def test_every_state_tells_whether_a_run_has_started() -> None:
     base = {"id": UUID(int=1), "tenant": "t", "occurred": EPOCH, "event": "x", "resource": {"id": "r"}}
     outcomes = {
@@ -154,7 +198,8 @@ def test_every_state_tells_whether_a_run_has_started() -> None:
     assert outcomes == {
         **dict.fromkeys(("scheduled", "late", "pending"), "seen"),
         **dict.fromkeys(("running", "retrying", "paused", "cancelling"), "started"),
-        **dict.fromkeys(("completed", "failed", "crashed", "cancelled"), "ended"),
+        "completed": "completed",
+        **dict.fromkeys(("failed", "crashed", "cancelled"), "ended"),
         "": None,
     }
 
