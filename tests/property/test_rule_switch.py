@@ -110,6 +110,26 @@ VARIANTS = {
     for_each: [run]
     when: {absence: {after: 20s}}
 """,
+    "joined a": """
+  - name: joined
+    for_each: [flow]
+    when:
+      all_of:
+        within: 30s
+        conditions:
+          - {match: {state: crashed}, when: {event: {}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+    keep_firing_for: 5s
+""",
+    "joined b": """
+  - name: joined
+    for_each: [flow]
+    when:
+      any_of:
+        conditions:
+          - {match: {state: running}, when: {absence: {after: 20s}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}
@@ -236,7 +256,10 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
 
 
 @pytest.mark.timeout(120)
-@given(drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a")))
+@given(
+    drawn=logs(),
+    variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a", "joined a", "joined b")),
+)
 def test_an_unchanged_rule_does_not_notice_a_switch(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str
 ) -> None:

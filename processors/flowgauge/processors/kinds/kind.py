@@ -78,6 +78,14 @@ class Kind(Written):
         """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
         return False
 
+    def could_see(self, event: str, kind: str, state: str | None) -> bool:  # noqa: ARG002  # most kinds see what matches
+        """Tell from a glance whether an event that matches could be a sample."""
+        return True
+
+    def meaning(self) -> Mapping[str, Any]:
+        """Return what its fields mean: the same however they are written, and with defaults written out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
