@@ -92,12 +92,13 @@ class PartRecord(msgspec.Struct, array_like=True, gc=False):
 class PartState:
     """One part for one key. Ends of panes never go backwards."""
 
-    __slots__ = ("_record", "_window", "part")
+    __slots__ = ("_needed_ms", "_record", "_window", "part")
 
     def __init__(self, part: Part, record: PartRecord | None = None) -> None:
         self.part = part
         self._record = record or PartRecord(None, Alert(), [])
         self._window = part.kind.load_window(record.window) if record else part.kind.new_window()
+        self._needed_ms = self._first_needed_ms()
 
     @property
     def samples(self) -> int:
@@ -112,6 +113,9 @@ class PartState:
     def wait(self, sample: Sample) -> None:
         """Take a sample that is final, after those before it in (occurred, id)."""
         self._record.waiting.append(sample)
+        needed_ms = self._needed_by(sample)
+        if self._needed_ms is None or needed_ms < self._needed_ms:
+            self._needed_ms = needed_ms
 
     def advance(self, end_ms: int) -> None:
         """Evaluate it at each of its pane ends up to `end_ms` at which something can change."""
@@ -139,7 +143,8 @@ class PartState:
             for moment_ms in moments
             if moment_ms is not None and moment_ms > record.evaluated_ms
         ]
-        ends += [kind.needed_by(sample, self._pane_end(sample)) for sample in record.waiting]
+        if self._needed_ms is not None:
+            ends.append(self._needed_ms)
         return min(ends, default=None)
 
     def is_lasting(self) -> bool:
@@ -160,6 +165,12 @@ class PartState:
 
     def _pane_end(self, sample: Sample) -> int:
         return pane_end(sample.occurred_us // 1000, self.part.kind.pane_ms)
+
+    def _needed_by(self, sample: Sample) -> int:
+        return self.part.kind.needed_by(sample, self._pane_end(sample))
+
+    def _first_needed_ms(self) -> int | None:
+        return min((self._needed_by(sample) for sample in self._record.waiting), default=None)
 
     def _evaluate(self, end_ms: int) -> None:
         record, has_fired = self._record, self._is_firing
@@ -185,5 +196,6 @@ class PartState:
             else:
                 panes.setdefault(pane_end_ms, {}).setdefault(sample.event_id, sample)
         self._record.waiting = later
+        self._needed_ms = self._first_needed_ms()
         for pane_end_ms, samples in panes.items():
             self._window.add(pane_end_ms, list(samples.values()))
