@@ -106,6 +106,31 @@ rules:
     for_each: [run]
     when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
     keep_firing_for: 10s
+  - name: failing and late
+    for_each: [flow]
+    when: {all_of: {within: 45s, conditions: [failing, late]}}
+    keep_firing_for: 4s
+  - name: two of these
+    for_each: [flow]
+    for: 3s
+    when:
+      any_of:
+        at_least: 2
+        conditions:
+          - often
+          - failing and late
+          - {match: {state: completed}, when: {absence: {after: 15s}}, for: 7s}
+          - {when: {failure_rate: {above: 40%, within: 7s, min_samples: 1}}, no_data: fire, keep_firing_for: 5s}
+  - name: crash of what is late
+    for_each: [run]
+    allowed_lateness: 5s
+    when:
+      all_of:
+        within: 50s
+        conditions:
+          - {match: {state: crashed}, when: {event: {}}}
+          - {match: {state: [running, late]}, when: {absence: {after: 10s}}}
+          - {when: {late: {after: 1s}}}
   - name: each crash
     match: {state: crashed}
     for_each: [flow]

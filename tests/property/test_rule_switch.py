@@ -172,6 +172,26 @@ VARIANTS = {
     for_each: [run]
     when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 60s}}
 """,
+    "joined a": """
+  - name: joined
+    for_each: [flow]
+    when:
+      all_of:
+        within: 30s
+        conditions:
+          - {match: {state: crashed}, when: {event: {}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+    keep_firing_for: 5s
+""",
+    "joined b": """
+  - name: joined
+    for_each: [flow]
+    when:
+      any_of:
+        conditions:
+          - {match: {state: running}, when: {absence: {after: 20s}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}
@@ -301,7 +321,10 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
 @given(
     drawn=logs(),
     variant=st.sampled_from(
-        ("failing a", "late a", "crash a", "often a", "any a", "long a", "long b", "change a", "change b")
+        (
+            *("failing a", "late a", "crash a", "often a", "any a", "long a", "long b", "change a", "change b"),
+            *("joined a", "joined b"),
+        )
     ),
 )
 def test_an_unchanged_rule_does_not_notice_a_switch(

@@ -94,6 +94,10 @@ class Kind(Written):
         """Tell whether an event that matches and looks so could be a sample."""
         return True
 
+    def meaning(self) -> Mapping[str, Any]:
+        """Return what its fields mean: the same however they are written, and with defaults written out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
