@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from flowgauge.console.cli import rule_history
 from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
 from flowgauge.schemas.counted import counted
 
@@ -25,6 +26,10 @@ rule_path = click.Path(exists=True, path_type=Path)
 @click.group()
 def command() -> None:
     """Validate, apply and test rules."""
+
+
+for each in (rule_history.plan, rule_history.backtest, rule_history.explain):
+    command.add_command(each)
 
 
 @command.command()
