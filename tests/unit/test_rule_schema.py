@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +15,8 @@ from flowgauge.console.main import main
 from flowgauge.console.rule_schema import PUBLISHED, rule_file_schema
 from flowgauge.processors.kinds import KINDS
 from flowgauge.schemas.errors import InvalidRules
-from flowgauge.schemas.rule import DurationMs, Rule, Share
+from flowgauge.schemas.rule import DURATION_MAX_MS, DurationMs, Rule, Share
+from flowgauge.schemas.times import parse_duration_ms
 from flowgauge.schemas.yaml_places import read_yaml
 
 COPY = ROOT / "docs" / "rules.schema.json"
@@ -156,6 +157,9 @@ written_numbers = st.integers(-1, 200) | st.floats(-1, 2) | st.booleans() | st.n
     st.text("0123hdwms. ", max_size=5) | st.from_regex(r"([0-9]{1,2}(ms|s|m|h)){1,2}", fullmatch=True) | written_numbers
 )
 def test_a_duration_is_shown_as_wrong_exactly_where_it_is_not_read(written: object) -> None:
+    if DURATIONS.is_valid(written) and isinstance(written, str):
+        assume(parse_duration_ms(written) <= DURATION_MAX_MS)  # no schema adds up
+
     assert DURATIONS.is_valid(written) == reads(DurationMs)(written) or written == 0.0  # JSON has one zero
 
 

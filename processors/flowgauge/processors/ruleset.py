@@ -6,7 +6,7 @@ A broken file gives every mistake with its place and never half a rule set.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path as FilePath
@@ -81,6 +81,11 @@ class CompiledRule:
             if value is None or not test(value):
                 return False
         return self.kind.could_be(event, kind, state)
+
+    def could_look(self, kind: str, state: str | None) -> bool:
+        """Tell whether an event of this kind and state could match under some name."""
+        nameless = {name: test for name, test in self.glance_tests.items() if name != "event"}
+        return replace(self, glance_tests=nameless).could_match("", kind, state)
 
     def key_of(self, event: Event) -> tuple[str, ...] | None:
         """Return the group key, the tenant first; None where the event lacks a field and the rule skips it."""

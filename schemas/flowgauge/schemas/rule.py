@@ -5,10 +5,12 @@ form is YAML with top-level `rules:`; processors.ruleset reads it and gives ever
 """
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.fields import FieldInfo
 
 from flowgauge.schemas.rule_forms import (
     DURATION,
@@ -19,7 +21,7 @@ from flowgauge.schemas.rule_forms import (
     for_each_form,
     match_form,
 )
-from flowgauge.schemas.times import parse_duration_ms
+from flowgauge.schemas.times import format_duration, parse_duration_ms
 
 RULE_NAME_MAX = 200
 GROUP_FIELDS_MAX = 8
@@ -176,3 +178,33 @@ class Rule(Written):
             found = f"got {', '.join(when)}: write a rule for each" if when else "got none, such as failure_rate"
             raise ValueError(f"expected exactly one kind under `when`, {found}")
         return when
+
+
+def as_written(written: Written) -> dict[str, str]:
+    """Return every field by the name that people write, with its value as they write it, defaults included."""
+    fields = type(written).model_fields
+    return {field.alias or name: _as_written(getattr(written, name), field) for name, field in fields.items()}
+
+
+def _as_written(value: object, field: FieldInfo) -> str:
+    reads = {each.func for each in _validators(field) if isinstance(each, BeforeValidator)}
+    match value:
+        case None | "":
+            return "none"
+        case int() if reads & {_duration, _window}:
+            return format_duration(value)
+        case float() if _share in reads:
+            return f"{value * 100:.12g}%"
+        case tuple():
+            return f"[{', '.join(map(str, value))}]"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of texts
+        case dict():
+            return f"{{{', '.join(f'{name}: {inner}' for name, inner in value.items())}}}"  # pyright: ignore[reportUnknownVariableType]  # of texts
+        case _:
+            return str(value)
+
+
+def _validators(field: FieldInfo) -> Iterator[object]:
+    """Yield what reads a field: of one that may be left out, it stands with the type that is not None."""
+    yield from field.metadata
+    for each in get_args(field.annotation):
+        yield from getattr(each, "__metadata__", ())

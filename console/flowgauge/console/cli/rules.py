@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from flowgauge.console.cli import rule_history
 from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
 from flowgauge.schemas.counted import counted
 
@@ -28,6 +29,10 @@ rule_path = click.Path(exists=True, path_type=Path)
 @click.group()
 def command() -> None:
     """Validate, lint, apply and test rules."""
+
+
+for each in (rule_history.plan, rule_history.backtest, rule_history.explain):
+    command.add_command(each)
 
 
 @command.command()
