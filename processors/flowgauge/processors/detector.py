@@ -30,7 +30,7 @@ from flowgauge.processors.detector_state import (
 from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
-from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.processors.reading import Firing, Reading, Verdict
 from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.source_set import admit, position_of
@@ -204,7 +204,8 @@ class Detector:
             else:
                 taken += 1
                 late_by_ms = append_ms - sample.occurred_us // 1000
-                if not rule.pane_ms or not -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+                is_held = rule.pane_ms and -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
+                if not is_held and not rule.by_arrival:
                     self._take_unheld(sample, rule, version, late_by_ms)
                     continue
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
@@ -309,6 +310,8 @@ class Detector:
                 late_samples=late_samples,
                 examples=state.window.examples(),
             )
+        for firing in reading.firings if reading is not None else ():
+            self._emit_firing(state, firing)
         self._out.counts.slots_refused += state.window.take_refused()
         next_ms = state.next_end_ms()
         if next_ms is not None:
@@ -319,6 +322,17 @@ class Detector:
             self._store.evaluated(place, final_ms, has_changed=change is not None, is_blank=is_blank)
         elif is_blank:
             del self._keys[place]
+
+    def _emit_firing(self, state: KeyState, firing: Firing) -> None:
+        self._emit(
+            state.rule,
+            (*state.key, *firing.key),
+            Change("inactive", "firing", 0, firing.at_ms, ""),
+            at_ms=firing.at_ms,
+            reading=Reading(Verdict.BREACH, firing.reason, firing.value, firing.threshold, round(firing.value)),
+            version=self._rules.active.version,
+            examples=firing.examples,
+        )
 
     def _wake(self, state: KeyState) -> None:
         end_ms = state.next_end_ms()
@@ -397,7 +411,8 @@ class Detector:
         self._write_now(place)
         heir = self._rules.active.named(state.rule.rule.name, place[1][0])
         is_open = state.alert.state not in {"inactive", "pending"}
-        if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.pane_ms:
+        holds = heir is not None and heir.pane_ms > 0 and not heir.by_arrival
+        if is_open and heir is not None and holds and heir.rule.for_each == state.rule.rule.for_each:
             kept = self._keys.get((heir.uid, place[1])) or self._new_key_state(heir, place[1])
             if kept is not None:
                 kept.inherit(state.alert, at_ms)
@@ -459,7 +474,7 @@ class Detector:
         rule = self._rules.ruleset(version).rules[sample.rule]
         if not rule.pane_ms:
             return sample.append_ms
-        end_ms = pane_end(sample.occurred_us // 1000, rule.pane_ms)
+        end_ms = pane_end(rule.moment_ms(sample), rule.pane_ms)
         return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
@@ -475,11 +490,11 @@ class Detector:
         if not is_held or not rule.pane_ms or not _is_admitted(sample, rule):
             return
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
-        if state is not None and pane_end(sample.occurred_us // 1000, rule.pane_ms) > state.evaluated_ms:
+        if state is not None and pane_end(rule.moment_ms(sample), rule.pane_ms) > state.evaluated_ms:
             state.wait(sample, source)
 
 
 def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
     """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
     late_by_ms = sample.append_ms - sample.occurred_us // 1000
-    return -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
+    return rule.by_arrival or -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms

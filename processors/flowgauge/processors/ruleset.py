@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 
 from flowgauge.processors.alert_state import Policy
 from flowgauge.processors.kinds import KINDS, Kind
-from flowgauge.processors.selector import Getter, Predicate, Test, getter, predicate, text_test
+from flowgauge.processors.selector import Getter, Predicate, Test, predicate, text_test
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.rule import Rule
+from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names
 from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
@@ -39,6 +40,7 @@ _STAND_INS: Mapping[str, object] = {
     "within": "1m",
     "after": "1m",
     "times": 1,
+    "posture": "Reactive",
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -57,10 +59,12 @@ class CompiledRule:
     predicates: tuple[Predicate, ...]
     group: tuple[Getter, ...]
     policy: Policy
+    key_names: tuple[str, ...]  # what the parts of an incident's key are called, without the tenant
     name: str  # this and what follows: of the rule and its kind, at hand for the hot path
     window_ms: int
     pane_ms: int  # 0 for a rule that is told at once
     lateness_ms: int
+    by_arrival: bool  # its samples are in panes by when the log got them
 
     def could_match(self, event: str, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
@@ -89,8 +93,11 @@ class CompiledRule:
 
     def key_object(self, key: Sequence[str]) -> dict[str, str]:
         """Return a key's values by field, without the tenant; an immediate event's id comes last."""
-        names = (*self.rule.for_each, "event_id")
-        return dict(zip(names, key[1:], strict=False))
+        return dict(zip(self.key_names, key[1:], strict=False))
+
+    def moment_ms(self, sample: Sample) -> int:
+        """Return the time that says which pane a sample is in."""
+        return sample.append_ms if self.by_arrival else sample.occurred_us // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
             reading = _read(document, ("rules", index), source)
             problems += [*reading.problems, *_second_of_its_name(document, index, reading, names)]
             if reading.rule and reading.kind and not reading.problems:
-                warnings += _warnings(document, ("rules", index), reading.rule)
+                warnings += _warnings(document, ("rules", index), reading.rule, reading.kind)
                 notes += _notes(document, ("rules", index), reading.kind)
                 rules.append(_compile(reading.rule, reading.kind, source))
     if len(rules) > RULES_MAX:
@@ -271,14 +278,22 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         kind=kind,
         uid=_uid(rule, match, kind),
         source=source,
-        glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
-        predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
-        group=tuple(getter(name) for name in rule.for_each),
+        glance_tests={
+            **{name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
+            **kind.glance_tests(),
+        },
+        predicates=(
+            *(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+            *kind.predicates(),
+        ),
+        group=kind.getters(rule),
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
+        key_names=kind.key_names(rule),
         name=rule.name,
         window_ms=kind.window_ms,
         pane_ms=kind.pane_ms,
-        lateness_ms=rule.allowed_lateness,
+        lateness_ms=0 if kind.by_arrival else rule.allowed_lateness,
+        by_arrival=kind.by_arrival,
     )
 
 
@@ -323,10 +338,11 @@ def _contradictions(
             yield document.problem((*path, "match", "state"), message, f"it looks at {_words(kind.states)}")
 
 
-def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
-    known = rule_values(rule.for_each, rule.labels)
+def _warnings(document: Document, path: Path, rule: Rule, kind: Kind) -> Iterator[Problem]:
+    fields = tuple(name for name in kind.key_names(rule) if name != "event_id")
+    known = rule_values(fields, rule.labels)
     for name in unknown_names(rule.summary, known):
-        names = sorted({*known, *rule.for_each, *(f"labels.{label}" for label in rule.labels)})
+        names = sorted({*known, *fields, *(f"labels.{label}" for label in rule.labels)})
         near = get_close_matches(name, names, n=1)
         remedy = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
         yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)

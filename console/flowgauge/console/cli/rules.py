@@ -1,4 +1,4 @@
-"""`flowgauge rules validate|apply|test|next-slots`: rules as files under version control, and schedules."""
+"""`flowgauge rules validate|apply|test|import-prefect|next-slots`: rules as files, and schedules."""
 
 import asyncio
 import os
@@ -111,6 +111,23 @@ def test(files: Sequence[Path]) -> None:
         for line in result.lines():
             click.echo(f"     {line}")
     raise SystemExit(code)
+
+
+@command.command("import-prefect")
+@click.argument("file", type=existing_file)
+def import_prefect(file: Path) -> None:
+    """Print the Prefect automations in FILE as rules of kind `prefect`, with a note on all that differs.
+
+    FILE is JSON or YAML, one automation or a list, as `prefect automation inspect` and Prefect's API give them.
+    What has no counterpart is told on standard error; then the exit code is 1.
+    """
+    from flowgauge.processors.prefect_automations import imported_file
+
+    result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
+    click.echo(result.text, nl=False)
+    for note in result.left_out:
+        click.echo(str(note), err=True)
+    raise SystemExit(1 if result.left_out else 0)
 
 
 @command.command("next-slots")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.sinks.clickhouse.incidents import Example, Incident, IncidentView, RunView
 
-LATE, EVENT, ROW, ABSENCE = "late", "event", "consecutive_failures", "absence"
+LATE, EVENT, ROW, ABSENCE, PREFECT = "late", "event", "consecutive_failures", "absence", "prefect"
 SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
@@ -27,6 +27,7 @@ WORDS = {
     "failure_rate": ExampleWords("Failing runs", "the first that counted, with their last error lines, UTC"),
     ROW: ExampleWords("Failed runs", "the first in the row, with their last error lines, UTC"),
     ABSENCE: ExampleWords("Last seen", "the last event that matched, with the last error lines of its run, UTC"),
+    PREFECT: ExampleWords("Last event", "the last event behind the firing, with the last error lines of its run, UTC"),
     LATE: ExampleWords("Late runs", "the first that counted, and whether they have started since"),
     EVENT: ExampleWords("Events", "the first that counted, with the last error lines of their runs, UTC"),
 }

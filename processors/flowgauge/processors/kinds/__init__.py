@@ -6,9 +6,20 @@ from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
+from flowgauge.processors.kinds.prefect import PrefectTrigger
 
 KINDS: dict[str, type[Kind]] = {
-    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence)
+    kind.name: kind for kind in (EventHappened, FailureRate, ConsecutiveFailures, Late, Absence, PrefectTrigger)
 }
 
-__all__ = ["KINDS", "Absence", "ConsecutiveFailures", "EventHappened", "FailureRate", "Kind", "Late", "Window"]
+__all__ = [
+    "KINDS",
+    "Absence",
+    "ConsecutiveFailures",
+    "EventHappened",
+    "FailureRate",
+    "Kind",
+    "Late",
+    "PrefectTrigger",
+    "Window",
+]
