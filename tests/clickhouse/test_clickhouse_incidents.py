@@ -89,10 +89,11 @@ async def test_an_incident_is_found_by_the_first_digits_of_its_id_where_only_one
         await incident(store, tenant, "abcdef1")
 
 
-async def test_a_point_incident_is_listed_and_never_open(store: ClickHouseStore) -> None:
-    tenant = "incidents-point"
+@pytest.mark.parametrize("rule_kind", ["event", "prefect"])
+async def test_a_point_incident_is_listed_and_never_open(store: ClickHouseStore, rule_kind: str) -> None:
+    tenant = f"incidents-point-{rule_kind}"
     key = {"flow": "orders", "event_id": "e1"}
-    await put(store, "transitions", [transition("p", 0, "firing", tenant=tenant, rule_kind="event", key=key)])
+    await put(store, "transitions", [transition("p", 0, "firing", tenant=tenant, rule_kind=rule_kind, key=key)])
 
     assert await open_incidents(store, tenant) == []
     assert [i.incident_id for i in await incidents(store, tenant, 10)] == ["p"]

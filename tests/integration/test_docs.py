@@ -66,6 +66,7 @@ LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
 CAPTURE = ROOT / "tests" / "data" / "prefect-outage-extract.jsonl.gz"
+AUTOMATIONS = ROOT / "tests" / "data" / "prefect-automations.json"
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # of no receiver
 BEFORE_PYTHON = """
 from datetime import UTC, datetime
@@ -116,9 +117,10 @@ def folder(tmp_path: Path) -> Path:
         file.write_text(rules.text, encoding="utf-8")
     (story,) = (block for block in blocks(ROOT / "docs" / "replay.md", "yaml") if is_story(block))
     (tmp_path / "story.yaml").write_text(story.text, encoding="utf-8")
-    recorded = tmp_path / CAPTURE.relative_to(ROOT)  # as in a checkout
-    recorded.parent.mkdir(parents=True)
-    recorded.write_bytes(CAPTURE.read_bytes())
+    for file in (CAPTURE, AUTOMATIONS):
+        recorded = tmp_path / file.relative_to(ROOT)  # as in a checkout
+        recorded.parent.mkdir(parents=True, exist_ok=True)
+        recorded.write_bytes(file.read_bytes())
     event = {"occurred": rfc3339(now_ms()), "event": "asset.materialized", "resource": {"id": "s3://lake/orders"}}
     lines = [json.dumps({"id": f"018f3c2e-7b1a-7c3d-8e4f-00000000000{number}", **event}) for number in range(3)]
     (tmp_path / "events.ndjson").write_text("\n".join(lines), encoding="utf-8")

@@ -51,7 +51,7 @@ def test_both_windows_must_burn_too_fast(panes: list[tuple[int, int, int]], expe
 def test_value_and_threshold_are_failure_rates_of_the_long_window() -> None:
     reading = window_of((5, 1, 3), (10, 3, 3)).read(10_000)
 
-    assert reading[2:] == (4 / 6, 0.4, 6)
+    assert (reading.value, reading.threshold, reading.samples) == (4 / 6, 0.4, 6)
     assert reading.reason == f"the error budget burns {OPEN}"
 
 

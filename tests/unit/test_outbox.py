@@ -355,9 +355,10 @@ def test_what_waits_is_told_with_its_newest_reason_also_after_a_restart() -> Non
     assert (backlog.count, backlog.waiting, backlog.reason) == (3, 2, "answered 5xx")
 
 
-def test_an_event_incident_is_told_once_and_closed() -> None:
+@pytest.mark.parametrize(("rule_kind", "window_ms"), [("event", 0), ("prefect", 60_000)])
+def test_an_incident_of_a_moment_is_told_once_and_closed(rule_kind: str, window_ms: int) -> None:
     outbox = new_outbox()
-    see(outbox, transition("firing", 0, rule_kind="event", window_ms=0))
+    see(outbox, transition("firing", 0, rule_kind=rule_kind, window_ms=window_ms))
     (send,) = begin(outbox)
 
     outbox.settle(send, DELIVERED, NOW_MS)

@@ -45,11 +45,11 @@ BEYOND = {
     "duration_quantile_of_a_run", "duration_quantile_of_none", "duration_within_and_no_quantile",
     "failures_not_finished", "for_on_immediate", "missed_completes_before_grace", "missed_if_failed_alone",
     "missed_never_fires", "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_completion",
-    "missed_without_dialect", "missed_without_schedule", "missed_without_starts", "name_twice",
-    "row_failures_not_finished", "row_of_a_year", "row_of_single_runs", "row_that_never_begins",
-    "row_that_never_ends", "row_without_window_no_data", "sequence_no_data", "sequence_of_6_steps",
-    "sequence_of_one_step", "state_in_late", "state_not_finished", "summary_with_a_loop", "threshold_100",
-    "window_0", "window_year",
+    "missed_without_dialect", "missed_without_schedule", "missed_without_starts", "name_twice", "prefect_outside",
+    "prefect_too_short", "row_failures_not_finished", "row_of_a_year", "row_of_single_runs",
+    "row_that_never_begins", "row_that_never_ends", "row_without_window_no_data", "sequence_no_data",
+    "sequence_of_6_steps", "sequence_of_one_step", "state_in_late", "state_not_finished", "summary_with_a_loop",
+    "threshold_100", "window_0", "window_year",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ change: a pane with samples, the oldest pane leaving, a deadline or a timer. Rea
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import msgspec
 
@@ -31,15 +32,15 @@ from flowgauge.processors.evaluation import Evaluation
 from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
-from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.processors.reading import Firing, Reading, Verdict
 from flowgauge.processors.rule_fate import REASONS, Fate, succession
 from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.source_set import admit, position_of
 from flowgauge.processors.told_ids import ToldIds
+from flowgauge.processors.transitions import Told, transition_of
 from flowgauge.processors.wake_ups import WakeUps
 from flowgauge.schemas.errors import LogMismatch, OffsetGap
-from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.left_out import Cause, Count, Why, note
 from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -209,7 +210,8 @@ class Detector:
             else:
                 taken += 1
                 late_by_ms = append_ms - sample.occurred_us // 1000
-                if not rule.pane_ms or not -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+                is_held = rule.pane_ms and -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
+                if not is_held and not rule.by_arrival:
                     self._take_unheld(sample, rule, version, late_by_ms)
                     continue
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
@@ -314,6 +316,8 @@ class Detector:
                 late_samples=late_samples,
                 examples=state.window.examples(),
             )
+        for firing in reading.firings if reading is not None else ():
+            self._emit_firing(state, firing)
         self._out.counts.slots_refused += state.window.take_refused()
         next_ms = state.next_end_ms()
         if next_ms is not None:
@@ -328,51 +332,24 @@ class Detector:
         elif is_blank:
             del self._keys[place]
 
+    def _emit_firing(self, state: KeyState, firing: Firing) -> None:
+        self._emit(
+            state.rule,
+            (*state.key, *firing.key),
+            Change("inactive", "firing", 0, firing.at_ms, ""),
+            at_ms=firing.at_ms,
+            reading=Reading(Verdict.BREACH, firing.reason, firing.value, firing.threshold, round(firing.value)),
+            version=self._rules.active.version,
+            examples=firing.examples,
+        )
+
     def _wake(self, state: KeyState) -> None:
         end_ms = state.next_end_ms()
         if end_ms is not None:
             self._wake_ups.add(state, end_ms)
 
-    def _emit(
-        self,
-        rule: CompiledRule,
-        key: Key,
-        change: Change,
-        *,
-        at_ms: int,
-        reading: Reading,
-        version: int,
-        late_samples: int = 0,
-        examples: Sequence[ExampleRun] = (),
-    ) -> None:
-        tenant, written = key[0], rule.rule
-        incident = incident_id(tenant, written.name, key[1:], change.opened_at_ms)
-        transition = Transition(
-            transition_id=transition_id(incident, change.seq, change.to_state),
-            incident_id=incident,
-            seq=change.seq,
-            tenant=tenant,
-            rule=written.name,
-            rule_kind=rule.kind.name,
-            rules_version=version,
-            key=rule.key_object(key),
-            from_state=change.from_state,
-            to_state=change.to_state,
-            at_ms=at_ms,
-            opened_at_ms=change.opened_at_ms,
-            reason=change.cause or reading.reason,
-            value=reading.value,
-            threshold=reading.threshold,
-            samples=reading.samples,
-            late_samples=late_samples,
-            window_ms=rule.window_ms,
-            examples=list(examples),
-            severity=written.severity,
-            labels=dict(written.labels),
-            summary=written.summary,
-            notify=list(written.notify),
-        )
-        self._out.transitions.append(transition)
+    def _emit(self, rule: CompiledRule, key: Key, change: Change, **told: Unpack[Told]) -> None:
+        self._out.transitions.append(transition_of(rule, key, change, **told))
 
     # ── rule sets ──
 
@@ -468,7 +445,7 @@ class Detector:
         rule = self._rules.ruleset(version).rules[sample.rule]
         if not rule.pane_ms:
             return sample.append_ms
-        end_ms = pane_end(sample.occurred_us // 1000, rule.pane_ms)
+        end_ms = pane_end(rule.moment_ms(sample), rule.pane_ms)
         return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
 
     def _restore_waiting(self, source: int, version: int, sample: Sample) -> None:
@@ -484,11 +461,11 @@ class Detector:
         if not is_held or not rule.pane_ms or not _is_admitted(sample, rule):
             return
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
-        if state is not None and pane_end(sample.occurred_us // 1000, rule.pane_ms) > state.evaluated_ms:
+        if state is not None and pane_end(rule.moment_ms(sample), rule.pane_ms) > state.evaluated_ms:
             state.wait(sample, source)
 
 
 def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
     """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
     late_by_ms = sample.append_ms - sample.occurred_us // 1000
-    return -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
+    return rule.by_arrival or -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms

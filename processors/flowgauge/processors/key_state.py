@@ -17,7 +17,8 @@ from flowgauge.schemas.sample import Sample
 LATE_SHOWN_MS = 3_600_000  # how far back a rule without a window tells of late samples
 
 Key = tuple[str, ...]
-# (occurred µs, event id, source, offset: the order of application; pane end by which it is needed; the sample)
+# (occurred µs, event id, source, offset: the order of application; pane end by which it is needed; the sample).
+# In the order of the log: the append time in µs, and no event id.
 Waiting = tuple[int, str, int, int, int, Sample]
 
 
@@ -63,9 +64,19 @@ class KeyState:
     def wait(self, sample: Sample, source: int) -> int:
         """Keep `sample` until its pane is final; return the pane end by which it must be evaluated."""
         occurred_us, rule = sample.occurred_us, self.rule
+        if rule.by_arrival:
+            return self._wait_in_order(sample, source)
         pane_ms = rule.pane_ms
         needed_ms = rule.kind.needed_by(sample, (occurred_us // 1000 // pane_ms + 1) * pane_ms)
         self.waiting.append((occurred_us, sample.event_id, source, sample.offset, needed_ms, sample))
+        if self.needed_ms is None or needed_ms < self.needed_ms:
+            self.needed_ms = needed_ms
+        return needed_ms
+
+    def _wait_in_order(self, sample: Sample, source: int) -> int:
+        """Keep `sample` in the pane in which the log got it, in the order of the log: nothing else of it counts."""
+        needed_ms = pane_end(sample.append_ms, self.rule.pane_ms)
+        self.waiting.append((sample.append_ms * 1000, "", source, sample.offset, needed_ms, sample))
         if self.needed_ms is None or needed_ms < self.needed_ms:
             self.needed_ms = needed_ms
         return needed_ms
@@ -114,7 +125,7 @@ class KeyState:
         final = bisect_left(waiting, (end_ms * 1000,))
         self.waiting = waiting[final:]
         self.needed_ms = min([place[4] for place in self.waiting]) if self.waiting else None
-        are_distinct = len({place[1] for place in waiting[:final]}) == final
+        are_distinct = len({place[1] for place in waiting[:final]}) == final  # never in the order of the log
         start = 0
         while start < final:
             pane_ms = pane_end(waiting[start][0] // 1000, self.rule.pane_ms)

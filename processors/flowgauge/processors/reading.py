@@ -1,7 +1,10 @@
 """The reading: what a rule's window says at one pane end."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
+
+from flowgauge.schemas.transition import ExampleRun
 
 
 class Verdict(StrEnum):
@@ -14,6 +17,17 @@ class Verdict(StrEnum):
     EMPTY = "empty"  # nothing in the window: `no_data` decides
 
 
+class Firing(NamedTuple):
+    """A moment at which a rule fires: an incident of its own, which is told at once and is never open."""
+
+    at_ms: int
+    key: tuple[str, ...]  # what its incident has beside the key of the window
+    reason: str
+    value: float
+    threshold: float
+    examples: Sequence[ExampleRun]
+
+
 class Reading(NamedTuple):
     """A verdict with its numbers and its reason, in words that people read."""
 
@@ -22,3 +36,4 @@ class Reading(NamedTuple):
     value: float | None = None
     threshold: float | None = None
     samples: int = 0
+    firings: Sequence[Firing] = ()  # since the last reading, of a kind whose firings do not last

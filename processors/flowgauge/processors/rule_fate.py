@@ -41,5 +41,5 @@ def succession(rule: CompiledRule, tenant: str, view: RuleView) -> Succession:
     heir = view.named(rule.name, tenant)
     if heir is None:
         return Succession(Fate.REMOVED, None)
-    carries_on = heir.rule.for_each == rule.rule.for_each and bool(heir.pane_ms)
+    carries_on = heir.rule.for_each == rule.rule.for_each and heir.pane_ms > 0 and not heir.by_arrival
     return Succession(Fate.CARRIED_ON if carries_on else Fate.ENDED, heir)

@@ -200,7 +200,7 @@ def _event_problems(test: RuleTest, document: Document) -> Iterator[Problem]:
 def _expectation_problems(test: RuleTest, ruleset: RuleSet, document: Document) -> Iterator[Problem]:
     keys: dict[str, list[str]] = {}
     for item in ruleset.rules:  # two tenants may have a rule of the same name
-        keys.setdefault(item.name, []).extend((*item.rule.for_each, *(() if item.pane_ms else ("event_id",))))
+        keys.setdefault(item.name, []).extend(item.key_names)
     names = ", ".join(islice(keys, NAMES_SHOWN_MAX)) + (", …" if len(keys) > NAMES_SHOWN_MAX else "")
     for number, expected in enumerate(test.expect):
         if expected.rule not in keys:

@@ -18,12 +18,13 @@ from pydantic import BaseModel, ValidationError
 from flowgauge.processors.alert_state import Policy
 from flowgauge.processors.compounds import CONDITION_FIELDS, GIVEN_FIELDS, ReadRule, ReadRules
 from flowgauge.processors.kinds import KINDS, Compound, Kind
-from flowgauge.processors.selector import Getter, Predicate, Test, getter, plain_values, predicate, text_test
+from flowgauge.processors.selector import Getter, Predicate, Test, plain_values, predicate, text_test
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.rule import Rule
+from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names
 from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
@@ -45,6 +46,7 @@ _STAND_INS: Mapping[str, object] = {
     "objective": "99.99%",
     "pairs": "ticket",
     "steps": [{"event": "?"}, {"event": "?"}],
+    "posture": "Reactive",
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -64,10 +66,12 @@ class CompiledRule:
     plain: Mapping[str, frozenset[str]]  # fields that only predicates look at and that must have one of some values
     group: tuple[Getter, ...]
     policy: Policy
+    key_names: tuple[str, ...]  # what the parts of an incident's key are called, without the tenant
     name: str  # this and what follows: of the rule and its kind, at hand for the hot path
     window_ms: int
     pane_ms: int  # 0 for a rule that is told at once
     lateness_ms: int
+    by_arrival: bool  # its samples are in panes by when the log got them
 
     def could_match(self, event: str, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
@@ -101,8 +105,11 @@ class CompiledRule:
 
     def key_object(self, key: Sequence[str]) -> dict[str, str]:
         """Return a key's values by field, without the tenant; an immediate event's id comes last."""
-        names = (*self.rule.for_each, "event_id")
-        return dict(zip(names, key[1:], strict=False))
+        return dict(zip(self.key_names, key[1:], strict=False))
+
+    def moment_ms(self, sample: Sample) -> int:
+        """Return the time that says which pane a sample is in."""
+        return sample.append_ms if self.by_arrival else sample.occurred_us // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +149,12 @@ def detected_by(item: CompiledRule) -> str:
     return _digest({field: value for field, value in meaning.items() if field not in {"name", "tenant"}})
 
 
-def absent_names(rule: Rule) -> Iterator[tuple[str, str]]:
+def absent_names(rule: Rule, kind: Kind) -> Iterator[tuple[str, str]]:
     """Yield each name in the summary that the rule never has, with a remedy."""
-    known = rule_values(rule.for_each, rule.labels)
+    fields = tuple(name for name in kind.key_names(rule) if name != "event_id")
+    known = rule_values(fields, rule.labels)
     for name in unknown_names(rule.summary, known):
-        names = sorted({*known, *rule.for_each, *(f"labels.{label}" for label in rule.labels)})
+        names = sorted({*known, *fields, *(f"labels.{label}" for label in rule.labels)})
         near = get_close_matches(name, names, n=1)
         yield name, f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
 
@@ -340,15 +348,23 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         kind=kind,
         uid=_digest(_meaning(rule, kind)),
         source=source,
-        glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
-        predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+        glance_tests={
+            **{name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
+            **kind.glance_tests(),
+        },
+        predicates=(
+            *(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+            *kind.predicates(),
+        ),
         plain={name: values for name in match if name not in _GLANCE_FIELDS and (values := plain_values(match[name]))},
-        group=tuple(getter(name) for name in rule.for_each),
+        group=kind.getters(rule),
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
+        key_names=kind.key_names(rule),
         name=rule.name,
         window_ms=kind.window_ms,
         pane_ms=kind.pane_ms,
-        lateness_ms=rule.allowed_lateness,
+        lateness_ms=0 if kind.by_arrival else rule.allowed_lateness,
+        by_arrival=kind.by_arrival,
     )
 
 
@@ -404,8 +420,8 @@ def _contradictions(
 
 def _warnings(item: ReadRule) -> Iterator[Problem]:
     document, path, rule = item.document, item.path, item.rule
-    assert rule is not None  # noqa: S101  # else there is a mistake
-    for name, remedy in absent_names(rule):
+    assert rule is not None and item.kind is not None  # noqa: S101, PT018  # else there is a mistake
+    for name, remedy in absent_names(rule, item.kind):
         yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)
     if rule.actions:
         place = (*path, "actions")

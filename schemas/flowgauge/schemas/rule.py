@@ -19,6 +19,7 @@ from flowgauge.schemas.rule_forms import (
     SHARE,
     WINDOW,
     for_each_form,
+    labels_form,
     match_form,
 )
 from flowgauge.schemas.times import format_duration, parse_duration_ms
@@ -115,6 +116,7 @@ def _field(name: str) -> str:
 FieldName = Annotated[str, AfterValidator(_field)]
 
 
+LabelPatterns = Annotated[dict[str, Patterns], WithJsonSchema(labels_form(longest=PATTERN_MAX, most=PATTERNS_MAX))]
 Match = Annotated[
     dict[FieldName, Patterns], WithJsonSchema(match_form(longest=PATTERN_MAX, most=PATTERNS_MAX))
 ]  # all fields must

@@ -52,6 +52,11 @@ def match_form(*, longest: int, most: int) -> Form:
     }
 
 
+def labels_form(*, longest: int, most: int) -> Form:
+    """Return the form of patterns by label, whatever the labels are called."""
+    return {"type": "object", "additionalProperties": _patterns(longest=longest, most=most)}
+
+
 def for_each_form(*, most: int) -> Form:
     """Return the form of `for_each`: one field, or a list of at most `most`."""
     return {"anyOf": [FIELD, {"type": "array", "items": FIELD, "uniqueItems": True, "maxItems": most}]}

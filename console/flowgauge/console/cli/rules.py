@@ -1,4 +1,4 @@
-"""`flowgauge rules validate|lint|apply|test|schema|next-slots`: rules as files under version control, and schedules."""
+"""`flowgauge rules validate|lint|apply|test|schema|import-prefect|next-slots`: rules as files, and schedules."""
 
 import asyncio
 import json
@@ -179,6 +179,23 @@ def schema() -> None:
     from flowgauge.console.rule_schema import rule_file_schema
 
     click.echo(json.dumps(rule_file_schema(), indent=2, ensure_ascii=False))
+
+
+@command.command("import-prefect")
+@click.argument("file", type=existing_file)
+def import_prefect(file: Path) -> None:
+    """Print the Prefect automations in FILE as rules of kind `prefect`, with a note on all that differs.
+
+    FILE is JSON or YAML, one automation or a list, as `prefect automation inspect` and Prefect's API give them.
+    What has no counterpart is told on standard error; then the exit code is 1.
+    """
+    from flowgauge.processors.prefect_automations import imported_file
+
+    result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
+    click.echo(result.text, nl=False)
+    for note in result.left_out:
+        click.echo(str(note), err=True)
+    raise SystemExit(1 if result.left_out else 0)
 
 
 @command.command("next-slots")

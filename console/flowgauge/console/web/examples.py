@@ -12,8 +12,8 @@ from flowgauge.schemas.times import parse_time_ms
 from flowgauge.sinks.clickhouse.incidents import Example, Incident, IncidentView, RunView
 
 LATE, EVENT, ROW, ABSENCE = "late", "event", "consecutive_failures", "absence"
-DURATION, MISSED, SEQUENCE = "duration", "missed", "sequence"
-OF_EVENTS = frozenset({EVENT, SEQUENCE})  # their examples are events, which may be of one run
+DURATION, MISSED, SEQUENCE, PREFECT = "duration", "missed", "sequence", "prefect"
+OF_EVENTS = frozenset({EVENT, SEQUENCE, PREFECT})  # their examples are events, which may be of one run
 SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
@@ -32,6 +32,7 @@ WORDS = {
     ABSENCE: ExampleWords("Last seen", "the last event that matched, with the last error lines of its run, UTC"),
     DURATION: ExampleWords("Long runs", "the first that took too long, with their last error lines, UTC"),
     MISSED: ExampleWords("Last start", "the run that started last, with its last error lines, UTC"),
+    PREFECT: ExampleWords("Last event", "the last event behind the firing, with the last error lines of its run, UTC"),
     LATE: ExampleWords("Late runs", "the first that counted, and whether they have started since"),
     SEQUENCE: ExampleWords(
         "Events", "those of the sequence in their order, with the last error lines of their runs, UTC"

@@ -10,6 +10,7 @@ from flowgauge.console.web.examples import (
     EVENT,
     LATE,
     OF_EVENTS,
+    PREFECT,
     SHARE_KINDS,
     ExampleWords,
     Shown,
@@ -246,7 +247,7 @@ def _facts(incident: Incident, now_ms: int) -> tuple[Fact, ...]:
 
 def _window(incident: Incident, now_ms: int) -> Fact:
     if not incident.window_ms:
-        return Fact("Window", "each event" if incident.rule_kind == EVENT else "no bound in time")
+        return Fact("Window", "each event" if incident.rule_kind in {EVENT, PREFECT} else "no bound in time")
     start_ms, end_ms = incident.fired_at_ms - incident.window_ms, incident.fired_at_ms
     return Fact("Window", format_duration(incident.window_ms), moment(start_ms, now_ms), moment(end_ms, now_ms))
 

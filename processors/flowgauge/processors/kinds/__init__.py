@@ -13,6 +13,7 @@ from flowgauge.processors.kinds.failure_rate import FailureRate
 from flowgauge.processors.kinds.kind import Kind, Window
 from flowgauge.processors.kinds.late import Late
 from flowgauge.processors.kinds.missed import Missed
+from flowgauge.processors.kinds.prefect import PrefectTrigger
 from flowgauge.processors.kinds.sequence import EventsInOrder
 
 KINDS: dict[str, type[Kind]] = {
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Kind]] = {
         EventsInOrder,
         AllOf,
         AnyOf,
+        PrefectTrigger,
     )
 }
 
@@ -49,5 +51,6 @@ __all__ = [
     "Kind",
     "Late",
     "Missed",
+    "PrefectTrigger",
     "Window",
 ]

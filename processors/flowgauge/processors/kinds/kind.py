@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
+from flowgauge.processors.selector import Getter, Predicate, Test, getter
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import Rule, Written
 from flowgauge.schemas.sample import Sample
@@ -61,6 +62,7 @@ class Kind(Written):
     stand_ins: ClassVar[Mapping[str, object]] = {}
     unit: ClassVar[Unit | None] = None  # of its value and threshold; None where that differs from rule to rule
     ends_with_its_run: ClassVar[bool] = False  # whether nothing is kept of a run that has ended, where each is a key
+    by_arrival: ClassVar[bool] = False  # samples are in panes by when the log got them; its readings tell of firings
 
     @property
     def window_ms(self) -> int:
@@ -97,6 +99,22 @@ class Kind(Written):
     def meaning(self) -> Mapping[str, Any]:
         """Return what its fields mean: the same however they are written, and with defaults written out."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def glance_tests(self) -> Mapping[str, Test]:
+        """Return the tests of event, kind and state that the kind adds to those of `match`."""
+        return {}
+
+    def predicates(self) -> tuple[Predicate, ...]:
+        """Return the tests of the whole event that the kind adds to those of `match`."""
+        return ()
+
+    def getters(self, rule: Rule) -> tuple[Getter, ...]:
+        """Return how to read each part of the key from an event."""
+        return tuple(getter(name) for name in rule.for_each)
+
+    def key_names(self, rule: Rule) -> tuple[str, ...]:
+        """Return what the parts of the key of an incident are called; an event that is told at once has its id last."""
+        return rule.for_each if self.pane_ms else (*rule.for_each, "event_id")
 
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""

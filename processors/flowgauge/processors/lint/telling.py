@@ -26,7 +26,7 @@ def nobody_told(item: PlacedRule) -> Iterator[Complaint]:
 
 def absent_name(item: PlacedRule) -> Iterator[Complaint]:
     """Find names in the summary that are empty in every message of this rule."""
-    for name, remedy in absent_names(item.rule):
+    for name, remedy in absent_names(item.rule, item.kind):
         yield ("summary",), f"the name `{name}` is always empty here", remedy
     is_at_once = not item.compiled.pane_ms
     for name in names_in(item.rule.summary):

@@ -84,8 +84,8 @@ class Telling(msgspec.Struct, array_like=True):
 
 
 def is_immediate(transition: Transition) -> bool:
-    """Tell whether this is an incident of one event, which closes without a message."""
-    return transition.rule_kind == "event" and transition.window_ms == 0
+    """Tell whether this is an incident of one moment, which closes without a message."""
+    return transition.rule_kind == "prefect" or (transition.rule_kind == "event" and transition.window_ms == 0)
 
 
 def is_told(transition: Transition) -> bool:

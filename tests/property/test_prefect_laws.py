@@ -1,0 +1,85 @@
+"""The kind `prefect` keeps the order of the log, and neither batches, nor stops, nor events sent twice change it."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.property.detection import START_MS, Happening, Line, in_order, records, rules, run_whole
+
+from flowgauge.schemas.event import Event
+from flowgauge.schemas.times import EPOCH
+
+END_MS = START_MS + 900_000
+TRIGGERS = rules("""
+rules:
+  - name: three failures
+    when: {prefect: {posture: Reactive, expect: x.failed, for_each: [prefect.resource.id], threshold: 3, within: 30s}}
+  - name: no end
+    when: {prefect: {posture: Proactive, after: x.started, expect: x.ended, for_each: [prefect.resource.id]}}
+  - name: nothing
+    when: {prefect: {posture: Proactive, threshold: 2, within: 45s}}
+""")
+NAMES = ("x.failed", "x.failed", "x.started", "x.ended")
+Drawn = list[Happening]
+
+
+@st.composite
+def happenings(draw: st.DrawFn) -> Drawn:
+    """Draw events in the order of the log, any of them late or ahead."""
+    drawn = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, 400_000), st.integers(-20_000, 60_000), st.sampled_from(NAMES), st.sampled_from("ab")
+            ),
+            max_size=30,
+        )
+    )
+    found = [
+        Happening(START_MS + append - late, START_MS + append, _event(number, START_MS + append - late, *rest))
+        for number, (append, late, *rest) in enumerate(drawn)
+    ]
+    return sorted(found, key=lambda each: each.append_ms)
+
+
+def _event(number: int, occurred_ms: int, name: str, resource: str) -> Event:
+    occurred = EPOCH + timedelta(milliseconds=occurred_ms)
+    fields = {"id": UUID(int=number + 1), "tenant": "t", "occurred": occurred, "event": name}
+    return msgspec.convert(fields | {"resource": {"id": resource}}, Event)
+
+
+@given(happened=happenings(), data=st.data())
+def test_batches_and_stops_change_nothing(happened: Drawn, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(happened)), max_size=4)))
+    line, written = Line(TRIGGERS), records(happened)
+
+    for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True):
+        line.feed(0, written[start:end])
+        line.crash()
+
+    assert line.end(END_MS) == run_whole(TRIGGERS, happened, END_MS)
+
+
+@given(happened=happenings(), data=st.data())
+def test_an_event_sent_again_within_half_an_hour_changes_nothing(happened: Drawn, data: st.DataObject) -> None:
+    again = (
+        data.draw(st.lists(st.tuples(st.sampled_from(happened), st.integers(0, 400_000)), max_size=5))
+        if happened
+        else []
+    )
+    copies = [Happening(each.occurred_ms, each.append_ms + later, each.event) for each, later in again]
+
+    doubled = sorted([*happened, *copies], key=lambda each: each.append_ms)
+
+    assert run_whole(TRIGGERS, doubled, END_MS) == run_whole(TRIGGERS, happened, END_MS)
+
+
+@given(happened=happenings())
+def test_sources_that_share_the_events_come_to_the_same(happened: Drawn) -> None:
+    distinct = list({each.append_ms: each for each in happened}.values())  # of equal times the source decides
+    line = Line(TRIGGERS, sources=2)
+    for source in (1, 0):
+        line.feed(source, records([each for number, each in enumerate(distinct) if number % 2 == source]))
+
+    assert line.end(END_MS) == in_order(run_whole(TRIGGERS, distinct, END_MS))
