@@ -30,6 +30,7 @@ PATHS = {
     "publisher": Path("http_paths:bench_publisher", 100_000),
     "kafka-publisher": Path("kafka_publisher:bench_kafka_publisher", 100_000),
     "replay": Path("replay:bench_replay", 1_000_000),
+    "week": Path("replay:bench_week", 2_000_000),
     "whole": Path("whole:bench_whole", 100_000),
     "check": Path("pure:bench_check", 100_000),
     "canonical": Path("pure:bench_canonical", 100_000),
