@@ -2,10 +2,10 @@
 
 import resource
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.generator import made_events
+from benchmarks.generator import RUN_EVERY_MS, made_events
 from benchmarks.measure import Line, Steps
 from benchmarks.rules import fifty_rules, ten_rules
 from flowgauge.processors.replay import Replay
@@ -17,22 +17,22 @@ EVENTS_OF_A_RUN = 120
 
 def bench_replay(events: int) -> Line:
     """Events as close together as they can come; ten rules."""
-    return _replayed("replay", events, ten_rules(), {})
+    return _replayed("replay", events, ten_rules(), RUN_EVERY_MS)
 
 
 def bench_week(events: int) -> Line:
     """Events of a week, fifty rules; what the process took of memory at most is a note."""
     before_mb = _peak_mb()
-    line = _replayed("week", events, fifty_rules(), {"run_every_ms": WEEK_MS * EVENTS_OF_A_RUN // events})
+    line = _replayed("week", events, fifty_rules(), WEEK_MS * EVENTS_OF_A_RUN // events)
     return line.noting(peak_mb=_peak_mb(), peak_mb_before=before_mb)
 
 
-def _replayed(name: str, events: int, ruleset: RuleSet, pace: Mapping[str, int]) -> Line:
+def _replayed(name: str, events: int, ruleset: RuleSet, run_every_ms: int) -> Line:
     """Lines in, transitions out. `first pass` finds the partitions."""
     with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder:
         file = Path(folder) / "events.jsonl"
         with file.open("wb") as out:
-            out.writelines(item.value + b"\n" for item in made_events(events, **pace))
+            out.writelines(item.value + b"\n" for item in made_events(events, run_every_ms=run_every_ms))
         steps = Steps()
         with steps.step("first pass"):
             replay = Replay(lambda: _lines(file), ruleset)
