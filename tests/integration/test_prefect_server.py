@@ -15,12 +15,15 @@ from typing import Any, cast
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from tests.integration.fenced_blocks import blocks, exports
 from tests.integration.gate import Gate
 from tests.integration.up_process import Up, end, running_up, wait_for
 from tests.kafka_topics import create_topics
 
+from flowgauge.console.main import flowgauge
 from flowgauge.console.up import partitions_of
+from flowgauge.processors.ruleset import parse_rules
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RecordKind
@@ -247,6 +250,22 @@ def test_a_flowgauge_that_is_away_changes_nothing_for_prefect(tmp_path: Path, pr
 
         assert set(runs) == {"nightly-etl", "orders-sync", "stubborn-report"}
         assert prefect.stored_ids() != set()
+        assert_automations_are_imported(prefect.api)
+
+
+def assert_automations_are_imported(api: str) -> None:
+    """Make an automation of each in the file that the documents import, and import them from the server."""
+    file = ROOT / "tests" / "data" / "prefect-automations.json"
+    for automation in json.loads(file.read_text(encoding="utf-8")):
+        made = {name: value for name, value in automation.items() if name not in {"id", "created", "updated"}}
+        assert httpx2.post(f"{api}/automations/", json={**made, "actions": [{"type": "do-nothing"}]}).status_code == 201
+
+    names = [
+        {rule.name for rule in parse_rules("imported.yaml", CliRunner().invoke(flowgauge, asked).stdout).rules}
+        for asked in (["rules", "import-prefect", str(file)], ["rules", "import-prefect", "--api", api])
+    ]
+
+    assert names[0] == names[1] != set()
 
 
 @pytest.mark.timeout(600)

@@ -72,10 +72,15 @@ class NoCounterpartError(ValueError):
 
 def imported_file(file: str, text: str) -> Imported:
     """Return the rules of the automations in a JSON or YAML file; raise BadInput where it holds none."""
+    return imported_from(file, read_yaml(file, text).data)
+
+
+def imported_from(place: str, data: object) -> Imported:
+    """Return the rules of the automations in `data`, which is from `place`; raise BadInput where it holds none."""
     try:
-        return imported(read_yaml(file, text).data)
+        return imported(data)
     except ValueError as error:
-        raise BadInput(f"{file}: {error}") from None
+        raise BadInput(f"{place}: {error}") from None
 
 
 def imported(data: object) -> Imported:

@@ -12,13 +12,17 @@ URL_DEFAULT = "http://127.0.0.1:4280"
 
 def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:
     """Take the address of the server that owns the data folder where none was given; refuse what nobody could ask."""
-    import httpx2
-
     from flowgauge.transport.data_folder import address_of_owner
 
     if context.get_parameter_source(option.name or "") is ParameterSource.DEFAULT:
         data = context.params.get("data") or os.environ.get("FLOWGAUGE_DATA") or DATA_DEFAULT
         return address_of_owner(Path(data)) or url
+    return checked_address(url)
+
+
+def checked_address(url: str) -> str:
+    """Return `url`; refuse what nobody could ask."""
+    import httpx2
 
     try:
         parts = httpx2.URL(url)

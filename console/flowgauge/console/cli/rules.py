@@ -14,7 +14,14 @@ import click
 from click.core import ParameterSource
 
 from flowgauge.console.cli import rule_history
-from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
+from flowgauge.console.cli.options import (
+    checked_address,
+    config_option,
+    data_option,
+    existing_file,
+    token_option,
+    url_option,
+)
 from flowgauge.schemas.counted import counted
 
 if TYPE_CHECKING:
@@ -182,16 +189,25 @@ def schema() -> None:
 
 
 @command.command("import-prefect")
-@click.argument("file", type=existing_file)
-def import_prefect(file: Path) -> None:
+@click.argument("file", type=existing_file, required=False)
+@click.option("--api", metavar="URL", help="Of a Prefect server, such as http://127.0.0.1:4200/api, instead of FILE.")
+def import_prefect(file: Path | None, api: str | None) -> None:
     """Print the Prefect automations in FILE as rules of kind `prefect`, with a note on all that differs.
 
-    FILE is JSON or YAML, one automation or a list, as `prefect automation inspect` and Prefect's API give them.
+    FILE is JSON or YAML, one automation or a list, as `prefect automation inspect` and Prefect's API give them. With
+    --api they are read from there, with the key in PREFECT_API_KEY where that is set.
     What has no counterpart is told on standard error; then the exit code is 1.
     """
-    from flowgauge.processors.prefect_automations import imported_file
+    from flowgauge.console.prefect_api import KEY, automations_at
+    from flowgauge.processors.prefect_automations import imported_file, imported_from
 
-    result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
+    if (file is None) == (api is None):
+        raise click.UsageError("name a FILE of automations, or --api URL")
+    if file is not None:
+        result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
+    else:
+        checked = checked_address(str(api))
+        result = imported_from(checked, automations_at(checked, os.environ.get(KEY)))
     click.echo(result.text, nl=False)
     for note in result.left_out:
         click.echo(str(note), err=True)
