@@ -35,6 +35,7 @@ PATHS = {
     "canonical": Path("pure:bench_canonical", 100_000),
     "log": Path("local_log:bench_log", 200_000),
     "kafka-costs": Path("kafka_costs:bench_kafka_costs", 60_000),
+    "many-rules": Path("many_rules:bench_many_rules", 50_000),
     "waiting": Path("waiting:bench_waiting", 100_000),
     "packing": Path("packing:bench_packing", 20_000),
     "kafka-append": Path("kafka:bench_append", 200_000),

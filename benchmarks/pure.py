@@ -28,8 +28,8 @@ Batches = Sequence[Sequence[Record]]
 
 def bench_matcher(events: int) -> Line:
     """Bytes in, sample messages out, 50 rules."""
-    batches, rulesets = _batches(made_events(events), BATCH_RECORDS), {1: fifty_rules()}
-    cpu_seconds, messages = best_of(PASSES, lambda: _match(batches, rulesets))
+    batches, rulesets = batches_of(made_events(events), BATCH_RECORDS), {1: fifty_rules()}
+    cpu_seconds, messages = best_of(PASSES, lambda: match_all(batches, rulesets))
     glance_seconds, _ = best_of(PASSES, lambda: _glance(batches))
     line = line_of("matcher", events, cpu_seconds, {"glance": glance_seconds, "rest": cpu_seconds - glance_seconds})
     return line.noting(samples_per_event=sum(len(message.samples) for message in messages) / events)
@@ -68,23 +68,33 @@ def sample_messages(samples: int, log_id: str = LOG_ID) -> list[SampleMessage]:
     events, rulesets = samples, {1: fifty_rules()}
     while True:
         made = made_events(events, run_every_ms=BUSY_RUN_EVERY_MS, only_runs=True)
-        messages = _match(_batches(made, RUN_EVENTS_PER_BATCH), rulesets, log_id)
+        messages = match_all(batches_of(made, RUN_EVENTS_PER_BATCH), rulesets, log_id)
         if sum(len(message.samples) for message in messages) >= samples:
             return messages
         events *= 2
 
 
-def _batches(made: Iterable[Made], size: int) -> Batches:
+def batches_of(made: Iterable[Made], size: int) -> Batches:
+    """Return the records of these events, `size` a batch."""
     records = [
         Record(offset, item.append_ms, RecordKind.EVENT, item.run, item.value) for offset, item in enumerate(made)
     ]
     return [records[start : start + size] for start in range(0, len(records), size)]
 
 
-def _match(batches: Batches, rulesets: Mapping[int, RuleSet], log_id: str = LOG_ID) -> list[SampleMessage]:
-    matcher = Matcher(
-        log_id=log_id, source=0, samples_partitions=1, rulesets=rulesets, state=MatcherState(rules_version=1)
-    )
+def match_all(batches: Batches, rulesets: Mapping[int, RuleSet], log_id: str = LOG_ID) -> list[SampleMessage]:
+    """Return the messages of one matcher for all `batches`."""
+    return matched_by(new_matcher(rulesets, log_id), batches)
+
+
+def new_matcher(rulesets: Mapping[int, RuleSet], log_id: str = LOG_ID) -> Matcher:
+    """Return a matcher of one source that begins with the first rule set."""
+    state = MatcherState(rules_version=1)
+    return Matcher(log_id=log_id, source=0, samples_partitions=1, rulesets=rulesets, state=state)
+
+
+def matched_by(matcher: Matcher, batches: Batches) -> list[SampleMessage]:
+    """Return what `matcher` makes of `batches`."""
     found: list[SampleMessage] = []
     for batch in batches:
         found += matcher.match(batch).messages[0]

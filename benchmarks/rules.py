@@ -61,7 +61,7 @@ _TEAM = """
 
 def fifty_rules() -> RuleSet:
     """Return 14 rules of every tenant and 36 of single teams, as version 1."""
-    return _version_1(fifty_rules_text())
+    return version_1(fifty_rules_text())
 
 
 def fifty_rules_text() -> str:
@@ -72,7 +72,12 @@ def fifty_rules_text() -> str:
 
 def ten_rules() -> RuleSet:
     """Return ten rules, seven of which see every tenant."""
-    return _version_1(_PLATFORM + _pools(1) + _PATH.format(path=PATHS[0]) + _teams(1))
+    return version_1(ten_rules_text())
+
+
+def ten_rules_text() -> str:
+    """Return the same as a rule file says them."""
+    return _PLATFORM + _pools(1) + _PATH.format(path=PATHS[0]) + _teams(1)
 
 
 def _pools(count: int) -> str:
@@ -83,5 +88,6 @@ def _teams(count: int) -> str:
     return "".join(_TEAM.format(team=team) for team in range(count))
 
 
-def _version_1(text: str) -> RuleSet:
+def version_1(text: str) -> RuleSet:
+    """Return the rules of a file's text as the first set."""
     return RuleSet(parse_rules("benchmark.yaml", text).rules, 1)

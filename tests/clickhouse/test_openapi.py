@@ -45,7 +45,8 @@ CONSOLE = Path(__file__).parents[2] / "docs" / "console.md"
 OPERATIONS = [DESCRIPTION, intake_operation(now_ms()), *api_operations()]
 QUESTIONS = [each for each in OPERATIONS if each.route == METRIC_ROUTE]
 ASKED = [each for each in OPERATIONS if each.path != "/v1/events"]  # the gateway takes events under any query
-READ = {"after", "before", "bucket", "grace", "letter", "since", "source", "tz", "until"}  # no text goes unread there
+# No text goes unread there.
+READ = {"after", "before", "bucket", "grace", "letter", "looks", "since", "source", "tz", "until"}
 NAMES = {name for each in OPERATIONS for name in each.known} | {"unheard_of"}
 
 

@@ -74,9 +74,63 @@ rules:
     for: 5s
     allowed_lateness: 4s
   - name: slow
-    for_each: [flow]
-    when: {duration: {above: 30s, quantile: 75%, within: 2m, min_samples: 2, clear_below: 20s}}
+    when: {duration: {above: 30s, quantile: 50%, within: 2m, min_samples: 1, clear_below: 20s}}
     no_data: fire
+  - name: more failures
+    when: {change: {of: failures, within: 20s, trailing: 80s, min_samples: 1, sigma: 0.5}}
+    keep_firing_for: 10s
+  - name: burning
+    for_each: [flow]
+    when:
+      burn_rate:
+        objective: 90%
+        pairs: [{above: 4, within: 60s, short: 20s}, {above: 2, within: 4m, short: 30s}]
+        min_samples: 2
+    for: 2s
+    keep_firing_for: 10s
+    no_data: resolve
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 40s, grace: 15s, completes_within: 55s}}
+    for: 5s
+    keep_firing_for: 20s
+  - name: in order
+    for_each: [flow]
+    when:
+      sequence:
+        steps: [{state: running}, {state: [completed, running]}, {state: [failed, crashed]}]
+        within: 60s
+    for: 2s
+    keep_firing_for: 10s
+  - name: not ended
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
+    keep_firing_for: 10s
+  - name: failing and late
+    for_each: [flow]
+    when: {all_of: {within: 45s, conditions: [failing, late]}}
+    keep_firing_for: 4s
+  - name: two of these
+    for_each: [flow]
+    for: 3s
+    when:
+      any_of:
+        at_least: 2
+        conditions:
+          - often
+          - failing and late
+          - {match: {state: completed}, when: {absence: {after: 15s}}, for: 7s}
+          - {when: {failure_rate: {above: 40%, within: 7s, min_samples: 1}}, no_data: fire, keep_firing_for: 5s}
+  - name: crash of what is late
+    for_each: [run]
+    allowed_lateness: 5s
+    when:
+      all_of:
+        within: 50s
+        conditions:
+          - {match: {state: crashed}, when: {event: {}}}
+          - {match: {state: [running, late]}, when: {absence: {after: 10s}}}
+          - {when: {late: {after: 1s}}}
   - name: each crash
     match: {state: crashed}
     for_each: [flow]
@@ -128,9 +182,9 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
     return sorted(found, key=lambda happening: happening.append_ms)
 
 
-def event_at(event_id: UUID, occurred_ms: int, state: str) -> Event:
-    """Return an event of flow `a`, `occurred_ms` after START_MS."""
-    return _event(event_id.int, occurred_ms, "a", 0, state, None)
+def event_at(event_id: UUID, occurred_ms: int, state: str, run: int = 0) -> Event:
+    """Return an event of a run of flow `a`, `occurred_ms` after START_MS."""
+    return _event(event_id.int, occurred_ms, "a", run, state, None)
 
 
 def _event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn

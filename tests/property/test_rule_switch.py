@@ -122,6 +122,76 @@ VARIANTS = {
     when: {duration: {above: 20s, quantile: 50%, within: 60s, min_samples: 1}}
     no_data: resolve
 """,
+    "change a": """
+  - name: change
+    for_each: [flow]
+    when: {change: {of: events, within: 20s, trailing: 80s, min_samples: 1, sigma: 0}}
+""",
+    "change b": """
+  - name: change
+    for_each: [flow]
+    when: {change: {of: failure_rate, within: 20s, trailing: 80s, min_samples: 1, min_windows: 2, sigma: 0}}
+    no_data: resolve
+    keep_firing_for: 5s
+""",
+    "burning a": """
+  - name: burning
+    for_each: [flow]
+    when: {burn_rate: {objective: 90%, pairs: [{above: 4, within: 60s, short: 20s}], min_samples: 2}}
+    keep_firing_for: 5s
+""",
+    "burning b": """
+  - name: burning
+    for_each: [flow]
+    when:
+      burn_rate:
+        objective: 80%
+        pairs: [{above: 4, within: 60s, short: 20s}, {above: 2, within: 4m, short: 30s}]
+        min_samples: 1
+    no_data: resolve
+""",
+    "missed a": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {every: 30s, grace: 10s, completes_within: 40s, if_failed: skip}}
+    keep_firing_for: 5s
+""",
+    "missed b": """
+  - name: missed
+    for_each: [flow]
+    when: {missed: {cron: "* * * * *", dialect: debian, grace: 10s}}
+""",
+    "order a": """
+  - name: order
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 30s, fires_when: incomplete}}
+    keep_firing_for: 5s
+""",
+    "order b": """
+  - name: order
+    for_each: [run]
+    when: {sequence: {steps: [{state: running}, {state: [completed, failed]}], within: 60s}}
+""",
+    "joined a": """
+  - name: joined
+    for_each: [flow]
+    when:
+      all_of:
+        within: 30s
+        conditions:
+          - {match: {state: crashed}, when: {event: {}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+    keep_firing_for: 5s
+""",
+    "joined b": """
+  - name: joined
+    for_each: [flow]
+    when:
+      any_of:
+        conditions:
+          - {match: {state: running}, when: {absence: {after: 20s}}}
+          - {when: {failure_rate: {above: 40%, within: 60s, min_samples: 2}}, for: 3s}
+""",
     "crash a": """
   - name: each crash
     match: {state: crashed}
@@ -249,7 +319,13 @@ def placeless(transitions: Sequence[Transition], names: set[str]) -> list[Transi
 
 @pytest.mark.timeout(120)
 @given(
-    drawn=logs(), variant=st.sampled_from(("failing a", "late a", "crash a", "often a", "any a", "long a", "long b"))
+    drawn=logs(),
+    variant=st.sampled_from(
+        (
+            *("failing a", "late a", "crash a", "often a", "any a", "long a", "long b", "change a", "change b"),
+            *("joined a", "joined b"),
+        )
+    ),
 )
 def test_an_unchanged_rule_does_not_notice_a_switch(
     drawn: tuple[dict[int, RuleSet], list[list[Record]]], variant: str

@@ -9,7 +9,9 @@ from flowgauge.schemas.summary import (
     SUMMARY_BYTES_MAX,
     TEMPLATE_CHARS_MAX,
     check_template,
+    names_in,
     render_summary,
+    shown_by,
     summarize,
     summary_values,
 )
@@ -130,3 +132,12 @@ def test_the_largest_templates_that_are_allowed_need_little_memory() -> None:
         tracemalloc.stop()
 
     assert peak < MEMORY_BYTES_MAX
+
+
+@given(templates)
+def test_a_name_that_is_shown_is_one_that_the_summary_names(template: str) -> None:
+    named = {name.partition(".")[0] for name in names_in(template)}
+
+    shown = {name for name in ("flow", "value", "samples", "runs", "nope") if shown_by(template, name)}
+
+    assert shown <= named

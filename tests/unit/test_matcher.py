@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from flowgauge.processors import matcher as matcher_module
+from flowgauge.processors import rule_index
 from flowgauge.processors.matcher import Matcher, MatcherState
 from flowgauge.processors.ruleset import RuleSet, parse_rules
 from flowgauge.schemas.clock import ClockState
@@ -141,8 +141,8 @@ def test_a_pulse_of_another_log_stops_it() -> None:
 
 
 def test_the_memory_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matcher_module, "MEMO_MAX", 3)
-    index = matcher_module.RuleIndex(ruleset(EACH))
+    monkeypatch.setattr(rule_index, "MEMO_MAX", 3)
+    index = rule_index.RuleIndex(ruleset(EACH))
 
     found = [index.candidates(Glance(f"run.{number}", "t")) for number in range(10)]
 

@@ -59,7 +59,7 @@ def test_an_empty_file_has_no_prices() -> None:
             "currency: EUR\nprices:\n  - {per_hour: -1}",
             "p.yaml:3:6: prices[0].per_hour: expected a number greater than",
         ),
-        ("currency: EUR\nprices:\n  - {per_hour: '1'}", "p.yaml:3:6: prices[0].per_hour: expected a valid number"),
+        ("currency: EUR\nprices:\n  - {per_hour: '1'}", "p.yaml:3:6: prices[0].per_hour: expected a number"),
         ("currency: EUR\nprices:\n  - {per_hour: .nan}", "p.yaml:3:16: prices[0].per_hour: .nan is no number"),
         ("currency: EUR\nprices:\n  - {per_hours: 1}", "p.yaml:3:6: prices[0].per_hours: unknown field (did you mean"),
         ("currency: E\u20ac\n", "p.yaml:1:1: currency: expected a currency of 1 to 16 letters, such as EUR"),
@@ -89,6 +89,7 @@ def test_what_fits_all_runs_of_one_tenant_ends_only_its_list() -> None:
     assert parse_prices("p.yaml", text).of("b").prices_per_hour == ("2.0", "3.0")
 
 
+@pytest.mark.filterwarnings("ignore:Possible set difference:FutureWarning")  # of `re`, about what fnmatch made of [?--]
 @given(
     glob=st.text(alphabet="ab-*?.[]!^\\", max_size=8),
     text=st.text(alphabet="ab-.[]!^\\\n", max_size=8),
@@ -124,7 +125,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_prices_before(
 
     assert (before, broken, watched.of("acme").prices_per_hour) == (("1.0",), ("1.0",), ("25.0",))
     assert told == NOT_APPLIED
-    assert told_operator.startswith(f"{file}:2:11: prices[0].per_hour: expected a valid number")
+    assert told_operator.startswith(f"{file}:2:11: prices[0].per_hour: expected a number")
     assert told_operator.endswith("; the prices before it go on")
     assert health.problems == health.operator_problems == {}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowgauge.console.main import main
-from flowgauge.console.replaying import UNREADABLE_SHOWN_MAX
+from flowgauge.console.past_events import UNREADABLE_SHOWN_MAX
 
 CAPTURE = Path(__file__).parents[1] / "data" / "prefect-outage-extract.jsonl.gz"
 RULES = "rules: [{name: each, for_each: [flow], when: {event: {}}}]"

@@ -222,6 +222,43 @@ def test_a_mistake_at_the_top_of_a_story_is_told_with_its_place(tmp_path: Path, 
     assert refused(written(tmp_path, "[]", top=top)) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            RULES,
+            (
+                "story.yaml:2:1: this is a file of rules, and no test of them "
+                "(write a test that begins with `rules: [story.yaml]`, docs/replay.md shows one)"
+            ),
+        ),
+        (
+            "channels: []\n",
+            (
+                "story.yaml:1:1: this is a file of rules, and no test of them "
+                "(write a test that begins with `rules: [story.yaml]`, docs/replay.md shows one)"
+            ),
+        ),
+        (
+            f"{RULES}expect: []\n",
+            (
+                "story.yaml:3:5: rules[0]: expected the name of a rule file, got a rule "
+                "(put the rules in a file of their own, and name it here)"
+            ),
+        ),
+        ("- at: 1s\n", "story.yaml:1:1: expected a test of rules (docs/replay.md shows one)"),
+        ("", "story.yaml:1:1: expected a test of rules (docs/replay.md shows one)"),
+        ("rules: []\n", "story.yaml:1:1: rules: expected a list of at least one, got none (name one)"),
+    ],
+    ids=["rules", "channels", "rules within", "a list", "nothing", "no file"],
+)
+def test_a_file_that_is_no_test_gets_one_message_with_the_remedy(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "story.yaml"
+    path.write_text(text)
+
+    assert refused(path) == [problem]
+
+
 # ── the command ──
 
 

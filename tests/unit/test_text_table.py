@@ -10,6 +10,7 @@ from flowgauge.console.heat_grid import heat_grid
 from flowgauge.console.incident_text import incident_text
 from flowgauge.console.main import main
 from flowgauge.console.text_table import printable, text_table
+from flowgauge.processors.kinds import KINDS
 
 HOSTILE = "a\x1b[2J\x9b31m\r\nok  rules\u202e\x7f\ud800"
 RUN: dict[str, Any] = {
@@ -77,7 +78,7 @@ def test_text_of_others_is_one_line_without_control_characters() -> None:
     assert printable("a\nb\tc", keep="\n") == "a\nb c"
 
 
-@pytest.mark.parametrize("kind", ["failure_rate", "consecutive_failures", "absence", "duration", "late", "event"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_no_text_of_an_incident_reaches_the_terminal_with_control_characters_or_lines_of_its_own(kind: str) -> None:
     line = {"time": "2027-01-15T07:49:01Z", "level": "ERROR", "logger": "x", "message": "refused"}
     body = BODY | {"kind": kind, "runs": [RUN | {"error_lines": [line], "late_by_seconds": 5.0}], "labels": {"a": "b"}}

@@ -52,7 +52,8 @@ SHELLS = {
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
     )),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/expiring",
+        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters",
+        "clickhouse/event_history", "clickhouse/expiring",
         "clickhouse/folding",
         "clickhouse/hints", "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
@@ -61,7 +62,7 @@ SHELLS = {
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
-        "loading", "log_lines", "price_file", "role", "rule_files", "rule_folder", "up",
+        "loading", "log_lines", "price_file", "role", "rule_files", "rule_folder", "stored_events", "up",
         "web/answers", "web/api", "web/app", "web/guard", "web/json_answer", "web/pages", "web/probes",
         "web/remembered", "web/turns",
     )),

@@ -142,6 +142,7 @@ def test_a_moment_of_another_day_says_the_day() -> None:
         (330.5, "absence", "5 min"),
         (90_000.0, "absence", "1 d 1 h"),
         (1800.4, "duration", "30 min"),
+        (300.0, "missed", "5 min"),
         (1234.5, "event", "1,234.50"),
         (None, "late", "–"),
     ],
@@ -350,13 +351,27 @@ def test_a_late_run_that_nothing_else_is_known_of_is_shown_by_its_example() -> N
     assert (row.flow, row.run, row.state, row.delay) == ("orders", "r1", "", "not started, 11 min later so far")
 
 
+TITLES = {
+    "failure_rate": "Failing runs",
+    "burn_rate": "Failing runs",
+    "consecutive_failures": "Failed runs",
+    "missed": "Last start",
+    "absence": "Last seen",
+    "late": "Late runs",
+    "event": "Events",
+    "duration": "Long runs",
+    "sequence": "Events",
+    "other": "Runs",
+}
+
+
 def test_examples_are_called_what_they_are() -> None:
     titles = [
         incident_page(IncidentView(replace(OPEN, rule_kind=kind), [], [], []), NOW).example_words.title
-        for kind in ("failure_rate", "consecutive_failures", "absence", "late", "event", "duration", "other")
+        for kind in TITLES
     ]
 
-    assert titles == ["Failing runs", "Failed runs", "Last seen", "Late runs", "Events", "Long runs", "Runs"]
+    assert titles == list(TITLES.values())
 
 
 def test_each_event_of_a_run_is_shown_and_each_failing_run_once() -> None:
@@ -447,6 +462,32 @@ def test_a_duration_says_what_ends_it_and_of_a_quantile_nothing_that_is_not_sure
     says = [incident_page(IncidentView(each, [], [], [RUN]), NOW).standing for each in (of_run, long, quantile)]
 
     assert says == ["The end of the run clears it.", "It stays open while a run takes longer than that.", NOT_CLEARED]
+
+
+def test_a_missed_slot_shows_the_run_before_it_and_what_clears_it() -> None:
+    missed = replace(OPEN, rule_kind="missed", value=301.0, threshold=300.0, samples=1, examples=[EXAMPLE])
+
+    page = incident_page(IncidentView(missed, [], [], [RUN]), NOW)
+
+    assert page.standing == "A run for this slot or a later one clears it."
+    assert [row.run for row in page.examples] == [EXAMPLE.run]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (2.0, "It stays open for 10m after the last whole sequence."),
+        (1.0, "The steps that have not come yet clear it."),
+    ],
+)
+def test_a_sequence_shows_each_of_its_events_and_what_clears_it(value: float, says: str) -> None:
+    events = [EXAMPLE, replace(EXAMPLE, event_id="e2")]
+    row = replace(OPEN, rule_kind="sequence", window_ms=600_000, value=value, threshold=2.0, examples=events)
+
+    page = incident_page(IncidentView(row, [], [], [RUN]), NOW)
+
+    assert page.standing == says
+    assert [(shown.event_id, shown.times[0][0]) for shown in page.examples] == [("e1", "happened"), ("e2", "happened")]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ its lock, and asked through the very routes the server has: both give the same a
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -108,7 +108,33 @@ async def _exchange(
             raise ServerAway(f"{place.url} did not answer: {type(error).__name__}") from None
 
 
+async def ask_pages(place: Place, path: str, parameters: Mapping[str, str]) -> AsyncGenerator[Answer]:
+    """Yield the answers to GET `path` until one says that no page is `next`; a data folder stays open meanwhile."""
+    with contextlib.ExitStack() as held:
+        store: ClickHouseStore | None = None
+        after: Mapping[str, str] | None = {}
+        while after is not None:
+            asked = {**parameters, **after}
+            response = None if store else await _exchange(place, "GET", path, parameters=asked)
+            if response is not None:
+                answer = _read(response, place.url, has_token=bool(place.token))
+            else:
+                if after and store is None:
+                    raise _away(place)  # it answered the page before
+                store = store or held.enter_context(_opened_folder(place, parameters))
+                answer = Answer((await _ask_routes(store, path, asked)).text, place.data)
+            yield answer
+            after = None if answer.body["next"] is None else {"after": str(answer.body["next"])}
+
+
 async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
+    with _opened_folder(place, parameters) as store:
+        return Answer((await _ask_routes(store, path, parameters)).text, place.data)
+
+
+@contextlib.contextmanager
+def _opened_folder(place: Place, parameters: Mapping[str, str]) -> Generator["ClickHouseStore"]:
+    """Open the ClickHouse of the data folder, under its lock; raise ServerAway where that cannot be."""
     from flowgauge.sinks.clickhouse.store import ClickHouseStore  # noqa: PLC0415  # only where no server runs
     from flowgauge.transport.data_folder import lock_data_folder  # noqa: PLC0415
 
@@ -127,7 +153,7 @@ async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) ->
             )
         store = ClickHouseStore.open(place.data / "clickhouse")
         held.callback(store.close)
-        return Answer((await _ask_routes(store, path, parameters)).text, place.data)
+        yield store
 
 
 async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[str, str]) -> Answer:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
-from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, words_of
+from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, SEQUENCE, words_of
 from flowgauge.console.web.words import HAPPENED, in_short, shown_of, span
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
@@ -14,6 +14,7 @@ RUNS_OF_KIND = {
     LATE: ("run", "flow", "state", "scheduled_for", "called_late", "started", "late_by"),
     ABSENCE: ("occurred", "event_id", "run", "flow"),
     EVENT: ("occurred", "event_id", "run", "flow"),
+    SEQUENCE: ("occurred", "event_id", "run", "flow"),
 }
 DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
 

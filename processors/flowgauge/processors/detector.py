@@ -10,7 +10,7 @@ order, nor batch splits, nor re-sends can change a result. Keys are evaluated on
 change: a pane with samples, the oldest pane leaving, a deadline or a timer. Read `key_state` and `alert_state` next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,10 +27,12 @@ from flowgauge.processors.detector_state import (
     read_keys,
     read_position,
 )
+from flowgauge.processors.evaluation import Evaluation
 from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
+from flowgauge.processors.rule_fate import REASONS, Fate, succession
 from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.source_set import admit, position_of
@@ -74,6 +76,7 @@ class Detector:
     `sources` is how many partitions the events have now; what it began with is told by `source_set`.
 
     `stores=False` leaves keys and waiting samples out of `Outcome.state`: a replay never begins again from it.
+    `observe` is shown each evaluation.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class Detector:
         rulesets: Mapping[int, RuleSet],
         state: Mapping[str, bytes] | None = None,
         stores: bool = True,
+        observe: Callable[[Evaluation], None] | None = None,
     ) -> None:
         self._rulesets = rulesets
+        self._observe = observe
         self._position = position_of(log_id, sources, rulesets, read_position(state or {}))
         self._rules = RulesInForce(rulesets, self._position)
         self._newest_version = max(each.rules_version for each in self._position.sources)
@@ -313,6 +318,9 @@ class Detector:
         next_ms = state.next_end_ms()
         if next_ms is not None:
             self._wake_ups.add(state, next_ms)
+        if self._observe is not None and reading is not None:
+            alert = msgspec.structs.replace(state.alert)
+            self._observe(Evaluation(state.rule, state.key, end_ms, reading, change, alert, late_samples, next_ms))
         is_blank = next_ms is None and state.alert.state == "inactive" and not state.window.is_lasting()
         place = (state.rule.uid, state.key)
         if self._store is not None:
@@ -373,8 +381,9 @@ class Detector:
         self._rules.activate(version)
         gone: list[tuple[str, Key, str]] = []
         for (uid, key), state in self._keys.items():
-            if self._rules.active.sees(uid, key[0]):
-                state.rule = self._rules.active.by_uid[uid]
+            fate, heir = succession(state.rule, key[0], self._rules.active)
+            if fate is Fate.KEPT and heir is not None:
+                state.rule = heir
             else:
                 gone.append((state.rule.rule.name, key, uid))
         for _, key, uid in sorted(gone):
@@ -395,16 +404,16 @@ class Detector:
         state = self._keys.pop(place)
         state.wake_ms = None
         self._write_now(place)
-        heir = self._rules.active.named(state.rule.rule.name, place[1][0])
+        fate, heir = succession(state.rule, place[1][0], self._rules.active)
         is_open = state.alert.state not in {"inactive", "pending"}
-        if is_open and heir is not None and heir.rule.for_each == state.rule.rule.for_each and heir.pane_ms:
+        if is_open and fate is Fate.CARRIED_ON and heir is not None:
             kept = self._keys.get((heir.uid, place[1])) or self._new_key_state(heir, place[1])
             if kept is not None:
                 kept.inherit(state.alert, at_ms)
                 self._write_now((heir.uid, place[1]))
                 self._wake(kept)
                 return
-        reason = "the rule was removed" if heir is None else "the rule was changed"
+        reason = REASONS[Fate.REMOVED if heir is None else Fate.ENDED]  # one that is pending never goes on
         change = close(state.alert, at_ms, reason)
         if change is not None:
             reading, version = Reading(Verdict.HELD, reason), self._rules.active.version

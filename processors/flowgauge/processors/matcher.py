@@ -1,6 +1,6 @@
 """The matcher: records of one source in, sample messages out. Stateless but for the source's clock.
 
-    record ─► glance (event, tenant, kind, state) ─► candidates (memo) ─► check + selectors ─► samples
+    record ─► glance (event, tenant, kind, state) ─► candidates (rule_index) ─► check + selectors ─► samples
               1 µs, all records                       mostly none         only what could match
 
 This is the hot path: it stays flat. An event is decoded whole, and checked, only where a rule could match it.
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flowgauge.processors.rule_view import RuleView
+from flowgauge.processors.rule_index import Candidates, RuleIndex
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.schemas.check import check
 from flowgauge.schemas.clock import ClockState, PartitionClock
 from flowgauge.schemas.control_records import read_rules_marker
 from flowgauge.schemas.errors import InvalidEvent
-from flowgauge.schemas.event import Event, Glance, decode_glance
+from flowgauge.schemas.event import Event, decode_glance
 from flowgauge.schemas.ids import samples_partition
 from flowgauge.schemas.left_out import Cause, Count, note
 from flowgauge.schemas.sample import Sample, SampleMessage
@@ -27,11 +27,8 @@ from flowgauge.schemas.topics import EVENTS, RecordKind
 from flowgauge.transport.log import Record
 from flowgauge.transport.source_clock import see
 
-MEMO_MAX = 100_000  # distinct glances: bounded names of a healthy system stay far below
-
 _RULES = RecordKind.RULES  # at hand: looking up a member costs more than comparing it
 
-Candidates = tuple[tuple[int, CompiledRule], ...]
 _text = msgspec.to_builtins  # of a UUID: what `str` returns, in a fifth of the time
 _Moment = tuple[int, int, int, str, int | None]  # what all samples of an event share: offset, append, occurred, id, due
 
@@ -60,36 +57,6 @@ class Matched:
 
     messages: Sequence[Sequence[SampleMessage]]
     counts: MatchCounts = field(default_factory=MatchCounts)
-
-
-class RuleIndex:
-    """Finds the rules that a glance could match; remembers the answer, and that of all tenants together."""
-
-    def __init__(self, ruleset: RuleSet) -> None:
-        self._ruleset = ruleset
-        self._view = RuleView(ruleset)
-        self._of_any_tenant: dict[tuple[str, str, str | None], Candidates] = {}
-        self.memo: dict[Glance, Candidates] = {}
-
-    def candidates(self, glance: Glance) -> Candidates:
-        """Return the rules that an event which looks so could match, usually none."""
-        found = self.memo.get(glance)
-        if found is None:
-            if len(self.memo) >= MEMO_MAX:
-                self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
-                self._of_any_tenant.clear()
-            sees, tenant = self._view.sees, glance.tenant
-            found = tuple(item for item in self._could_match(glance) if sees(item[1].uid, tenant))
-            self.memo[glance] = found
-        return found
-
-    def _could_match(self, glance: Glance) -> Candidates:
-        look = (glance.event, glance.kind, glance.state)
-        found = self._of_any_tenant.get(look)
-        if found is None:
-            rules = enumerate(self._ruleset.rules)
-            found = self._of_any_tenant[look] = tuple(item for item in rules if item[1].could_match(*look))
-        return found
 
 
 class Matcher:
@@ -205,7 +172,7 @@ class Matcher:
             counts.invalid += 1
             return
         moment = _moment_of(record, event)
-        for index, item in candidates:
+        for index, item in candidates.of(event):
             for test in item.predicates:  # not all(…): this loop is the price of each rule that could match
                 if not test(event):
                     break

@@ -10,9 +10,9 @@ PANES_MAX = 120
 PANE_MS_MIN = 1_000
 
 
-def pane_ms(within_ms: int) -> int:
-    """Return the smallest divisor of `within_ms` (>= 1 s) that is >= 1 s and >= `within_ms` / 120."""
-    for panes in range(min(PANES_MAX, within_ms // PANE_MS_MIN), 1, -1):
+def pane_ms(within_ms: int, panes_max: int = PANES_MAX) -> int:
+    """Return the smallest divisor of `within_ms` (>= 1 s) that is >= 1 s and >= `within_ms` / `panes_max`."""
+    for panes in range(min(panes_max, within_ms // PANE_MS_MIN), 1, -1):
         if within_ms % panes == 0:
             return within_ms // panes
     return within_ms

@@ -17,7 +17,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from flowgauge.processors.detector import Detector, Outcome
-from flowgauge.processors.matcher import Matcher, MatcherState, RuleIndex
+from flowgauge.processors.evaluation import Evaluation
+from flowgauge.processors.matcher import Matcher, MatcherState
+from flowgauge.processors.rule_index import RuleIndex
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.canonical import cut_times, with_tenant
 from flowgauge.schemas.errors import BadInput, InvalidEvent
@@ -111,6 +113,7 @@ class Replay:
         *,
         until_ms: int | None = None,
         report: Callable[[int, str], None] = lambda _line, _problem: None,
+        observe: Callable[[Evaluation], None] | None = None,
     ) -> None:
         self._read_lines = read_lines
         self._until_ms = until_ms
@@ -120,7 +123,9 @@ class Replay:
         self._lines = 0
         self._sources = self._find_sources()
         sources = max(self._sources, default=0) + 1
-        self._detector = Detector(log_id=LOG_ID, sources=sources, rulesets=self._rulesets, stores=False)
+        self._detector = Detector(
+            log_id=LOG_ID, sources=sources, rulesets=self._rulesets, stores=False, observe=observe
+        )
         self._append_ms = 0
         self.counts = ReplayCounts()
 

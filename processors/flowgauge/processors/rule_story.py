@@ -14,7 +14,8 @@ A mistake is told with its place before anything runs: a story that cannot come 
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, cast
 from uuid import UUID, uuid5
 
 import msgspec
@@ -33,6 +34,7 @@ from flowgauge.schemas.yaml_places import Document, problems_of
 
 EVENTS_MAX = 1_000_000  # after `times`; a longer story is a file for `flowgauge replay`
 DEFAULT_START = "2026-01-01T00:00:00Z"
+EXAMPLE = "docs/replay.md shows one"
 NAMES_SHOWN_MAX = 5  # of the rules there are, where one is misspelt
 _OUT_OF_RANGE = "expected a time between 1970 and 2200"
 _NAMESPACE = UUID("5f0c1d7e-3b52-4c8c-9a0e-f10369a09e00")
@@ -123,6 +125,7 @@ class RuleTest(Written):
 
 def validated(document: Document) -> RuleTest:
     """Return the story that is written in `document`; raise InvalidRules with every mistake."""
+    _refuse_rules(document)
     try:
         return RuleTest.model_validate(document.data)
     except ValidationError as error:
@@ -140,6 +143,25 @@ def event_lines(test: RuleTest) -> list[bytes]:
     """Return the events as lines for the replay, in the order of their append times."""
     timed = [line for number, event in enumerate(test.events) for line in _lines_of(event, number, test.start_ms)]
     return [line for _, line in sorted(timed, key=lambda item: item[0])]
+
+
+def _refuse_rules(document: Document) -> None:
+    """Raise InvalidRules where rules stand in the place of the names of their files, most likely for a wrong file."""
+    if not isinstance(document.data, dict):
+        raise InvalidRules((document.problem((), "expected a test of rules", EXAMPLE),))
+    data = cast("dict[str, object]", document.data)
+    rules = cast("list[object]", data["rules"]) if isinstance(data.get("rules"), list) else []
+    written = [index for index, each in enumerate(rules) if isinstance(each, dict)]
+    if "channels" in data or (written and not {"events", "expect"} & data.keys()):
+        name = Path(document.file).name
+        what, remedy = (
+            "this is a file of rules, and no test of them",
+            f"write a test that begins with `rules: [{name}]`",
+        )
+        raise InvalidRules((document.problem((), what, f"{remedy}, {EXAMPLE}"),))
+    if written:
+        what, remedy = "expected the name of a rule file, got a rule", "put the rules in a file of their own"
+        raise InvalidRules((document.problem(("rules", written[0]), what, f"{remedy}, and name it here"),))
 
 
 def _known_fields(path: tuple[str | int, ...]) -> Sequence[str]:

@@ -6,17 +6,19 @@ A broken file gives every mistake with its place and never half a rule set.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
 from flowgauge.processors.alert_state import Policy
-from flowgauge.processors.kinds import KINDS, Kind
-from flowgauge.processors.selector import Getter, Predicate, Test, getter, predicate, text_test
+from flowgauge.processors.compounds import CONDITION_FIELDS, GIVEN_FIELDS, ReadRule, ReadRules
+from flowgauge.processors.kinds import KINDS, Compound, Kind
+from flowgauge.processors.selector import Getter, Predicate, Test, getter, plain_values, predicate, text_test
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
@@ -38,7 +40,11 @@ _STAND_INS: Mapping[str, object] = {
     "above": "99%",
     "within": "1m",
     "after": "1m",
+    "grace": "1m",
     "times": 1,
+    "objective": "99.99%",
+    "pairs": "ticket",
+    "steps": [{"event": "?"}, {"event": "?"}],
 }
 _NAMED_FIELDS = re.compile(r"`(\w+)")
 
@@ -55,6 +61,7 @@ class CompiledRule:
     source: Mapping[str, Any]  # as written: what the rules topic keeps
     glance_tests: Mapping[str, Test]
     predicates: tuple[Predicate, ...]
+    plain: Mapping[str, frozenset[str]]  # fields that only predicates look at and that must have one of some values
     group: tuple[Getter, ...]
     policy: Policy
     name: str  # this and what follows: of the rule and its kind, at hand for the hot path
@@ -73,7 +80,12 @@ class CompiledRule:
             value = values[name]
             if value is None or not test(value):
                 return False
-        return True
+        return self.kind.could_be(event, kind, state)
+
+    def could_look(self, kind: str, state: str | None) -> bool:
+        """Tell whether an event of this kind and state could match under some name."""
+        nameless = {name: test for name, test in self.glance_tests.items() if name != "event"}
+        return replace(self, glance_tests=nameless).could_match("", kind, state)
 
     def key_of(self, event: Event) -> tuple[str, ...] | None:
         """Return the group key, the tenant first; None where the event lacks a field and the rule skips it."""
@@ -148,23 +160,24 @@ def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> Ru
 def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> RuleSet:
     """Return the rules of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
     problems = list(unread)
-    rules: list[CompiledRule] = []
-    warnings: list[Problem] = []
-    notes: list[Problem] = []
+    read: list[ReadRule] = []
     names: dict[tuple[str, str], str] = {}  # where each stands
     for document in documents:
         for index, source in enumerate(_sources(document, problems)):
-            reading = _read(document, ("rules", index), source)
-            problems += [*reading.problems, *_second_of_its_name(document, index, reading, names)]
-            if reading.rule and reading.kind and not reading.problems:
-                warnings += _warnings(document, ("rules", index), reading.rule)
-                notes += _notes(document, ("rules", index), reading.kind)
-                rules.append(_compile(reading.rule, reading.kind, source))
-    if len(rules) > RULES_MAX:
-        problems.append(Problem("rules", 0, 0, "", f"{len(rules)} rules, at most {RULES_MAX} are carried"))
+            item = _read(document, ("rules", index), source)
+            problems += [*item.problems, *_second_of_its_name(item, names)]
+            read.append(item)
+    if len(read) > RULES_MAX:
+        problems.append(Problem("rules", 0, 0, "", f"{len(read)} rules, at most {RULES_MAX} are carried"))
+    named = ReadRules(read)
+    problems += named.problems()
     if problems:
         raise InvalidRules(tuple(problems))
-    return RuleSet(tuple(rules), warnings=tuple(warnings), notes=tuple(notes))
+    return RuleSet(
+        tuple(_compiled(item, named) for item in read),
+        warnings=tuple(warning for item in read for warning in _warnings(item)),
+        notes=tuple(note for item in read for note in _notes(item)),
+    )
 
 
 def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, Any]]:
@@ -184,17 +197,7 @@ def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, A
     return cast("list[Mapping[str, Any]]", rules)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """As much of a written rule as can be read, with every mistake in it; its `wrong` fields are as if not written."""
-
-    rule: Rule | None
-    kind: Kind | None
-    wrong: AbstractSet[str]
-    problems: Sequence[Problem]
-
-
-def _read(document: Document, path: Path, source: Mapping[str, Any]) -> _Reading:
+def _read(document: Document, path: Path, source: Mapping[str, Any]) -> ReadRule:
     """Read a rule and its kind each for itself, so that a mistake in one hides none in the other."""
     rule, wrong, problems = _read_fields(Rule, source, document, path)
     kind: Kind | None = None
@@ -216,7 +219,32 @@ def _read(document: Document, path: Path, source: Mapping[str, Any]) -> _Reading
         problems += _value_problems(document, path, rule)
     if rule and kind:
         problems += _contradictions(document, path, rule, kind, wrong=kind_wrong)
-    return _Reading(rule, kind, wrong, problems)
+    item = ReadRule(document, path, source, rule, kind, wrong, problems)
+    for index, (unknown, condition) in _inline(item).items():
+        problems += [*unknown, *condition.problems]
+        item.inline[index] = condition
+    return item
+
+
+def _inline(item: ReadRule) -> dict[int, tuple[list[Problem], ReadRule]]:
+    """Read the conditions of a compound that are written in place, each as a rule, with what it has too much."""
+    if item.rule is None or not isinstance(item.kind, Compound):
+        return {}
+    found: dict[int, tuple[list[Problem], ReadRule]] = {}
+    given = {name: item.source[name] for name in GIVEN_FIELDS if name in item.source and name not in item.wrong}
+    for index, condition in enumerate(item.kind.conditions):
+        if isinstance(condition, dict):
+            written = cast("dict[str, Any]", condition)
+            path = (*item.path, "when", item.kind.name, "conditions", index)
+            remedy = f"known fields: {', '.join(CONDITION_FIELDS)}"
+            unknown = [
+                item.document.problem((*path, name), "a condition has no such field", remedy)
+                for name in written
+                if name not in CONDITION_FIELDS
+            ]
+            own = {name: value for name, value in written.items() if name in CONDITION_FIELDS}
+            found[index] = unknown, _read(item.document, path, {"name": f"condition {index + 1}", **given, **own})
+    return found
 
 
 def _read_fields(
@@ -242,7 +270,7 @@ def _read_fields(
             named = _named(error)
             says_more = not wrong & named.keys()  # what follows from a mistake that is told already is none
             if says_more:
-                problems += problems_of(error, document, path, _field_names(model))
+                problems += problems_of(error, document, path, partial(_fields_at, model, len(path)))
             known, wrong = wrong, wrong | {name for name, is_first in named.items() if is_first or not says_more}
         if wrong == known:
             return None, wrong, problems
@@ -262,26 +290,46 @@ def _named(error: ValidationError) -> dict[str, bool]:
     return named
 
 
-def _field_names(model: type[BaseModel]) -> tuple[str, ...]:
+def _fields_at(model: type[BaseModel], depth: int, path: Path) -> tuple[str, ...]:
+    """Return the fields that stand beside that at `path`, whose first `depth` steps lead to `model`."""
+    for step in path[depth:-1]:
+        if isinstance(step, str) and step in model.model_fields:
+            inner = _models_in(model.model_fields[step].annotation)
+            if not inner:
+                return ()
+            model = inner[0]
     return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _is_required(model: type[BaseModel], name: str) -> bool:
     return name in model.model_fields and model.model_fields[name].is_required()
 
 
-def _second_of_its_name(
-    document: Document, index: int, reading: _Reading, names: dict[tuple[str, str], str]
-) -> Iterator[Problem]:
+def _second_of_its_name(item: ReadRule, names: dict[tuple[str, str], str]) -> Iterator[Problem]:
     """Find a name that stands before; note in `names` where each stands."""
-    if reading.rule is None or reading.wrong & {"name", "tenant"}:
+    if item.rule is None or item.wrong & {"name", "tenant"}:
         return
-    path = ("rules", index, "name")
+    document, path = item.document, (*item.path, "name")
     place = f"{document.file}:{document.place(path)[0]}"
-    first = names.setdefault((reading.rule.tenant, reading.rule.name), place)
+    first = names.setdefault((item.rule.tenant, item.rule.name), place)
     if first is not place:
-        message = f"a second rule {reading.rule.name!r}, the first is at {first}"
+        message = f"a second rule {item.rule.name!r}, the first is at {first}"
         yield document.problem(path, message, "rename one: a name is the identity of its incidents")
+
+
+def _compiled(item: ReadRule, named: ReadRules) -> CompiledRule:
+    """Return a rule that was read without a mistake, over its conditions where it has such."""
+    assert item.rule is not None and item.kind is not None  # noqa: S101, PT018  # else there is a mistake
+    kind = item.kind
+    if isinstance(kind, Compound):
+        kind = kind.of([_compiled(target, named) for _, target in named.conditions(item) if target is not None])
+    return _compile(item.rule, kind, item.source)
 
 
 def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
@@ -294,6 +342,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         source=source,
         glance_tests={name: text_test(match[name]) for name in _GLANCE_FIELDS if name in match},
         predicates=tuple(predicate(name, match[name]) for name in match if name not in _GLANCE_FIELDS),
+        plain={name: values for name in match if name not in _GLANCE_FIELDS and (values := plain_values(match[name]))},
         group=tuple(getter(name) for name in rule.for_each),
         policy=Policy(rule.for_, rule.keep_firing_for, rule.no_data),
         name=rule.name,
@@ -316,7 +365,7 @@ def _meaning(rule: Rule, kind: Kind) -> dict[str, Any]:
     """Return what the rule means: the same for `20%` and `0.2`, and with a default written out."""
     meaning = rule.model_dump(mode="json", exclude={*_TELLING_FIELDS, "match", "when"}, exclude_defaults=True)
     meaning["match"] = _match(rule, kind)
-    meaning["when"] = {kind.name: kind.model_dump(mode="json", exclude_defaults=True)}
+    meaning["when"] = {kind.name: kind.meaning()}
     return meaning
 
 
@@ -353,7 +402,9 @@ def _contradictions(
             yield document.problem((*path, "match", "state"), message, f"it looks at {_words(kind.states)}")
 
 
-def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
+def _warnings(item: ReadRule) -> Iterator[Problem]:
+    document, path, rule = item.document, item.path, item.rule
+    assert rule is not None  # noqa: S101  # else there is a mistake
     for name, remedy in absent_names(rule):
         yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)
     if rule.actions:
@@ -363,9 +414,12 @@ def _warnings(document: Document, path: Path, rule: Rule) -> Iterator[Problem]:
         yield Problem(document.file, line, column, dotted(place), message)
 
 
-def _notes(document: Document, path: Path, kind: Kind) -> Iterator[Problem]:
-    for name, text in kind.notes().items():
-        yield document.problem((*path, "when", kind.name, name), text)
+def _notes(item: ReadRule) -> Iterator[Problem]:
+    assert item.kind is not None  # noqa: S101  # else there is a mistake
+    for name, text in item.kind.notes().items():
+        yield item.document.problem((*item.path, "when", item.kind.name, name), text)
+    for condition in item.inline.values():
+        yield from _notes(condition)
 
 
 def _words(states: Iterable[str | None]) -> str:

@@ -15,6 +15,7 @@ from flowgauge.schemas.event import Event
 Test = Callable[[str], bool]
 Getter = Callable[[Event], str | None]
 Predicate = Callable[[Event], bool]
+Values = Callable[[Event], Sequence[str]]
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -45,6 +46,26 @@ def predicate(field: str, patterns: Sequence[str]) -> Predicate:
     def one_value(event: Event) -> bool:
         value = get(event)
         return value is not None and test(value)
+
+    return one_value
+
+
+def plain_values(patterns: Sequence[str]) -> frozenset[str]:
+    """Return the values of which a text that matches `patterns` is one; empty where a glob leaves that open."""
+    wanted = frozenset(pattern for pattern in patterns if not pattern.startswith("!"))
+    return frozenset() if any(map(_WILD.search, wanted)) else wanted
+
+
+def values_of(field: str) -> Values:
+    """Return how to read all values that an event has in `field`; related: of each that has the role."""
+    if field.startswith("related."):
+        role, label = field.split(".", 2)[1:]
+        return lambda event: [item[label] for item in event.related if item.get("role") == role and label in item]
+    get = getter(field)
+
+    def one_value(event: Event) -> Sequence[str]:
+        value = get(event)
+        return () if value is None else (value,)
 
     return one_value
 

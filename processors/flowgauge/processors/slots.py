@@ -1,5 +1,7 @@
 """The slots of a schedule: the instants at which a scheduler starts a run of a cron expression in a time zone.
 
+One that counts elapsed time, an `Interval`, has them at equal distances; all that follows is of cron.
+
 A local time has two readings, by the offset before and after a change of the clock; `first` is by the offset before:
 
     ordinary    first = second
@@ -52,6 +54,21 @@ class Schedule:
         moment = moment.astimezone(UTC)
         found = self._chained(moment) if self.cron.dialect == "airflow" else self._merged(moment)
         return (slot for slot in found if slot > moment)
+
+    def doubt(self, slot: datetime) -> timedelta:
+        """Return by how much a scheduler that takes changes of the clock otherwise may miss `slot`, before or after.
+
+        As much as the clock changes, for local times that happen twice, and for as long after a change forward: there
+        is what was skipped. Elsewhere 0.
+        """
+        size = self._change_near(slot)
+        offset = self._offset(slot)
+        is_near = self._offset(slot - size) != offset or self._offset(slot + size) < offset
+        return size if is_near else timedelta()
+
+    def local(self, slot: datetime) -> datetime:
+        """Return `slot` as the clocks of the zone show it."""
+        return slot.astimezone(self.zone)
 
     def _merged(self, moment: datetime) -> Iterator[datetime]:
         """Yield what the local times near and after `moment` become, once each, in order."""
@@ -117,10 +134,11 @@ class Schedule:
 
     def _change_near(self, moment: datetime) -> timedelta:
         """Return at least as much as the clock is put forward or back near `moment`, 0 where it is not."""
-        offsets = [
-            (moment + near).astimezone(self.zone).utcoffset() or timedelta() for near in (-_NEAR, 0 * _NEAR, _NEAR)
-        ]
+        offsets = [self._offset(moment + near) for near in (-_NEAR, 0 * _NEAR, _NEAR)]
         return max(offsets) - min(offsets)
+
+    def _offset(self, moment: datetime) -> timedelta:
+        return moment.astimezone(self.zone).utcoffset() or timedelta()
 
     def _change(self, before: datetime, after: datetime) -> datetime:
         """Return the first second of the new offset, where the clock is put forward between two instants."""
@@ -132,6 +150,29 @@ class Schedule:
             else:
                 after = middle
         return after
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A slot `every` so often, one of them at `anchor`: elapsed time, which no change of a clock touches."""
+
+    every: timedelta
+    anchor: datetime
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the slots later than `moment`, an aware time: UTC, in growing order, without end."""
+        slot = self.anchor + ((moment - self.anchor) // self.every + 1) * self.every
+        while True:
+            yield slot.astimezone(UTC)
+            slot += self.every
+
+    def doubt(self, slot: datetime) -> timedelta:  # noqa: ARG002  # of no slot
+        """Return 0: every scheduler counts alike."""
+        return timedelta()
+
+    def local(self, slot: datetime) -> datetime:
+        """Return `slot` in UTC."""
+        return slot.astimezone(UTC)
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -5,12 +5,23 @@ form is YAML with top-level `rules:`; processors.ruleset reads it and gives ever
 """
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.fields import FieldInfo
 
-from flowgauge.schemas.times import parse_duration_ms
+from flowgauge.schemas.rule_forms import (
+    DURATION,
+    LABEL_FIELD,
+    PLAIN_FIELDS,
+    SHARE,
+    WINDOW,
+    for_each_form,
+    match_form,
+)
+from flowgauge.schemas.times import format_duration, parse_duration_ms
 
 RULE_NAME_MAX = 200
 GROUP_FIELDS_MAX = 8
@@ -20,8 +31,7 @@ PATTERNS_MAX = 1_000
 WINDOW_MIN_MS = 1_000  # the smallest pane
 DURATION_MAX_MS = 31 * 86_400_000  # a window of a month; longer questions are for ClickHouse
 
-_PLAIN_FIELDS = ("event", "kind", "state", "flow", "task", "run")
-_LABEL_FIELD = re.compile(r"resource\..+|related\.[^.]+\..+")
+_LABEL_FIELD = re.compile(LABEL_FIELD)
 _PERCENT = re.compile(r"\d+(?:\.\d+)?%")
 
 
@@ -58,9 +68,9 @@ def _window(value: object) -> int:
     return window_ms
 
 
-DurationMs = Annotated[int, BeforeValidator(_duration)]
-WindowMs = Annotated[int, BeforeValidator(_window)]
-Share = Annotated[float, BeforeValidator(_share)]
+DurationMs = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION)]
+WindowMs = Annotated[int, BeforeValidator(_window), WithJsonSchema(WINDOW)]
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema(SHARE)]
 
 
 class Written(BaseModel):
@@ -92,37 +102,62 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
 
 def _field(name: str) -> str:
     """Return `name` if events can be matched or grouped by it; raise ValueError with the nearest there is."""
-    if name in _PLAIN_FIELDS or _LABEL_FIELD.fullmatch(name):
+    if name in PLAIN_FIELDS or _LABEL_FIELD.fullmatch(name):
         return name
     first, dot, rest = name.partition(".")
-    near = get_close_matches(first, ("resource", "related") if dot else _PLAIN_FIELDS, n=1)
+    near = get_close_matches(first, ("resource", "related") if dot else PLAIN_FIELDS, n=1)
     meant = f"{near[0]}{dot}{rest}" if near else ""
-    if meant in _PLAIN_FIELDS or _LABEL_FIELD.fullmatch(meant):
+    if meant in PLAIN_FIELDS or _LABEL_FIELD.fullmatch(meant):
         raise ValueError(f"unknown field {name!r}: did you mean `{meant}`?")
-    raise ValueError(f"unknown field {name!r}: use {', '.join(_PLAIN_FIELDS)}, resource.LABEL or related.ROLE.LABEL")
+    raise ValueError(f"unknown field {name!r}: use {', '.join(PLAIN_FIELDS)}, resource.LABEL or related.ROLE.LABEL")
 
 
 FieldName = Annotated[str, AfterValidator(_field)]
 
 
+Match = Annotated[
+    dict[FieldName, Patterns], WithJsonSchema(match_form(longest=PATTERN_MAX, most=PATTERNS_MAX))
+]  # all fields must
+_FOR_EACH = for_each_form(most=GROUP_FIELDS_MAX)
+
+
+def _told(description: str) -> Any:
+    """Return what an editor says of a field."""
+    return Field(description=description)
+
+
 class Rule(Written):
     """One rule. Its name is the identity of its incidents within a tenant."""
 
-    name: Annotated[str, Field(min_length=1, max_length=RULE_NAME_MAX)]
-    tenant: Annotated[str, Field(min_length=1)] = "*"
-    match: dict[FieldName, Patterns] = {}
-    for_each: Annotated[tuple[FieldName, ...], Field(max_length=GROUP_FIELDS_MAX)] = ()
-    missing_key: Literal["skip", "share"] = "skip"
-    when: dict[str, dict[str, Any]]
-    for_: Annotated[DurationMs, Field(alias="for")] = 0
-    keep_firing_for: DurationMs = 0
-    no_data: Literal["hold", "resolve", "fire"] = "hold"
-    allowed_lateness: DurationMs = 10_000
-    severity: Literal["info", "warning", "error", "critical"] = "warning"
-    labels: dict[str, str] = {}
-    summary: Annotated[str, Field(max_length=SUMMARY_MAX)] = ""
-    notify: tuple[str, ...] = ()
-    actions: tuple[dict[str, Any], ...] = ()
+    name: Annotated[str, Field(min_length=1, max_length=RULE_NAME_MAX), _told("The identity of its incidents.")]
+    tenant: Annotated[str, Field(min_length=1), _told("Whose events it sees: one tenant, or *, each by itself.")] = "*"
+    match: Annotated[Match, _told("Which events: all fields must.")] = {}
+    for_each: Annotated[
+        tuple[FieldName, ...],
+        Field(max_length=GROUP_FIELDS_MAX),
+        WithJsonSchema(_FOR_EACH),
+        _told("A window and an incident of its own for each value of these fields; none: one for all."),
+    ] = ()
+    missing_key: Annotated[
+        Literal["skip", "share"], _told("An event without a field of for_each is skipped, or shares one group.")
+    ] = "skip"
+    when: Annotated[dict[str, dict[str, Any]], _told("Exactly one kind of rule: when somebody must know.")]
+    for_: Annotated[DurationMs, Field(alias="for"), _told("How long it must hold before it fires.")] = 0
+    keep_firing_for: Annotated[DurationMs, _told("How long it must be gone before it resolves.")] = 0
+    no_data: Annotated[
+        Literal["hold", "resolve", "fire"],
+        _told("What an empty window means for an incident: nothing, its end, or one."),
+    ] = "hold"
+    allowed_lateness: Annotated[
+        DurationMs, _told("How much later than it happened an event may come and still count.")
+    ] = 10_000
+    severity: Annotated[Literal["info", "warning", "error", "critical"], _told("How urgent it is.")] = "warning"
+    labels: Annotated[dict[str, str], _told("Texts that go with every message.")] = {}
+    summary: Annotated[
+        str, Field(max_length=SUMMARY_MAX), _told("One line for people, with names such as {{ flow }}.")
+    ] = ""
+    notify: Annotated[tuple[str, ...], _told("Names of the channels that are told.")] = ()
+    actions: Annotated[tuple[dict[str, Any], ...], _told("Read, and not carried out by this version.")] = ()
 
     @field_validator("for_each", mode="before")
     @classmethod
@@ -143,3 +178,33 @@ class Rule(Written):
             found = f"got {', '.join(when)}: write a rule for each" if when else "got none, such as failure_rate"
             raise ValueError(f"expected exactly one kind under `when`, {found}")
         return when
+
+
+def as_written(written: Written) -> dict[str, str]:
+    """Return every field by the name that people write, with its value as they write it, defaults included."""
+    fields = type(written).model_fields
+    return {field.alias or name: _as_written(getattr(written, name), field) for name, field in fields.items()}
+
+
+def _as_written(value: object, field: FieldInfo) -> str:
+    reads = {each.func for each in _validators(field) if isinstance(each, BeforeValidator)}
+    match value:
+        case None | "":
+            return "none"
+        case int() if reads & {_duration, _window}:
+            return format_duration(value)
+        case float() if _share in reads:
+            return f"{value * 100:.12g}%"
+        case tuple():
+            return f"[{', '.join(map(str, value))}]"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of texts
+        case dict():
+            return f"{{{', '.join(f'{name}: {inner}' for name, inner in value.items())}}}"  # pyright: ignore[reportUnknownVariableType]  # of texts
+        case _:
+            return str(value)
+
+
+def _validators(field: FieldInfo) -> Iterator[object]:
+    """Yield what reads a field: of one that may be left out, it stands with the type that is not None."""
+    yield from field.metadata
+    for each in get_args(field.annotation):
+        yield from getattr(each, "__metadata__", ())

@@ -31,14 +31,17 @@ _IN_OUR_WORDS = {
     "model_type": ("expected fields, one `name: value` a line", "write {} where there are none"),
     "tuple_type": ("expected a list", "put it in brackets: [one, two]"),
     "list_type": ("expected a list", "put it in brackets: [one, two]"),
+    "too_short": ("expected a list of at least one, got none", "name one"),
     "string_type": ("expected text", "put it in quotes"),
     "string_too_short": ("expected some text, got none", "write at least one character"),
     "int_type": ("expected a whole number", "write it in digits, without quotes"),
     "int_parsing": ("expected a whole number", "write it in digits, without quotes"),
+    "float_type": ("expected a number", "write it in digits, without quotes"),
+    "float_parsing": ("expected a number", "write it in digits, such as 14.4"),
     "int_from_float": ("expected a whole number", "write it in digits, without a point"),
 }
 # Whose value is shown as it came: no secret is a choice or a number.
-_SHOWN_TYPES = ("literal_error", "int_type", "int_parsing", "int_from_float")
+_SHOWN_TYPES = ("literal_error", "int_type", "int_parsing", "float_type", "float_parsing", "int_from_float")
 _SHOWN_CHARS_MAX = 40
 _UNQUOTED_STAR = ("`*` begins the name of an alias", "quote a glob")
 _UNQUOTED_NOT = ("`!` begins a tag", "quote what is not to match")

@@ -1,4 +1,4 @@
-"""`flowgauge rules validate|lint|apply|test|next-slots`: rules as files under version control, and schedules."""
+"""`flowgauge rules validate|lint|apply|test|schema|next-slots`: rules as files under version control, and schedules."""
 
 import asyncio
 import json
@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 from click.core import ParameterSource
 
+from flowgauge.console.cli import rule_history
 from flowgauge.console.cli.options import config_option, data_option, existing_file, token_option, url_option
 from flowgauge.schemas.counted import counted
 
@@ -27,6 +29,10 @@ rule_path = click.Path(exists=True, path_type=Path)
 @click.group()
 def command() -> None:
     """Validate, lint, apply and test rules."""
+
+
+for each in (rule_history.plan, rule_history.backtest, rule_history.explain):
+    command.add_command(each)
 
 
 @command.command()
@@ -129,28 +135,50 @@ def apply(
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=existing_file)
-def test(files: Sequence[Path]) -> None:
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit XML report there, for CI systems."
+)
+def test(files: Sequence[Path], *, junit: Path | None) -> None:
     """Run the tests in FILES: events in, expected transitions out, in virtual time.
 
     docs/replay.md shows how such a file is written. Exit code 1 when a test does not end as expected, 2 when a file
     has a mistake.
     """
+    from flowgauge.console.junit import Case, junit_xml
     from flowgauge.processors.rule_test import run_rule_test
     from flowgauge.schemas.errors import InvalidRules
 
     code = 0
+    cases: list[Case] = []
     for file in files:
+        begun = perf_counter()
         try:
             result = run_rule_test(file)
         except InvalidRules as mistakes:
             click.echo(str(mistakes), err=True)
             code = mistakes.exit_code
+            cases.append(Case(str(file), perf_counter() - begun, error=str(mistakes)))
             continue
+        lines = list(result.lines())
+        cases.append(Case(str(file), perf_counter() - begun, failure="\n".join(lines)))
         code = code if result.has_passed else code or 1
         click.echo(f"{'ok  ' if result.has_passed else 'FAIL'} {file}: {counted(result.transitions, 'transition')}")
-        for line in result.lines():
+        for line in lines:
             click.echo(f"     {line}")
+    if junit is not None:
+        _write(junit, junit_xml(cases))
     raise SystemExit(code)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of rule files, by which editors complete and check them.
+
+    docs/rules.md tells how. What hangs on several fields is left to `validate`.
+    """
+    from flowgauge.console.rule_schema import rule_file_schema
+
+    click.echo(json.dumps(rule_file_schema(), indent=2, ensure_ascii=False))
 
 
 @command.command("next-slots")
@@ -196,6 +224,15 @@ def _as_written(place: str, read: Callable[[], Read]) -> Read:
         return read()
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=place) from None
+
+
+def _write(file: Path, content: bytes) -> None:
+    from flowgauge.schemas.errors import BadEnvironment
+
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise BadEnvironment(f"{file} cannot be written: {error.strerror or error}") from None
 
 
 def _as_json(findings: Sequence["Finding"]) -> str:

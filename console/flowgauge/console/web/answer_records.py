@@ -143,6 +143,17 @@ class TenantPage(TypedDict):
     next: str | None
 
 
+class HistoryPage(TypedDict):
+    """Stored events as `flowgauge replay` reads them, and what the next page is `after`: null where this is the last.
+
+    `clock` is up to when, in ms since 1970, all events of the log are stored: null where nothing is.
+    """
+
+    rows: list[dict[str, Any]]
+    next: str | None
+    clock: int | None
+
+
 class RuleFiles(msgspec.Struct, forbid_unknown_fields=True):
     """Rules and channels as files: the text of each by its name, such as `orders.yaml`."""
 

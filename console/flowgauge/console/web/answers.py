@@ -22,10 +22,11 @@ from flowgauge.console.web.remembered import Remembered
 from flowgauge.console.web.turns import Turns
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
-from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.event import KINDS, NAME_MAX, STATES
 from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
+from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
 from flowgauge.sinks.clickhouse.hints import hint
 from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
 from flowgauge.sinks.clickhouse.metric import (
@@ -216,6 +217,20 @@ class Answers:
         async with self.turns.turn(tenant):
             return await page(self._store, tenant, table, after, until_ms=until_ms)
 
+    async def history_page(self, tenant: str, parameters: Mapping[str, str]) -> tuple[Page, int | None]:
+        """Return the next stored events of `tenant` as lines for a replay, and up to when all are stored."""
+        now_ms = self.now_ms()
+        asked = HistoryAsked(
+            tenant,
+            since_ms=moment_ms("since", parameters.get("since") or SINCE_DEFAULT, now_ms),
+            until_ms=moment_ms("until", parameters["until"], now_ms) if parameters.get("until") else now_ms,
+            looks=looks_in(parameters.get("looks", "")),
+        )
+        after = _place(parameters.get("after", ""))
+        async with self.turns.turn(tenant):
+            clock_ms = await history_clock_ms(self._store)
+            return await history_page(self._store, asked, after), clock_ms
+
     async def erase(self, tenant: str) -> Holding:
         """Begin or go on to erase all rows of `tenant`; return what there still is."""
         return await erase(self._store, tenant, self.now_ms())
@@ -328,6 +343,19 @@ def refuse_unknown(parameters: Mapping[str, str], known: Collection[str]) -> Non
     if empty := [name for name, value in parameters.items() if not value]:
         name = min(empty)
         raise BadInput(f"{name}: expected a value, got an empty one: fill it in, or leave {name} out")
+
+
+def looks_in(text: str) -> list[str]:
+    """Return the looks KIND:STATE that `text` names, with a comma between; all that there are where it names none.
+
+    Raises BadInput for one that no event has.
+    """
+    known = [f"{kind}:{state}" for kind in KINDS for state in ("", *STATES)]
+    looks = text.split(",") if text else known
+    if unknown := set(looks) - set(known):
+        shown = min(unknown)[:TIME_CHARS_SHOWN]
+        raise BadInput(f"looks: expected KIND:STATE or KIND: of events, with a comma between, got {shown!r}")
+    return looks
 
 
 def _place(text: str) -> PagePlace:

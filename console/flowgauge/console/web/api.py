@@ -17,6 +17,7 @@ from flowgauge.console.web.metric_operations import METRIC_ROUTE
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.sinks.clickhouse.tenant_rows import Page
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
 INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
@@ -37,6 +38,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("GET", "/v1/tenant/rows/{table}", api.tenant_rows),
         ("GET", "/v1/tenant/erase", api.erasable),
         ("POST", "/v1/tenant/erase", api.erase),
+        ("GET", "/v1/history", api.history),
         ("GET", "/v1/health", api.health),
         ("POST", "/v1/rules", api.rules),
     )
@@ -113,8 +115,11 @@ class _Api:
 
     async def tenant_rows(self, request: Request, tenant: str) -> Response:
         page = await self._answers.tenant_page(tenant, request.path_params["table"], dict(request.query_params))
-        place = None if page.next is None else msgspec.json.encode(page.next).decode()
-        return json_answer({"rows": [msgspec.Raw(row) for row in page.rows], "next": place})
+        return json_answer(_page_json(page))
+
+    async def history(self, request: Request, tenant: str) -> Response:
+        page, clock_ms = await self._answers.history_page(tenant, dict(request.query_params))
+        return json_answer({**_page_json(page), "clock": clock_ms})
 
     async def erasable(self, request: Request, tenant: str) -> Response:
         self._refuse_to_erase(request, tenant)
@@ -146,6 +151,11 @@ class _Api:
         applied = await self._apply_rules(_files(await _body(request)))
         in_force: RulesInForce = {"version": applied.version, "tenant": tenant, "warnings": applied.warnings}
         return json_answer(in_force)
+
+
+def _page_json(page: Page) -> dict[str, object]:
+    place = None if page.next is None else msgspec.json.encode(page.next).decode()
+    return {"rows": [msgspec.Raw(row) for row in page.rows], "next": place}
 
 
 def _refuse_everyone(tenant: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from flowgauge.console.web.answer_records import (
+    HistoryPage,
     IncidentList,
     ProcessHealth,
     RuleFiles,
@@ -116,6 +117,27 @@ OPERATIONS: Sequence[Operation] = (
         parameters=(replace(TENANT, about="Whose rows", required=True),),
         answer=TenantHolding,
         refusals=(400, 401, 403, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/history",
+        title="Stored events as lines that a replay reads, page by page",
+        about=(
+            "In the order of their append times, without what rules do not look at. Take the same `since`, `until` and "
+            "`looks` for all pages."
+        ),
+        parameters=(
+            SINCE,
+            UNTIL,
+            Parameter(
+                name="looks",
+                about="Only events of these kinds and states, as KIND:STATE or, without a state, KIND:",
+                example="flow-run:failed,flow-run:completed,log:",
+            ),
+            Parameter(name="after", about="What the page before said as `next`", example='[0,"",-1,-1]'),
+            TENANT,
+        ),
+        answer=HistoryPage,
     ),
     Operation(
         method="GET",

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from flowgauge.schemas.times import parse_time_ms
 from flowgauge.sinks.clickhouse.incidents import Example, Incident, IncidentView, RunView
 
-LATE, EVENT, ROW, ABSENCE, DURATION = "late", "event", "consecutive_failures", "absence", "duration"
+LATE, EVENT, ROW, ABSENCE = "late", "event", "consecutive_failures", "absence"
+DURATION, MISSED, SEQUENCE = "duration", "missed", "sequence"
+OF_EVENTS = frozenset({EVENT, SEQUENCE})  # their examples are events, which may be of one run
 SHARE_KINDS = frozenset({"failure_rate", "burn_rate"})  # their values are shares of 1
 
 
@@ -25,10 +27,15 @@ class ExampleWords:
 
 WORDS = {
     "failure_rate": ExampleWords("Failing runs", "the first that counted, with their last error lines, UTC"),
+    "burn_rate": ExampleWords("Failing runs", "the first that counted, with their last error lines, UTC"),
     ROW: ExampleWords("Failed runs", "the first in the row, with their last error lines, UTC"),
     ABSENCE: ExampleWords("Last seen", "the last event that matched, with the last error lines of its run, UTC"),
     DURATION: ExampleWords("Long runs", "the first that took too long, with their last error lines, UTC"),
+    MISSED: ExampleWords("Last start", "the run that started last, with its last error lines, UTC"),
     LATE: ExampleWords("Late runs", "the first that counted, and whether they have started since"),
+    SEQUENCE: ExampleWords(
+        "Events", "those of the sequence in their order, with the last error lines of their runs, UTC"
+    ),
     EVENT: ExampleWords("Events", "the first that counted, with the last error lines of their runs, UTC"),
 }
 OTHER_WORDS = ExampleWords("Runs", "the first that counted, with their last error lines, UTC")
@@ -68,11 +75,11 @@ def counted(incident: Incident) -> int:
 
 
 def shown_examples(view: IncidentView, now_ms: int) -> Iterator[Shown]:
-    """Yield the incident's examples, oldest first: each event of an event rule, each run of the others once."""
+    """Yield the incident's examples, oldest first: each event where events count, else each run once."""
     runs = {run.run: run for run in view.runs}
     seen: set[str] = set()
     for example in view.incident.examples:
-        name = example.event_id if view.incident.rule_kind == EVENT else example.run or example.event_id
+        name = example.event_id if view.incident.rule_kind in OF_EVENTS else example.run or example.event_id
         if name not in seen:
             seen.add(name)
             yield _shown(example, runs.get(example.run), view.incident.rule_kind, now_ms)

@@ -9,6 +9,7 @@ from flowgauge.console.web.examples import (
     ABSENCE,
     EVENT,
     LATE,
+    OF_EVENTS,
     SHARE_KINDS,
     ExampleWords,
     Shown,
@@ -301,7 +302,7 @@ def _example_row(shown: Shown, rule_kind: str, now_ms: int, *, is_first: bool) -
         run=shown.example.run,
         event_id=shown.example.event_id,
         flow=shown.flow,
-        state=run.state if run and rule_kind != EVENT else "",  # the run's, not the event's
+        state=run.state if run and rule_kind not in OF_EVENTS else "",  # the run's, not the event's
         times=_times(shown, rule_kind, now_ms),
         delay=_delay(shown) if rule_kind == LATE else "",
         lines=tuple(_error_line(line) for line in reversed(run.error_lines)) if run else (),
@@ -317,7 +318,7 @@ def _times(shown: Shown, rule_kind: str, now_ms: int) -> tuple[tuple[str, Moment
         times = [due, *times]
     elif rule_kind == ABSENCE:
         times = [("last seen", shown.occurred_ms)]
-    elif shown.run is None or rule_kind == EVENT:
+    elif shown.run is None or rule_kind in OF_EVENTS:
         times = [("happened", shown.occurred_ms)]
     return tuple((word, moment(at_ms, now_ms)) for word, at_ms in times if at_ms is not None)
 

@@ -4,7 +4,7 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, ROW
+from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, MISSED, ROW, SEQUENCE
 from flowgauge.console.web.words import count, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
@@ -15,11 +15,13 @@ CLEARED = {
     ROW: "A run that ends without failing clears it.",
     ABSENCE: "The next event that matches clears it.",
     DURATION: "It stays open while a run takes longer than that.",
+    MISSED: "A run for this slot or a later one clears it.",
 }
 CLEARED_OF_A_RUN = {
     ABSENCE: "The next event that matches, or the end of its run, clears it.",
     DURATION: "The end of the run clears it.",
 }
+MISSING_STEPS = "The steps that have not come yet clear it."
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -43,8 +45,13 @@ def _firing(incident: Incident, ended: Ended | None) -> str:
         return f"It stays open while the last {last} hold {least} or more."
     if cleared := _cleared(incident):
         return cleared
-    if ended is None:
-        return ""
+    if incident.rule_kind == SEQUENCE:
+        is_whole = incident.value == incident.threshold
+        return f"It stays open for {last} after the last whole sequence." if is_whole else MISSING_STEPS
+    return _ended_since(incident, ended, last) if ended else ""
+
+
+def _ended_since(incident: Incident, ended: Ended, last: str) -> str:
     flow = incident.key.get("flow", "")
     of = f" of {flow}" if flow else ""
     if not ended.any_kind:

@@ -101,7 +101,7 @@ def value_of(value: float | None, rule_kind: str) -> str:
         return "–"
     if rule_kind in {"failure_rate", "burn_rate"}:
         return percent(value)
-    if rule_kind in {"absence", "duration"}:
+    if rule_kind in {"absence", "duration", "missed"}:
         return span(round(value * 1000))
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 

@@ -14,9 +14,10 @@ times the end comes last, and what comes within `after` of it without a state of
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
+from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
@@ -41,7 +42,7 @@ class Absence(Kind):
     unit: ClassVar[Unit | None] = "seconds"
     ends_with_its_run: ClassVar[bool] = True
 
-    after: WindowMs
+    after: Annotated[WindowMs, Field(description="How long nothing may come.")]
 
     @property
     def window_ms(self) -> int:

@@ -38,8 +38,10 @@ class ConsecutiveFailures(EndsOfRuns):
     name: ClassVar[str] = "consecutive_failures"
     unit: ClassVar[Unit | None] = "count"
 
-    times: Annotated[int, Field(ge=1, le=TIMES_MAX)]
-    within: WindowMs | None = None
+    times: Annotated[int, Field(ge=1, le=TIMES_MAX, description="How many runs in a row.")]
+    within: Annotated[WindowMs | None, Field(description="In which window; without it, however rarely they run.")] = (
+        None
+    )
 
     @property
     def window_ms(self) -> int:

@@ -1,8 +1,8 @@
 """What kinds have in common that look at the ends of runs: which ends count, and which of these are failures."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.kind import Kind
 from flowgauge.schemas.event import Event, State
@@ -16,8 +16,12 @@ class EndsOfRuns(Kind):
 
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
 
-    failures: tuple[State, ...] = ("failed", "crashed")
-    finished: tuple[State, ...] = ("completed", "failed", "crashed")
+    failures: Annotated[tuple[State, ...], Field(description="States that count as failed.")] = ("failed", "crashed")
+    finished: Annotated[tuple[State, ...], Field(description="States that count as finished.")] = (
+        "completed",
+        "failed",
+        "crashed",
+    )
 
     @model_validator(mode="after")
     def _failures_are_finished(self) -> "EndsOfRuns":

@@ -10,7 +10,7 @@ makes the same incident however often it is sent.
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.kind import Kind, Unit, Window
@@ -25,11 +25,13 @@ SEEN = "seen"
 class EventHappened(Kind):
     """The fields of `event`."""
 
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"times": ["within"], "within": ["times"]}})
+
     name: ClassVar[str] = "event"
     unit: ClassVar[Unit | None] = "count"
 
-    times: Annotated[int, Field(ge=1)] | None = None
-    within: WindowMs | None = None
+    times: Annotated[Annotated[int, Field(ge=1)] | None, Field(description="How often, at least.")] = None
+    within: Annotated[WindowMs | None, Field(description="In which window.")] = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "EventHappened":

@@ -37,11 +37,13 @@ class FailureRate(EndsOfRuns):
     name: ClassVar[str] = "failure_rate"
     unit: ClassVar[Unit | None] = "share"
 
-    above: Share
-    within: WindowMs
-    min_samples: Annotated[int, Field(ge=1)] = 5
-    clear_below: Share | None = None
-    guard: Literal["wilson"] | None = None
+    above: Annotated[Share, Field(description="Fires over this share, below 100%.")]
+    within: Annotated[WindowMs, Field(description="In which window.")]
+    min_samples: Annotated[int, Field(ge=1, description="Finished runs that the window must hold.")] = 5
+    clear_below: Annotated[Share | None, Field(description="Clears under this share, not above `above`.")] = None
+    guard: Annotated[Literal["wilson"] | None, Field(description="wilson: fires only where chance is ruled out.")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> "FailureRate":

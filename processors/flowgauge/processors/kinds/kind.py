@@ -16,7 +16,7 @@ from flowgauge.schemas.transition import ExampleRun
 
 DEFERRED_MAX_MS = 60_000  # how long a sample that moves no alert may wait for others, to be taken with them
 
-Contradiction = tuple[tuple[str, ...], str, str]  # path in the rule, what is wrong, remedy
+Contradiction = tuple[tuple[str | int, ...], str, str]  # path in the rule, what is wrong, remedy
 Unit: TypeAlias = Literal["share", "count", "seconds"]
 
 
@@ -89,6 +89,14 @@ class Kind(Written):
     def always_sees(self, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most kinds see what matches
         """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
         return False
+
+    def could_be(self, event: str, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most take what matches
+        """Tell whether an event that matches and looks so could be a sample."""
+        return True
+
+    def meaning(self) -> Mapping[str, Any]:
+        """Return what its fields mean: the same however they are written, and with defaults written out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""

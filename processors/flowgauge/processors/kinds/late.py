@@ -67,9 +67,9 @@ class Late(Kind):
     unit: ClassVar[Unit | None] = "count"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
 
-    after: DurationMs
-    at_least: Annotated[int, Field(ge=1)] = 1
-    within: WindowMs = 15 * 60_000
+    after: Annotated[DurationMs, Field(description="How long after its scheduled time a run must be running.")]
+    at_least: Annotated[int, Field(ge=1, description="How many late runs.")] = 1
+    within: Annotated[WindowMs, Field(description="In which window.")] = 15 * 60_000
 
     @property
     def window_ms(self) -> int:

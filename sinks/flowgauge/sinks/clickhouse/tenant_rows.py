@@ -6,7 +6,7 @@ log, are read out; the others are folded from them. An erasure is noted first, s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import msgspec
@@ -53,30 +53,51 @@ SELECT count(), anyIf(latest_fail_reason, latest_fail_reason != '') FROM system.
 WHERE database = {database:String} AND table = {table:String} AND NOT is_done AND position(command, {digits:String}) > 0
 """
 _AFTER = """
-FROM {table}
-WHERE tenant = {{tenant:String}}
-    AND _append >= fromUnixTimestamp64Milli({{from_ms:Int64}}) AND _append < fromUnixTimestamp64Milli({{to_ms:Int64}})
-    AND (toUnixTimestamp64Milli(_append), _log, _partition, _offset)
+FROM {table} AS e
+WHERE e.tenant = {{tenant:String}}
+    AND e._append >= fromUnixTimestamp64Milli({{from_ms:Int64}})
+    AND e._append < fromUnixTimestamp64Milli({{to_ms:Int64}})
+    AND (toUnixTimestamp64Milli(e._append), e._log, e._partition, e._offset)
         > ({{at_ms:Int64}}, {{log:String}}, {{partition:Int32}}, {{offset:Int64}})
+    {condition}
 """
 # Rows appended in [from, to) after the place of the page before: where they stand and how large they are, then up to
 # the last that a page has room for. Sizes are in the order, so that they are taken before it: what is sorted is small.
 PLACES = f"""
-SELECT toUnixTimestamp64Milli(_append) AS at_ms, _log, _partition, _offset, byteSize(*) AS size {_AFTER}
-ORDER BY at_ms, _log, _partition, _offset, size
+SELECT toUnixTimestamp64Milli(e._append) AS at_ms, e._log, e._partition, e._offset, byteSize({{sized}}) AS size {_AFTER}
+ORDER BY at_ms, e._log, e._partition, e._offset, size
 LIMIT {{{{limit:UInt32}}}}
 """
 PAGE = f"""
-SELECT * {_AFTER}
-    AND (toUnixTimestamp64Milli(_append), _log, _partition, _offset)
+SELECT {{columns}} {_AFTER}
+    AND (toUnixTimestamp64Milli(e._append), e._log, e._partition, e._offset)
         <= ({{{{last_ms:Int64}}}}, {{{{last_log:String}}}}, {{{{last_partition:Int32}}}}, {{{{last_offset:Int64}}}})
-ORDER BY _append, _log, _partition, _offset
+ORDER BY e._append, e._log, e._partition, e._offset
 """
 NEXT = """
-SELECT count() > 0, toUnixTimestamp64Milli(min(_append)) FROM {table}
-WHERE tenant = {{tenant:String}}
-    AND _append >= fromUnixTimestamp64Milli({{from_ms:Int64}}) AND _append < fromUnixTimestamp64Milli({{to_ms:Int64}})
+SELECT count() > 0, toUnixTimestamp64Milli(min(e._append)) FROM {table} AS e
+WHERE e.tenant = {{tenant:String}}
+    AND e._append >= fromUnixTimestamp64Milli({{from_ms:Int64}})
+    AND e._append < fromUnixTimestamp64Milli({{to_ms:Int64}})
+    {condition}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What pages hold: `columns` of the table `e`, made of the stored ones `sized`, where `condition` holds."""
+
+    columns: str = "*"
+    sized: str = "*"
+    condition: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def sql(self, template: str, table: str) -> str:
+        """Return the statement that `template` makes for a table."""
+        return template.format(table=_quoted(table), columns=self.columns, sized=self.sized, condition=self.condition)
+
+
+WHOLE_ROWS = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +239,7 @@ async def page(
     until_ms: int,
     rows_max: int = PAGE_ROWS,
     bytes_max: int = PAGE_BYTES,
+    wanted: Wanted = WHOLE_ROWS,
 ) -> Page:
     """Return the next rows of `tenant` in the raw `table` that were appended before `until_ms`, in their order.
 
@@ -225,35 +247,56 @@ async def page(
     """
     if table not in {each.name for each in await tenant_tables_now(store) if each.is_raw}:
         raise InvalidQuestion(f"no table that can be read out is called {table[:64]!r}")
-    start_ms = after.at_ms or await _next_ms(store, tenant, table, from_ms=0, until_ms=until_ms)
+    asking = _Asking(store, tenant, table, wanted)
+    start_ms = after.at_ms or await asking.next_ms(0, until_ms)
     while start_ms is not None:
         end_ms = min(until_ms, start_ms + PAGE_SPAN_MS)
-        span = {"tenant": tenant, "from_ms": start_ms, "to_ms": end_ms, **msgspec.structs.asdict(after)}
-        asked = {**span, "limit": rows_max}
-        found = (await store.query(PLACES.format(table=_quoted(table)), asked, seen=only(tenant))).rows
-        places = msgspec.convert(found, list[tuple[int, str, int, int, int]])
+        span = {"from_ms": start_ms, "to_ms": end_ms, **msgspec.structs.asdict(after)}
+        places = await asking.places(span, rows_max)
         count = _fitting([size for *_, size in places], bytes_max)
         rows: list[bytes] = []
         if places:
             last = PagePlace(*places[count - 1][:4])
-            asked = {
-                **span,
-                **{f"last_{name.removeprefix('at_')}": value for name, value in msgspec.structs.asdict(last).items()},
-            }
-            rows = (await store.lines(PAGE.format(table=_quoted(table)), asked, seen=only(tenant))).splitlines()
+            rows = await asking.rows(span, last)
             if count < len(places) or len(places) == rows_max:
                 return Page(rows, last)
-        start_ms = await _next_ms(store, tenant, table, from_ms=end_ms, until_ms=until_ms)
+        start_ms = await asking.next_ms(end_ms, until_ms)
         if rows:
             return Page(rows, None if start_ms is None else PagePlace(start_ms))
     return Page([], None)
 
 
-async def _next_ms(store: ClickHouseStore, tenant: str, table: str, *, from_ms: int, until_ms: int) -> int | None:
-    """Return when the first row from `from_ms` on was appended, None where there is none."""
-    asked = {"tenant": tenant, "from_ms": from_ms, "to_ms": until_ms}
-    ((is_any, first_ms),) = (await store.query(NEXT.format(table=_quoted(table)), asked, seen=only(tenant))).rows
-    return int(str(first_ms)) if is_any else None
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What a page asks, each of the rows that are wanted."""
+
+    store: ClickHouseStore
+    tenant: str
+    table: str
+    wanted: Wanted
+
+    async def places(self, span: Mapping[str, object], rows_max: int) -> list[tuple[int, str, int, int, int]]:
+        """Return the places of the first rows of `span`, at most `rows_max`, with their sizes."""
+        found = await self._query(PLACES, {**span, "limit": rows_max})
+        return msgspec.convert(found, list[tuple[int, str, int, int, int]])
+
+    async def rows(self, span: Mapping[str, object], last: PagePlace) -> list[bytes]:
+        """Return the rows of `span` up to `last`."""
+        end = {f"last_{name.removeprefix('at_')}": value for name, value in msgspec.structs.asdict(last).items()}
+        sql, parameters = self.wanted.sql(PAGE, self.table), self._parameters({**span, **end})
+        return (await self.store.lines(sql, parameters, seen=only(self.tenant))).splitlines()
+
+    async def next_ms(self, from_ms: int, until_ms: int) -> int | None:
+        """Return when the first row from `from_ms` on was appended, None where there is none."""
+        ((is_any, first_ms),) = await self._query(NEXT, {"from_ms": from_ms, "to_ms": until_ms})
+        return int(str(first_ms)) if is_any else None
+
+    async def _query(self, template: str, parameters: Mapping[str, object]) -> Sequence[Sequence[object]]:
+        sql = self.wanted.sql(template, self.table)
+        return (await self.store.query(sql, self._parameters(parameters), seen=only(self.tenant))).rows
+
+    def _parameters(self, more: Mapping[str, object]) -> dict[str, object]:
+        return {"tenant": self.tenant, **self.wanted.parameters, **more}
 
 
 async def _pending(store: ClickHouseStore, tenant: str, table: str) -> int:

@@ -42,9 +42,11 @@ class _Written(BaseModel):
 class Webhook(_Written):
     """An endpoint that takes Standard Webhooks."""
 
-    url: SecretStr
-    secret: SecretRef
-    previous_secret: SecretRef | None = None
+    url: Annotated[SecretStr, Field(description="https://HOST/PATH.")]
+    secret: Annotated[SecretRef, Field(description="Where the signing secret stands, never the secret itself.")]
+    previous_secret: Annotated[
+        SecretRef | None, Field(description="The one before, while the receiver changes over: both sign.")
+    ] = None
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -78,9 +80,11 @@ class Webhook(_Written):
 class Channel(_Written):
     """One named place to tell."""
 
-    name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX)]
-    tenant: Annotated[str, Field(min_length=1, max_length=NAME_MAX)] = ANY_TENANT
-    webhook: Webhook
+    name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says.")]
+    tenant: Annotated[
+        str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
+    ] = ANY_TENANT
+    webhook: Annotated[Webhook, Field(description="Where to.")]
 
 
 @dataclass(frozen=True, slots=True)
