@@ -23,6 +23,7 @@ ENDS = ("completed", "failed", "crashed", "cancelled")
 STRAY = ("scheduled", "late", "running", "paused", "retrying", *ENDS)
 JUMPS_MS = (0, 0, 0, -20_000, 4_000, 30_000)  # of a broker's clock, for a while
 TICK_MS = 4_000
+RULES = 4
 STALL_CHANCE = 0.3  # of each source: once it stands still for half of the time
 CRASH_CHANCE = 0.04  # of each step
 
@@ -46,7 +47,7 @@ def drawn_story(seed: int) -> Story:
 
 def _sets(draw: random.Random) -> tuple[tuple[DrawnRule, ...], ...]:
     """Draw 1 to 3 rule sets: rules stay, change, also into another kind, go and come back."""
-    kinds = draw.sample(sorted(DRAWN), 3)
+    kinds = draw.sample(sorted(DRAWN), RULES)
     variants: list[list[DrawnRule]] = []
     for number, kind in enumerate(kinds):
         name = f"rule {number}"

@@ -2,21 +2,16 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from tests.simulation.story import DrawnRule, Ms
 
-Fields = dict[str, Ms | int | float | str]
+Fields = dict[str, Any]
 Match = dict[str, tuple[str, ...]]
 Drawn = tuple[Fields, Match, tuple[str, ...]]  # of the kind; match; for_each
 
 # Kinds that no world draws, each with the reason. A kind that is neither here nor in DRAWN fails a test.
 NOT_DRAWN = {
-    "missed": "its slots are held to their own oracle by its laws",
-    "change": "its baselines need weeks of events: held by its laws",
-    "burn_rate": "its windows need hours of events: held by its laws",
-    "sequence": "held to its own oracle by its laws",
-    "all_of": "held to its own oracle by its laws",
-    "any_of": "held to its own oracle by its laws",
     "prefect": "held to Prefect's own engine by the differential test",
 }
 
@@ -42,7 +37,9 @@ def drawn_rule(draw: random.Random, name: str, kind: str) -> DrawnRule:
 
 
 def _knows_no_data(kind: str, fields: Fields) -> bool:
-    return kind == "failure_rate" or (kind in {"consecutive_failures", "duration"} and "within" in fields)
+    return kind in {"failure_rate", "burn_rate"} or (
+        kind in {"consecutive_failures", "duration"} and "within" in fields
+    )
 
 
 def _event(draw: random.Random) -> Drawn:
@@ -107,6 +104,67 @@ def _duration(draw: random.Random) -> Drawn:
     return fields, {}, draw.choice(GROUPS)
 
 
+def _burn_rate(draw: random.Random) -> Drawn:
+    pairs = [{"above": 4, "within": "60s", "short": "20s"}, {"above": 2, "within": "90s", "short": "30s"}]
+    fields: Fields = {"objective": 0.9, "pairs": pairs[: draw.randint(1, 2)], "min_samples": draw.randint(1, 3)}
+    return fields, {}, draw.choice(GROUPS)
+
+
+def _change(draw: random.Random) -> Drawn:
+    within_ms = draw.choice((10_000, 20_000))
+    fields: Fields = {
+        "of": "failures",
+        "within": Ms(within_ms),
+        "trailing": Ms(4 * within_ms),
+        "min_samples": 1,
+        "sigma": 0.5,
+    }
+    return fields, {}, draw.choice(GROUPS)
+
+
+def _sequence(draw: random.Random) -> Drawn:
+    steps = [
+        {"state": "running"},
+        {"state": draw.choice((["completed"], ["failed", "crashed"], ["completed", "running"]))},
+    ]
+    fields: Fields = {
+        "steps": steps,
+        "within": Ms(draw.choice(WINDOWS_MS)),
+        "fires_when": draw.choice(("complete", "incomplete")),
+    }
+    return fields, {}, draw.choice((("flow",), ("run",)))
+
+
+def _missed(draw: random.Random) -> Drawn:
+    fields: Fields = {"every": Ms(draw.choice((20_000, 40_000))), "grace": Ms(draw.choice((5_000, 15_000)))}
+    if draw.random() < 0.4:
+        fields["completes_within"] = Ms(30_000)
+    return fields, {}, ("flow",)
+
+
+CONDITIONS: tuple[Fields, ...] = (
+    {"match": {"state": "crashed"}, "when": {"event": {}}},
+    {"match": {"state": "completed"}, "when": {"absence": {"after": "15s"}}, "for": "3s"},
+    {"when": {"failure_rate": {"above": 0.4, "within": "20s", "min_samples": 1}}, "keep_firing_for": "5s"},
+    {"when": {"late": {"after": "5s", "within": "20s"}}},
+    {"match": {"state": ["failed", "crashed"]}, "when": {"event": {"times": 1, "within": "30s"}}},
+)
+
+
+def _all_of(draw: random.Random) -> Drawn:
+    return {"within": Ms(draw.choice((20_000, 50_000))), "conditions": draw.sample(CONDITIONS, 2)}, {}, ("flow",)
+
+
+def _any_of(draw: random.Random) -> Drawn:
+    count = draw.randint(2, 4)
+    fields: Fields = {
+        "conditions": draw.sample(CONDITIONS, count),
+        "at_least": draw.randint(1, 2),
+        "within": Ms(20_000),
+    }
+    return fields, {}, ("flow",)
+
+
 DRAWN: dict[str, Callable[[random.Random], Drawn]] = {
     "event": _event,
     "failure_rate": _failure_rate,
@@ -114,4 +172,10 @@ DRAWN: dict[str, Callable[[random.Random], Drawn]] = {
     "late": _late,
     "absence": _absence,
     "duration": _duration,
+    "burn_rate": _burn_rate,
+    "change": _change,
+    "sequence": _sequence,
+    "missed": _missed,
+    "all_of": _all_of,
+    "any_of": _any_of,
 }

@@ -9,6 +9,7 @@ states kept, and shares no code with the detector. What it does not judge, it sa
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -168,10 +169,12 @@ class _Judge:
         """Judge every pane of a life that is final by its end."""
         heard = _admitted(life.rule, samples)
         inherited = self._alert
-        if inherited is None and not heard:
+        if life.rule.kind not in ORACLES:
+            self._chain.is_whole = False
+        elif inherited is None and not heard:
             return
         first_ms = _pane_end(heard[0].occurred_ms) if heard else END_MS
-        if life.rule.kind not in ORACLES or (inherited and (life.rule.kind in DEFERRED or first_ms <= life.begin_ms)):
+        if inherited and (life.rule.kind in DEFERRED or first_ms <= life.begin_ms):
             self._chain.is_whole = False
         if not self._chain.is_whole:
             return
@@ -280,13 +283,23 @@ def _pane_end(moment_ms: int) -> int:
     return moment_ms - moment_ms % 1_000 + 1_000
 
 
-def difference(expected: Mapping[ChainName, Chain], found: Sequence[Transition]) -> str | None:
-    """Return the first difference between what has to be told and what was, in words; None where there is none."""
+def unjudged(story: Story) -> set[str]:
+    """Return the names of rules that are of a kind without an oracle, in some set."""
+    return {rule.name for rules in story.sets for rule in rules if rule.kind not in ORACLES}
+
+
+def difference(
+    expected: Mapping[ChainName, Chain], found: Sequence[Transition], *, unjudged: AbstractSet[str]
+) -> str | None:
+    """Return the first difference between what has to be told and what was, in words; None where there is none.
+
+    Of rules that are `unjudged`, keys may tell of something that the oracle never heard of.
+    """
     by_chain: dict[ChainName, list[Transition]] = {}
     for item in found:
         by_chain.setdefault((item.rule, (item.tenant, *item.key.values())), []).append(item)
     for name in sorted({*expected, *by_chain}):
-        chain, told = expected.get(name, Chain()), by_chain.get(name, [])
+        chain, told = expected.get(name, Chain(is_whole=name[0] not in unjudged)), by_chain.get(name, [])
         if not chain.is_whole:
             told = told[: len(chain.rows)]
         for row, item in zip(chain.rows, told, strict=False):

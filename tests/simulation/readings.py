@@ -251,4 +251,12 @@ ORACLES: dict[str, Readings] = {
     "duration": _durations,
 }
 
-HELD_TO_THE_REPLAY: dict[str, str] = {}  # kinds that are drawn and have no oracle here, each with the reason
+# Kinds that are drawn and have no oracle here, each with the reason.
+HELD_TO_THE_REPLAY = {
+    "burn_rate": "its laws have one, by pairs of windows",
+    "change": "its laws have one, by baselines",
+    "sequence": "its laws have one, by all orders of events",
+    "missed": "its laws have one, by the slots of a schedule",
+    "all_of": "its laws have one, over the readings of its conditions",
+    "any_of": "its laws have one, over the readings of its conditions",
+}

@@ -40,7 +40,7 @@ class DrawnRule:
 
     name: str
     kind: str
-    fields: Mapping[str, Ms | int | float | str] = field(default_factory=dict[str, Ms | int | float | str])
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     match: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     for_each: tuple[str, ...] = ()
     for_ms: int = 0

