@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.detection import START_MS
+from tests.property.late_oracle import STEPS, LateOracle, place
 
 from flowgauge.processors.kinds import Late
 from flowgauge.processors.panes import pane_end
@@ -12,7 +13,6 @@ from flowgauge.schemas.sample import Sample
 RULE = Late.model_validate({"after": "30s", "at_least": 2, "within": "60s"})
 PANE_MS = RULE.pane_ms
 LAST_END_MS = START_MS + 300_000
-STEPS = {"scheduled": 0, "late": 0, "started": 1, "went on": 1, "ended": 2}  # of equal times
 
 
 @st.composite
@@ -75,58 +75,10 @@ def counts(samples: list[Sample], *, stored_after: frozenset[int] = frozenset(),
     return found
 
 
-class Oracle:
-    """Judges each slot by plain dictionaries, one pane end at a time, looking at every slot each time."""
-
-    def __init__(self) -> None:
-        self.deadlines: dict[str, int] = {}
-        self.due: dict[str, int] = {}  # name → pane end at which it is judged
-        self.closed: dict[str, int] = {}  # name → µs of the first start or close
-        self.over: dict[str, int] = {}  # name → ms since when its run has ended, if it has
-        self.by_run: dict[str, list[str]] = {}
-        self.late_ends: list[int] = []
-
-    def hear(self, sample: Sample) -> None:
-        name = f"f@{sample.scheduled_ms}"
-        if sample.scheduled_ms is None:
-            name = (self.by_run.get(sample.run) or [sample.run])[-1]
-        if name not in self.deadlines:
-            if sample.scheduled_ms is None and sample.outcome != "late":
-                return
-            wait_ms = 15_000 if sample.scheduled_ms is None else 30_000
-            deadline_ms = (sample.scheduled_ms or sample.occurred_us // 1000) + wait_ms
-            if sample.outcome in {"went on", "ended"} and sample.occurred_us > deadline_ms * 1000:
-                return
-            self.deadlines[name] = deadline_ms
-            self.due[name] = pane_end(max(deadline_ms, sample.occurred_us // 1000), PANE_MS)
-            self.by_run.setdefault(sample.run or name, []).append(name)
-        if sample.outcome in {"started", "went on", "ended"}:
-            self.closed.setdefault(name, sample.occurred_us)
-            self.over.pop(name, None)
-            if sample.outcome == "ended":
-                self.over[name] = sample.occurred_us // 1000
-
-    def count(self, end_ms: int) -> int:
-        for name, deadline_ms in list(self.deadlines.items()):
-            if self.due[name] == end_ms and self.closed.get(name, deadline_ms * 1000 + 1) > deadline_ms * 1000:
-                self.late_ends.append(end_ms)
-            if name in self.over and max(self.due[name], pane_end(self.over[name], PANE_MS)) + RULE.within <= end_ms:
-                self.forget(name)
-        return sum(end_ms - RULE.within < late_ms <= end_ms for late_ms in self.late_ends)
-
-    def forget(self, name: str) -> None:
-        del self.deadlines[name]
-        self.closed.pop(name, None)
-        self.over.pop(name, None)
-        for names in self.by_run.values():
-            if name in names:
-                names.remove(name)
-
-
 def oracle(samples: list[Sample]) -> list[int]:
     """Return the count of late slots at each pane end, found the slow way."""
-    judge, found = Oracle(), list[int]()
-    in_order = sorted(samples, key=lambda sample: (sample.occurred_us, STEPS[sample.outcome], sample.event_id))
+    judge, found = LateOracle(after_ms=RULE.after, within_ms=RULE.within, pane_ms=PANE_MS), list[int]()
+    in_order = sorted(samples, key=place)
     for end_ms in range(START_MS + PANE_MS, LAST_END_MS + 1, PANE_MS):
         for sample in in_order:
             if pane_end(sample.occurred_us // 1000, PANE_MS) == end_ms:
