@@ -63,7 +63,7 @@ def test_money_is_told_by_the_publisher_or_priced_and_answered_by_api_and_comman
     assert (trained["cost_per_success"], trained["cpu_utilization"], trained["gpu_utilization"]) == (0.3, 0.5, 0.25)
     assert shown.endswith("\n1 of 1 runs make 80 % of the cost in EUR.\n")
     assert "  0.30  " in shown
-    assert broken.startswith(f"{prices}:4:24: prices[0].per_hour: expected a valid number")
+    assert broken.startswith(f"{prices}:4:24: prices[0].per_hour: expected a number")
     assert after_mistake == {team: row["cost"] for team, row in by_team.items()}
     assert dearer["cost"] == pytest.approx(10 * by_team["platform"]["cost"], abs=1e-4)
     assert "science" in offline.stdout
