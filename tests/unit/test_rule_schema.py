@@ -40,11 +40,12 @@ BEYOND = {
     "change_does_not_fit_a_week", "change_more_weeks_than_there_are", "change_no_data", "change_no_data_of_a_count",
     "change_of_each_run", "change_of_times_of_a_state", "change_too_short_for_weeks", "change_trailing_in_parts",
     "change_trailing_too_many", "change_trailing_too_short", "clear_below_0", "clear_below_over_above",
-    "compound_names", "compound_nesting", "duration_clear_over_above", "duration_finished_by_running",
-    "duration_no_data", "duration_of_a_state", "duration_of_nothing", "duration_of_tasks",
-    "duration_quantile_of_a_run", "duration_quantile_of_none", "duration_within_and_no_quantile",
-    "failures_not_finished", "for_on_immediate", "missed_completes_before_grace", "missed_if_failed_alone",
-    "missed_never_fires", "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_completion",
+    "compound_names", "compound_nesting", "compound_of_prefect", "duration_clear_over_above",
+    "duration_finished_by_running", "duration_no_data", "duration_of_a_state", "duration_of_nothing",
+    "duration_of_tasks", "duration_quantile_of_a_run", "duration_quantile_of_none",
+    "duration_within_and_no_quantile", "failures_not_finished", "for_on_immediate", "missed_anchor_of_cron",
+    "missed_anchor_without_zone", "missed_completes_before_grace", "missed_if_failed_alone", "missed_never_fires",
+    "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_completion",
     "missed_without_dialect", "missed_without_schedule", "missed_without_starts", "name_twice", "prefect_outside",
     "prefect_too_short", "row_failures_not_finished", "row_of_a_year", "row_of_single_runs",
     "row_that_never_begins", "row_that_never_ends", "row_without_window_no_data", "sequence_no_data",
@@ -107,6 +108,12 @@ def test_every_mistake_that_a_schema_can_see_is_refused() -> None:
     accepted = {name for name, data in readable_mistakes() if is_accepted(data)}
 
     assert accepted == BEYOND
+
+
+def test_a_time_is_written_as_a_text() -> None:
+    missed = {"every": "1d", "anchor": "2026-11-30T02:00:00Z", "grace": "10m"}
+
+    assert is_accepted({"rules": [{"name": "nightly", "for_each": ["flow"], "when": {"missed": missed}}]})
 
 
 def test_fields_and_kinds_are_those_that_are_read() -> None:

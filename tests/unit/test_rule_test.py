@@ -207,6 +207,18 @@ def test_a_mistake_in_the_story_is_told_with_its_place_and_remedy(
     assert refused(written(tmp_path, expect, events=events)) == [problem]
 
 
+def test_what_lies_after_the_end_of_the_story_is_a_mistake(tmp_path: Path) -> None:
+    """Once such a story passed, whatever its rules say."""
+    expect = "[{at: 2h, rule: failing, to: firing}]"
+
+    assert refused(written(tmp_path, "[]", events="[{at: 2h, flow: etl, state: failed}]", top="until: 1h")) == [
+        "story.yaml:3:10: events[0]: comes after `until`: nothing would see it (write a later `until`, or leave it out)"
+    ]
+    assert refused(written(tmp_path, expect, events="[{at: 1s, flow: etl, state: failed}]", top="until: 1h")) == [
+        "story.yaml:4:11: expect[0].at: is after `until`: nothing is told then (write a later `until`, or leave it out)"
+    ]
+
+
 @pytest.mark.parametrize(
     ("top", "problem"),
     [

@@ -191,3 +191,13 @@ def test_a_run_that_does_not_end_in_time_fires_until_it_ends() -> None:
 
     told = [(item.to_state, (item.at_ms - START_MS) // 1000) for item in line.end(START_MS + 600_000)]
     assert told == [("firing", 22), ("resolved", 51)]
+
+
+def test_which_kinds_and_states_could_be_a_step_is_known_without_a_name() -> None:
+    """What reads stored events asks so: once it was told that none could be one."""
+    text = "  - {name: s, when: {sequence: {steps: [{event: a, kind: log}, {event: b, state: failed}], within: 20s}}}\n"
+    (rule,) = rules(f"rules:\n{text}").rules
+
+    assert rule.could_look("log", None)
+    assert rule.could_look("flow-run", "failed")
+    assert not rule.could_look("flow-run", "running")

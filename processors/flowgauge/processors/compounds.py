@@ -23,6 +23,7 @@ from flowgauge.schemas.yaml_places import Document, Path
 
 NESTING_MAX = 3  # compounds in each other: more is hard to explain at night
 LEAVES_MAX = 32  # conditions of a compound that are none themselves: each is tested for an event and kept for a key
+GUESSES_MAX = 20  # names that are nobody's and may be meant as another: each is compared with all
 CONDITION_FIELDS = ("match", "when", "for", "keep_firing_for", "no_data")
 GIVEN_FIELDS = ("tenant", "for_each", "missing_key", "allowed_lateness")  # what a condition has from its rule
 
@@ -50,9 +51,13 @@ class ReadRules:
     def __init__(self, read: Sequence[ReadRule]) -> None:
         self._read = read
         self._named: dict[tuple[str, str], ReadRule] = {}
+        self._tenants: dict[str, list[str]] = {}  # by name: who has a rule that is called so
+        self._guesses = GUESSES_MAX
         for item in read:
             if item.rule is not None and "name" not in item.wrong:
                 self._named.setdefault((item.rule.tenant, item.rule.name), item)
+        for tenant, name in sorted(self._named):
+            self._tenants.setdefault(name, []).append(tenant)
 
     def conditions(self, item: ReadRule) -> Iterator[tuple[int, ReadRule | None]]:
         """Yield the conditions of a compound, by index; None for a name that no rule has. Others have none."""
@@ -87,6 +92,9 @@ class ReadRules:
                 yield from self._hidden(item, target, path, root)
                 for message, remedy in _differences(item, target):
                     yield item.document.problem(path, message, remedy)
+            if target is not None and target.kind is not None and target.kind.by_arrival:
+                message = "each firing of it is an incident of its own and lasts for no time: it would never hold here"
+                yield item.document.problem(path, message, "write another kind, such as `event` or `sequence`")
             if target is not None and _is_momentary(target) and not _lasts(item):
                 message = "each event is an incident of its own there and lasts for no time"
                 yield item.document.problem(path, message, "add `within` to the compound: how long after it counts")
@@ -94,12 +102,15 @@ class ReadRules:
     def _unknown(self, item: ReadRule, index: int) -> Problem:
         assert item.rule is not None and isinstance(item.kind, Compound)  # noqa: S101, PT018  # the caller looked
         name = str(item.kind.conditions[index])
-        others = sorted({tenant for tenant, known in self._named if known == name})
-        if others:
+        if others := self._tenants.get(name):
             message = f"the rule {name!r} is not for every tenant, only for {', '.join(others)}"
             return item.document.problem(_path(item, index), message, f"write `tenant: {others[0]}` here too")
-        names = sorted({known for tenant, known in self._named if tenant in {ANY_TENANT, item.rule.tenant}})
-        near = get_close_matches(name, names, n=1)
+        near: Sequence[str] = ()
+        if self._guesses:
+            self._guesses -= 1
+            seen = {ANY_TENANT, item.rule.tenant}
+            names = [known for known, tenants in self._tenants.items() if not seen.isdisjoint(tenants)]
+            near = get_close_matches(name, names, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "name a rule of this set, or write the condition in place"
         return item.document.problem(_path(item, index), f"no rule is called {name!r}", remedy)
 
@@ -109,9 +120,8 @@ class ReadRules:
         if item.rule.tenant != ANY_TENANT:
             return
         name = target.rule.name
-        hiding = [tenant for tenant, known in self._named if known == name and tenant != ANY_TENANT]
-        for tenant in sorted(hiding):
-            if (tenant, root) not in self._named:
+        for tenant in self._tenants.get(name, ()):
+            if tenant != ANY_TENANT and (tenant, root) not in self._named:
                 message = f"tenant {tenant!r} has a rule {name!r} of its own, which this one would not look at"
                 remedy = f"write this rule for it too, with `tenant: {tenant}`"
                 yield item.document.problem(path, message, remedy)

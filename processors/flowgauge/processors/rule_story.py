@@ -37,6 +37,7 @@ DEFAULT_START = "2026-01-01T00:00:00Z"
 EXAMPLE = "docs/replay.md shows one"
 NAMES_SHOWN_MAX = 5  # of the rules there are, where one is misspelt
 _OUT_OF_RANGE = "expected a time between 1970 and 2200"
+_LATER = "write a later `until`, or leave it out"
 _NAMESPACE = UUID("5f0c1d7e-3b52-4c8c-9a0e-f10369a09e00")
 
 
@@ -193,6 +194,8 @@ def _event_problems(test: RuleTest, document: Document) -> Iterator[Problem]:
             check(line, append_ms)
         except InvalidEvent as error:
             yield document.problem(("events", number), f"no event that a log takes: {error}")
+        if test.until_ms is not None and append_ms > test.until_ms:
+            yield document.problem(("events", number), "comes after `until`: nothing would see it", _LATER)
     if test.until_ms is not None and not 0 <= test.until_ms <= APPEND_MS_MAX:
         yield document.problem(("until",), _OUT_OF_RANGE)
 
@@ -207,6 +210,8 @@ def _expectation_problems(test: RuleTest, ruleset: RuleSet, document: Document) 
             remedy = f"rules of this test: {names or 'none'}"
             yield document.problem(("expect", number, "rule"), f"no rule is called {expected.rule!r}", remedy)
             continue
+        if test.until_ms is not None and moment_ms(expected.at, test.start_ms) > test.until_ms:
+            yield document.problem(("expect", number, "at"), "is after `until`: nothing is told then", _LATER)
         known = keys[expected.rule]
         remedy = f"its keys have {', '.join(known)}" if known else "it has no `for_each`: leave `key` out"
         for name in expected.key:

@@ -6,7 +6,7 @@ A broken file gives every mistake with its place and never half a rule set.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path as FilePath
@@ -73,7 +73,7 @@ class CompiledRule:
     lateness_ms: int
     by_arrival: bool  # its samples are in panes by when the log got them
 
-    def could_match(self, event: str, kind: str, state: str | None) -> bool:
+    def could_match(self, event: str | None, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
         if self.kind.always_sees(kind, state):
             return True
@@ -81,6 +81,8 @@ class CompiledRule:
             return False
         values = {"event": event, "kind": kind, "state": state}
         for name, test in self.glance_tests.items():
+            if name == "event" and event is None:
+                continue
             value = values[name]
             if value is None or not test(value):
                 return False
@@ -88,8 +90,7 @@ class CompiledRule:
 
     def could_look(self, kind: str, state: str | None) -> bool:
         """Tell whether an event of this kind and state could match under some name."""
-        nameless = {name: test for name, test in self.glance_tests.items() if name != "event"}
-        return replace(self, glance_tests=nameless).could_match("", kind, state)
+        return self.could_match(None, kind, state)
 
     def key_of(self, event: Event) -> tuple[str, ...] | None:
         """Return the group key, the tenant first; None where the event lacks a field and the rule skips it."""
@@ -177,6 +178,7 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
             read.append(item)
     if len(read) > RULES_MAX:
         problems.append(Problem("rules", 0, 0, "", f"{len(read)} rules, at most {RULES_MAX} are carried"))
+        raise InvalidRules(tuple(problems))
     named = ReadRules(read)
     problems += named.problems()
     if problems:

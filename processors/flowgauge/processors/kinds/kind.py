@@ -92,8 +92,8 @@ class Kind(Written):
         """Tell whether an event that looks so could be a sample whatever `match` says of event, kind and state."""
         return False
 
-    def could_be(self, event: str, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most take what matches
-        """Tell whether an event that matches and looks so could be a sample."""
+    def could_be(self, event: str | None, event_kind: str, state: str | None) -> bool:  # noqa: ARG002  # most take what matches
+        """Tell whether an event that matches and looks so could be a sample; `event` is None for one of any name."""
         return True
 
     def meaning(self) -> Mapping[str, Any]:

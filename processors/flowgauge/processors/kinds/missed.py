@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
@@ -75,7 +75,7 @@ class Missed(Kind):
     cron: str | None = None
     tz: Annotated[str, AfterValidator(_zone)] = "UTC"
     every: WindowMs | None = None
-    anchor: Annotated[int, BeforeValidator(_moment)] | None = None
+    anchor: Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string"})] | None = None
     grace: DurationMs
     completes_within: WindowMs | None = None
     if_failed: Literal["miss", "skip"] = "miss"

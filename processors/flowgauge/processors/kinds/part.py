@@ -53,7 +53,7 @@ class Condition(Protocol):
         """How its alert lives."""
         ...
 
-    def could_match(self, event: str, kind: str, state: str | None) -> bool:
+    def could_match(self, event: str | None, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
         ...
 

@@ -83,11 +83,14 @@ class EventsInOrder(Kind):
         names = ("event", "kind", "state")
         return tuple({name: text_test(step[name]) for name in names if name in step} for step in self.steps)
 
-    def could_be(self, event: str, event_kind: str, state: str | None) -> bool:
+    def could_be(self, event: str | None, event_kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could be a step."""
         values = {"event": event, "kind": event_kind, "state": state}
         return any(
-            all((value := values[name]) is not None and test(value) for name, test in tests.items())
+            all(
+                (name == "event" and event is None) or ((value := values[name]) is not None and test(value))
+                for name, test in tests.items()
+            )
             for tests in self._glances
         )
 
