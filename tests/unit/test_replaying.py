@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,17 @@ def test_some_unreadable_lines_are_told_the_first_ones_by_number_and_end_with_1(
         "events.jsonl: 20 more lines cannot be read",
         "31 lines, 30 skipped, 0 invalid events, 1 sample, 0 late, 0 skewed, 1 transition",
     ]
+
+
+def test_of_events_that_are_none_the_first_is_told_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = Ended(tmp_path, capsys, re.sub(r'"id": ?"[^"]+"', '"id":"e1"', event(1), count=1) + "\n")
+
+    assert ended.err[-1] == (
+        "1 line, 0 skipped, 1 invalid event (the first: wrong field: Invalid UUID - at `$.id`), "
+        "0 samples, 0 late, 0 skewed, 0 transitions"
+    )
 
 
 def test_a_file_that_breaks_off_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,8 +73,9 @@ class PastEvents:
 
 def said_of(counts: ReplayCounts) -> str:
     """Return what a replay counted, for people."""
+    why = f" (the first: {counts.why_invalid})" if counts.invalid else ""
     return (
-        f"{counted(counts.lines, 'line')}, {counts.skipped} skipped, {counted(counts.invalid, 'invalid event')}, "
+        f"{counted(counts.lines, 'line')}, {counts.skipped} skipped, {counted(counts.invalid, 'invalid event')}{why}, "
         f"{counted(counts.samples, 'sample')}, {counts.late} late, {counts.skewed} skewed, "
         f"{counted(counts.transitions, 'transition')}"
     )

@@ -48,6 +48,7 @@ class MatchCounts:
     samples: int = 0
     missing_key: int = 0
     invalid: int = 0  # events that a rule could match but that are none; the sink puts them into the dlq
+    why_invalid: str = ""  # the first of them
     left_out: dict[Cause, Count] = field(default_factory=dict[Cause, Count])
 
 
@@ -168,8 +169,9 @@ class Matcher:
         assert record.value is not None  # noqa: S101  # the caller looked
         try:
             event = check(record.value, record.append_ms)
-        except InvalidEvent:
+        except InvalidEvent as error:
             counts.invalid += 1
+            counts.why_invalid = counts.why_invalid or str(error)
             return
         moment = _moment_of(record, event)
         for index, item in candidates.of(event):

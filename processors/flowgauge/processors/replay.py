@@ -74,6 +74,7 @@ class ReplayCounts:
     lines: int = 0
     skipped: int = 0
     invalid: int = 0
+    why_invalid: str = ""  # the first of them
     samples: int = 0
     late: int = 0
     skewed: int = 0
@@ -216,8 +217,9 @@ class Replay:
         """Take a line that a rule could match, as the gateway would have put it into the log."""
         try:
             value = cut_times(value) if seen.tenant or seen.tenant is UNSET else with_tenant(value, tenant_of(None))
-        except InvalidEvent:
+        except InvalidEvent as error:
             self.counts.invalid += 1
+            self.counts.why_invalid = self.counts.why_invalid or str(error)
             return
         if seen.tenant is UNSET:
             value = DEFAULT_TENANT_MEMBER + value[1:]
@@ -231,6 +233,7 @@ class Replay:
                 matched = source.matcher.match(source.records)
                 source.records = []
                 self.counts.invalid += matched.counts.invalid
+                self.counts.why_invalid = self.counts.why_invalid or matched.counts.why_invalid
                 self.counts.missing_key += matched.counts.missing_key
                 yield from self._tell(self._detector.apply(matched.messages[0]))
             if source.last_line < number:
