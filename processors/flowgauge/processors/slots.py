@@ -175,11 +175,16 @@ class Interval:
         return slot.astimezone(UTC)
 
 
+def _is_place(zone: str) -> bool:
+    return "/" in zone and not zone.startswith("Etc/")
+
+
 def zone_named(name: str) -> ZoneInfo:
     """Return the IANA time zone `name`; raise ValueError that says what to write where there is none."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = difflib.get_close_matches(name, available_timezones(), n=1)
+        # Of places alone: an abbreviation that looks alike may be hours away.
+        near = difflib.get_close_matches(name, filter(_is_place, available_timezones()), n=1, cutoff=0.75)
         meant = f": did you mean {near[0]}?" if near else ""
         raise ValueError(f"expected an IANA time zone such as Europe/Berlin, got {name!r}{meant}") from None
