@@ -105,7 +105,7 @@ class Compound(Kind):
         return gcd(*(part.kind.pane_ms for part in self._parts)) or PANE_MS_MIN
 
     def meaning(self) -> Mapping[str, Any]:
-        """Return what it means: of its conditions, whatever they are called here, what each of them means."""
+        """Return what it means: the conditions in their order, a rule by its name and what that means."""
         written = self.model_dump(mode="json", exclude={"conditions"}, exclude_defaults=True)
         return written | {"conditions": [part.condition.uid for part in self._parts]}
 
