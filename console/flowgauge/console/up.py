@@ -233,10 +233,19 @@ async def _trim(opened: Opened, stop: asyncio.Event) -> None:
     patiently = Patience("retention", opened.health, stop)
     while not stop.is_set():
         for topic in TRIMMED:
-            trimmed = await patiently(partial(trim, topic))
+            trimmed = (
+                await patiently(partial(trim, topic)) if await patiently(partial(_is_read, opened.log, topic)) else 0
+            )
             if trimmed:
                 log_lines.info("log trimmed", topic=topic, records=trimmed)
         await pause(stop, TRIM_EVERY_S * 1000)
+
+
+async def _is_read(log: Log, topic: str) -> bool:
+    """Tell whether every group has begun with each partition: to the log, who never did has nothing left to read."""
+    filled = [partition for partition, end in (await log.ends(topic)).items() if end]
+    stands = [await log.committed(topic, group) for read, group in ALL_GROUPS if read == topic]
+    return all(group[partition].next_offset for group in stands for partition in filled)
 
 
 async def _say_when_loaded(health: Health, loaded_ms: int, stop: asyncio.Event) -> None:
