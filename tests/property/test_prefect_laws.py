@@ -1,6 +1,11 @@
-"""The kind `prefect` keeps the order of the log, and neither batches, nor stops, nor events sent twice change it."""
+"""The kind `prefect` keeps the order of the log, and neither batches, nor stops, nor events sent twice change it.
 
+Names it looks for as Prefect's engine does, which tries the places of each star one by one.
+"""
+
+import re
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from uuid import UUID
 
 import msgspec
@@ -8,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.detection import START_MS, Happening, Line, in_order, records, rules, run_whole
 
+from flowgauge.processors.kinds.prefect_match import covers_name
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.times import EPOCH
 
@@ -23,6 +29,7 @@ rules:
 """)
 NAMES = ("x.failed", "x.failed", "x.started", "x.ended")
 Drawn = list[Happening]
+GLOBS = st.lists(st.text("aab***?[].\\\n", min_size=1, max_size=8), min_size=1, max_size=3)
 
 
 @st.composite
@@ -83,3 +90,18 @@ def test_sources_that_share_the_events_come_to_the_same(happened: Drawn) -> None
         line.feed(source, records([each for number, each in enumerate(distinct) if number % 2 == source]))
 
     assert line.end(END_MS) == in_order(run_whole(TRIGGERS, distinct, END_MS))
+
+
+@given(expect=GLOBS, after=st.sampled_from([[], ["[!z]*"]]), name=st.text("aaab?[.\\\n", min_size=1, max_size=10))
+def test_names_are_looked_for_as_by_trying_every_place_of_each_star(
+    expect: list[str], after: list[str], name: str
+) -> None:
+    globs = [
+        *expect,
+        *after,
+    ]  # with the glob in `after`, which every name meets and none begins with, only places count
+    begins = re.match("|".join(re.escape(glob).replace("\\*", ".+") for glob in globs), name)
+
+    expected = any(fnmatchcase(name, glob) for glob in globs) and begins is not None
+
+    assert covers_name(expect, after)(name) is expected

@@ -110,6 +110,13 @@ def test_names_are_covered_as_prefect_does(expect: list[str], after: list[str], 
     assert covers_name(expect, after)(name) is is_covered
 
 
+def test_many_stars_are_told_at_once() -> None:
+    covers = covers_name(["*a*a*a*a*a*a*a*a?"], [])  # tried place by place this takes longer than anybody waits
+
+    assert not covers("a" * 1_024)
+    assert covers("a" * 1_023 + "?")
+
+
 @pytest.mark.parametrize(
     ("text", "patterns", "is_met"),
     [
