@@ -12,7 +12,7 @@ from tests.unit.test_replay import line
 
 from flowgauge.console.main import main
 from flowgauge.processors.evaluation import Evaluation
-from flowgauge.processors.explaining import KEYS_SHOWN_MAX, Watch, key_of, refusals, rule_named
+from flowgauge.processors.explaining import KEYS_SHOWN_MAX, Watch, conclusion, key_of, refusals, rule_named
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import CompiledRule, RuleSet, parse_rules
 from flowgauge.schemas.errors import BadInput
@@ -30,8 +30,15 @@ def ended(number: int, at: int, state: str = "failed", flow: str | None = "etl",
     return line(number, at, state=state, **({"flow": flow} if flow else {}), **more)
 
 
+CONDITION = "{match: {event: %s}, when: {event: {times: 1, within: 1m}}}"
+
+
+def asked(item: CompiledRule, at_ms: int | None = None) -> Watch:
+    return Watch(item, ("default", "etl"), at_ms, 1_000)
+
+
 def evaluations(item: CompiledRule, *lines: bytes, until: int = 120_000) -> list[Evaluation]:
-    watch = Watch(item, ("default", "etl"), None, 1_000)
+    watch = asked(item)
     replay = Replay(lambda: lines, RuleSet((item,)), until_ms=START_MS + until, observe=watch.see)
     watch.take(replay.transitions())
     return list(watch.before)
@@ -129,19 +136,130 @@ def test_what_refuses_an_event_first_is_counted() -> None:
         ended(7, 0, tenant="acme", **prod),
     ]
 
-    assert refusals(item, ("default", "etl"), lines) == {
+    assert refusals(asked(item), lines, START_MS + 1_000) == {
         "it is no event": 1,
         "`match.kind`": 1,
         "`match.flow`": 1,
         "`match.resource.env`": 1,
         "`failure_rate` does not look at its state": 1,
         "its key is another": 1,
-        "": 1,
+        "it matched, and the log's clock is not far enough to judge it": 1,
         "it is another tenant's": 1,
     }
-    assert refusals(rule(), ("default", "etl"), [ended(1, 0, flow=None)]) == {
+    assert refusals(asked(rule()), [ended(1, 0, flow=None)], START_MS) == {
         "it has no `flow`, by which `for_each` groups": 1
     }
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "said"),
+    [
+        (10_999, "it matched, and the log's clock is not far enough to judge it"),
+        (11_000, "it matched, and waits for what could move the alert, or came too late to count"),
+        (71_000, "it matched, and came too late or too far ahead of its time to count"),
+    ],
+)
+def test_an_event_that_matched_and_moved_nothing_says_why(clock_ms: int, said: str) -> None:
+    assert refusals(asked(rule()), [ended(1, 0)], START_MS + clock_ms) == {said: 1}
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "said"), [(0, "after the time that is asked about"), (None, "past the end of the clock")]
+)
+def test_an_event_that_is_told_at_once_and_was_not_says_why(at_ms: int | None, said: str) -> None:
+    watch = asked(rule(when="when: {event: {}}"), None if at_ms is None else START_MS + at_ms)
+
+    assert refusals(watch, [ended(1, 5_000)], START_MS + 1_000) == {f"it matched, {said}": 1}
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("prefect: {posture: Reactive, expect: [b, c]}", "its name is not in `expect`"),
+        ("prefect: {posture: Reactive, expect: b, after: c}", "its name is not in `expect` or `after`"),
+        ("prefect: {posture: Reactive, match: {env: prod}}", "its resource does not meet the trigger's `match`"),
+        (
+            "prefect: {posture: Proactive, match_related: {env: prod}}",
+            "its related resources do not meet `match_related`",
+        ),
+        ("sequence: {steps: [{event: b}, {event: c}], within: 1m}", "none of the `steps` is like it"),
+        (
+            f"all_of: {{conditions: [{CONDITION % 'b'}, {CONDITION % 'c'}]}}",
+            "none of the `conditions` counts it",
+        ),
+    ],
+)
+def test_a_kind_says_what_of_it_refuses_an_event(when: str, said: str) -> None:
+    (item,) = parse_rules("rules.yaml", f"rules: [{{name: a, when: {{{when}}}}}]").rules
+
+    assert refusals(Watch(item, ("default",), None, 1), [line(1, 0, event="a")], START_MS) == {said: 1}
+
+
+# ── firings that do not last ──
+
+TRIGGER = "prefect: {posture: Reactive, expect: a, threshold: 2, within: 10s, for_each: prefect.resource.id%s}"
+SILENCE = "prefect: {posture: Proactive, expect: a, threshold: 2, within: 10s, for_each: prefect.resource.id}"
+
+
+def happened(number: int, at: int, resource: str = "r", event: str = "a") -> bytes:
+    return line(number, at, event=event, resource={"id": resource})
+
+
+def explained(when: str, key: list[str], lines: list[bytes], until: int = 60_000) -> tuple[Watch, list[str]]:
+    (item,) = parse_rules("rules.yaml", f"rules: [{{name: a, when: {{{when}}}}}]").rules
+    watch = Watch(item, key_of(item, "default", key), None, 100)
+    watch.take(Replay(lambda: lines, RuleSet((item,)), until_ms=START_MS + until, observe=watch.see).transitions())
+    return watch, list(conclusion(watch, START_MS + until))
+
+
+def test_each_evaluation_of_a_trigger_says_how_far_its_bucket_is() -> None:
+    lines = [happened(1, 100), happened(2, 200, "other"), happened(3, 1_100), happened(4, 3_100)]
+
+    watch, says = explained(TRIGGER % "", ["resource.id=r"], lines, 5_000)
+    assert [(each.why(), each.state, each.is_firing, each.reading.value) for each in watch.before] == [
+        ("does not fire: 1 of 2 events came in its bucket", "inactive", False, 1.0),
+        ("fires: the expected events came", "firing", True, 2.0),
+        ("does not fire: it is mute until the bucket in which it fired has ended", "inactive", False, 0.0),
+    ]
+    assert says[:2] == [
+        "each firing is an incident of its own, told at once: none stays open",
+        f"fired 1 time until then, last at {rfc3339(START_MS + 1_100)}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "begins"), [("", "the next event begins one"), (", after: b", "an event of `after` begins one")]
+)
+def test_a_trigger_without_a_bucket_says_what_begins_one(more: str, begins: str) -> None:
+    watch, says = explained(TRIGGER % more, ["resource.id=r"], [happened(1, 0)], 200_000)
+
+    assert watch.before[-1].why() == f"does not fire: no bucket is open: {begins}"
+    assert says[1] == "it never fired until then"
+
+
+def test_a_proactive_trigger_takes_no_key_and_tells_of_the_firings_of_all() -> None:
+    lines = [happened(1, 100), happened(2, 200, "other")]
+
+    watch, says = explained(SILENCE, [], lines, 16_000)
+    assert [each.why() for each in watch.before] == [
+        *["does not fire: no bucket ended with fewer than 2 events since it was read before"] * 2,
+        "fires 2 times: fewer events than expected came in time",
+    ]
+    assert [each.key["resource.id"] for each in watch.told] == ["r", "other"]
+    assert says[1].startswith("fired 2 times until then")
+
+
+@given(st.lists(st.tuples(st.integers(0, 60_000), st.sampled_from("rs"), st.sampled_from("ab")), max_size=30))
+def test_all_firings_of_a_trigger_are_counted_and_each_evaluation_says_so(rows: list[tuple[int, str, str]]) -> None:
+    lines = [happened(number, *row) for number, row in enumerate(sorted(rows))]
+
+    watch, _ = explained(TRIGGER % "", ["resource.id=r"], lines, 90_000)
+    transitions = Replay(lambda: lines, RuleSet((watch.rule,)), until_ms=START_MS + 90_000).transitions()
+    own = [each for each in transitions if each.key["resource.id"] == "r"]
+    assert watch.told == own
+    assert watch.fired == sum(len(each.reading.firings) for each in watch.before) == len(own)
+    assert all(each.why().startswith("fires") == bool(each.reading.firings) for each in watch.before)
+    assert all(each.reading.reason for each in watch.before)
 
 
 # ── the command ──
@@ -152,7 +270,8 @@ class Explained:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], lines: list[bytes], *arguments: str) -> None:
         (folder / "rules.yaml").write_text(
-            f"rules: [{{name: failing, for_each: [flow], {RATE}}}, {{name: each, when: {{event: {{}}}}}}]"
+            f"rules: [{{name: failing, for_each: [flow], {RATE}}}, {{name: each, when: {{event: {{}}}}}}, "
+            f"{{name: quiet, when: {{{SILENCE}}}}}]"
         )
         (folder / "events.jsonl").write_bytes(b"\n".join(lines))
         files = ("--rules", str(folder / "rules.yaml"), "--events", str(folder / "events.jsonl"))
@@ -209,10 +328,21 @@ def test_single_events_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert out.count("the event happened") == len(RUNS)
 
 
+def test_the_firings_of_a_trigger_are_told_with_what_their_keys_have_beside_the_one_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Explained(tmp_path, capsys, [happened(1, 100), happened(2, 60_000, "s", "b")], "quiet").out
+
+    assert "fired 5 times until then" in out
+    assert "  resource.id=r event_id=" in out
+    assert "does not look at" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("gone",), "tenant default has no rule 'gone'; there are each, failing"),
+        (("gone",), "tenant default has no rule 'gone'; there are each, failing, quiet"),
+        (("quiet", "resource.id=r"), "KEY: the rule 'quiet' takes no key: one window is of all its keys"),
         (("failing",), "KEY: the rule 'failing' takes flow=…"),
         (("failing", "etl"), "KEY: expected FIELD=VALUE, once for each field, got 'etl'"),
         (("failing", "run=etl"), "KEY: the rule 'failing' takes flow=…"),

@@ -10,9 +10,10 @@ from flowgauge.processors.replay import ReplayCounts, transition_row
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.transition import Transition
 
 COLUMNS = ("at", "state", "value", "threshold", "samples", "late", "why")
-TOLD_FIELDS = ("at", "to", "reason", "examples")
+TOLD_COLUMNS = ("at", "key", "to", "reason", "examples")
 
 
 class Explanation:
@@ -25,7 +26,7 @@ class Explanation:
         self._watch = watch
         self.counts: ReplayCounts = replay.counts
         has_any = watch.count or watch.told
-        self._refusals: Mapping[str, int] = {} if has_any else refusals(watch.rule, watch.key, past.lines())
+        self._refusals: Mapping[str, int] = {} if has_any else refusals(watch, past.lines(), replay.counts.clock_ms)
 
     def json(self) -> dict[str, object]:
         """Return everything as JSON has it."""
@@ -40,7 +41,7 @@ class Explanation:
             "evaluated": watch.count,
             "evaluations": [_evaluation_json(each) for each in (*watch.before, *watch.after)],
             "told": [transition_row(each) for each in watch.told],
-            "refused": {reason or "it matched": count for reason, count in self._refusals.items()},
+            "refused": dict(self._refusals),
             "other_keys": [] if watch.count else other_keys(watch),
         }
 
@@ -51,8 +52,7 @@ class Explanation:
         if evaluations := (*watch.before, *watch.after):
             yield text_table(COLUMNS, [_row(each) for each in evaluations])
         if watch.told:
-            rows = [transition_row(each) for each in watch.told]
-            yield text_table(TOLD_FIELDS, [[row[name] for name in TOLD_FIELDS] for row in rows])
+            yield text_table(TOLD_COLUMNS, [self._told_row(each) for each in watch.told])
         if not watch.count and not watch.told:
             yield "\n".join(self._nothing())
 
@@ -63,10 +63,17 @@ class Explanation:
         if found := other_keys(self._watch):
             yield f"keys of this rule that were evaluated: {'; '.join(found)}"
 
+    def _told_row(self, each: Transition) -> list[object]:
+        """Return a firing, with what its key has beside the one that is asked about."""
+        asked = self._watch.rule.group_names
+        own = " ".join(f"{name}={value}" for name, value in each.key.items() if name not in asked)
+        row = transition_row(each) | {"key": own, "examples": ", ".join(run.run for run in each.examples)}
+        return [row[name] for name in TOLD_COLUMNS]
+
 
 def _row(each: Evaluation) -> list[object]:
     reading = each.reading
-    state = "resolved" if each.change and each.change.to_state == "resolved" else each.alert.state
+    state = "resolved" if each.change and each.change.to_state == "resolved" else each.state
     numbers = (reading.value, reading.threshold, reading.samples, each.late_samples)
     return [rfc3339(each.end_ms), state, *numbers, each.why()]
 
@@ -75,7 +82,7 @@ def _evaluation_json(each: Evaluation) -> dict[str, object]:
     reading = each.reading
     return {
         "at": rfc3339(each.end_ms),
-        "state": each.alert.state,
+        "state": each.state,
         "changed_to": each.change.to_state if each.change else None,
         "verdict": reading.verdict.value,
         "reason": reading.reason,

@@ -191,8 +191,8 @@ def differences(found: Found, against: Found, until_ms: int) -> list[Difference]
 
 
 def _lead_ms(item: CompiledRule) -> int:
-    after_ms: int = getattr(item.kind, "after", 0)  # of kinds that wait for what does not come
-    return item.window_ms + after_ms + item.policy.for_ms + item.policy.keep_firing_for_ms + item.lateness_ms
+    alert_ms = item.policy.for_ms + item.policy.keep_firing_for_ms
+    return item.kind.look_back_ms + item.pane_ms + alert_ms + item.lateness_ms
 
 
 def _by_group(intervals: Sequence[Interval]) -> Mapping[Group, Sequence[Interval]]:

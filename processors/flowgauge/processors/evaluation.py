@@ -26,10 +26,17 @@ class Evaluation(NamedTuple):
     @property
     def is_firing(self) -> bool:
         """Tell whether people know of it."""
-        return self.alert.state not in {"inactive", "pending"}
+        return bool(self.reading.firings) or self.alert.state not in {"inactive", "pending"}
+
+    @property
+    def state(self) -> str:
+        """How the alert stands; "firing" too where it fired for that moment alone."""
+        return "firing" if self.reading.firings else self.alert.state
 
     def why(self) -> str:
         """Return in words why it fires or does not."""
+        if self.rule.by_arrival:
+            return self._why_momentary()
         policy = self.rule.policy
         match self.alert.state:
             case "pending":
@@ -42,6 +49,12 @@ class Evaluation(NamedTuple):
                 return self._why_not()
             case _:
                 return f"fires: {self.reading.reason}" if self._breaches else f"goes on firing: {self._held()}"
+
+    def _why_momentary(self) -> str:
+        """Return the words for a kind whose firings do not last, so that its alert never moves."""
+        times = len(self.reading.firings)
+        fires = "does not fire" if not times else "fires" if times == 1 else f"fires {times} times"
+        return f"{fires}: {self.reading.reason}"
 
     @property
     def _breaches(self) -> bool:

@@ -16,14 +16,16 @@ from itertools import islice
 import msgspec
 
 from flowgauge.processors.evaluation import Evaluation
+from flowgauge.processors.panes import pane_end
 from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.selector import predicate
 from flowgauge.schemas.canonical import with_tenant
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput, InvalidEvent
 from flowgauge.schemas.event import Event, decode_event
 from flowgauge.schemas.recorded import tenant_of
-from flowgauge.schemas.times import format_duration, rfc3339
+from flowgauge.schemas.times import format_duration, millis, rfc3339
 from flowgauge.schemas.transition import Transition
 
 KEYS_NOTED_MAX = 1_000  # of a rule: enough to find the one that was meant
@@ -49,18 +51,24 @@ def rule_named(ruleset: RuleSet, name: str, tenant: str) -> CompiledRule:
 
 
 def key_of(item: CompiledRule, tenant: str, values: Sequence[str]) -> tuple[str, ...]:
-    """Return the key that `values`, each FIELD=VALUE, name; raise BadInput unless they are the fields of `for_each`."""
+    """Return the key that `values`, each FIELD=VALUE, name; raise BadInput unless they are what its windows go by."""
     named: dict[str, str] = {}
     for each in values:
         name, equals, value = each.partition("=")
         if not equals or name in named:
             raise BadInput(f"KEY: expected FIELD=VALUE, once for each field, got {each!r}")
         named[name] = value
-    wanted = item.rule.for_each
+    wanted = item.group_names
     if set(named) != set(wanted):
-        fields = " ".join(f"{name}=…" for name in wanted) or "no key: it has no `for_each`"
-        raise BadInput(f"KEY: the rule {item.name!r} takes {fields}")
+        raise BadInput(f"KEY: the rule {item.name!r} takes {_fields_words(item)}")
     return (tenant, *(named[name] for name in wanted))
+
+
+def _fields_words(item: CompiledRule) -> str:
+    if item.group_names:
+        return " ".join(f"{name}=…" for name in item.group_names)
+    has_keys = any(name != "event_id" for name in item.key_names)
+    return f"no key: {'one window is of all its keys' if has_keys else 'it has no `for_each`'}"
 
 
 @dataclass(slots=True)
@@ -74,7 +82,8 @@ class Watch:
     count: int = 0
     before: deque[Evaluation] = field(init=False)
     after: list[Evaluation] = field(default_factory=list[Evaluation])
-    told: list[Transition] = field(default_factory=list[Transition])  # of a rule that is told at once
+    fired: int = 0  # how often, of a rule whose firings do not last
+    told: list[Transition] = field(default_factory=list[Transition])  # the last of these
     keys: dict[tuple[str, ...], None] = field(default_factory=dict[tuple[str, ...], None])
 
     def __post_init__(self) -> None:
@@ -94,11 +103,12 @@ class Watch:
             self.after.append(each)
 
     def take(self, transitions: Iterable[Transition]) -> None:
-        """Take all transitions; keep the last of this key where each event is told at once."""
+        """Take all transitions; keep the last of this key where each is an incident of its own."""
         wanted = self.rule.key_object(self.key)
         for item in transitions:
             is_ours = item.tenant == self.key[0] and wanted.items() <= item.key.items()
-            if not self.rule.pane_ms and is_ours and (self.at_ms is None or item.at_ms <= self.at_ms):
+            if self.rule.tells_moments and is_ours and (self.at_ms is None or item.at_ms <= self.at_ms):
+                self.fired += 1
                 self.told = [*self.told[-self.rows + 1 :], item] if self.rows > 1 else [item]
 
     @property
@@ -117,16 +127,28 @@ def conclusion(watch: Watch, clock_ms: int) -> Iterator[str]:
     last = watch.last
     if last is None:
         yield f"{rfc3339(at_ms)}: does not fire: nothing of this key had been in a window"
+    elif watch.rule.by_arrival:
+        yield from _of_firings(watch)
+        yield f"{rfc3339(at_ms)}: as of the evaluation of {rfc3339(last.end_ms)}: {last.why()}"
+        yield from _until_next(watch, last)
     else:
         state = "firing" if last.is_firing else last.alert.state
         yield f"{rfc3339(at_ms)}: {state} since the evaluation of {rfc3339(last.end_ms)}: {last.why()}"
         yield from _until_next(watch, last)
     if watch.at_ms is not None and at_ms > judged_ms:
-        lateness = format_duration(watch.rule.lateness_ms)
+        passed = "" if watch.rule.by_arrival else f" by `allowed_lateness: {format_duration(watch.rule.lateness_ms)}`"
         yield (
             f"what happened after {rfc3339(max(0, judged_ms))} is not judged yet: the clock stands at "
-            f"{rfc3339(clock_ms)}, and a window is judged when it has passed its end by `allowed_lateness: {lateness}`"
+            f"{rfc3339(clock_ms)}, and a window is judged when it has passed its end{passed}"
         )
+
+
+def _of_firings(watch: Watch) -> Iterator[str]:
+    yield "each firing is an incident of its own, told at once: none stays open"
+    if not watch.told:
+        yield "it never fired until then"
+    else:
+        yield f"fired {counted(watch.fired, 'time')} until then, last at {rfc3339(watch.told[-1].at_ms)}"
 
 
 def _until_next(watch: Watch, last: Evaluation) -> Iterator[str]:
@@ -153,8 +175,12 @@ def other_keys(watch: Watch) -> list[str]:
     ]
 
 
-def refusals(rule: CompiledRule, key: tuple[str, ...], lines: Iterable[bytes]) -> Counter[str]:
-    """Return of how many of `lines` each was refused by what, the first that refuses; "" are those that matched."""
+def refusals(watch: Watch, lines: Iterable[bytes], clock_ms: int) -> Counter[str]:
+    """Return why how many of `lines` came to nothing: the first that refuses each, or why one that matched did.
+
+    `clock_ms` is where the log's clock ended.
+    """
+    rule, key = watch.rule, watch.key
     match = dict(rule.rule.match)
     if rule.kind.default_event_kinds is not None:
         match.setdefault("kind", rule.kind.default_event_kinds)
@@ -168,10 +194,10 @@ def refusals(rule: CompiledRule, key: tuple[str, ...], lines: Iterable[bytes]) -
         elif event.tenant != key[0]:
             found["it is another tenant's"] += 1
         elif rule.kind.always_sees(event.kind, event.state):
-            found[_by_key(rule, key, event)] += 1
+            found[_by_key(rule, key, event) or _unheard(watch, event, clock_ms)] += 1
         else:
             refused = next((f"`match.{name}`" for name, test in tests if not test(event)), "")
-            found[refused or _by_key(rule, key, event)] += 1
+            found[refused or _by_key(rule, key, event) or _unheard(watch, event, clock_ms)] += 1
     return found
 
 
@@ -183,10 +209,24 @@ def _event_of(line: bytes) -> Event | None:
 
 
 def _by_key(rule: CompiledRule, key: tuple[str, ...], event: Event) -> str:
-    if rule.kind.outcome(event) is None:
-        return f"`{rule.kind.name}` does not look at its state"
+    if (refusal := rule.kind.refusal(event)) is not None:
+        return refusal
     found = rule.key_of(event)
     if found is None:
-        missing = next(islice((n for n, get in zip(rule.rule.for_each, rule.group, strict=True) if not get(event)), 1))
+        missing = next(islice((n for n, get in zip(rule.group_names, rule.group, strict=True) if not get(event)), 1))
         return f"it has no `{missing}`, by which `for_each` groups"
     return "" if found == key else "its key is another"
+
+
+def _unheard(watch: Watch, event: Event, clock_ms: int) -> str:
+    """Return why an event that matched was in no evaluation."""
+    occurred_ms, rule = millis(event.occurred), watch.rule
+    if not rule.pane_ms:
+        is_after = watch.at_ms is not None and watch.at_ms < occurred_ms
+        return f"it matched, {'after the time that is asked about' if is_after else 'past the end of the clock'}"
+    judged_ms = pane_end(occurred_ms, rule.pane_ms) + rule.lateness_ms
+    if judged_ms > clock_ms:
+        return "it matched, and the log's clock is not far enough to judge it"
+    if judged_ms + rule.kind.deferred_ms > clock_ms:
+        return "it matched, and waits for what could move the alert, or came too late to count"
+    return "it matched, and came too late or too far ahead of its time to count"

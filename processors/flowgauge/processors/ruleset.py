@@ -108,6 +108,16 @@ class CompiledRule:
         """Return a key's values by field, without the tenant; an immediate event's id comes last."""
         return dict(zip(self.key_names, key[1:], strict=False))
 
+    @property
+    def tells_moments(self) -> bool:
+        """Whether each of its firings is an incident of its own, which is told at once and never open."""
+        return self.by_arrival or not self.pane_ms
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """What the parts of a window's key are called, without the tenant: an incident's own may hold more."""
+        return self.key_names[: len(self.group)]
+
     def moment_ms(self, sample: Sample) -> int:
         """Return the time that says which pane a sample is in."""
         return sample.append_ms if self.by_arrival else sample.occurred_us // 1000

@@ -17,6 +17,7 @@ because all keys of a rule ask about the same ones.
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ from flowgauge.processors.slots import Interval, Schedule
 from flowgauge.schemas.times import EPOCH, millis
 
 EARLY_MAX_MS = 10_000  # how far clocks of hosts may differ, as everywhere in detection
+_MEASURED_FROM = datetime(2024, 1, 1, tzinfo=UTC)  # any time would do; of a year with a 29 February
+_MEASURES_MAX = 400  # days or slots, whichever lie further apart
+_MEASURE_MS = 86_400_000
 SLOTS_KEPT_MAX = 1_000  # with the ones that one question adds; then it begins anew at the next
 
 
@@ -85,6 +89,28 @@ class Timetable:
             if found is None or deadline_ms < found.deadline_ms:
                 found = Due(slot.at_ms, deadline_ms)
         return found
+
+    @cached_property
+    def longest_ms(self) -> int:
+        """The longest time from a slot to the next, doubts included; 0 where there are no two.
+
+        Measured from day to day over more than a year, so it may be up to a day too long. It is too short where
+        slots lie further apart only after that.
+        """
+        if isinstance(self._schedule, Interval):
+            return self._schedule.every // timedelta(milliseconds=1)
+        slots = list(self._one_a_day())
+        return max((after.at_ms + after.doubt_ms - slot.at_ms for slot, after in pairwise(slots)), default=0)
+
+    def _one_a_day(self) -> Iterator[Slot]:
+        """Yield slots of which two that follow have no longer time without a slot between them than from each other."""
+        moment_ms = millis(_MEASURED_FROM)
+        for _ in range(_MEASURES_MAX):
+            slot = next(self._read(moment_ms), None)
+            if slot is None:
+                return
+            yield slot
+            moment_ms = max(moment_ms + _MEASURE_MS, slot.at_ms)
 
     def text(self, slot_ms: int) -> str:
         """Return a slot as people read it: in the zone of the schedule, with the offset."""

@@ -49,6 +49,11 @@ class Absence(Kind):
         """The length of `after`."""
         return self.after
 
+    @property
+    def look_back_ms(self) -> int:
+        """The silence, and one before it: a watch begins with an event."""
+        return 2 * self.after
+
     def grouped_by(self, fields: Sequence[str]) -> Kind:
         """Return this kind as it is for a rule with these `for_each` fields."""
         if "run" not in fields:

@@ -149,6 +149,11 @@ class BurnRate(EndsOfRuns):
         """The longest of the long windows."""
         return max(pair.within for pair in self.pairs)
 
+    @property
+    def look_back_ms(self) -> int:
+        """The longest of the long windows, each as it stood at the last pane end of its pair."""
+        return max(pair.within + pair.pane_ms for pair in self.pairs)
+
     @cached_property
     def pane_ms(self) -> int:
         """The step: the largest that goes into the panes of every pair."""

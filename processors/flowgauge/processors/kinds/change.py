@@ -131,6 +131,11 @@ class Change(EndsOfRuns):
         return self.windows * self.stride_ms + self.within
 
     @property
+    def look_back_ms(self) -> int:
+        """As far back as its baseline goes."""
+        return self.kept_ms
+
+    @property
     def is_count(self) -> bool:
         """Whether nothing is a figure too: 0."""
         return self.of in _COUNTS

@@ -99,6 +99,11 @@ class Compound(Kind):
         """The length of `within`; 0 without one."""
         return self.within or 0
 
+    @property
+    def look_back_ms(self) -> int:
+        """As far back as a part looks, as long as its alert lives on by that, and `within`."""
+        return self.window_ms + max((part.look_back_ms for part in self._parts), default=0)
+
     @cached_property
     def pane_ms(self) -> int:
         """The size of panes whose ends are at all pane ends of every part."""
@@ -128,6 +133,10 @@ class Compound(Kind):
             if outcome is not None:
                 found.append((place, outcome))
         return _joined(tuple(found)) if found else None
+
+    def refusal(self, event: Event) -> str | None:
+        """Say that no condition counts it."""
+        return None if self.outcome(event) is not None else "none of the `conditions` counts it"
 
     def needed_by(self, sample: Sample, end_ms: int) -> int:  # noqa: ARG002  # the panes of the parts count
         """Return the first pane end by which a part needs what the sample is to it."""

@@ -104,6 +104,11 @@ class Duration(Kind):
         """The length of `within`; 0 where each run counts by itself."""
         return self.within or 0
 
+    @property
+    def look_back_ms(self) -> int:
+        """To the start of a run that has run for `above` as its window begins; longer ones may begin before."""
+        return self.above + self.window_ms
+
     @cached_property
     def pane_ms(self) -> int:
         """The size of its panes: without a window, of the smallest."""

@@ -69,6 +69,14 @@ class Kind(Written):
         """How far back the rule looks; 0 where no window bounds that, or for a kind that is told at once."""
         raise NotImplementedError
 
+    @property
+    def look_back_ms(self) -> int:
+        """How long before a moment events may still decide what the rule says at it, as far as anything bounds that.
+
+        It counts from a pane end. What holds on by itself, such as a row of failures without `within`, has no bound.
+        """
+        return self.window_ms
+
     @cached_property
     def pane_ms(self) -> int:
         """The size of its panes; 0 for a kind that is told at once."""
@@ -119,6 +127,10 @@ class Kind(Written):
     def outcome(self, event: Event) -> str | None:
         """Return what this kind calls a matching event, None when it means nothing to it."""
         raise NotImplementedError
+
+    def refusal(self, event: Event) -> str | None:
+        """Return in words why an event that `match` lets through is no sample, None where it is one."""
+        return None if self.outcome(event) is not None else f"`{self.name}` does not look at its state"
 
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:  # noqa: ARG002  # most kinds go with all
         """Yield each field of `rule` that does not go with this kind: its path, why not, and a remedy."""

@@ -77,6 +77,11 @@ class Late(Kind):
         return self.within
 
     @property
+    def look_back_ms(self) -> int:
+        """To where a slot may have been judged that is still remembered: what tells of it again does not count."""
+        return self.after + REMEMBERED_MAX_MS + self.within
+
+    @property
     def states(self) -> frozenset[str | None] | None:
         """Every state says something about a slot."""
         return frozenset(_OUTCOMES)

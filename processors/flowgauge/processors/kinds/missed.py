@@ -31,7 +31,7 @@ from flowgauge.processors.panes import PANE_MS_MIN, pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
 from flowgauge.processors.slots import Interval, Schedule, zone_named
-from flowgauge.processors.timetable import Timetable
+from flowgauge.processors.timetable import EARLY_MAX_MS, Timetable
 from flowgauge.schemas.event import STATES, TERMINAL_STATES, Event
 from flowgauge.schemas.rule import DurationMs, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
@@ -116,6 +116,11 @@ class Missed(Kind):
     def window_ms(self) -> int:
         """No window: a slot is missed until a run starts."""
         return 0
+
+    @property
+    def look_back_ms(self) -> int:
+        """To the slot before the one that may be missed, and what comes early for it: by that a key is watched."""
+        return self.timetable.longest_ms + EARLY_MAX_MS + max(self.grace, self.completes_within or 0)
 
     @cached_property
     def pane_ms(self) -> int:

@@ -66,6 +66,12 @@ class Part:
     kind: Kind
     lingers_ms: int
 
+    @property
+    def look_back_ms(self) -> int:
+        """How long before a pane end of the compound events may decide whether it fires: it has panes of its own."""
+        policy = self.condition.policy
+        return self.kind.look_back_ms + self.kind.pane_ms + policy.for_ms + policy.keep_firing_for_ms
+
     def outcome(self, event: Event) -> str | None:
         """Return what the condition calls an event; None where it does not match, or means nothing."""
         condition = self.condition

@@ -33,6 +33,7 @@ from flowgauge.processors.kinds.prefect_match import (
 from flowgauge.processors.panes import PANE_MS_MIN
 from flowgauge.processors.reading import Firing, Reading, Verdict
 from flowgauge.processors.selector import Getter, Predicate, Test
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs, LabelPatterns, Rule
 from flowgauge.schemas.sample import Sample
@@ -107,12 +108,16 @@ class PrefectTrigger(Kind):
         return Trigger(self.is_proactive, bool(self.after), bool(self.for_each), self.threshold, self.window_ms * 1_000)
 
     @cached_property
+    def _covers_name(self) -> Test:
+        return covers_name(self.expect, self.after)
+
+    @cached_property
     def _getters(self) -> tuple[Getter, ...]:
         return tuple(label_getter(label) for label in self.for_each)
 
     def glance_tests(self) -> Mapping[str, Test]:
         """Look at the names that the trigger covers."""
-        return {"event": covers_name(self.expect, self.after)}
+        return {"event": self._covers_name}
 
     def predicates(self) -> tuple[Predicate, ...]:
         """Look at the resources that the trigger covers."""
@@ -142,6 +147,16 @@ class PrefectTrigger(Kind):
             return None
         key = [get(event) for get in self._getters] if self.is_proactive else []
         return msgspec.json.encode([starts, counts, *key]).decode()
+
+    def refusal(self, event: Event) -> str | None:
+        """Say which of the trigger's fields does not cover the event."""
+        if not self._covers_name(event.event) or self.outcome(event) is None:
+            return f"its name is not in {'`expect` or `after`' if self.after else '`expect`'}"
+        if not covers_resources(self.match, ())(event):
+            return "its resource does not meet the trigger's `match`"
+        if not covers_resources({}, self.match_related)(event):
+            return "its related resources do not meet `match_related`"
+        return None
 
     def new_window(self) -> Window:
         """Return a window that has seen nothing."""
@@ -187,11 +202,30 @@ class TriggerWindow:
             del self._seen[next(iter(self._seen))]
 
     def read(self, end_ms: int) -> Reading:
-        """Return the firings up to `end_ms`."""
+        """Return the firings up to `end_ms` with what the last one says; without any, how the bucket stands."""
         self._forget(end_ms)
         self._buckets.pass_time(end_ms * 1_000)
         firings = tuple(self._firing(fired) for fired in self._buckets.take_fired())
-        return Reading(Verdict.HELD, "", firings=firings)
+        if firings:
+            last = firings[-1]
+            return Reading(Verdict.HELD, last.reason, last.value, last.threshold, round(last.value), firings)
+        return self._standing(end_ms * 1_000)
+
+    def _standing(self, now_us: int) -> Reading:
+        """Return how far its bucket is; of a Proactive one that no bucket fell short."""
+        threshold = self._rule.threshold
+        if self._rule.is_proactive:
+            reason = f"no bucket ended with fewer than {counted(threshold, 'event')} since it was read before"
+            return Reading(Verdict.HELD, reason, None, float(threshold))
+        bucket = self._buckets.of_key(())
+        if bucket is None:
+            begins = "an event of `after`" if self._rule.after else "the next event"
+            return Reading(Verdict.HELD, f"no bucket is open: {begins} begins one", None, float(threshold))
+        events = max(bucket.count, 0)
+        reason = f"{events} of {counted(threshold, 'event')} came in its bucket"
+        if bucket.start_us > now_us:
+            reason = "it is mute until the bucket in which it fired has ended"
+        return Reading(Verdict.HELD, reason, float(events), float(threshold), events)
 
     def _firing(self, fired: Fired) -> Firing:
         is_proactive = self._rule.is_proactive

@@ -99,6 +99,10 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
+    def of_key(self, key: BucketKey) -> Bucket | None:
+        """Return the bucket of `key`, for reading only."""
+        return self._buckets.get(key)
+
     def keep(self) -> Kept:
         """Return what another engine goes on from."""
         return Kept(self._tick_us, self._run_us, list(self._buckets.values()))

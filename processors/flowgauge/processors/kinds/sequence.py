@@ -74,6 +74,11 @@ class EventsInOrder(Kind):
         """The length of `within`."""
         return self.within
 
+    @property
+    def look_back_ms(self) -> int:
+        """To the first step; of a whole sequence the window counts from the last one."""
+        return self.within if self.fires_when == "incomplete" else 2 * self.within
+
     @cached_property
     def _tests(self) -> tuple[tuple[Predicate, ...], ...]:
         return tuple(tuple(predicate(name, step[name]) for name in step) for step in self.steps)
@@ -98,6 +103,10 @@ class EventsInOrder(Kind):
         """Return the numbers of the steps that the event can be, from 0, such as `0` or `0 2`."""
         found = (str(number) for number, tests in enumerate(self._tests) if all(test(event) for test in tests))
         return " ".join(found) or None
+
+    def refusal(self, event: Event) -> str | None:
+        """Say that it is none of the steps."""
+        return None if self.outcome(event) is not None else "none of the `steps` is like it"
 
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:
         """Refuse steps that nothing can be, and an answer to what cannot be asked."""

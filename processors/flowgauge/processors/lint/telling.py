@@ -32,7 +32,7 @@ def absent_name(item: PlacedRule) -> Iterator[Complaint]:
     for name in names_in(item.rule.summary):
         if is_at_once and name in _OF_A_WINDOW:
             yield ("summary",), f"`{name}` says nothing here: each event is told by itself", "remove it"
-        elif not is_at_once and name == _OF_AN_EVENT:
+        elif not is_at_once and name == _OF_AN_EVENT and name not in item.compiled.key_names:
             yield ("summary",), f"`{name}` is always empty here: the rule counts events", "remove it"
 
 
