@@ -30,14 +30,13 @@ import msgspec
 from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.ends_of_runs import FAILED, FINISHED, EndsOfRuns
+from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
 from flowgauge.processors.kinds.kind import Contradiction, Window
 from flowgauge.processors.kinds.underway import (
     ENDED,
     GIVEN_UP_MS,
     STARTED,
     Underway,
-    place,
     states_told_of,
     told_of,
     unpaired,
@@ -209,7 +208,6 @@ class ChangeWindow:
         "_ends",
         "_examples",
         "_read_ms",
-        "_refused",
         "_rule",
         "_runs",
         "_since_ms",
@@ -226,13 +224,14 @@ class ChangeWindow:
         self._weights = array("q", history.weights)
         self._examples = deque(history.examples)
         self._runs = Underway(history.runs)
-        self._refused = 0
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Count a final pane."""
+        behind: Sequence[Sample]
         if self._rule.of == "duration":
-            samples, weight = self._finished(samples)
-            behind = samples
+            finished = list(self._runs.finished(samples))
+            behind = samples = [sample for sample, _ in finished]
+            weight = sum(took_us for _, took_us in finished)
         else:
             failed = [sample for sample in samples if sample.outcome == FAILED]
             weight = len(failed)
@@ -246,20 +245,6 @@ class ChangeWindow:
         self._weights.append(weight)
         if behind:
             self._examples.append((end_ms, [example_of(sample) for sample in behind[:EXAMPLES_MAX]]))
-
-    def _finished(self, samples: Sequence[Sample]) -> tuple[Sequence[Sample], int]:
-        """Begin and end runs; return the ends of those that finished, and how many µs they took together."""
-        finished: list[Sample] = []
-        took_us = 0
-        for sample in sorted(samples, key=place):
-            if sample.outcome == STARTED:
-                self._refused += not self._runs.begin_of(sample)
-                continue
-            start = self._runs.end(sample.run)
-            if start is not None and sample.outcome == FINISHED:
-                finished.append(sample)
-                took_us += sample.occurred_us - start.occurred_us
-        return finished, took_us
 
     def read(self, end_ms: int) -> Reading:
         """Return the figure of the window against its baseline."""
@@ -343,8 +328,7 @@ class ChangeWindow:
 
     def take_refused(self) -> int:
         """Return how many runs were not watched for want of room since this was asked last."""
-        refused, self._refused = self._refused, 0
-        return refused
+        return self._runs.take_refused()
 
     def dump(self) -> Any:
         """Return all of it."""

@@ -207,7 +207,7 @@ class _Runs(msgspec.Struct, array_like=True, gc=False):
 class LongRuns:
     """The runs of one key that are underway: those still in time, and those that take too long."""
 
-    __slots__ = ("_ended", "_ended_ms", "_in_time", "_over", "_refused", "_rule")
+    __slots__ = ("_ended", "_ended_ms", "_in_time", "_over", "_rule")
 
     def __init__(self, rule: Duration, runs: _Runs) -> None:
         self._rule = rule
@@ -215,7 +215,6 @@ class LongRuns:
         self._over = Underway(runs.over)
         self._ended_ms = runs.ended_ms
         self._ended = list(runs.ended)
-        self._refused = 0
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: begin and end runs."""
@@ -224,8 +223,7 @@ class LongRuns:
             if sample.outcome != STARTED:
                 self._end(sample, end_ms)
             elif sample.run not in self._over:
-                has_room = len(self._over) + len(self._in_time) < RUNS_MAX or sample.run in self._in_time
-                self._refused += not (has_room and self._in_time.begin_of(sample))
+                self._in_time.begin_of(sample, room=RUNS_MAX - len(self._over))
 
     def _end(self, sample: Sample, end_ms: int) -> None:
         was_over = sample.run in self._over
@@ -294,8 +292,7 @@ class LongRuns:
 
     def take_refused(self) -> int:
         """Return how many runs were not watched for want of room since this was asked last."""
-        refused, self._refused = self._refused, 0
-        return refused
+        return self._in_time.take_refused()
 
     def dump(self) -> Any:
         """Return the runs."""
@@ -309,28 +306,19 @@ class QuantileWindow:
     before, else one window after the first sight, for what has just begun cannot have finished. None before that.
     """
 
-    __slots__ = ("_full_ms", "_refused", "_rule", "_runs", "_times")
+    __slots__ = ("_full_ms", "_rule", "_runs", "_times")
 
     def __init__(self, rule: Duration, runs: Underway, times: TimesTaken, full_ms: int | None) -> None:
         self._rule = rule
         self._full_ms = full_ms
         self._runs = runs
         self._times = times
-        self._refused = 0
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: begin runs, and count those that finish."""
-        took_us: list[int] = []
-        long: list[ExampleRun] = []
-        for sample in sorted(samples, key=place):
-            if sample.outcome == STARTED:
-                self._refused += not self._runs.begin_of(sample)
-                continue
-            start = self._runs.end(sample.run)
-            if start is not None and sample.outcome == FINISHED:
-                took_us.append(sample.occurred_us - start.occurred_us)
-                if took_us[-1] > self._rule.above * 1000:
-                    long.append(example_of(sample))
+        finished = list(self._runs.finished(samples))
+        took_us = [took for _, took in finished]
+        long = [example_of(sample) for sample, took in finished if took > self._rule.above * 1000]
         self._times.add(end_ms, took_us, long)
         if took_us:
             self._full_ms = 0
@@ -378,8 +366,7 @@ class QuantileWindow:
 
     def take_refused(self) -> int:
         """Return how many runs were not watched for want of room since this was asked last."""
-        refused, self._refused = self._refused, 0
-        return refused
+        return self._runs.take_refused()
 
     def dump(self) -> Any:
         """Return runs, panes and when the window is full."""

@@ -74,10 +74,11 @@ def unpaired(rule: Rule) -> Iterator[Contradiction]:
 class Underway:
     """Runs of one key that have started and not ended, in the order of their starts."""
 
-    __slots__ = ("_runs",)
+    __slots__ = ("_refused", "_runs")
 
     def __init__(self, runs: Iterable[ExampleRun] = ()) -> None:
         self._runs = OrderedDict((run.run, run) for run in runs)
+        self._refused = 0
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -91,13 +92,29 @@ class Underway:
         """Add a run that starts, the newest."""
         self._runs[run.run] = run
 
-    def begin_of(self, sample: Sample) -> bool:
-        """Add the run that starts unless it is underway; return False where there is no room for it."""
-        if sample.run not in self._runs:
-            if len(self._runs) >= RUNS_MAX:
-                return False
+    def begin_of(self, sample: Sample, room: int = RUNS_MAX) -> None:
+        """Add the run that starts unless it is underway; where there are `room` runs already it is refused."""
+        if sample.run in self._runs:
+            return
+        if len(self._runs) >= room:
+            self._refused += 1
+        else:
             self._runs[sample.run] = example_of(sample)
-        return True
+
+    def finished(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, int]]:
+        """Begin and end the runs of a pane; yield the end of each that finishes, and how many µs it took."""
+        for sample in sorted(samples, key=place):
+            if sample.outcome == STARTED:
+                self.begin_of(sample)
+                continue
+            start = self.end(sample.run)
+            if start is not None and sample.outcome == FINISHED:
+                yield sample, sample.occurred_us - start.occurred_us
+
+    def take_refused(self) -> int:
+        """Return how many runs there was no room for since this was asked last."""
+        refused, self._refused = self._refused, 0
+        return refused
 
     def end(self, run: str) -> ExampleRun | None:
         """Remove a run that ends; return its start, None where that is not known."""
