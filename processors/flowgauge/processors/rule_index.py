@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 
-from flowgauge.processors.rule_view import ANY_TENANT
+from flowgauge.processors.rule_view import ANY_TENANT, RuleView
 from flowgauge.processors.ruleset import CompiledRule, RuleSet
 from flowgauge.processors.selector import Values, values_of
 from flowgauge.schemas.event import Event, Glance
@@ -63,14 +63,13 @@ class RuleIndex:
     """The index of one rule set."""
 
     def __init__(self, ruleset: RuleSet) -> None:
-        items = list(enumerate(ruleset.rules))
+        self._view = RuleView(ruleset)
         self._fields = _fields(ruleset.rules)
-        self._of_any = [item for item in items if item[1].rule.tenant == ANY_TENANT]
-        self._of_tenant: dict[str, list[Item]] = {}
-        for item in items:
-            if item[1].rule.tenant != ANY_TENANT:
-                self._of_tenant.setdefault(item[1].rule.tenant, []).append(item)
-        self._shared = cache(self._candidates_of_any)
+        self._of: dict[str, list[Item]] = {ANY_TENANT: []}
+        for item in enumerate(ruleset.rules):
+            self._of.setdefault(item[1].rule.tenant, []).append(item)
+        self._seen_by = cache(self._items)
+        self._held = cache(self._candidates)
         self.memo: dict[Glance, Candidates] = {}
 
     def candidates(self, glance: Glance) -> Candidates:
@@ -79,24 +78,22 @@ class RuleIndex:
         if found is None:
             if len(self.memo) >= MEMO_MAX:
                 self.memo.clear()  # rebuilt from what comes; a bound, not a cache policy
-                self._shared.cache_clear()
-            found = self.memo[glance] = self._could_match(glance)
+                self._held.cache_clear()
+            # Tenants without a rule of their own see the same: they share what is held.
+            tenant = glance.tenant if glance.tenant in self._of else ANY_TENANT
+            found = self.memo[glance] = self._held(tenant, (glance.event, glance.kind, glance.state))
         return found
 
-    def _could_match(self, glance: Glance) -> Candidates:
-        look = (glance.event, glance.kind, glance.state)
-        own = self._of_tenant.get(glance.tenant)
-        if own is None:
-            return self._shared(look)
-        hidden = {item[1].name for item in own}  # a tenant's rule hides a `*` rule of its name
-        seen = [*own, *(item for item in self._of_any if item[1].name not in hidden)]
-        return self._held(sorted(seen, key=_place), look)
+    def _candidates(self, tenant: str, look: Look) -> Candidates:
+        return Candidates([item for item in self._seen_by(tenant) if item[1].could_match(*look)], self._fields)
 
-    def _candidates_of_any(self, look: Look) -> Candidates:
-        return self._held(self._of_any, look)
-
-    def _held(self, items: Iterable[Item], look: Look) -> Candidates:
-        return Candidates([item for item in items if item[1].could_match(*look)], self._fields)
+    def _items(self, tenant: str) -> Sequence[Item]:
+        shared = self._of[ANY_TENANT]
+        if tenant == ANY_TENANT:
+            return shared
+        return sorted(
+            [*self._of[tenant], *(item for item in shared if self._view.sees(item[1].uid, tenant))], key=_place
+        )
 
 
 def _fields(rules: Iterable[CompiledRule]) -> Mapping[str, str]:
