@@ -227,15 +227,15 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
 
 
 async def _trim(opened: Opened, stop: asyncio.Event) -> None:
-    def trim(topic: str) -> Coroutine[None, None, int]:
-        return opened.log.trim(topic, before_ms=now_ms() - opened.settings.retention_ms)
+    async def trim(topic: str) -> int:
+        if not await _is_read(opened.log, topic):
+            return 0
+        return await opened.log.trim(topic, before_ms=now_ms() - opened.settings.retention_ms)
 
     patiently = Patience("retention", opened.health, stop)
     while not stop.is_set():
         for topic in TRIMMED:
-            trimmed = (
-                await patiently(partial(trim, topic)) if await patiently(partial(_is_read, opened.log, topic)) else 0
-            )
+            trimmed = await patiently(partial(trim, topic))
             if trimmed:
                 log_lines.info("log trimmed", topic=topic, records=trimmed)
         await pause(stop, TRIM_EVERY_S * 1000)
