@@ -1,11 +1,9 @@
 """History out of ClickHouse: the replay of what is stored finds what the replay of what was sent finds, id by id."""
 
 import asyncio
-import gzip
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.captures import captured
 from tests.clickhouse.running_sink import NOW_MS, new_log, running_sink, until
 
 from flowgauge.console.history import Entry, entries
@@ -20,7 +19,6 @@ from flowgauge.console.web.answers import looks_in
 from flowgauge.processors.backtest import looks_of
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import parse_rules
-from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, STATES
 from flowgauge.schemas.ids import events_partition
@@ -33,7 +31,6 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenant_rows import PagePlace
 from flowgauge.transport.log import Outgoing
 
-DATA = Path(__file__).parents[1] / "data"
 UNTIL_MS = parse_time_ms("2026-11-23T12:00:00Z")
 RULES = parse_rules(
     "rules.yaml",
@@ -55,12 +52,6 @@ rules:
   - {name: crashed, match: {event: prefect.flow-run.Crashed}, for_each: [flow], when: {event: {}}}
 """,
 )
-
-
-@cache
-def captured(name: str) -> tuple[bytes, ...]:
-    with gzip.open(DATA / f"prefect-{name}-extract.jsonl.gz") as lines:
-        return tuple(line for line in convert(lines) if not isinstance(line, Problem))
 
 
 def of_tenant(line: bytes, tenant: str) -> bytes:

@@ -1,13 +1,13 @@
 """Matcher and detector on the real log find what the pure replay finds: equal ids, however the log is cut."""
 
 import asyncio
-import gzip
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.captures import captured
 from tests.property.detection import in_order
 from tests.property.switching import read_in_order
 
@@ -17,7 +17,6 @@ from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import RuleSet, parse_rules
 from flowgauge.processors.ruletopic import RuleBook, publish_rules
-from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, TRANSITIONS, RecordKind
 from flowgauge.schemas.transition import Transition, decode_transition
@@ -27,7 +26,6 @@ from flowgauge.transport.log import Outgoing, Record
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-EXTRACT = Path(__file__).parents[1] / "data" / "prefect-outage-extract.jsonl.gz"
 RULES_TEXT = """
 rules:
   - name: flow failing
@@ -53,9 +51,7 @@ def rules(text: str = RULES_TEXT) -> RuleSet:
 @cache
 def history() -> tuple[Entry, ...]:
     """Return the recorded outage: every event with its append time and key."""
-    with gzip.open(EXTRACT) as captured:
-        lines = [line for line in convert(captured) if not isinstance(line, Problem)]
-    found = [entry for entry in entries(lines, shift_ms=0) if isinstance(entry, Entry)]
+    found = [entry for entry in entries(captured("outage"), shift_ms=0) if isinstance(entry, Entry)]
     assert len(found) > 1_000
     return tuple(found)
 

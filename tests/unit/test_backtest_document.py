@@ -1,16 +1,14 @@
 """docs/backtest.md shows what the commands really print."""
 
-import gzip
 from pathlib import Path
 
 import pytest
+from tests.captures import captured
 from tests.integration.fenced_blocks import ROOT, Block, blocks
 
 from flowgauge.console.main import main
-from flowgauge.producers.prefect.capture import Problem, convert
 
 DOCUMENT = ROOT / "docs" / "backtest.md"
-CAPTURE = ROOT / "tests" / "data" / "prefect-outage-extract.jsonl.gz"
 
 
 def block(begin: str) -> Block:
@@ -24,9 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (rules,) = blocks(ROOT / "README.md", "yaml")
     (tmp_path / "rules.yaml").write_text(rules.text)
     (tmp_path / "old.yaml").write_text(rules.text.replace("20%", "35%"))
-    with gzip.open(CAPTURE) as lines:
-        events = [each for each in convert(lines) if not isinstance(each, Problem)]
-    (tmp_path / "events.jsonl").write_bytes(b"\n".join(events))
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(captured("outage")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

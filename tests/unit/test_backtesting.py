@@ -1,20 +1,19 @@
 """`flowgauge rules backtest` on files: the incidents of the replay under their ids, their numbers, and what differs."""
 
-import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.captures import captured
 
 from flowgauge.console.main import main
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import parse_rules
-from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.schemas.transition import Transition
 
-DATA = Path(__file__).parents[1] / "data"
 UNTIL = "2026-11-23T12:00:00Z"
 RULES = """
 rules:
@@ -34,15 +33,10 @@ rules:
 """
 
 
-def captured(name: str) -> list[bytes]:
-    with gzip.open(DATA / f"prefect-{name}-extract.jsonl.gz") as lines:
-        return [line for line in convert(lines) if not isinstance(line, Problem)]
-
-
 class Ended:
     """One `flowgauge rules backtest`, run to its end."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], lines: list[bytes], *more: str) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], lines: Sequence[bytes], *more: str) -> None:
         (folder / "rules.yaml").write_text(RULES)
         (folder / "events.jsonl").write_bytes(b"\n".join(lines))
         with pytest.raises(SystemExit) as ended:

@@ -256,7 +256,7 @@ def test_all_firings_of_a_trigger_are_counted_and_each_evaluation_says_so(rows: 
     watch, _ = explained(TRIGGER % "", ["resource.id=r"], lines, 90_000)
     transitions = Replay(lambda: lines, RuleSet((watch.rule,)), until_ms=START_MS + 90_000).transitions()
     own = [each for each in transitions if each.key["resource.id"] == "r"]
-    assert watch.told == own
+    assert list(watch.told) == own
     assert watch.fired == sum(len(each.reading.firings) for each in watch.before) == len(own)
     assert all(each.why().startswith("fires") == bool(each.reading.firings) for each in watch.before)
     assert all(each.reading.reason for each in watch.before)

@@ -1,23 +1,20 @@
 """The replay of files: append times, partitions, bad lines, and the captured outage, to the same ids each time."""
 
-import gzip
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.captures import captured
 from tests.property.detection import START_MS
 
 from flowgauge.processors.replay import PARTITIONS_MAX, Replay, transition_row
 from flowgauge.processors.ruleset import RuleSet, parse_rules
-from flowgauge.producers.prefect.capture import Problem, convert
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.transition import Transition
 
-DATA = Path(__file__).parents[1] / "data"
 GOLDEN = Path(__file__).parents[1] / "golden" / "replay"
 EACH = "rules: [{name: each, for_each: [flow], missing_key: share, when: {event: {}}}]"
 FAILING = "rules: [{name: failing, when: {failure_rate: {above: 50%, within: 20s, min_samples: 1}}}]"
@@ -228,12 +225,6 @@ def test_a_partition_whose_key_is_written_with_an_escape_is_a_partition() -> Non
 
 
 # ── captures ──
-
-
-@cache
-def captured(name: str) -> tuple[bytes, ...]:
-    with gzip.open(DATA / f"prefect-{name}-extract.jsonl.gz") as file:
-        return tuple(each for each in convert(file) if not isinstance(each, Problem))
 
 
 def over_partitions(name: str, partitions: int) -> Iterator[bytes]:

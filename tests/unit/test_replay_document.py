@@ -1,16 +1,14 @@
 """docs/replay.md shows what `replay` and `rules test` really print."""
 
-import gzip
 from pathlib import Path
 
 import pytest
+from tests.captures import captured
 from tests.integration.fenced_blocks import ROOT, Block, blocks
 
 from flowgauge.console.main import main
-from flowgauge.producers.prefect.capture import Problem, convert
 
 DOCUMENT = ROOT / "docs" / "replay.md"
-CAPTURE = ROOT / "tests" / "data" / "prefect-outage-extract.jsonl.gz"
 
 
 def block(language: str, begin: str = "") -> Block:
@@ -35,9 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_the_table_is_what_the_replay_of_the_capture_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with gzip.open(CAPTURE) as lines:
-        events = [each for each in convert(lines) if not isinstance(each, Problem)]
-    (folder / "events.jsonl").write_bytes(b"\n".join(events))
+    (folder / "events.jsonl").write_bytes(b"\n".join(captured("outage")))
 
     said = printed(capsys, "replay", "events.jsonl", "--rules", "rules.yaml", "--until", "2026-11-23T10:30:00Z")
     assert said == block("", "at ").text

@@ -18,7 +18,7 @@ import msgspec
 from flowgauge.processors.evaluation import Evaluation
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.rule_view import RuleView
-from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.processors.ruleset import CompiledRule, RuleSet, match_of
 from flowgauge.processors.selector import predicate
 from flowgauge.schemas.canonical import with_tenant
 from flowgauge.schemas.counted import counted
@@ -83,12 +83,13 @@ class Watch:
     before: deque[Evaluation] = field(init=False)
     after: list[Evaluation] = field(default_factory=list[Evaluation])
     fired: int = 0  # how often, of a rule whose firings do not last
-    told: list[Transition] = field(default_factory=list[Transition])  # the last of these
+    told: deque[Transition] = field(init=False)  # the last of these
     keys: dict[tuple[str, ...], None] = field(default_factory=dict[tuple[str, ...], None])
 
     def __post_init__(self) -> None:
         """Begin with none."""
         self.before = deque(maxlen=self.rows)
+        self.told = deque(maxlen=self.rows)
 
     def see(self, each: Evaluation) -> None:
         """Take an evaluation, of any key."""
@@ -109,7 +110,7 @@ class Watch:
             is_ours = item.tenant == self.key[0] and wanted.items() <= item.key.items()
             if self.rule.tells_moments and is_ours and (self.at_ms is None or item.at_ms <= self.at_ms):
                 self.fired += 1
-                self.told = [*self.told[-self.rows + 1 :], item] if self.rows > 1 else [item]
+                self.told.append(item)
 
     @property
     def last(self) -> Evaluation | None:
@@ -181,9 +182,7 @@ def refusals(watch: Watch, lines: Iterable[bytes], clock_ms: int) -> Counter[str
     `clock_ms` is where the log's clock ended.
     """
     rule, key = watch.rule, watch.key
-    match = dict(rule.rule.match)
-    if rule.kind.default_event_kinds is not None:
-        match.setdefault("kind", rule.kind.default_event_kinds)
+    match = match_of(rule.rule, rule.kind)
     first = sorted(match, key=lambda name: (name not in _GLANCE_FIELDS, name != "kind"))
     tests = [(name, predicate(name, match[name])) for name in first]
     found: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from flowgauge.processors.rule_fate import Fate, succession
 from flowgauge.processors.rule_view import ANY_TENANT, RuleView
-from flowgauge.processors.ruleset import CompiledRule, RuleSet
+from flowgauge.processors.ruleset import CompiledRule, RuleSet, match_of
 from flowgauge.schemas.rule import as_written
 from flowgauge.schemas.times import format_duration
 
@@ -59,9 +59,7 @@ def fields_of(item: CompiledRule) -> dict[str, str]:
     kind = as_written(item.kind)
     for name in ("name", "match", "when"):
         del fields[name]
-    match = {f"match.{name}": _patterns(value) for name, value in item.rule.match.items()}
-    if item.kind.default_event_kinds is not None:
-        match.setdefault("match.kind", _patterns(item.kind.default_event_kinds))
+    match = {f"match.{name}": _patterns(value) for name, value in match_of(item.rule, item.kind).items()}
     when = {f"when.{item.kind.name}.{name}": value for name, value in kind.items()} or {f"when.{item.kind.name}": "{}"}
     panes = {"(pane)": format_duration(item.pane_ms) if item.pane_ms else "told at once"}
     return {**match, **when, **panes, **fields}

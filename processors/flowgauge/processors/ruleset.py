@@ -354,7 +354,7 @@ def _compiled(item: ReadRule, named: ReadRules) -> CompiledRule:
 
 def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
     kind = kind.grouped_by(rule.for_each)
-    match = _match(rule, kind)
+    match = match_of(rule, kind)
     return CompiledRule(
         rule=rule,
         kind=kind,
@@ -380,7 +380,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
     )
 
 
-def _match(rule: Rule, kind: Kind) -> Mapping[str, tuple[str, ...]]:
+def match_of(rule: Rule, kind: Kind) -> Mapping[str, tuple[str, ...]]:
     """Return `match` as it is meant, with the kinds of events that this kind of rule looks at by itself."""
     return ({} if kind.default_event_kinds is None else {"kind": kind.default_event_kinds}) | rule.match
 
@@ -392,7 +392,7 @@ def _digest(meaning: Mapping[str, Any]) -> str:
 def _meaning(rule: Rule, kind: Kind) -> dict[str, Any]:
     """Return what the rule means: the same for `20%` and `0.2`, and with a default written out."""
     meaning = rule.model_dump(mode="json", exclude={*_TELLING_FIELDS, "match", "when"}, exclude_defaults=True)
-    meaning["match"] = _match(rule, kind)
+    meaning["match"] = match_of(rule, kind)
     meaning["when"] = {kind.name: kind.meaning()}
     return meaning
 

@@ -86,6 +86,15 @@ format_option = click.option(
     show_default=True,
     help="For people or for programs.",
 )
+rule_path = click.Path(exists=True, path_type=Path)  # a file or a folder of them
+rules_option = click.option(
+    "--rules",
+    "files",
+    multiple=True,
+    required=True,
+    type=rule_path,
+    help="A rule file or a folder of them; repeatable.",
+)
 tenant_option = click.option(
     "--tenant", help="Whose data: for the operator, or without tokens.  [default: the token's]"
 )

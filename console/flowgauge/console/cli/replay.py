@@ -5,19 +5,12 @@ from pathlib import Path
 
 import click
 
-from flowgauge.console.cli.options import existing_file
+from flowgauge.console.cli.options import existing_file, rules_option
 
 
 @click.command()
 @click.argument("events", type=existing_file)
-@click.option(
-    "--rules",
-    "rule_files",
-    required=True,
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="A rule file or a folder of them; repeatable.",
-)
+@rules_option
 @click.option(
     "--format",
     "form",
@@ -27,7 +20,7 @@ from flowgauge.console.cli.options import existing_file
     help="For programs or for people.",
 )
 @click.option("--until", help="Move the clock to this time at the end.  [default: the last append]")
-def command(events: Path, rule_files: Sequence[Path], form: str, until: str | None) -> None:
+def command(events: Path, files: Sequence[Path], form: str, until: str | None) -> None:
     """Print each transition that RULES make of the event lines in EVENTS (gzipped or not).
 
     A line is an event, one JSON object; its `_append` is when the log got it, else the largest `occurred` so far;
@@ -42,4 +35,4 @@ def command(events: Path, rule_files: Sequence[Path], form: str, until: str | No
     def complain(line: str) -> None:
         click.echo(printable(line), err=True)
 
-    raise SystemExit(replay_file(events, rule_files, form=form, until=until, say=click.echo, complain=complain))
+    raise SystemExit(replay_file(events, files, form=form, until=until, say=click.echo, complain=complain))

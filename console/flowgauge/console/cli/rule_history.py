@@ -16,6 +16,8 @@ from flowgauge.console.cli.options import (
     data_option,
     existing_file,
     format_option,
+    rule_path,
+    rules_option,
     tenant_option,
     token_option,
     url_option,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 LIMIT_DEFAULT = 100
 SINCE_DEFAULT_MS = 7 * 86_400_000
-rule_path = click.Path(exists=True, path_type=Path)
 
 
 def _length(_context: click.Context, option: click.Parameter, text: str) -> int:
@@ -133,14 +134,7 @@ def backtest(
 @click.command()
 @click.argument("rule")
 @click.argument("key", nargs=-1)
-@click.option(
-    "--rules",
-    "files",
-    multiple=True,
-    required=True,
-    type=rule_path,
-    help="A rule file or a folder of them; repeatable.",
-)
+@rules_option
 @history_options
 @click.option("--at", help="When, as --since.  [default: the end]")
 @click.option(

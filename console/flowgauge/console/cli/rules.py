@@ -19,6 +19,7 @@ from flowgauge.console.cli.options import (
     config_option,
     data_option,
     existing_file,
+    rule_path,
     token_option,
     url_option,
 )
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Read = TypeVar("Read")
 SLOTS_SHOWN_MAX = 1_000
-rule_path = click.Path(exists=True, path_type=Path)
 
 
 @click.group()
