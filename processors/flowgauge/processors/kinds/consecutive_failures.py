@@ -11,7 +11,6 @@ Without `within` a row has no bound in time: a key whose last run failed is reme
 row is forgotten once no end lies in the window, and that is no data.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, cast
@@ -93,12 +92,11 @@ class _Ends(msgspec.Struct, array_like=True, gc=False):
 class Row:
     """The row of failures of one key."""
 
-    __slots__ = ("_ends", "_recent", "_rule")
+    __slots__ = ("_ends", "_rule")
 
     def __init__(self, rule: ConsecutiveFailures, ends: _Ends) -> None:
         self._rule = rule
         self._ends = ends
-        self._recent = deque(ends.recent, maxlen=rule.times)
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Count a final pane, end by end."""
@@ -109,14 +107,14 @@ class Row:
                 continue
             self._ends.length += 1
             if self._rule.within is not None:
-                self._recent.append(end_ms)
+                self._ends.recent.append(end_ms)
+                del self._ends.recent[: -self._rule.times]
             if len(self._ends.examples) < EXAMPLES_MAX:
                 self._ends.examples.append(example_of(sample))
         self._ends.newest_ms = end_ms
 
     def _begin_anew(self) -> None:
         self._ends = _Ends()
-        self._recent.clear()
 
     def _pass_time(self, end_ms: int) -> None:
         within, newest_ms = self._rule.within, self._ends.newest_ms
@@ -124,8 +122,8 @@ class Row:
             return
         if newest_ms <= end_ms - within:
             self._begin_anew()
-        while self._recent and self._recent[0] <= end_ms - within:
-            self._recent.popleft()
+        while self._ends.recent and self._ends.recent[0] <= end_ms - within:
+            del self._ends.recent[0]
 
     def read(self, end_ms: int) -> Reading:
         """Return the length of the row."""
@@ -145,7 +143,7 @@ class Row:
             return Verdict.CLEAR, "a run ended without failing"
         if length < times:
             return Verdict.BETWEEN, "fewer runs failed in a row than the threshold"
-        if within is not None and len(self._recent) < times:
+        if within is not None and len(self._ends.recent) < times:
             return Verdict.BETWEEN, "the failures in a row lie further apart than the window"
         return Verdict.BREACH, "runs failed in a row"
 
@@ -158,7 +156,8 @@ class Row:
         within, newest_ms = self._rule.within, self._ends.newest_ms
         if within is None or newest_ms is None:
             return None
-        return (self._recent[0] if len(self._recent) == self._rule.times else newest_ms) + within
+        recent = self._ends.recent
+        return (recent[0] if len(recent) == self._rule.times else newest_ms) + within
 
     def is_lasting(self) -> bool:
         """Tell whether there is a row without a bound in time."""
@@ -171,4 +170,4 @@ class Row:
     def dump(self) -> Any:
         """Return the row."""
         ends = self._ends
-        return [ends.length, ends.newest_ms, list(ends.examples), list(self._recent)]
+        return [ends.length, ends.newest_ms, list(ends.examples), list(ends.recent)]
