@@ -181,8 +181,11 @@ class _Judge:
         moves = _Moves(life, first_ms, inherited)
         alert = self._alert = moves.alert
         first_ms = min(first_ms, _pane_end(life.begin_ms)) if inherited else first_ms
+        begun_ms = life.begin_ms if life.versions.start > 1 else 0  # what ended by then was for the set before to tell
         ends = range(first_ms, life.end_ms - life.rule.lateness_ms + 1, 1_000)
         for end_ms, told in zip(ends, ORACLES[life.rule.kind](life.rule, heard, ends), strict=True):
+            if end_ms <= begun_ms:
+                continue
             change = alert.read(moves.verdict(told, end_ms), end_ms)
             if change is not None:
                 late = _late_samples(life.rule, samples, end_ms)

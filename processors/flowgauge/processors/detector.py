@@ -267,7 +267,8 @@ class Detector:
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
         rule = self._rules.active.by_uid.get(rule.uid, rule)
-        state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window())
+        since_ms = self._rules.began_ms(rule.uid, key[0])
+        state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window(), since_ms=since_ms)
         return state
 
     # ── immediate events ──
@@ -355,7 +356,7 @@ class Detector:
 
     def _switch(self, at_ms: int, version: int) -> None:
         """Put rule set `version` in force: the same for every split of the log, since `at_ms` stands in it."""
-        self._rules.activate(version)
+        self._rules.activate(version, at_ms)
         gone: list[tuple[str, Key, str]] = []
         for (uid, key), state in self._keys.items():
             fate, heir = succession(state.rule, key[0], self._rules.active)
