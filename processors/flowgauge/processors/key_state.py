@@ -158,8 +158,9 @@ class KeyState:
         timer_ms = next_timer_ms(self.alert, self.rule.policy)
         if timer_ms is not None and timer_ms <= self.since_ms:
             timer_ms = self.since_ms + 1
-        # What a new rule's window was filled with is first read when the rule is in force; an open alert waits for more.
-        first_ms = self.since_ms + 1 if self.alert.state == "inactive" and self.evaluated_ms else None
+        # What filled a new rule's window is read once the rule is in force; an alert that was inherited waits for more.
+        is_unread = 0 < self.evaluated_ms <= self.since_ms and self.alert.state == "inactive"
+        first_ms = self.since_ms + 1 if is_unread else None
         for moment_ms in (self.window.next_change_ms(), timer_ms, self.full_ms, first_ms):
             if moment_ms is None or moment_ms <= self.evaluated_ms:
                 continue
