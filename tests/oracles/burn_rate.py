@@ -1,7 +1,9 @@
 """A slow oracle of `burn_rate`: it looks at every end of a run at every pane end, pair by pair, in fractions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import gcd
 from typing import NamedTuple
 
@@ -23,14 +25,15 @@ _SAID = {
 }
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True)
+class Pair:
     """Two windows, and how many times too fast the budget may burn over both."""
 
     above: Fraction
     long_ms: int
     short_ms: int
 
-    @property
+    @cached_property
     def step_ms(self) -> int:
         """How often it is read: by the smallest step that goes into both windows."""
         common_ms = gcd(self.long_ms, self.short_ms)
