@@ -16,7 +16,7 @@ from tests.simulation.story import PULSE_EVERY_MS, DrawnRule, Entry, Fate, Happe
 from flowgauge.schemas.ids import events_partition
 
 BUSY_MS = 90_000
-END_MS = START_MS + 200_000  # by then every window is empty, and every slot and run is judged
+END_MS = START_MS + 200_000  # by then all but the longest windows are empty, and every run is judged
 TENANTS = ("t", "t", "t", "u")
 FLOWS = ("a", "b")
 ENDS = ("completed", "failed", "crashed", "cancelled")

@@ -1,60 +1,110 @@
 """What each kind reads at each pane end, by its definition and over all events: no window, no sum, no cache.
 
-It is written from docs/rules.md and uses nothing of production. A kind without a line in `ORACLES` is held to the
-undisturbed replay alone: faults may change nothing of it, but what it decides is not made again.
+It is written from docs/rules.md and uses nothing of production. Oracles that the laws in tests/property use too are in
+tests/oracles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, gcd
 from typing import NamedTuple
 
-from tests.property.late_oracle import LateOracle, place
-from tests.simulation.judged_alert import BETWEEN, BREACH, CLEAR, EMPTY, HELD
-from tests.simulation.story import DrawnRule, Happened
+from tests.oracles.burn_rate import SHORT_PART, BurnOracle, Pair
+from tests.oracles.change import PANES_OF_A_WINDOW, ChangeOracle, Counted
+from tests.oracles.compound import holds, lingers_ms
+from tests.oracles.late import LateOracle, place
+from tests.oracles.missed import MissedOracle, Seen
+from tests.oracles.sequence import SequenceOracle, Step
+from tests.oracles.told import BETWEEN, BREACH, CLEAR, EMPTY, HELD, Told, may_be_chance, pane_end
+from tests.simulation import judged_triggers
+from tests.simulation.judged_alert import JudgedAlert
+from tests.simulation.simulated_log import START_MS
+from tests.simulation.story import DrawnRule, Happened, Ms, is_told_at_once
 
 ENDS = {"completed", "failed", "crashed", "cancelled"}
 FINISHED, FAILED = {"completed", "failed", "crashed"}, {"failed", "crashed"}
-OF_RUNS = {"failure_rate", "consecutive_failures", "late", "duration"}  # kinds that look at flow runs by themselves
-HEARD_STATES = {"failure_rate": FINISHED, "consecutive_failures": FINISHED, "duration": {"running", *ENDS}}
-Z = 1.959963984540054  # 95 % of a normal distribution lies within so many standard deviations
-ROUNDED = 1 / 64  # by how much a quantile may be told too high
-
-
-class Told(NamedTuple):
-    """A reading. `is_rounded`: the value told may be higher by ROUNDED of itself."""
-
-    verdict: str
-    value: float | None = None
-    samples: int = 0
-    is_rounded: bool = False
-
+OF_RUNS = {  # kinds that look at flow runs by themselves
+    "failure_rate",
+    "burn_rate",
+    "consecutive_failures",
+    "late",
+    "missed",
+    "duration",
+    "change",
+}
+TAKEN = {"running", *ENDS}  # states that tell how long a run takes
+HEARD_STATES = {
+    "failure_rate": FINISHED,
+    "burn_rate": FINISHED,
+    "consecutive_failures": FINISHED,
+    "duration": TAKEN,
+}
+OF_CHANGE = {"runs": FINISHED, "failures": FINISHED, "failure_rate": FINISHED, "duration": TAKEN}
+PANE_MS = 1_000  # of what no window drawn makes longer
+HOUR_MS = 3_600_000
 
 Readings = Callable[[DrawnRule, Sequence[Happened], range], Iterator[Told]]
 
 
 def pane_ms(rule: DrawnRule) -> int:
-    """Return the pane of a rule: no window drawn is long enough for more than a second. 0 where it is told at once."""
-    return 0 if rule.kind == "event" and not rule.fields else 1_000
+    """Return the pane of a rule: how far the moments at which it is read lie apart. 0 where it is told at once."""
+    if is_told_at_once(rule):
+        return 0
+    if rule.kind == "change":
+        return rule.ms("within") // PANES_OF_A_WINDOW
+    if rule.kind == "burn_rate":
+        return gcd(*(pair.step_ms for pair in _pairs(rule)))
+    return gcd(*(pane_ms(each) or PANE_MS for each in conditions(rule))) or PANE_MS
 
 
 def window_ms(rule: DrawnRule) -> int:
     """Return how far back a rule looks, 0 where nothing says."""
+    if rule.kind == "burn_rate":
+        return max(pair.long_ms for pair in _pairs(rule))
     return rule.ms("after" if rule.kind == "absence" else "within")
+
+
+def conditions(rule: DrawnRule) -> Sequence[DrawnRule]:
+    """Return the conditions of a compound; others have none."""
+    found: Sequence[DrawnRule] = rule.fields.get("conditions", ())
+    return found
+
+
+def first_read_ms(rule: DrawnRule, heard: Sequence[Happened]) -> int | None:
+    """Return the first pane end at which something of `heard` is in a window of the rule; None where nothing is."""
+    if not conditions(rule):
+        pane = pane_ms(rule) or PANE_MS
+        return min((pane_end(each.occurred_ms, pane) for each in heard), default=None)
+    firsts = (first_read_ms(each, [item for item in heard if hears(each, item)]) for each in conditions(rule))
+    return min((first_ms for first_ms in firsts if first_ms is not None), default=None)
 
 
 def hears(rule: DrawnRule, each: Happened) -> bool:
     """Tell whether an event is one for a rule."""
+    if rule.kind == "prefect":
+        return judged_triggers.sees(rule, each)
+    if conditions(rule):
+        return any(hears(condition, each) for condition in conditions(rule))
     if rule.kind == "absence" and "run" in rule.for_each and each.kind == "flow-run" and each.state in ENDS:
         return True
-    if rule.kind in OF_RUNS and each.kind != "flow-run":
+    if each.kind != "flow-run" and rule.kind in OF_RUNS:
         return False
-    named = {"kind": each.kind, "state": each.state, "event": each.event}
-    if any(named[name] not in values for name, values in rule.match.items()):
-        return False
+    return _matches(rule.match, each) and _means_something(rule, each)
+
+
+def _means_something(rule: DrawnRule, each: Happened) -> bool:
     if rule.kind == "late":
         return each.state != "scheduled" or each.scheduled_ms is not None
-    return each.state in HEARD_STATES.get(rule.kind, {each.state})
+    if rule.kind == "sequence":
+        return bool(_steps(rule, each))
+    states = OF_CHANGE.get(rule.fields["of"]) if rule.kind == "change" else HEARD_STATES.get(rule.kind)
+    return states is None or each.state in states
+
+
+def _matches(match: Mapping[str, Sequence[str]], each: Happened) -> bool:
+    named = {"kind": each.kind, "state": each.state, "event": each.event}
+    return all(named[name] in values for name, values in match.items())
 
 
 def _happened_so_often(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
@@ -77,8 +127,7 @@ def _failure_rate(rule: DrawnRule, failed: int, finished: int) -> Told:
     if finished < rule.ms("min_samples"):
         verdict = HELD
     elif rate > above:
-        # Wilson's interval: the rates from which `rate` lies no more than Z of their own deviations away.
-        is_chance = (rate - above) ** 2 <= Z**2 * above * (1 - above) / finished
+        is_chance = may_be_chance(Fraction(failed, finished), Fraction(str(above)), finished)
         verdict = BETWEEN if "guard" in rule.fields and is_chance else BREACH
     elif clear_below is not None and rate >= float(clear_below):
         verdict = BETWEEN
@@ -242,6 +291,118 @@ def _within(rule: DrawnRule, heard: Sequence[Happened], end_ms: int) -> list[Hap
     return [each for each in heard if from_ms <= each.occurred_ms < end_ms]
 
 
+def _burn_rates(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+    oracle = BurnOracle(
+        budget=1 - Fraction(str(rule.fields["objective"])),
+        pairs=_pairs(rule),
+        min_samples=rule.ms("min_samples"),
+        is_guarded="guard" in rule.fields,
+    )
+    ended = [(each.occurred_ms, each.state in FAILED) for each in heard]
+    for end_ms in ends:
+        yield oracle.read(ended, end_ms)
+
+
+def _pairs(rule: DrawnRule) -> Sequence[Pair]:
+    return [
+        Pair(Fraction(pair["above"]), pair["within"], pair.get("short", pair["within"] // SHORT_PART))
+        for pair in rule.fields["pairs"]
+    ]
+
+
+def _sequences(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+    is_of_incomplete = rule.fields["fires_when"] == "incomplete"
+    oracle = SequenceOracle(len(rule.fields["steps"]), rule.ms("within"), is_of_incomplete)
+    ordered = sorted(heard, key=lambda each: (each.occurred_ms, min(_steps(rule, each)), each.number))
+    came = [Step(each.occurred_ms, _steps(rule, each)) for each in ordered]
+    for end_ms in ends:
+        yield oracle.read(came, end_ms)
+
+
+def _steps(rule: DrawnRule, each: Happened) -> set[int]:
+    return {number for number, step in enumerate(rule.fields["steps"]) if _matches(step, each)}
+
+
+class _Stand(NamedTuple):
+    """A condition at a pane end of its own: whether it is open, and how many samples it looked at."""
+
+    end_ms: int
+    is_open: bool
+    samples: int
+
+
+def _together(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+    """Judge each condition as a rule of its own, then how many hold."""
+    of_all = [_stands(condition, heard, ends.stop) for condition in conditions(rule)]
+    changes = [_changes_of(stands) for stands in of_all]
+    linger_ms = [lingers_ms(window_ms(rule), is_momentary=is_told_at_once(each)) for each in conditions(rule)]
+    needed = len(of_all) if rule.kind == "all_of" else max(1, rule.ms("at_least"))
+    for end_ms in ends:
+        held = [
+            [each.samples for each in stands if each.is_open and each.end_ms <= end_ms]
+            for stands, changed, wait_ms in zip(of_all, changes, linger_ms, strict=True)
+            if holds(changed, end_ms, wait_ms)
+        ]
+        samples = sum(counts[-1] for counts in held)
+        yield Told(BREACH if len(held) >= needed else CLEAR, len(held), samples)
+
+
+def _stands(condition: DrawnRule, heard: Sequence[Happened], until_ms: int) -> Sequence[_Stand]:
+    own = [each for each in heard if hears(condition, each)]
+    if is_told_at_once(condition):  # it counts in steps of a second
+        condition = replace(condition, fields={"times": 1, "within": Ms(PANE_MS)})
+    first_ms = first_read_ms(condition, own)
+    if first_ms is None:
+        return []
+    alert = JudgedAlert(condition.for_ms, condition.keep_firing_for_ms, condition.no_data)
+    ends = range(first_ms, until_ms, pane_ms(condition))
+    found: list[_Stand] = []
+    for end_ms, told in zip(ends, ORACLES[condition.kind](condition, own, ends), strict=True):
+        alert.read(told.verdict, end_ms)
+        found.append(_Stand(end_ms, alert.is_open, told.samples))
+    return found
+
+
+def _changes_of(stands: Sequence[_Stand]) -> list[tuple[int, bool]]:
+    before = [False, *(each.is_open for each in stands)]
+    return [(each.end_ms, each.is_open) for each, was in zip(stands, before, strict=False) if each.is_open != was]
+
+
+def _missed_slots(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+    every_ms = rule.ms("every")
+    begin_ms = START_MS // every_ms * every_ms
+    oracle = MissedOracle(
+        slots=range(begin_ms - HOUR_MS // every_ms * every_ms, begin_ms + HOUR_MS, every_ms),
+        grace_ms=rule.ms("grace"),
+        completes_within_ms=rule.ms("completes_within"),
+        skips_failed=rule.fields.get("if_failed") == "skip",
+    )
+    seen = [Seen(each.occurred_ms, each.event_id, each.run, each.state, each.scheduled_ms) for each in heard]
+    yield from oracle.readings(seen, ends)
+
+
+def _changes(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+    fields = rule.fields
+    oracle = ChangeOracle(
+        of=fields["of"],
+        within_ms=rule.ms("within"),
+        windows=rule.ms("trailing") // rule.ms("within"),
+        direction=fields["direction"],
+        factor=fields["factor"],
+        sigma=fields["sigma"],
+        min_samples=rule.ms("min_samples"),
+        min_windows=rule.ms("min_windows"),
+    )
+    counted = [Counted(each.occurred_ms, has_failed=each.state in FAILED) for each in heard]
+    if fields["of"] == "duration":
+        counted = [
+            Counted(span.ended_ms, took_us=(span.ended_ms - span.started_ms) * 1000)
+            for span in _spans(heard)
+            if span.is_finish and span.ended_ms is not None
+        ]
+    yield from oracle.readings(counted, ends)
+
+
 ORACLES: dict[str, Readings] = {
     "event": _happened_so_often,
     "failure_rate": _failure_rates,
@@ -249,14 +410,10 @@ ORACLES: dict[str, Readings] = {
     "late": _late_runs,
     "absence": _silences,
     "duration": _durations,
-}
-
-# Kinds that are drawn and have no oracle here, each with the reason.
-HELD_TO_THE_REPLAY = {
-    "burn_rate": "its laws have one, by pairs of windows",
-    "change": "its laws have one, by baselines",
-    "sequence": "its laws have one, by all orders of events",
-    "missed": "its laws have one, by the slots of a schedule",
-    "all_of": "its laws have one, over the readings of its conditions",
-    "any_of": "its laws have one, over the readings of its conditions",
+    "burn_rate": _burn_rates,
+    "sequence": _sequences,
+    "all_of": _together,
+    "any_of": _together,
+    "missed": _missed_slots,
+    "change": _changes,
 }

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -36,7 +36,10 @@ class Ms(int):
 
 @dataclass(frozen=True, slots=True)
 class DrawnRule:
-    """A rule as it is drawn: what the oracle reads, and what `source` makes of it for production."""
+    """A rule as it is drawn: what the oracle reads, and what `source` makes of it for production.
+
+    Conditions of a compound are rules as well: what is theirs alone counts.
+    """
 
     name: str
     kind: str
@@ -53,18 +56,40 @@ class DrawnRule:
         return int(self.fields.get(name, 0))
 
     def source(self) -> dict[str, Any]:
-        """Return the rule as people write it."""
-        when = {name: f"{value}ms" if isinstance(value, Ms) else value for name, value in self.fields.items()}
+        """Return the rule as people write it. A Prefect trigger says all about what it counts."""
+        if self.kind == "prefect":
+            return {"name": self.name, "when": {self.kind: _written(self.fields)}}
+        own = {"for_each": list(self.for_each), "allowed_lateness": f"{self.lateness_ms}ms"}
+        return {"name": self.name, **own, **self.condition()}
+
+    def condition(self) -> dict[str, Any]:
+        """Return what a compound rule says of it, where it is a condition that is written in place."""
         return {
-            "name": self.name,
-            "match": {name: list(values) for name, values in self.match.items()},
-            "for_each": list(self.for_each),
-            "when": {self.kind: when},
+            "match": _written(self.match),
+            "when": {self.kind: _written(self.fields)},
             "for": f"{self.for_ms}ms",
             "keep_firing_for": f"{self.keep_firing_for_ms}ms",
             "no_data": self.no_data,
-            "allowed_lateness": f"{self.lateness_ms}ms",
         }
+
+
+def is_told_at_once(rule: DrawnRule) -> bool:
+    """Tell whether each event is an incident of its own."""
+    return rule.kind == "event" and not rule.fields
+
+
+def _written(value: Any) -> Any:
+    match value:
+        case Ms():
+            return f"{value}ms"
+        case DrawnRule():
+            return value.condition()
+        case Mapping():
+            return {name: _written(each) for name, each in cast("Mapping[str, Any]", value).items()}
+        case tuple():
+            return [_written(each) for each in cast("tuple[object, ...]", value)]
+        case _:
+            return value
 
 
 class Happened(NamedTuple):

@@ -267,7 +267,8 @@ class Detector:
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
         rule = self._rules.active.by_uid.get(rule.uid, rule)
-        since_ms = self._rules.began_ms(rule.uid, key[0])
+        # A firing that does not last has its event in the key: it is never that of a rule before.
+        since_ms = 0 if rule.by_arrival else self._rules.began_ms(rule.uid, key[0])
         state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window(), since_ms=since_ms)
         return state
 
