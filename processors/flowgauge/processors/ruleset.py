@@ -23,6 +23,7 @@ from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
+from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names
