@@ -73,6 +73,7 @@ class CompiledRule:
     pane_ms: int  # 0 for a rule that is told at once
     lateness_ms: int
     by_arrival: bool  # its samples are in panes by when the log got them
+    in_place: Mapping[Path, "CompiledRule"] = field(default_factory=dict[Path, "CompiledRule"])  # by path in the rule
 
     def could_match(self, event: str | None, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
@@ -347,13 +348,15 @@ def _second_of_its_name(item: ReadRule, names: dict[tuple[str, str], str]) -> It
 def _compiled(item: ReadRule, named: ReadRules) -> CompiledRule:
     """Return a rule that was read without a mistake, over its conditions where it has such."""
     assert item.rule is not None and item.kind is not None  # noqa: S101, PT018  # else there is a mistake
-    kind = item.kind
+    kind, in_place = item.kind, dict[Path, CompiledRule]()
     if isinstance(kind, Compound):
-        kind = kind.of([_compiled(target, named) for _, target in named.conditions(item) if target is not None])
-    return _compile(item.rule, kind, item.source)
+        conditions = {index: _compiled(target, named) for index, target in named.conditions(item) if target is not None}
+        in_place = {("when", kind.name, "conditions", index): conditions[index] for index in item.inline}
+        kind = kind.of([*conditions.values()])
+    return _compile(item.rule, kind, item.source, in_place)
 
 
-def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
+def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any], in_place: Mapping[Path, CompiledRule]) -> CompiledRule:
     kind = kind.grouped_by(rule.for_each)
     match = match_of(rule, kind)
     return CompiledRule(
@@ -378,6 +381,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         pane_ms=kind.pane_ms,
         lateness_ms=0 if kind.by_arrival else rule.allowed_lateness,
         by_arrival=kind.by_arrival,
+        in_place=in_place,
     )
 
 

@@ -31,7 +31,7 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Window
+from flowgauge.processors.kinds.kind import Contradiction, CountedEnds, Window
 from flowgauge.processors.kinds.underway import (
     ENDED,
     GIVEN_UP_MS,
@@ -145,6 +145,14 @@ class Change(EndsOfRuns):
         if self.of == "events":
             return None
         return states_told_of(self.finished) if self.of == "duration" else super().states
+
+    @property
+    def counted_ends(self) -> CountedEnds | None:
+        """Of a figure of failures: their number may come of failures alone, their share may not."""
+        if self.of not in {"failures", "failure_rate"}:
+            return None
+        alone = self.of_failures_alone if self.of == "failure_rate" else ""
+        return CountedEnds(frozenset(self.failures), frozenset(self.finished), alone)
 
     def outcome(self, event: Event) -> str | None:
         """Return what an event is to the figure."""

@@ -121,6 +121,10 @@ class Compound(Kind):
         if rule.no_data != "hold":
             yield ("no_data",), "a condition that has no data says itself what follows", "move `no_data` into it"
 
+    def names(self) -> Iterator[str]:
+        """Yield the conditions that are rules by their names."""
+        yield from (each for each in self.conditions if isinstance(each, str))
+
     def could_be(self, event: str | None, event_kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could mean something to a part."""
         return any(part.condition.could_match(event, event_kind, state) for part in self._parts)

@@ -14,7 +14,7 @@ With `guard: wilson` it breaches only if the lower end of the rate's 95 % score 
 Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927), 209-212) is > `above`; it clears as before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import floor, sqrt
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -72,6 +72,18 @@ class FailureRate(EndsOfRuns):
         """Waver where one run more or less both makes it fire and clears it."""
         has_gap = self.clear_below is not None and self.clear_below < self.above
         return self.guard is None and not has_gap
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # it looks at ends by itself
+        """Need as many as can breach at all."""
+        return "min_samples", self.smallest_samples
+
+    def passed_by_one(self) -> Iterator[Contradiction]:
+        """Find a rate of `min_samples` runs that one of them passes; `above: 0%` says so itself."""
+        if self.guard is None and 0 < self.above < 1 / self.min_samples:
+            place = "min_samples" if "min_samples" in self.model_fields_set else "above"
+            few = "1 failed run" if self.min_samples == 1 else f"1 failed run of {self.min_samples}"
+            message = f"{few} is above {self.above * 100:.4g}%: a single failure makes it fire"
+            yield ("when", self.name, place), message, "raise `min_samples`, or add `guard: wilson`"
 
     def notes(self) -> Mapping[str, str]:
         """Tell what a guard asks for."""

@@ -24,10 +24,10 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window, WrittenMatch
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import Predicate, predicate, text_test
@@ -122,6 +122,11 @@ class EventsInOrder(Kind):
                     yield path, f"no {name} is {' or '.join(step[name])}", f"known: {', '.join(known)}"
                 elif name in rule.match and not any(map(text_test(rule.match[name]), matching)):
                     yield path, f"`match` of the rule lets no such {name} through", f"remove `{name}` there"
+
+    def matches(self) -> Iterator[WrittenMatch]:
+        """Yield the steps."""
+        for number, step in enumerate(self.steps):
+            yield ("when", self.name, "steps", number), step
 
     def new_window(self) -> Window:
         """Return a window that has seen nothing."""
