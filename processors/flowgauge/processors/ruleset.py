@@ -27,7 +27,8 @@ from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names
-from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
 
 RULES_MAX = 20_000
@@ -137,6 +138,12 @@ class RuleSet:
     joining: range = range(0)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)  # good to know, and nothing to mend
+    lapses: tuple[tuple[int, Problem], ...] = field(default=(), compare=False)  # from when on a rule never fires
+
+    def refuse_lapsed(self, now_ms: int) -> None:
+        """Raise InvalidRules where rules look at times alone that are over: for people, a set in force goes on."""
+        if lapsed := tuple(problem for until_ms, problem in self.lapses if until_ms < now_ms):
+            raise InvalidRules(lapsed)
 
     def content_id(self) -> str:
         """Return an id of what the rules say, whatever their version."""
@@ -199,6 +206,7 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
         tuple(_compiled(item, named) for item in read),
         warnings=tuple(warning for item in read for warning in _warnings(item)),
         notes=tuple(note for item in read for note in _notes(item)),
+        lapses=tuple(lapse for item in read for lapse in _lapses(item)),
     )
 
 
@@ -453,6 +461,17 @@ def _notes(item: ReadRule) -> Iterator[Problem]:
         yield item.document.problem((*item.path, "when", item.kind.name, name), text)
     for condition in item.inline.values():
         yield from _notes(condition)
+
+
+def _lapses(item: ReadRule) -> Iterator[tuple[int, Problem]]:
+    assert item.kind is not None  # noqa: S101  # else there is a mistake
+    if until := item.kind.until_ms():
+        name, until_ms = until
+        message = f"nothing comes after {rfc3339(until_ms)}: it never fires"
+        path = (*item.path, "when", item.kind.name, name)
+        yield until_ms, item.document.problem(path, message, "write years to come, or remove the rule")
+    for condition in item.inline.values():
+        yield from _lapses(condition)
 
 
 def _words(states: Iterable[str | None]) -> str:

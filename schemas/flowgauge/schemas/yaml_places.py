@@ -24,6 +24,7 @@ NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one characte
 YAML_DEPTH_MAX = 32
 _PYDANTIC_BEGINS = re.compile(r"^Input should be (?=(greater|less)?)")
 _NAMED_FIELD = re.compile(r"`(\w+)")
+_PERCENT = re.compile(r"\d{1,9}(?:\.\d{1,9})?%")
 _WORD = re.compile(r"[^\s,\]}#]*")
 # What pydantic finds, in the words of somebody who writes YAML: (message, remedy).
 _IN_OUR_WORDS = {
@@ -137,6 +138,8 @@ def _problem(document: Document, path: Path, detail: ErrorDetails, known: tuple[
     message, remedy = _IN_OUR_WORDS.get(detail["type"], (_PYDANTIC_BEGINS.sub(_expected, detail["msg"]), ""))
     if detail["type"] in _SHOWN_TYPES:
         message += f", got {_shown(detail['input'])}"
+    if detail["type"] == "float_parsing" and _PERCENT.fullmatch(str(detail["input"])):
+        remedy = f"write {float(str(detail['input'])[:-1]) / 100:g}"
     return document.problem(path, message, remedy)
 
 

@@ -42,7 +42,7 @@ from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, PANES_MAX, pane_end_at_or_after
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
-from flowgauge.schemas.rule import Rule, Share, WindowMs, Written
+from flowgauge.schemas.rule import IN_DIGITS, IN_NUMBERS, Rule, Share, WindowMs, Written
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
@@ -60,7 +60,7 @@ USUAL_PAIRS: Mapping[str, Sequence[Mapping[str, object]]] = {
 class Pair(Written):
     """A long and a short window, and how many times as fast as the objective allows the budget may burn over both."""
 
-    above: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    above: Annotated[float, Field(gt=0, allow_inf_nan=False), IN_NUMBERS]
     within: WindowMs
     short: WindowMs | None = None
 
@@ -122,7 +122,7 @@ class BurnRate(EndsOfRuns):
 
     objective: Share
     pairs: Annotated[tuple[Pair, ...], BeforeValidator(_pairs, json_schema_input_type=_PairsWritten)]
-    min_samples: Annotated[int, Field(ge=1)] = 20
+    min_samples: Annotated[int, Field(ge=1), IN_DIGITS] = 20
     guard: Literal["wilson"] | None = None
 
     @model_validator(mode="after")

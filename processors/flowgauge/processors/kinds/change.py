@@ -44,7 +44,7 @@ from flowgauge.processors.kinds.underway import (
 from flowgauge.processors.panes import pane_end, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import Rule, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, IN_NUMBERS, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
@@ -69,10 +69,10 @@ class Change(EndsOfRuns):
     within: WindowMs
     trailing: WindowMs | None = None
     direction: Literal["up", "down", "both"] = "up"
-    factor: Annotated[float, Field(ge=1.1, le=1_000)] = 2.0
-    sigma: Annotated[float, Field(ge=0, le=100)] = 3.0
-    min_samples: Annotated[int, Field(ge=1)] = 10
-    min_windows: Annotated[int, Field(ge=2, le=WINDOWS_MAX)] = 4
+    factor: Annotated[float, Field(ge=1.1, le=1_000), IN_NUMBERS] = 2.0
+    sigma: Annotated[float, Field(ge=0, le=100), IN_NUMBERS] = 3.0
+    min_samples: Annotated[int, Field(ge=1), IN_DIGITS] = 10
+    min_windows: Annotated[int, Field(ge=2, le=WINDOWS_MAX), IN_DIGITS] = 4
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> "Change":

@@ -19,7 +19,7 @@ from math import gcd
 from typing import Annotated, Any, ClassVar, Self, cast
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
@@ -65,6 +65,7 @@ class Compound(Kind):
     conditions: Annotated[
         tuple[Annotated[Any, BeforeValidator(_condition)], ...],
         AfterValidator(_conditions),
+        Field(json_schema_extra={"minItems": CONDITIONS_MIN, "maxItems": CONDITIONS_MAX}),
     ]
     within: WindowMs | None = None
 

@@ -25,7 +25,7 @@ from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
-from flowgauge.schemas.rule import Rule, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 

@@ -30,7 +30,7 @@ class EventHappened(Kind):
     name: ClassVar[str] = "event"
     unit: ClassVar[Unit | None] = "count"
 
-    times: Annotated[Annotated[int, Field(ge=1)] | None, Field(description="How often, at least.")] = None
+    times: Annotated[Annotated[int, Field(ge=1), IN_DIGITS] | None, Field(description="How often, at least.")] = None
     within: Annotated[WindowMs | None, Field(description="In which window.")] = None
 
     @model_validator(mode="after")

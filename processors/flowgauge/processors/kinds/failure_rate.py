@@ -22,10 +22,10 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
-from flowgauge.schemas.rule import Share, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, Share, WindowMs
 from flowgauge.schemas.sample import Sample
 
 Z_95 = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
@@ -39,7 +39,7 @@ class FailureRate(EndsOfRuns):
 
     above: Annotated[Share, Field(description="Fires over this share, below 100%.")]
     within: Annotated[WindowMs, Field(description="In which window.")]
-    min_samples: Annotated[int, Field(ge=1, description="Finished runs that the window must hold.")] = 5
+    min_samples: Annotated[int, Field(ge=1, description="Finished runs that the window must hold."), IN_DIGITS] = 5
     clear_below: Annotated[Share | None, Field(description="Clears under this share, not above `above`.")] = None
     guard: Annotated[Literal["wilson"] | None, Field(description="wilson: fires only where chance is ruled out.")] = (
         None

@@ -22,11 +22,11 @@ import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
-from flowgauge.processors.kinds.kind import Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import DurationMs, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, DurationMs, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
