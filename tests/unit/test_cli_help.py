@@ -10,6 +10,7 @@ import click
 import pytest
 
 from flowgauge.console.main import flowgauge, main
+from flowgauge.processors.ruleset import load_rules
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 
@@ -166,6 +167,24 @@ def test_validate_notes_how_few_runs_can_make_a_guarded_rule_fire(
     assert capsys.readouterr().out == (
         f"note: rules.yaml:2:61: rules[0].when.failure_rate.guard: {noted}\n1 rule and 0 channels: fine\n"
     )
+
+
+def test_validate_refuses_a_schedule_whose_years_are_over_and_a_set_in_force_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = '{name: a, when: {missed: {cron: "0 12 1 1 * 0 2020-2021", dialect: airflow, grace: 5m}}}'
+    Path("rules.yaml").write_text(f"rules:\n  - {rule}\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", "validate", "rules.yaml"])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "rules.yaml:2:31: rules[0].when.missed.cron: nothing comes after 2021-01-01T12:00:00.000Z: it never fires "
+        "(write years to come, or remove the rule)\n"
+    )
+    assert len(load_rules([Path("rules.yaml")]).rules) == 1
 
 
 def test_validate_tells_every_mistake_of_a_file_in_one_go(

@@ -75,6 +75,21 @@ def test_an_expression_names_the_times_that_its_scheduler_reads(
     assert {dialect: times(text, dialect) for dialect in dialects} == dict.fromkeys(dialects, expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("0 0 1 1 * 0 2020", "2020-01-01T00:00"),
+        ("0 12 * * * 0 2020-2024/2", "2024-12-31T12:00"),
+        ("0 12 * * * 0 *", None),
+        ("0 12 * * *", None),
+    ],
+)
+def test_an_expression_with_years_has_a_last_time(text: str, last: str | None) -> None:
+    wall = parse_cron(text, "croniter").last_wall()
+
+    assert (None if wall is None else wall.isoformat(timespec="minutes")) == last
+
+
 @pytest.mark.parametrize("dialect", ["airflow", "prefect", "croniter"])
 def test_a_sixth_field_is_the_second(dialect: Dialect) -> None:
     walls = islice(parse_cron("0 0 * * * */20", dialect).walls(FROM), 3)
@@ -114,6 +129,20 @@ def test_a_sixth_field_is_the_second(dialect: Dialect) -> None:
             "* * * *",
             ("airflow", "prefect", "croniter"),
             "or 6 with a second, 7 with a second and a year, at the end; got 4",
+        ),
+        # Quartz and Spring have the second first.
+        ("0 30 2 * * *", ("airflow", "prefect", "croniter"), "if its first is the second, write '30 2 * * * 0'"),
+        (
+            "0 0 2 * * *",
+            ("airflow", "prefect", "croniter"),
+            "names every second of its minutes, for the second stands last",
+        ),
+        ("0 0 2 * * ? 2030", ("prefect", "croniter"), "if its first is the second, write '0 2 * * ? 0 2030'"),
+        ("0 0 2 * * mon", ("airflow", "croniter"), "second: cannot read 'mon': expected 0-59: if its first"),
+        (
+            "0 30 2 * * *",
+            ("debian", "dagster"),
+            "got 6 in '0 30 2 * * *': if its first is the second, write '30 2 * * *'",
         ),
         ("", DIALECTS, "got 0 in ''"),
         ("@reboot", DIALECTS, "'@reboot' names no times for"),

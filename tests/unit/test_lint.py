@@ -78,7 +78,9 @@ def test_the_rules_that_people_copy_from_documents_are_clean(tmp_path: Path) -> 
 
 def test_a_finding_has_the_line_of_its_own_file(tmp_path: Path) -> None:
     for name, rule in (("a", "one"), ("b", "two")):
-        (tmp_path / f"{name}.yaml").write_text(f"channels: []\nrules:\n  - {{name: {rule}, when: {{event: {{}}}}}}\n")
+        (tmp_path / f"{name}.yaml").write_text(
+            f"channels: []\nrules:\n  - {{name: {rule}, when: {{event: {{}}}}, notify: []}}\n"
+        )
 
     first, *others = found_in(tmp_path)
 
@@ -157,7 +159,7 @@ def test_a_file_with_a_mistake_ends_with_2_and_the_mistake(folder: Path, capsys:
 
 
 def test_the_name_of_a_rule_cannot_forge_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "odd.yaml").write_text('rules:\n  - {name: "a\\n\\e[31mb", when: {event: {}}}\n')
+    (folder / "odd.yaml").write_text('rules:\n  - {name: "a\\n\\e[31mb", when: {event: {}}, notify: []}\n')
 
     linted("odd.yaml")
 

@@ -8,8 +8,11 @@ import msgspec
 import pytest
 from tests.property.detection import START_MS, Happening, rules, run_whole
 
+from flowgauge.processors.kinds.prefect import PrefectTrigger
+from flowgauge.processors.kinds.prefect_buckets import SILENCES_MAX
 from flowgauge.processors.kinds.prefect_match import covers_name, covers_resources, field_of, is_one_of, label_getter
 from flowgauge.schemas.event import Event
+from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import EPOCH
 
 Row = tuple[float, str] | tuple[float, str, float]  # when the log got it, its name, when it happened
@@ -148,3 +151,42 @@ def test_a_related_label_is_that_of_the_first_resource_in_its_role() -> None:
     assert [label_getter(f"related:tag:{label}")(some) for label in ("prefect.resource.id", "env")] == ["a", ""]
     assert field_of("related:tag:prefect.resource.id") == "related.tag.id"
     assert field_of("prefect.resource.name") == "resource.name"
+
+
+MONTH_S = 30 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("trigger", "rows"),
+    [
+        ("posture: Proactive, within: 10s", at(0)),
+        ("posture: Proactive, within: 10s, after: s", [(0, "s")]),
+        ("posture: Proactive, within: 10s, for_each: [prefect.resource.id], threshold: 2", at(0)),
+    ],
+)
+def test_silence_is_told_a_thousand_times_in_a_row_and_again_after_the_next_event(
+    trigger: str, rows: Sequence[Row]
+) -> None:
+    before = fired(trigger, rows, until=MONTH_S)
+    after = fired(trigger, [*rows, (MONTH_S, rows[0][1])], until=2 * MONTH_S)
+
+    assert len(before) == SILENCES_MAX
+    assert after[:SILENCES_MAX] == before
+    assert len(after) == 2 * SILENCES_MAX
+    assert MONTH_S < after[SILENCES_MAX][0] <= MONTH_S + 100
+
+
+def test_what_is_told_no_more_says_so_and_is_counted() -> None:
+    kind = PrefectTrigger.model_validate({"posture": "Proactive", "within": "10s"})
+    window = kind.new_window()
+    window.add(START_MS + 1_000, [Sample(0, START_MS, 0, ("t",), START_MS * 1_000, "[false,true]", "1")])
+    reading = window.read(START_MS + 86_400_000)
+
+    counted = (window.take_refused(), window.take_refused())
+
+    assert [firing.reason for firing in reading.firings[-2:]] == [
+        "fewer events than expected came in time",
+        "fewer events than expected came in time, for the 1,000th time in a row: no more is told before one comes",
+    ]
+    assert counted == (1, 0)
+    assert window.next_change_ms() is None

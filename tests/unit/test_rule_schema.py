@@ -14,10 +14,11 @@ from tests.integration.fenced_blocks import DOCUMENTS, ROOT, blocks
 from flowgauge.console.main import main
 from flowgauge.console.rule_schema import PUBLISHED, rule_file_schema
 from flowgauge.processors.kinds import KINDS
+from flowgauge.processors.ruleset import rules_of
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.schemas.rule import DURATION_MAX_MS, DurationMs, Rule, Share
 from flowgauge.schemas.times import parse_duration_ms
-from flowgauge.schemas.yaml_places import read_yaml
+from flowgauge.schemas.yaml_places import Document, read_yaml
 
 COPY = ROOT / "docs" / "rules.schema.json"
 GOLDEN = ROOT / "tests" / "golden"
@@ -46,10 +47,11 @@ BEYOND = {
     "duration_within_and_no_quantile", "failures_not_finished", "for_on_immediate", "missed_anchor_of_cron",
     "missed_anchor_without_zone", "missed_completes_before_grace", "missed_if_failed_alone", "missed_never_fires",
     "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_completion",
-    "missed_without_dialect", "missed_without_schedule", "missed_without_starts", "name_twice", "prefect_outside",
+    "missed_without_dialect", "missed_without_schedule", "missed_without_starts",
+    "missed_seconds_first", "name_twice", "prefect_outside",
     "prefect_too_short", "row_failures_not_finished", "row_of_a_year", "row_of_single_runs",
     "row_that_never_begins", "row_that_never_ends", "row_without_window_no_data", "sequence_no_data",
-    "sequence_of_6_steps", "sequence_of_one_step", "state_in_late", "state_not_finished", "summary_with_a_loop",
+    "state_in_late", "state_not_finished", "summary_with_a_loop",
     "threshold_100", "window_0", "window_year",
 }  # fmt: skip
 
@@ -154,6 +156,34 @@ def reads(annotation: Any) -> Callable[[object], bool]:
         return True
 
     return is_read
+
+
+@pytest.mark.parametrize("written", ["2", "two", True, 2.5, 0])
+def test_a_count_that_is_no_number_from_1_on_is_wrong_in_the_editor_and_to_rules_validate(written: object) -> None:
+    rule = {"name": "a", "when": {"event": {"times": written, "within": "10m"}}}
+
+    assert not is_accepted({"rules": [rule]})
+    with pytest.raises(InvalidRules):
+        rules_of([Document("rules.yaml", {"rules": [rule]}, {})])
+
+
+@pytest.mark.parametrize(("kind", "field", "most"), [("sequence", "steps", 5), ("all_of", "conditions", 8)])
+def test_as_many_steps_and_conditions_are_right_in_the_editor_as_are_read(kind: str, field: str, most: int) -> None:
+    def rule(count: int) -> dict[str, Any]:
+        one = {"event": "e"} if field == "steps" else {"when": {"late": {"after": "5m"}}}
+        within = {"within": "1h"}
+        return {"name": "a", "for_each": ["flow"], "when": {kind: {field: [one] * count, **within}}}
+
+    def is_read(count: int) -> bool:
+        try:
+            rules_of([Document("rules.yaml", {"rules": [rule(count)]}, {})])
+        except InvalidRules:
+            return False
+        return True
+
+    counts = range(most + 3)
+    assert [count for count in counts if is_read(count)] == [*range(2, most + 1)]
+    assert [count for count in counts if is_accepted({"rules": [rule(count)]})] == [*range(2, most + 1)]
 
 
 DURATIONS, SHARES = (validator(TypeAdapter[Any](each).json_schema()) for each in (DurationMs, Share))

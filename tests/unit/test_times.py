@@ -43,6 +43,31 @@ def test_other_durations_are_refused_with_the_forms(text: str) -> None:
         parse_duration_ms(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("10min", "10m"),
+        ("5 minutes", "5m"),
+        ("1.5h", "1h30m"),
+        ("2 hrs, 30 mins", "2h30m"),
+        ("10M", "10m"),
+        ("5m ", "5m"),
+        ("90sec", "1m30s"),
+        ("3days", "3d"),
+        ("500 msec", "500ms"),
+    ],
+)
+def test_a_duration_in_other_words_is_guessed(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"got {text!r}: did you mean {meant}[?]$"):
+        parse_duration_ms(text)
+
+
+@pytest.mark.parametrize("text", ["", "10", "5 fortnights", "0.0001ms", "minutes", "1" * 50 + "min", "-5m"])
+def test_what_is_no_duration_in_any_words_is_not_guessed(text: str) -> None:
+    with pytest.raises(ValueError, match=r"7d, got '.*'$"):
+        parse_duration_ms(text)
+
+
 @given(st.integers(0, 10**12))
 def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
     assert parse_duration_ms(format_duration(ms)) == ms

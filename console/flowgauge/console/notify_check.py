@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import cast
 
 from flowgauge.schemas.errors import InvalidSettings, Problem
+from flowgauge.schemas.plain_yaml import Path as YamlPath
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document
-from flowgauge.schemas.yaml_places import Path as YamlPath
 from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret

@@ -12,13 +12,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from flowgauge.processors.kinds import KINDS
+from flowgauge.processors.compounds import CONDITION_FIELDS
+from flowgauge.processors.kinds import KINDS, Compound
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.rule_forms import DURATION, WINDOW
 from flowgauge.schemas.times import format_duration
 from flowgauge.sinks.webhooks.channels import Channel
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_NAME_OR_CONDITION = {
+    "anyOf": [{"type": "string", "minLength": 1, "description": "The name of a rule."}, {"$ref": "#/$defs/Condition"}]
+}
 PUBLISHED = "https://raw.githubusercontent.com/flowgauge/flowgauge/main/docs/rules.schema.json"
 
 
@@ -39,6 +43,10 @@ def rule_file_schema() -> dict[str, Any]:
         "minProperties": 1,
         "maxProperties": 1,
     }
+    defs["Condition"] = _condition(defs["Rule"]["properties"])
+    for kind in KINDS.values():
+        if issubclass(kind, Compound):
+            defs[kind.__name__]["properties"]["conditions"]["items"] = _NAME_OR_CONDITION
     return {
         "$schema": DRAFT,
         "$id": PUBLISHED,
@@ -50,6 +58,17 @@ def rule_file_schema() -> dict[str, Any]:
         },
         "additionalProperties": False,
         "$defs": defs,
+    }
+
+
+def _condition(of_a_rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a condition that is written in place: the fields of a rule that it has too."""
+    return {
+        "type": "object",
+        "description": "A condition written in place.",
+        "properties": {name: of_a_rule[name] for name in CONDITION_FIELDS},
+        "additionalProperties": False,
+        "required": ["when"],
     }
 
 

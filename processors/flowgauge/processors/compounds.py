@@ -16,10 +16,11 @@ from typing import Any
 
 from flowgauge.processors.kinds import Compound, Kind
 from flowgauge.schemas.errors import Problem
+from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import format_duration
-from flowgauge.schemas.yaml_places import Document, Path
+from flowgauge.schemas.yaml_places import Document
 
 NESTING_MAX = 3  # compounds in each other: more is hard to explain at night
 LEAVES_MAX = 32  # conditions of a compound that are none themselves: each is tested for an event and kept for a key

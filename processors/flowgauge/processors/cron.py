@@ -41,7 +41,8 @@ _FIELD_COUNTS: dict[Dialect, tuple[int, ...]] = {
 }
 _CARRIES_ITS_OWN = frozenset({"dagster", "prefect"})  # a croniter of before 7, whatever is installed
 _FIRST = datetime(YEAR_MIN, 1, 1)  # noqa: DTZ001  # a local time
-_HOUR, _DAY, _WEEKDAY = 1, 2, 4
+_HOUR, _DAY, _WEEKDAY, _SECOND = 1, 2, 4, 5
+_ANY = frozenset({"*", "?"})
 _EVERY_MONTH_HAS = 28  # days
 _CHARS_SHOWN = 40
 
@@ -96,6 +97,12 @@ class Cron:
         except CroniterBadDateError:
             return
 
+    def last_wall(self) -> datetime | None:
+        """Return its last local time where its years end, None where it names times of every year."""
+        if len(self.fields) < len(_FIELDS) or self.fields[-1] in _ANY:
+            return None
+        return self.wall_before(datetime(YEAR_MAX + 1, 1, 1))  # noqa: DTZ001  # a local time
+
     def wall_before(self, before: datetime) -> datetime | None:
         """Return the last local time before `before`, None where there is none. Not for debian."""
         return next(self._croniter(before).all_prev(datetime), None)
@@ -113,8 +120,9 @@ class Cron:
 def parse_cron(text: str, dialect: Dialect) -> Cron:
     """Read `text` as `dialect` does.
 
-    Raises ValueError with the field, what is wrong and what to write instead; also for what never fires, and for what
-    gives other times whenever it is read (`H`, `R`).
+    Raises ValueError with the field, what is wrong and what to write instead; also for what never fires, for what
+    gives other times whenever it is read (`H`, `R`), and for every second of a single minute: `0 0 2 * * *` is meant
+    to begin with the second, as nowhere here.
     """
     if len(text) > CRON_CHARS_MAX or not text.isascii():
         raise ValueError(f"expected at most {CRON_CHARS_MAX} ASCII characters, got {text[:_CHARS_SHOWN]!r}")
@@ -124,8 +132,15 @@ def parse_cron(text: str, dialect: Dialect) -> Cron:
     if len(written) not in _FIELD_COUNTS[dialect]:
         forms = "5 fields (minute, hour, day of month, month, day of week)"
         more = "" if _FIELD_COUNTS[dialect] == (5,) else ", or 6 with a second, 7 with a second and a year, at the end"
-        raise ValueError(f"{dialect} expects {forms}{more}; got {len(written)} in {text[:_CHARS_SHOWN]!r}")
-    fields = [_checked(field, each, dialect) for field, each in zip(_FIELDS, written, strict=False)]
+        hint = _seconds_first(written, dialect)
+        raise ValueError(f"{dialect} expects {forms}{more}; got {len(written)} in {text[:_CHARS_SHOWN]!r}{hint}")
+    if len(written) > _SECOND and written[0] not in _ANY and written[_SECOND] in _ANY:
+        message = f"{text[:_CHARS_SHOWN]!r} names every second of its minutes, for the second stands last"
+        raise ValueError(f"{message}{_seconds_first(written, dialect) or ': write 0 there'}")
+    try:
+        fields = [_checked(field, each, dialect) for field, each in zip(_FIELDS, written, strict=False)]
+    except ValueError as error:
+        raise ValueError(f"{error}{_seconds_first(written, dialect)}") from None
     found = _together(fields, dialect)
     if found is None:
         raise ValueError(f"{text!r} never fires: no such day ever comes; change the day of month, month or day of week")
@@ -138,6 +153,21 @@ def _named(nickname: str, dialect: Dialect) -> str:
     if found is None:
         raise ValueError(f"{nickname!r} names no times for {dialect}: write five fields, or one of {', '.join(names)}")
     return found
+
+
+def _seconds_first(written: Sequence[str], dialect: Dialect) -> str:
+    """Return what to write in place of fields as Quartz and Spring have them; empty where these are none either."""
+    if len(written) <= _SECOND:
+        return ""
+    second, *fields = written[: _SECOND + 1]
+    if _FIELD_COUNTS[dialect] != (5,):
+        fields += [second, *written[_SECOND + 1 :]]
+    try:
+        for field, each in zip(_FIELDS, fields, strict=False):
+            _checked(field, each, dialect)
+    except ValueError:
+        return ""
+    return f": if its first is the second, write {' '.join(fields)!r}"
 
 
 def _checked(field: _Field, written: str, dialect: Dialect) -> str:

@@ -23,10 +23,12 @@ from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
+from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names
-from flowgauge.schemas.yaml_places import Document, Path, dotted, problems_of, read_yaml
+from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
 
 RULES_MAX = 20_000
@@ -72,6 +74,7 @@ class CompiledRule:
     pane_ms: int  # 0 for a rule that is told at once
     lateness_ms: int
     by_arrival: bool  # its samples are in panes by when the log got them
+    in_place: Mapping[Path, "CompiledRule"] = field(default_factory=dict[Path, "CompiledRule"])  # by path in the rule
 
     def could_match(self, event: str | None, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
@@ -135,6 +138,12 @@ class RuleSet:
     joining: range = range(0)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     notes: tuple[Problem, ...] = field(default=(), compare=False)  # good to know, and nothing to mend
+    lapses: tuple[tuple[int, Problem], ...] = field(default=(), compare=False)  # from when on a rule never fires
+
+    def refuse_lapsed(self, now_ms: int) -> None:
+        """Raise InvalidRules where rules look at times alone that are over: for people, a set in force goes on."""
+        if lapsed := tuple(problem for until_ms, problem in self.lapses if until_ms < now_ms):
+            raise InvalidRules(lapsed)
 
     def content_id(self) -> str:
         """Return an id of what the rules say, whatever their version."""
@@ -197,6 +206,7 @@ def rules_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> R
         tuple(_compiled(item, named) for item in read),
         warnings=tuple(warning for item in read for warning in _warnings(item)),
         notes=tuple(note for item in read for note in _notes(item)),
+        lapses=tuple(lapse for item in read for lapse in _lapses(item)),
     )
 
 
@@ -346,13 +356,15 @@ def _second_of_its_name(item: ReadRule, names: dict[tuple[str, str], str]) -> It
 def _compiled(item: ReadRule, named: ReadRules) -> CompiledRule:
     """Return a rule that was read without a mistake, over its conditions where it has such."""
     assert item.rule is not None and item.kind is not None  # noqa: S101, PT018  # else there is a mistake
-    kind = item.kind
+    kind, in_place = item.kind, dict[Path, CompiledRule]()
     if isinstance(kind, Compound):
-        kind = kind.of([_compiled(target, named) for _, target in named.conditions(item) if target is not None])
-    return _compile(item.rule, kind, item.source)
+        conditions = {index: _compiled(target, named) for index, target in named.conditions(item) if target is not None}
+        in_place = {("when", kind.name, "conditions", index): conditions[index] for index in item.inline}
+        kind = kind.of([*conditions.values()])
+    return _compile(item.rule, kind, item.source, in_place)
 
 
-def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
+def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any], in_place: Mapping[Path, CompiledRule]) -> CompiledRule:
     kind = kind.grouped_by(rule.for_each)
     match = match_of(rule, kind)
     return CompiledRule(
@@ -377,6 +389,7 @@ def _compile(rule: Rule, kind: Kind, source: Mapping[str, Any]) -> CompiledRule:
         pane_ms=kind.pane_ms,
         lateness_ms=0 if kind.by_arrival else rule.allowed_lateness,
         by_arrival=kind.by_arrival,
+        in_place=in_place,
     )
 
 
@@ -448,6 +461,17 @@ def _notes(item: ReadRule) -> Iterator[Problem]:
         yield item.document.problem((*item.path, "when", item.kind.name, name), text)
     for condition in item.inline.values():
         yield from _notes(condition)
+
+
+def _lapses(item: ReadRule) -> Iterator[tuple[int, Problem]]:
+    assert item.kind is not None  # noqa: S101  # else there is a mistake
+    if until := item.kind.until_ms():
+        name, until_ms = until
+        message = f"nothing comes after {rfc3339(until_ms)}: it never fires"
+        path = (*item.path, "when", item.kind.name, name)
+        yield until_ms, item.document.problem(path, message, "write years to come, or remove the rule")
+    for condition in item.inline.values():
+        yield from _lapses(condition)
 
 
 def _words(states: Iterable[str | None]) -> str:

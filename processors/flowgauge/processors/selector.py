@@ -7,7 +7,8 @@ Prefect's own, different rules belong to the `prefect` kind alone.
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, reduce
 from operator import attrgetter
 
 from flowgauge.schemas.event import Event
@@ -91,11 +92,38 @@ def _any_of(patterns: Iterable[str]) -> Test | None:
     items = list(patterns)
     if not items:
         return None
-    exact = frozenset(item for item in items if not _WILD.search(item))
-    globs = [item for item in items if _WILD.search(item)]
-    if not globs:
-        return exact.__contains__
-    if "*" in globs:
+    if "*" in items:
         return lambda _text: True
-    wild = re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match
-    return lambda text: text in exact or wild(text) is not None
+    kinds: dict[str, list[str]] = {}
+    for item in items:
+        kinds.setdefault(_shape(item), []).append(item)
+    return reduce(_either, (_TEST_OF[shape](globs) for shape, globs in kinds.items()))
+
+
+def _shape(glob: str) -> str:
+    """Tell where a glob is wild: nowhere, at its end, or else."""
+    if not _WILD.search(glob):
+        return "exact"
+    return "begin" if glob[-1] == "*" and not _WILD.search(glob[:-1]) else "wild"
+
+
+def _either(one: Test, other: Test) -> Test:
+    return lambda text: one(text) or other(text)
+
+
+def _begins(globs: Sequence[str]) -> Test:
+    begins = tuple(glob[:-1] for glob in globs)
+    return lambda text: text.startswith(begins)
+
+
+def _like(globs: Sequence[str]) -> Test:
+    # Compiled when first asked: of thousands of rules few see an event, and compiling takes longer than all the rest.
+    wild = cache(lambda: re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match)
+    return lambda text: wild()(text) is not None
+
+
+_TEST_OF: Mapping[str, Callable[[Sequence[str]], Test]] = {
+    "exact": lambda texts: frozenset(texts).__contains__,
+    "begin": _begins,
+    "wild": _like,
+}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from flowgauge.schemas.rule_forms import (
     DURATION,
@@ -33,6 +34,7 @@ WINDOW_MIN_MS = 1_000  # the smallest pane
 DURATION_MAX_MS = 31 * 86_400_000  # a window of a month; longer questions are for ClickHouse
 
 _LABEL_FIELD = re.compile(LABEL_FIELD)
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _PERCENT = re.compile(r"\d+(?:\.\d+)?%")
 
 
@@ -69,6 +71,21 @@ def _window(value: object) -> int:
     return window_ms
 
 
+def _no_text(number: Literal["int", "float"]) -> BeforeValidator:
+    """Refuse the texts and truths that pydantic takes for numbers, and editors, by the JSON Schema, do not."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            raise PydanticCustomError(f"{number}_parsing", "expected a number")
+        if isinstance(value, str | bool):
+            raise PydanticCustomError(f"{number}_type", "expected a number")
+        return value
+
+    return BeforeValidator(read)
+
+
+IN_DIGITS = _no_text("int")  # after the bounds of an int, so that a JSON Schema has them
+IN_NUMBERS = _no_text("float")  # the same of a float
 DurationMs = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION)]
 WindowMs = Annotated[int, BeforeValidator(_window), WithJsonSchema(WINDOW)]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema(SHARE)]

@@ -28,6 +28,7 @@ NESTING_MAX = 30  # of a template's syntax: what Python can compile, and more th
 ENTRIES_MAX = 100  # labels that a summary can name: a rule has a handful
 _TEXT_CHARS_MAX = SUMMARY_BYTES_MAX + 1  # of one value: more cannot be shown, and one more shows that it was cut
 _TEMPLATES_KEPT = 256  # compiled ones; there are as many as rules, and a rule's is used again and again
+_NAMES_KEPT = 20_000  # of as many templates as a rule set has rules: they are asked for again once all rules are read
 _DIGITS_MAX = 9  # that `round` keeps
 _ELLIPSIS = "…"
 _TAG = re.compile(r"\{%[-+]?\s*(\w+)")
@@ -58,7 +59,7 @@ def render_summary(template: str, values: Mapping[str, object]) -> str:
 def check_template(template: str) -> str | None:
     """Return all that is wrong with `template` in one line with what to write, None when it can be rendered."""
     try:
-        _compile(template)
+        _paths_in(template)
     except (TemplateError, ValueError) as error:
         return str(error)
     except RecursionError:
@@ -71,13 +72,12 @@ def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
 
     `known` are those of `summary_values`, of a rule's own fields and labels.
     """
-    paths = _paths(_ENVIRONMENT.parse(template))
-    return list(dict.fromkeys(".".join(path) for path in paths if not _is_known(path, known)))
+    return list(dict.fromkeys(".".join(path) for path in _paths_in(template) if not _is_known(path, known)))
 
 
 def names_in(template: str) -> list[str]:
     """Return the dotted names in `template`, which can be rendered, such as `value` and `resource.env`."""
-    return list(dict.fromkeys(".".join(path) for path in _paths(_ENVIRONMENT.parse(template))))
+    return list(dict.fromkeys(".".join(path) for path in _paths_in(template)))
 
 
 def shown_by(template: str, name: str) -> list[tuple[str, ...]]:
@@ -85,7 +85,7 @@ def shown_by(template: str, name: str) -> list[tuple[str, ...]]:
 
     What is only compared is not shown. `template` can be rendered.
     """
-    shown = (piece for output in _ENVIRONMENT.parse(template).find_all(nodes.Output) for piece in output.nodes)
+    shown = (piece for output in _parsed(template).find_all(nodes.Output) for piece in output.nodes)
     return [filters for piece in shown for of, filters in _chains(piece) if of == name]
 
 
@@ -181,15 +181,28 @@ class _Environment(Environment):
 
 @lru_cache(maxsize=_TEMPLATES_KEPT)
 def _compile(template: str) -> Template:
+    _parsed(template)
+    return _ENVIRONMENT.from_string(template)
+
+
+@lru_cache(maxsize=_TEMPLATES_KEPT)
+def _parsed(template: str) -> nodes.Template:
+    """Return the syntax of a template that can be rendered; raise TemplateError with all that is wrong with it."""
     if len(template) > TEMPLATE_CHARS_MAX:
         raise TemplateError(f"longer than {TEMPLATE_CHARS_MAX} characters")
     try:
-        mistakes = dict.fromkeys(_mistakes(_ENVIRONMENT.parse(template), depth=0))
+        found = _ENVIRONMENT.parse(template)
+        mistakes = dict.fromkeys(_mistakes(found, depth=0))
     except TemplateSyntaxError as error:
         raise TemplateError(_syntax_mistake(template, str(error))) from None
     if mistakes:
         raise TemplateError("; ".join(mistakes))
-    return _ENVIRONMENT.from_string(template)
+    return found
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _paths_in(template: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(_paths(_parsed(template)))
 
 
 def _syntax_mistake(template: str, said: str) -> str:

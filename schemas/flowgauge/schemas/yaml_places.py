@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.plain_yaml import NUMBER_MAX, NotPlainError, Path, Places, read_plain
 
-Path = tuple[str | int, ...]
 KnownFields = Callable[[Path], Iterable[str]]
 YAML_BYTES_MAX = 4 * 1_048_576  # ten thousand rules fit; a file beyond is a mistake
 YAML_NODES_MAX = 500_000  # aliases of aliases grow without end; nobody writes this much
@@ -24,6 +24,7 @@ NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one characte
 YAML_DEPTH_MAX = 32
 _PYDANTIC_BEGINS = re.compile(r"^Input should be (?=(greater|less)?)")
 _NAMED_FIELD = re.compile(r"`(\w+)")
+_PERCENT = re.compile(r"\d{1,9}(?:\.\d{1,9})?%")
 _WORD = re.compile(r"[^\s,\]}#]*")
 # What pydantic finds, in the words of somebody who writes YAML: (message, remedy).
 _IN_OUR_WORDS = {
@@ -46,7 +47,6 @@ _SHOWN_CHARS_MAX = 40
 _UNQUOTED_STAR = ("`*` begins the name of an alias", "quote a glob")
 _UNQUOTED_NOT = ("`!` begins a tag", "quote what is not to match")
 _UNQUOTED = {"while scanning an alias": _UNQUOTED_STAR, "while scanning a tag": _UNQUOTED_NOT}  # by PyYAML's context
-NUMBER_MAX = 2**63 - 1  # what every store of ours keeps exactly as an integer
 _SCALAR_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 
 
@@ -56,7 +56,7 @@ class Document:
 
     file: str
     data: Any
-    places: dict[Path, tuple[int, int]]
+    places: Places
 
     def place(self, path: Path) -> tuple[int, int]:
         """Return (line, column), from 1, of the value at `path`, or of its nearest parent that stands there."""
@@ -75,13 +75,22 @@ def read_yaml(file: str, text: str) -> Document:
     if len(text) > YAML_BYTES_MAX:
         problem = Problem(file, 0, 0, "", f"the file is larger than {YAML_BYTES_MAX} bytes", "split it")
         raise InvalidRules((problem,))
+    nodes_max = min(YAML_NODES_MAX, NODES_PER_CHARACTER_MAX * len(text))
+    try:
+        return Document(file, *read_plain(text, nodes_max=nodes_max, depth_max=YAML_DEPTH_MAX))
+    except NotPlainError:
+        return read_closely(file, text, nodes_max)
+
+
+def read_closely(file: str, text: str, nodes_max: int) -> Document:
+    """Return the document in any text, node by node; raise InvalidRules with every mistake at its place."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InvalidRules((_syntax_problem(file, text, error),)) from None
     except RecursionError:
         raise InvalidRules((Problem(file, 0, 0, "", "nested too deeply to read", "write it out flat"),)) from None
-    builder = _Builder(file, nodes_max=min(YAML_NODES_MAX, NODES_PER_CHARACTER_MAX * len(text)))
+    builder = _Builder(file, nodes_max=nodes_max)
     data = builder.build(root, ()) if root is not None else None
     if builder.problems:
         raise InvalidRules(tuple(builder.problems))
@@ -129,6 +138,8 @@ def _problem(document: Document, path: Path, detail: ErrorDetails, known: tuple[
     message, remedy = _IN_OUR_WORDS.get(detail["type"], (_PYDANTIC_BEGINS.sub(_expected, detail["msg"]), ""))
     if detail["type"] in _SHOWN_TYPES:
         message += f", got {_shown(detail['input'])}"
+    if detail["type"] == "float_parsing" and _PERCENT.fullmatch(str(detail["input"])):
+        remedy = f"write {float(str(detail['input'])[:-1]) / 100:g}"
     return document.problem(path, message, remedy)
 
 
@@ -174,7 +185,7 @@ class _Builder:
 
     def __init__(self, file: str, *, nodes_max: int) -> None:
         self.file = file
-        self.places: dict[Path, tuple[int, int]] = {}
+        self.places: Places = {}
         self.problems: list[Problem] = []
         self._scalars = yaml.SafeLoader("")
         self._nodes_left = nodes_max

@@ -54,10 +54,12 @@ def validate(files: Sequence[Path]) -> None:
     from flowgauge.console.rule_folder import read_written
     from flowgauge.console.web.words import count
     from flowgauge.schemas.settings import load_settings
+    from flowgauge.transport.wall_clock import now_ms
     from flowgauge.transport.yaml_files import refuse_no_files
 
     refuse_no_files(files)
     written = read_written(list(files), egress_policy(load_settings(None, os.environ, {})))
+    written.ruleset.refuse_lapsed(now_ms())
     if written.channels.channels:
         written.refuse_unknown_channels()
     _warn(*written.warnings)

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.compound import Compound
+from flowgauge.schemas.rule import IN_DIGITS
 
 
 class AnyOf(Compound):
@@ -12,7 +13,7 @@ class AnyOf(Compound):
 
     name: ClassVar[str] = "any_of"
 
-    at_least: Annotated[int, Field(ge=1)] = 1
+    at_least: Annotated[int, Field(ge=1), IN_DIGITS] = 1
 
     @model_validator(mode="after")
     def _possible(self) -> "AnyOf":

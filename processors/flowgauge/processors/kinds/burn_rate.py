@@ -42,7 +42,7 @@ from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, PANES_MAX, pane_end_at_or_after
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
-from flowgauge.schemas.rule import Rule, Share, WindowMs, Written
+from flowgauge.schemas.rule import IN_DIGITS, IN_NUMBERS, Rule, Share, WindowMs, Written
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
@@ -60,7 +60,7 @@ USUAL_PAIRS: Mapping[str, Sequence[Mapping[str, object]]] = {
 class Pair(Written):
     """A long and a short window, and how many times as fast as the objective allows the budget may burn over both."""
 
-    above: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    above: Annotated[float, Field(gt=0, allow_inf_nan=False), IN_NUMBERS]
     within: WindowMs
     short: WindowMs | None = None
 
@@ -122,7 +122,7 @@ class BurnRate(EndsOfRuns):
 
     objective: Share
     pairs: Annotated[tuple[Pair, ...], BeforeValidator(_pairs, json_schema_input_type=_PairsWritten)]
-    min_samples: Annotated[int, Field(ge=1)] = 20
+    min_samples: Annotated[int, Field(ge=1), IN_DIGITS] = 20
     guard: Literal["wilson"] | None = None
 
     @model_validator(mode="after")
@@ -173,14 +173,23 @@ class BurnRate(EndsOfRuns):
         elif not any(map(sees, self.failures)):
             yield ("match", "state"), "no run that fails would be seen", "remove `state`"
 
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # it looks at ends by itself
+        """Need `min_samples` in the long window of a pair."""
+        return "min_samples", self.min_samples
+
+    def passed_by_one(self) -> Iterator[Contradiction]:
+        """Find budgets of which one run of `min_samples` burns too much."""
+        lowest = min(self.threshold(pair) for pair in self.pairs)
+        if self.guard is None and lowest < 1 / self.min_samples:
+            place = "min_samples" if "min_samples" in self.model_fields_set else "objective"
+            message = f"1 failed run of {self.min_samples} makes it fire"
+            remedy = f"`min_samples: {ceil(1 / lowest)}` asks for two, `guard: wilson` rules out chance"
+            yield ("when", self.name, place), message, remedy
+
     def notes(self) -> Mapping[str, str]:
         """Tell where a single failed run is enough."""
-        lowest = min(self.threshold(pair) for pair in self.pairs)
-        if self.guard is not None or 1 / self.min_samples <= lowest:
-            return {}
-        enough = ceil(1 / lowest)
-        remedy = f"`min_samples: {enough}` asks for two, `guard: wilson` rules out chance"
-        return {"min_samples": f"1 failed run of {self.min_samples} makes it fire: {remedy}"}
+        found = next(self.passed_by_one(), None)
+        return {} if found is None else {"min_samples": f"{found[1]}: {found[2]}"}
 
     def new_window(self) -> Window:
         """Return an empty window."""

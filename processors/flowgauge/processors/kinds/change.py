@@ -31,7 +31,7 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Window
+from flowgauge.processors.kinds.kind import Contradiction, CountedEnds, Window
 from flowgauge.processors.kinds.underway import (
     ENDED,
     GIVEN_UP_MS,
@@ -44,7 +44,7 @@ from flowgauge.processors.kinds.underway import (
 from flowgauge.processors.panes import pane_end, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import Rule, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, IN_NUMBERS, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
@@ -69,10 +69,10 @@ class Change(EndsOfRuns):
     within: WindowMs
     trailing: WindowMs | None = None
     direction: Literal["up", "down", "both"] = "up"
-    factor: Annotated[float, Field(ge=1.1, le=1_000)] = 2.0
-    sigma: Annotated[float, Field(ge=0, le=100)] = 3.0
-    min_samples: Annotated[int, Field(ge=1)] = 10
-    min_windows: Annotated[int, Field(ge=2, le=WINDOWS_MAX)] = 4
+    factor: Annotated[float, Field(ge=1.1, le=1_000), IN_NUMBERS] = 2.0
+    sigma: Annotated[float, Field(ge=0, le=100), IN_NUMBERS] = 3.0
+    min_samples: Annotated[int, Field(ge=1), IN_DIGITS] = 10
+    min_windows: Annotated[int, Field(ge=2, le=WINDOWS_MAX), IN_DIGITS] = 4
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> "Change":
@@ -145,6 +145,14 @@ class Change(EndsOfRuns):
         if self.of == "events":
             return None
         return states_told_of(self.finished) if self.of == "duration" else super().states
+
+    @property
+    def counted_ends(self) -> CountedEnds | None:
+        """Of a figure of failures: their number may come of failures alone, their share may not."""
+        if self.of not in {"failures", "failure_rate"}:
+            return None
+        alone = self.of_failures_alone if self.of == "failure_rate" else ""
+        return CountedEnds(frozenset(self.failures), frozenset(self.finished), alone)
 
     def outcome(self, event: Event) -> str | None:
         """Return what an event is to the figure."""

@@ -19,7 +19,7 @@ from math import gcd
 from typing import Annotated, Any, ClassVar, Self, cast
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
@@ -65,6 +65,7 @@ class Compound(Kind):
     conditions: Annotated[
         tuple[Annotated[Any, BeforeValidator(_condition)], ...],
         AfterValidator(_conditions),
+        Field(json_schema_extra={"minItems": CONDITIONS_MIN, "maxItems": CONDITIONS_MAX}),
     ]
     within: WindowMs | None = None
 
@@ -120,6 +121,10 @@ class Compound(Kind):
             yield ("match",), "each condition says what it matches", "move `match` into the conditions"
         if rule.no_data != "hold":
             yield ("no_data",), "a condition that has no data says itself what follows", "move `no_data` into it"
+
+    def names(self) -> Iterator[str]:
+        """Yield the conditions that are rules by their names."""
+        yield from (each for each in self.conditions if isinstance(each, str))
 
     def could_be(self, event: str | None, event_kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could mean something to a part."""

@@ -24,7 +24,7 @@ from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
-from flowgauge.schemas.rule import Rule, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 
@@ -36,8 +36,9 @@ class ConsecutiveFailures(EndsOfRuns):
 
     name: ClassVar[str] = "consecutive_failures"
     unit: ClassVar[Unit | None] = "count"
+    of_failures_alone: ClassVar[str] = "what fires never clears"
 
-    times: Annotated[int, Field(ge=1, le=TIMES_MAX, description="How many runs in a row.")]
+    times: Annotated[int, Field(ge=1, le=TIMES_MAX, description="How many runs in a row."), IN_DIGITS]
     within: Annotated[WindowMs | None, Field(description="In which window; without it, however rarely they run.")] = (
         None
     )
@@ -51,6 +52,10 @@ class ConsecutiveFailures(EndsOfRuns):
     def pane_ms(self) -> int:
         """The size of its panes: without a window, of the smallest."""
         return pane_ms(self.within) if self.within else PANE_MS_MIN
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # it looks at ends by itself
+        """Need a whole row."""
+        return "times", self.times
 
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:
         """Refuse rows that could never end, and what a row without a bound in time cannot have."""

@@ -47,7 +47,7 @@ from flowgauge.processors.panes import PANE_MS_MIN, pane_end, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import DurationMs, Rule, Share, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, DurationMs, Rule, Share, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 
@@ -82,7 +82,7 @@ class Duration(Kind):
     above: LimitMs
     quantile: Quantile | None = None
     within: WindowMs | None = None
-    min_samples: Annotated[int, Field(ge=1)] = 5
+    min_samples: Annotated[int, Field(ge=1), IN_DIGITS] = 5
     clear_below: LimitMs | None = None
     finished: FinishedStates = ("completed", "failed", "crashed")
 

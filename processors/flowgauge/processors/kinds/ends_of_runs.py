@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from flowgauge.processors.kinds.kind import Kind
+from flowgauge.processors.kinds.kind import CountedEnds, Kind
 from flowgauge.schemas.event import Event, State
 
 FAILED = "failed"
@@ -15,6 +15,7 @@ class EndsOfRuns(Kind):
     """The fields of such a kind. What is neither in `failures` nor in `finished` is no sample."""
 
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
+    of_failures_alone: ClassVar[str] = "the rate is always 100%"
 
     failures: Annotated[tuple[State, ...], Field(description="States that count as failed.")] = ("failed", "crashed")
     finished: Annotated[tuple[State, ...], Field(description="States that count as finished.")] = (
@@ -33,6 +34,11 @@ class EndsOfRuns(Kind):
     def states(self) -> frozenset[str | None] | None:
         """Finished runs only."""
         return frozenset(self.finished)
+
+    @property
+    def counted_ends(self) -> CountedEnds | None:
+        """As they are written."""
+        return CountedEnds(frozenset(self.failures), frozenset(self.finished), self.of_failures_alone)
 
     def outcome(self, event: Event) -> str | None:
         """Return whether a finished run failed."""

@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field, model_validator
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.kind import Kind, Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
-from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import WindowMs
+from flowgauge.schemas.event import TERMINAL_STATES, Event
+from flowgauge.schemas.rule import IN_DIGITS, WindowMs
 from flowgauge.schemas.sample import Sample
 
 SEEN = "seen"
@@ -30,7 +30,7 @@ class EventHappened(Kind):
     name: ClassVar[str] = "event"
     unit: ClassVar[Unit | None] = "count"
 
-    times: Annotated[Annotated[int, Field(ge=1)] | None, Field(description="How often, at least.")] = None
+    times: Annotated[Annotated[int, Field(ge=1), IN_DIGITS] | None, Field(description="How often, at least.")] = None
     within: Annotated[WindowMs | None, Field(description="In which window.")] = None
 
     @model_validator(mode="after")
@@ -43,6 +43,10 @@ class EventHappened(Kind):
     def window_ms(self) -> int:
         """The length of `within`; 0 when each event is told at once."""
         return self.within or 0
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:
+        """Need `times` of them where what matches are ends of runs."""
+        return ("times", self.times or 1) if states <= TERMINAL_STATES else ("", 1)
 
     def outcome(self, event: Event) -> str | None:  # noqa: ARG002  # every match counts
         """Every matching event counts."""

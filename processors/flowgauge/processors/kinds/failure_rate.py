@@ -14,7 +14,7 @@ With `guard: wilson` it breaches only if the lower end of the rate's 95 % score 
 Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927), 209-212) is > `above`; it clears as before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import floor, sqrt
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -22,10 +22,10 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
-from flowgauge.schemas.rule import Share, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, Share, WindowMs
 from flowgauge.schemas.sample import Sample
 
 Z_95 = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
@@ -39,7 +39,7 @@ class FailureRate(EndsOfRuns):
 
     above: Annotated[Share, Field(description="Fires over this share, below 100%.")]
     within: Annotated[WindowMs, Field(description="In which window.")]
-    min_samples: Annotated[int, Field(ge=1, description="Finished runs that the window must hold.")] = 5
+    min_samples: Annotated[int, Field(ge=1, description="Finished runs that the window must hold."), IN_DIGITS] = 5
     clear_below: Annotated[Share | None, Field(description="Clears under this share, not above `above`.")] = None
     guard: Annotated[Literal["wilson"] | None, Field(description="wilson: fires only where chance is ruled out.")] = (
         None
@@ -72,6 +72,18 @@ class FailureRate(EndsOfRuns):
         """Waver where one run more or less both makes it fire and clears it."""
         has_gap = self.clear_below is not None and self.clear_below < self.above
         return self.guard is None and not has_gap
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # it looks at ends by itself
+        """Need as many as can breach at all."""
+        return "min_samples", self.smallest_samples
+
+    def passed_by_one(self) -> Iterator[Contradiction]:
+        """Find a rate of `min_samples` runs that one of them passes; `above: 0%` says so itself."""
+        if self.guard is None and 0 < self.above < 1 / self.min_samples:
+            place = "min_samples" if "min_samples" in self.model_fields_set else "above"
+            few = "1 failed run" if self.min_samples == 1 else f"1 failed run of {self.min_samples}"
+            message = f"{few} is above {self.above * 100:.4g}%: a single failure makes it fire"
+            yield ("when", self.name, place), message, "raise `min_samples`, or add `guard: wilson`"
 
     def notes(self) -> Mapping[str, str]:
         """Tell what a guard asks for."""

@@ -5,7 +5,7 @@ To add a kind: one file with its fields and its window, and one line in the regi
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
@@ -19,6 +19,15 @@ DEFERRED_MAX_MS = 60_000  # how long a sample that moves no alert may wait for o
 
 Contradiction = tuple[tuple[str | int, ...], str, str]  # path in the rule, what is wrong, remedy
 Unit: TypeAlias = Literal["share", "count", "seconds"]
+WrittenMatch = tuple[tuple[str | int, ...], Mapping[str, tuple[str, ...]]]  # path in the rule, patterns by field
+
+
+class CountedEnds(NamedTuple):
+    """Of a kind that tells runs that fail from others: the states of each, and what it is where only failures come."""
+
+    failures: frozenset[str]
+    finished: frozenset[str]
+    of_failures_alone: str  # empty where that is as it should be
 
 
 class Window(Protocol):
@@ -61,6 +70,7 @@ class Kind(Written):
     # What a required field is read as where it is wrong, where the usual one would be wrong too.
     stand_ins: ClassVar[Mapping[str, object]] = {}
     unit: ClassVar[Unit | None] = None  # of its value and threshold; None where that differs from rule to rule
+    happens_to_runs: ClassVar[str] = "ends"  # what `needed_at_once` counts, once to a run
     ends_with_its_run: ClassVar[bool] = False  # whether nothing is kept of a run that has ended, where each is a key
     by_arrival: ClassVar[bool] = False  # samples are in panes by when the log got them; its readings tell of firings
 
@@ -139,6 +149,38 @@ class Kind(Written):
     def wavers(self) -> bool:
         """Tell whether its value may cross the threshold to and fro with each step, and nothing damps that."""
         return False
+
+    @property
+    def counted_ends(self) -> CountedEnds | None:
+        """Which ends of runs it counts, and which as failures; None where it does not tell these apart."""
+        return None
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # most need one, or count no ends
+        """Return how many runs of a key must end in a window before it can fire, after the field that says so.
+
+        `states` are those that `match` lets through. What is said once of each run is told by `happens_to_runs`.
+        """
+        return "", 1
+
+    def out_of_reach(self) -> Iterator[Contradiction]:
+        """Yield each threshold that nothing ever passes."""
+        yield from ()
+
+    def passed_by_one(self) -> Iterator[Contradiction]:
+        """Yield each share that a single failed run passes, though more than one seems to be asked for."""
+        yield from ()
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of the rules that it looks at."""
+        yield from ()
+
+    def matches(self) -> Iterator[WrittenMatch]:
+        """Yield what is written in it as `match` is, such as steps."""
+        yield from ()
+
+    def until_ms(self) -> tuple[str, int] | None:
+        """Return the field that says for how long it looks, and until when; None where nothing ends that."""
+        return None
 
     def notes(self) -> Mapping[str, str]:
         """Return by field what the author of such a rule should know of it, though nothing is wrong."""

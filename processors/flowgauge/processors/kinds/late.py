@@ -15,18 +15,18 @@ for one window, so neither a start hours late nor the retry of a long run is jud
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
-from flowgauge.processors.kinds.kind import Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import DurationMs, WindowMs
+from flowgauge.schemas.rule import IN_DIGITS, DurationMs, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
@@ -66,9 +66,10 @@ class Late(Kind):
     name: ClassVar[str] = "late"
     unit: ClassVar[Unit | None] = "count"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
+    happens_to_runs: ClassVar[str] = "starts"
 
     after: Annotated[DurationMs, Field(description="How long after its scheduled time a run must be running.")]
-    at_least: Annotated[int, Field(ge=1, description="How many late runs.")] = 1
+    at_least: Annotated[int, Field(ge=1, description="How many late runs."), IN_DIGITS] = 1
     within: Annotated[WindowMs, Field(description="In which window.")] = 15 * 60_000
 
     @property
@@ -85,6 +86,16 @@ class Late(Kind):
     def states(self) -> frozenset[str | None] | None:
         """Every state says something about a slot."""
         return frozenset(_OUTCOMES)
+
+    def needed_at_once(self, states: frozenset[str]) -> tuple[str, int]:  # noqa: ARG002  # it looks at starts by itself
+        """Need as many late starts."""
+        return "at_least", self.at_least
+
+    def out_of_reach(self) -> Iterator[Contradiction]:
+        """Find more slots asked for than are kept."""
+        if self.at_least > SLOTS_MAX:
+            message = f"a key holds at most {SLOTS_MAX:,} slots: it can never fire"
+            yield ("when", self.name, "at_least"), message, "write fewer"
 
     def outcome(self, event: Event) -> str | None:
         """Return what the state says about the run's slot."""

@@ -35,7 +35,7 @@ from flowgauge.processors.timetable import EARLY_MAX_MS, Timetable
 from flowgauge.schemas.event import STATES, TERMINAL_STATES, Event
 from flowgauge.schemas.rule import DurationMs, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.times import EPOCH, format_duration, parse_time_ms
+from flowgauge.schemas.times import EPOCH, format_duration, millis, parse_time_ms
 from flowgauge.schemas.transition import ExampleRun
 
 RUNS_MAX = 32  # of one key; past it the oldest is forgotten, the ended ones first: what comes of it is a start again
@@ -134,6 +134,13 @@ class Missed(Kind):
             return Timetable(Schedule(parse_cron(self.cron, self.dialect), zone_named(self.tz)))
         every = timedelta(milliseconds=self.every or 0)
         return Timetable(Interval(every, EPOCH + timedelta(milliseconds=self.anchor or 0)))
+
+    def until_ms(self) -> tuple[str, int] | None:
+        """Look until the last slot, where the years of a cron expression end."""
+        if self.cron is None or self.dialect is None:
+            return None
+        wall = parse_cron(self.cron, self.dialect).last_wall()
+        return None if wall is None else ("cron", millis(wall.replace(tzinfo=zone_named(self.tz), fold=1)))
 
     @property
     def states(self) -> frozenset[str | None] | None:

@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.kind import Contradiction, Kind, Window
-from flowgauge.processors.kinds.prefect_buckets import Buckets, Fired, Kept, Occurrence, Trigger
+from flowgauge.processors.kinds.prefect_buckets import SILENCES_MAX, Buckets, Fired, Kept, Occurrence, Trigger
 from flowgauge.processors.kinds.prefect_match import (
     covers_name,
     covers_resources,
@@ -35,7 +35,7 @@ from flowgauge.processors.reading import Firing, Reading, Verdict
 from flowgauge.processors.selector import Getter, Predicate, Test
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs, LabelPatterns, Rule
+from flowgauge.schemas.rule import GROUP_FIELDS_MAX, IN_DIGITS, DurationMs, LabelPatterns, Rule
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import ExampleRun
 
@@ -73,7 +73,7 @@ class PrefectTrigger(Kind):
     after: _Names = ()
     expect: _Names = ()
     for_each: Annotated[_Names, Field(max_length=GROUP_FIELDS_MAX)] = ()
-    threshold: Annotated[int, Field(ge=1)] = 1
+    threshold: Annotated[int, Field(ge=1), IN_DIGITS] = 1
     within: DurationMs = 0
 
     @field_validator("for_each")
@@ -228,11 +228,15 @@ class TriggerWindow:
         return Reading(Verdict.HELD, reason, float(events), float(threshold), events)
 
     def _firing(self, fired: Fired) -> Firing:
-        is_proactive = self._rule.is_proactive
+        reason = "the expected events came"
+        if self._rule.is_proactive:
+            reason = "fewer events than expected came in time"
+        if fired.is_last:
+            reason += f", for the {SILENCES_MAX:,}th time in a row: no more is told before one comes"
         return Firing(
             fired.at_us // 1_000,
             (*fired.key, fired.example.event_id if fired.example else ""),
-            "fewer events than expected came in time" if is_proactive else "the expected events came",
+            reason,
             float(max(fired.events, 0)),
             float(self._rule.threshold),
             [fired.example] if fired.example else [],

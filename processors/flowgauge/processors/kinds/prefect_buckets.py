@@ -17,6 +17,7 @@ Proactive:
     the first end before. There is one run for all keys, so the bucket of one key may decide when another's goes.
  8. Without `for_each`, each run sees to it that there is a bucket, from then on.
  9. Where an event is both `after` and `expect` and the bucket has its threshold, a bucket begins anew at it.
+10. What fired SILENCES_MAX times in a row and heard of no event goes, and is not made again before one comes.
 Both: a bucket that ended 60 s before a tick is swept.
 
 Times are µs: those of the log for ticks, those of events for buckets. The trigger counts as loaded at the tick before
@@ -34,6 +35,9 @@ TICK_US = 5_000_000
 LOOK_BACK_US = 15 * 60 * 1_000_000
 SWEPT_AFTER_US = 60 * 1_000_000
 BUCKETS_MAX = 20_000  # of one window; past it new keys are not watched: counted
+# Prefect tells of silence every `within`, for ever. What has been told so often is known, and a clock that jumps over a
+# month would tell it hundreds of thousands of times at once. Then it is mute until an event comes: counted.
+SILENCES_MAX = 1_000
 
 BucketKey = tuple[str, ...]
 
@@ -65,6 +69,7 @@ class Fired(NamedTuple):
     key: BucketKey
     events: int  # that the bucket holds
     example: ExampleRun | None
+    is_last: bool = False  # case 10: the next is not told
 
 
 class Bucket(msgspec.Struct, array_like=True, gc=False):
@@ -75,6 +80,7 @@ class Bucket(msgspec.Struct, array_like=True, gc=False):
     end_us: int
     count: int = 0
     last: ExampleRun | None = None
+    silences: int = 0  # how often it, and those before it, fired since an event of the key
 
 
 class Kept(msgspec.Struct, array_like=True, gc=False):
@@ -83,6 +89,7 @@ class Kept(msgspec.Struct, array_like=True, gc=False):
     tick_us: int | None = None
     run_us: int = 0  # when a run is due next
     buckets: list[Bucket] = []
+    silences: int = 0  # the same of a trigger without keys, whose bucket comes and goes
 
 
 class Buckets:
@@ -94,6 +101,7 @@ class Buckets:
         self._run_us = kept.run_us
         self._buckets = {bucket.key: bucket for bucket in kept.buckets}
         self._fired: list[Fired] = []
+        self._silences = kept.silences
         self.refused = 0
 
     def __len__(self) -> int:
@@ -105,7 +113,7 @@ class Buckets:
 
     def keep(self) -> Kept:
         """Return what another engine goes on from."""
-        return Kept(self._tick_us, self._run_us, list(self._buckets.values()))
+        return Kept(self._tick_us, self._run_us, list(self._buckets.values()), self._silences)
 
     def take_fired(self) -> Sequence[Fired]:
         """Return what has fired since this was asked last, in order."""
@@ -132,7 +140,7 @@ class Buckets:
         due: list[int] = []
         if self._buckets:
             due.append(min(bucket.end_us for bucket in self._buckets.values()) + SWEPT_AFTER_US)
-        if self._trigger.is_proactive and (self._buckets or not self._trigger.has_keys):
+        if self._trigger.is_proactive and (self._buckets or not (self._trigger.has_keys or self._is_mute())):
             due.append(self._run_us)
         return max(_tick_at_or_after(min(due)), self._tick_us + TICK_US) if due else None
 
@@ -152,20 +160,36 @@ class Buckets:
             del self._buckets[key]
 
     def _run(self, now_us: int) -> None:
-        """Judge every bucket. Cases 6, 7 and 8."""
+        """Judge every bucket. Cases 6, 7, 8 and 10."""
         trigger = self._trigger
-        if not trigger.has_keys and () not in self._buckets:
+        if not (trigger.has_keys or self._is_mute()) and () not in self._buckets:
             self._buckets[()] = Bucket((), now_us, now_us + trigger.within_us)
         for key in [bucket.key for bucket in self._buckets.values() if bucket.count >= trigger.threshold]:
             del self._buckets[key]
         self._run_us = now_us + trigger.within_us
         for bucket in sorted(self._buckets.values(), key=lambda bucket: (bucket.start_us, bucket.key)):
             if now_us >= bucket.start_us and bucket.end_us <= now_us:
-                self._fire(bucket, now_us, bucket.last)
-                self._next_bucket(bucket, now_us, 0)
+                self._tell_of_silence(bucket, now_us)
             left = self._buckets.get(bucket.key)
             if left is not None and now_us < left.end_us < self._run_us:
                 self._run_us = left.end_us
+
+    def _tell_of_silence(self, bucket: Bucket, now_us: int) -> None:
+        has_keys = self._trigger.has_keys
+        silences = (bucket.silences if has_keys else self._silences) + 1
+        is_last = silences >= SILENCES_MAX
+        self._fire(bucket, now_us, bucket.last, is_last=is_last)
+        self.refused += is_last
+        following = self._next_bucket(bucket, now_us, 0)
+        if not has_keys:
+            self._silences = silences
+        elif following is not None:
+            following.silences = silences
+        if following is not None and is_last:
+            del self._buckets[bucket.key]
+
+    def _is_mute(self) -> bool:
+        return not self._trigger.has_keys and self._silences >= SILENCES_MAX
 
     # ── events ──
 
@@ -174,7 +198,10 @@ class Buckets:
         if self._tick_us is None:
             self._load(event.append_us // TICK_US * TICK_US)
         self.pass_time(event.append_us)
+        self._silences = 0
         bucket = self._ensured(event)
+        if bucket is not None:
+            bucket.silences = 0
         if bucket is not None and event.counts:
             self._evaluate(bucket, event)
 
@@ -235,8 +262,8 @@ class Buckets:
         self._buckets[bucket.key] = following
         return following
 
-    def _fire(self, bucket: Bucket, at_us: int, example: ExampleRun | None) -> None:
-        self._fired.append(Fired(at_us, bucket.key, bucket.count, example))
+    def _fire(self, bucket: Bucket, at_us: int, example: ExampleRun | None, *, is_last: bool = False) -> None:
+        self._fired.append(Fired(at_us, bucket.key, bucket.count, example, is_last))
         self._buckets.pop(bucket.key, None)
 
 

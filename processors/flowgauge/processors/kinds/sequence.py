@@ -24,10 +24,10 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window, WrittenMatch
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import Predicate, predicate, text_test
@@ -36,7 +36,7 @@ from flowgauge.schemas.rule import Match, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 
-STEPS_MAX = EXAMPLES_MAX  # a transition shows each event of a sequence
+STEPS_MIN, STEPS_MAX = 2, EXAMPLES_MAX  # a transition shows each event of a sequence
 
 Chain = tuple[ExampleRun, ...]  # the events of a sequence so far, one a step
 _KNOWN = {"kind": KINDS, "state": STATES}
@@ -54,8 +54,8 @@ Step = Annotated[Match, BeforeValidator(_some_fields)]
 
 
 def _steps(value: object) -> object:
-    if not isinstance(value, list | tuple) or not 2 <= len(cast("Sequence[object]", value)) <= STEPS_MAX:
-        raise ValueError(f"expected a list of 2 to {STEPS_MAX} steps, each with fields as `match` has them")
+    if not isinstance(value, list | tuple) or not STEPS_MIN <= len(cast("Sequence[object]", value)) <= STEPS_MAX:
+        raise ValueError(f"expected a list of {STEPS_MIN} to {STEPS_MAX} steps, each with fields as `match` has them")
     return cast("Sequence[object]", value)
 
 
@@ -65,7 +65,11 @@ class EventsInOrder(Kind):
     name: ClassVar[str] = "sequence"
     unit: ClassVar[Unit | None] = "count"
 
-    steps: Annotated[tuple[Step, ...], BeforeValidator(_steps)]
+    steps: Annotated[
+        tuple[Step, ...],
+        BeforeValidator(_steps),
+        Field(json_schema_extra={"minItems": STEPS_MIN, "maxItems": STEPS_MAX}),
+    ]
     within: WindowMs
     fires_when: Literal["complete", "incomplete"] = "complete"
 
@@ -122,6 +126,11 @@ class EventsInOrder(Kind):
                     yield path, f"no {name} is {' or '.join(step[name])}", f"known: {', '.join(known)}"
                 elif name in rule.match and not any(map(text_test(rule.match[name]), matching)):
                     yield path, f"`match` of the rule lets no such {name} through", f"remove `{name}` there"
+
+    def matches(self) -> Iterator[WrittenMatch]:
+        """Yield the steps."""
+        for number, step in enumerate(self.steps):
+            yield ("when", self.name, "steps", number), step
 
     def new_window(self) -> Window:
         """Return a window that has seen nothing."""

@@ -6,6 +6,7 @@ Adding a check: one small pure function, its line here, and its line in docs/lin
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from flowgauge.processors.lint.firing import (
     cannot_fire,
@@ -30,8 +31,9 @@ from flowgauge.processors.lint.telling import absent_name, key_not_told, nobody_
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.yaml_places import Document
 
-# Of one rule by itself.
-_OF_A_RULE: Mapping[str, Callable[[PlacedRule], Iterator[Complaint]]] = {
+_Check: TypeAlias = Callable[[PlacedRule], Iterator[Complaint]]
+# Of a rule by itself, and of each condition that is written in it.
+_OF_A_CONDITION_TOO: Mapping[str, _Check] = {
     "cannot-fire": cannot_fire,
     "one-run-a-key": one_run_a_key,
     "never-matches": never_matches,
@@ -41,18 +43,23 @@ _OF_A_RULE: Mapping[str, Callable[[PlacedRule], Iterator[Complaint]]] = {
     "wavering": wavering,
     "rounded-wait": rounded_wait,
     "never-without-data": never_without_data,
+    "tasks-too": tasks_too,
+}
+# Of a rule by itself: what only a rule has, or what its conditions have from it.
+_OF_A_RULE: Mapping[str, _Check] = {
     "no-time-to-arrive": no_time_to_arrive,
     "unbounded-key": unbounded_key,
-    "tasks-too": tasks_too,
     "every-event": every_event,
-    "nobody-told": nobody_told,
     "absent-name": absent_name,
     "wrong-unit": wrong_unit,
     "key-not-told": key_not_told,
 }
 # Of all rules beside each other.
-_OF_ALL: Mapping[str, Callable[[Sequence[PlacedRule]], Iterator[Finding]]] = {"duplicate": duplicate}
-CHECKS = (*_OF_A_RULE, *_OF_ALL)
+_OF_ALL: Mapping[str, Callable[[Sequence[PlacedRule]], Iterator[Finding]]] = {
+    "nobody-told": nobody_told,
+    "duplicate": duplicate,
+}
+CHECKS = (*_OF_A_CONDITION_TOO, *_OF_A_RULE, *_OF_ALL)
 
 
 def lint(documents: Sequence[Document], ruleset: RuleSet, *, skipped: Container[str] = ()) -> list[Finding]:
@@ -61,10 +68,12 @@ def lint(documents: Sequence[Document], ruleset: RuleSet, *, skipped: Container[
     In the order of the files, each from top to bottom.
     """
     items = list(placed(documents, ruleset))
+    everywhere = [each for item in items for each in (item, *item.in_place())]
     found: list[Finding] = []
-    for name, check in _OF_A_RULE.items():
-        if name not in skipped:
-            found += [item.finding(name, complaint) for item in items for complaint in check(item)]
+    for checks, looked_at in ((_OF_A_CONDITION_TOO, everywhere), (_OF_A_RULE, items)):
+        for name, check in checks.items():
+            if name not in skipped:
+                found += [item.finding(name, complaint) for item in looked_at for complaint in check(item)]
     for name, check_all in _OF_ALL.items():
         found += check_all(items) if name not in skipped else ()
     files = {document.file: index for index, document in enumerate(documents)}

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from flowgauge.processors.kinds import ConsecutiveFailures, FailureRate, Late
-from flowgauge.processors.kinds.ends_of_runs import EndsOfRuns
-from flowgauge.processors.kinds.late import SLOTS_MAX
+from flowgauge.processors.kinds.kind import CountedEnds
 from flowgauge.processors.lint.placed_rule import Complaint, Finding, PlacedRule
 from flowgauge.processors.reading import Verdict
 from flowgauge.processors.rule_view import ANY_TENANT
@@ -27,34 +25,22 @@ _EVENTS_OF_ENDS: Sequence[Mapping[str, str]] = [
 
 def cannot_fire(item: PlacedRule) -> Iterator[Complaint]:
     """Find thresholds that are out of reach."""
-    kind, place = item.kind, ("when", item.kind.name)
-    if isinstance(kind, EndsOfRuns) and not kind.failures:
-        yield (*place, "failures"), "no state counts as failed: it can never fire", "name one, or remove `failures`"
-    elif isinstance(kind, EndsOfRuns) and not item.states & {*kind.failures}:
+    kind, ends = item.kind, item.kind.counted_ends
+    if ends is not None and not ends.failures:
+        message = "no state counts as failed: it can never fire"
+        yield ("when", kind.name, "failures"), message, "name one, or remove `failures`"
+    elif ends is not None and not item.states & ends.failures:
         yield ("match", "state"), "no run that fails is seen: it can never fire", "let the states of `failures` match"
-    if isinstance(kind, Late) and kind.at_least > SLOTS_MAX:
-        yield (*place, "at_least"), f"a key holds at most {SLOTS_MAX:,} slots: it can never fire", "write fewer"
+    yield from kind.out_of_reach()
 
 
 def one_run_a_key(item: PlacedRule) -> Iterator[Complaint]:
     """Find rules that ask for several runs of a key that is one run: they hardly ever fire."""
-    (field, needed), what = _needed(item), _once_a_key(item)
+    what = _once_a_key(item)
+    field, needed = item.kind.needed_at_once(item.states)
     if needed > 1 and what:
-        message = f"each {what} {'starts' if isinstance(item.kind, Late) else 'ends'} once, and {needed} are asked for"
+        message = f"each {what} {item.kind.happens_to_runs} once, and {needed} are asked for"
         yield ("for_each", item.rule.for_each.index(what)), message, f"group by flow, or write `{field}: 1`"
-
-
-def _needed(item: PlacedRule) -> tuple[str, int]:
-    """Return how many runs of one key must come together before it can fire, after the field that says so."""
-    match item.kind:
-        case FailureRate() as kind:
-            return "min_samples", kind.smallest_samples
-        case ConsecutiveFailures() as kind:
-            return "times", kind.times
-        case Late() as kind:
-            return "at_least", kind.at_least
-        case _:
-            return "", 0
 
 
 def _once_a_key(item: PlacedRule) -> str:
@@ -66,40 +52,32 @@ def _once_a_key(item: PlacedRule) -> str:
 
 def only_failures(item: PlacedRule) -> Iterator[Complaint]:
     """Find rules about ends of runs that see no run end well."""
-    kind = item.kind
-    if not isinstance(kind, EndsOfRuns):
+    ends = item.kind.counted_ends
+    if ends is None or not ends.of_failures_alone:
         return
-    says = "the rate is always 100%" if isinstance(kind, FailureRate) else "what fires never clears"
-    seen = item.states & {*kind.finished}
-    if seen & {*kind.failures} and seen <= {*kind.failures}:
-        field = ("match", "state") if "state" in item.rule.match else ("when", kind.name)
-        yield field, f"only runs that fail are seen: {says}", "let runs that complete match too"
-    elif "event" in item.rule.match and _sees_only_events_of_failures(item, kind):
-        message = f"only events of runs that fail are seen: {says}"
+    seen = item.states & ends.finished
+    if seen & ends.failures and seen <= ends.failures:
+        field = ("match", "state") if "state" in item.rule.match else ("when", item.kind.name)
+        yield field, f"only runs that fail are seen: {ends.of_failures_alone}", "let runs that complete match too"
+    elif "event" in item.rule.match and _sees_only_events_of_failures(item, ends):
+        message = f"only events of runs that fail are seen: {ends.of_failures_alone}"
         yield ("match", "event"), message, "remove `event`: the kind looks at the states itself"
 
 
-def _sees_only_events_of_failures(item: PlacedRule, kind: EndsOfRuns) -> bool:
+def _sees_only_events_of_failures(item: PlacedRule, ends: CountedEnds) -> bool:
     test = text_test(item.rule.match["event"])
     seen = {state for names in _EVENTS_OF_ENDS for state, name in names.items() if test(name)}
-    return bool(seen) and seen <= {*kind.failures}
+    return bool(seen) and seen <= ends.failures
 
 
 def single_failure(item: PlacedRule) -> Iterator[Complaint]:
-    """Find rates that one failed run makes fire, though a share is asked for."""
-    kind = item.kind
-    if not isinstance(kind, FailureRate) or kind.guard or not 0 < kind.above < 1 / kind.min_samples:
-        return
-    place = "min_samples" if "min_samples" in kind.model_fields_set else "above"
-    few = "1 failed run" if kind.min_samples == 1 else f"1 failed run of {kind.min_samples}"
-    message = f"{few} is above {kind.above * 100:.4g}%: a single failure makes it fire"
-    yield ("when", kind.name, place), message, "raise `min_samples`, or add `guard: wilson`"
+    """Find shares that one failed run makes fire, though more than one seems to be asked for."""
+    return item.kind.passed_by_one()
 
 
 def wavering(item: PlacedRule) -> Iterator[Complaint]:
     """Find rules whose incidents open and close with each run while the value lies at the threshold."""
-    rule = item.rule
-    if item.kind.wavers() and not rule.for_ and not rule.keep_firing_for:
+    if item.kind.wavers() and not item.lingers:
         message = "fires and resolves again and again while the value lies at the threshold"
         yield ("when", item.kind.name), message, "add `for`, `keep_firing_for` or `clear_below`"
 

@@ -5,10 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from flowgauge.processors.lint.placed_rule import Complaint, PlacedRule
 from flowgauge.processors.selector import text_test
+from flowgauge.schemas.event import KINDS as EVENT_KINDS
+from flowgauge.schemas.event import STATES
 from flowgauge.schemas.times import format_duration
 
 RUN_KINDS = frozenset({"flow-run", "task-run", "log"})  # of events that belong to one run
 LATENESS_MS_MIN = 1_000  # a publisher gathers events for 200 ms, and networks and clocks differ by more
+_WORDS = {"kind": EVENT_KINDS, "state": STATES}
 _WILD = re.compile(r"[*?\[]")
 _REGEX = re.compile(r"^\^|\$$|\.\+|\\[dwsb.]|\(\?|\S\|\S")  # no glob is written so, and few names
 _ID_OF_ONE = re.compile(r"(^|[._-])((flow|task)[._-])?(run|trace|span|request|execution)[._-]?id$|uuid|timestamp")
@@ -16,18 +19,20 @@ _ID_OF_ONE = re.compile(r"(^|[._-])((flow|task)[._-])?(run|trace|span|request|ex
 
 def never_matches(item: PlacedRule) -> Iterator[Complaint]:
     """Find fields of `match` whose patterns refuse everything that they ask for."""
-    for field, patterns in item.rule.match.items():
-        wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-        refused = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-        if field == "kind":
-            is_nothing = not item.event_kinds
-        elif field == "state":
-            is_nothing = not item.states
-        else:
-            is_nothing = all(_is_covered(pattern, refused) for pattern in wanted or ["*"])
-        if is_nothing:
-            remedy = "remove one of the patterns that exclude each other"
-            yield ("match", field), f"no {field} is left: the rule sees no event", remedy
+    for path, match in item.matches:
+        for field, patterns in match.items():
+            if _is_nothing(field, patterns):
+                remedy = "remove one of the patterns that exclude each other"
+                yield (*path, field), f"no {field} is left: no event matches", remedy
+
+
+def _is_nothing(field: str, patterns: Sequence[str]) -> bool:
+    """Tell whether no value has these patterns."""
+    if field in _WORDS:
+        return not any(map(text_test(patterns), _WORDS[field]))
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    refused = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    return all(_is_covered(pattern, refused) for pattern in wanted or ["*"])
 
 
 def _is_covered(pattern: str, refused: Sequence[str]) -> bool:
@@ -41,11 +46,12 @@ def _is_covered(pattern: str, refused: Sequence[str]) -> bool:
 
 def regular_expression(item: PlacedRule) -> Iterator[Complaint]:
     """Find patterns that are written as regular expressions: here they are globs, and match no name."""
-    for field, patterns in item.rule.match.items():
-        for pattern in patterns:
-            if _REGEX.search(pattern.removeprefix("!")):
-                message = f"{pattern!r} looks like a regular expression, and is compared as a glob"
-                yield ("match", field), message, "write * for any text, and a list for alternatives"
+    for path, match in item.matches:
+        for field, patterns in match.items():
+            for pattern in patterns:
+                if _REGEX.search(pattern.removeprefix("!")):
+                    message = f"{pattern!r} looks like a regular expression, and is compared as a glob"
+                    yield (*path, field), message, "write * for any text, and a list for alternatives"
 
 
 def unbounded_key(item: PlacedRule) -> Iterator[Complaint]:
@@ -69,11 +75,11 @@ def _is_of_one_run(field: str, item: PlacedRule) -> bool:
 
 def tasks_too(item: PlacedRule) -> Iterator[Complaint]:
     """Find rules that name a state and not whose: the runs of a flow and of its tasks have the same ones."""
-    match = item.rule.match
-    if "state" not in match or {"kind", "event", "task"} & match.keys() or item.kind.default_event_kinds is not None:
+    if item.kind.default_event_kinds is not None or "task" in item.rule.for_each:
         return
-    if "task" not in item.rule.for_each:
-        yield ("match", "state"), "runs of tasks have this state as well, and count too", "add `kind: flow-run`"
+    for path, match in item.matches:
+        if "state" in match and not {"kind", "event", "task"} & {*match, *item.rule.match}:
+            yield (*path, "state"), "runs of tasks have this state as well, and count too", "add `kind: flow-run`"
 
 
 def every_event(item: PlacedRule) -> Iterator[Complaint]:

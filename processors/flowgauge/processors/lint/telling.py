@@ -1,9 +1,9 @@
 """Checks of what people are told: by whom a rule is heard, and what its summary says. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from flowgauge.processors.kinds.kind import Unit
-from flowgauge.processors.lint.placed_rule import Complaint, PlacedRule
+from flowgauge.processors.lint.placed_rule import Complaint, Finding, PlacedRule
 from flowgauge.processors.ruleset import absent_names
 from flowgauge.schemas.summary import names_in, render_summary, shown_by
 
@@ -17,11 +17,25 @@ _OF_A_WINDOW = ("value", "threshold", "late_samples", "window_ms")
 _OF_AN_EVENT = "event_id"
 
 
-def nobody_told(item: PlacedRule) -> Iterator[Complaint]:
-    """Find rules that are called urgent and tell nobody."""
-    rule = item.rule
-    if rule.severity in {"error", "critical"} and not rule.notify:
-        yield ("severity",), f"it is called {rule.severity}, and nobody is told", "add `notify: [CHANNEL]`"
+def nobody_told(items: Sequence[PlacedRule]) -> Iterator[Finding]:
+    """Find rules that tell nobody, and do not say by `notify: []` that it is on purpose.
+
+    Those called urgent, those whose firings do not last, and where there are channels all that no rule looks at.
+    """
+    has_channels = any(item.document.data.get("channels") for item in items)
+    looked_at = {name for item in items for each in (item, *item.in_place()) for name in each.kind.names()}
+    for item in items:
+        rule, remedy = item.rule, "add `notify: [CHANNEL]`, or `notify: []` if that is meant"
+        if "notify" in rule.model_fields_set:
+            continue
+        if rule.severity in {"error", "critical"}:
+            message = f"it is called {rule.severity}, and nobody is told"
+            yield item.finding("nobody-told", (("severity",), message, "add `notify: [CHANNEL]`"))
+        elif item.compiled.tells_moments and not rule.actions:
+            message = "each firing is told at once and never open, and nobody is told"
+            yield item.finding("nobody-told", (("when", item.kind.name), message, remedy))
+        elif has_channels and not rule.actions and rule.name not in looked_at:
+            yield item.finding("nobody-told", (("name",), "there are channels, and it tells none", remedy))
 
 
 def absent_name(item: PlacedRule) -> Iterator[Complaint]:

@@ -25,8 +25,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.schemas.yaml_places import Document, Path, problems_of, read_yaml
+from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 
 # Prices, and teams, of one tenant. Each is looked at for each run: 100 globs take half a second of CPU of 100,000 runs,
 # and a question may take ten.
