@@ -1,6 +1,6 @@
 """One incident as text: what `flowgauge incidents show` prints for people. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
@@ -30,6 +30,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
         str(body["summary"]),
         f"{body['state']}, {body['severity']}, {moment} {body['opened_at']}",
         str(body["standing"]),
+        *([str(body["flapping"]["says"])] if body["flapping"] else []),
     ]
     few = shown_of(len(runs), body["runs_counted"])
     title = words_of(kind).title + (f" ({few})" if few else "")
@@ -46,6 +47,16 @@ def incident_text(body: Mapping[str, Any]) -> str:
         _section("Deliveries", _table(body["deliveries"], DELIVERIES)),
     ]
     return "\n\n".join(parts)
+
+
+def flapping_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each rule and key of which an incident of a list flaps: what its newest says."""
+    told: set[tuple[str, ...]] = set()
+    for row in rows:
+        whose = (row["rule"], *(f"{name}={value}" for name, value in row["key"].items()))
+        if row["flapping"] and whose not in told:
+            told.add(whose)
+            yield printable(f"{' '.join(whose)}: {row['flapping']['says']}")
 
 
 def _with_lateness(run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ def list_incidents(  # one parameter an option
 ) -> None:
     """List incidents, newest first."""
     from flowgauge.console.ask import Place
+    from flowgauge.console.incident_text import flapping_lines
     from flowgauge.console.text_table import text_table
 
     asked = str(limit) if form == "json" else one_more(limit)
@@ -38,6 +39,8 @@ def list_incidents(  # one parameter an option
     else:
         rows = shown(answer.body["rows"], limit)
         click.echo(text_table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+        if flapping := list(flapping_lines(rows)):
+            click.echo("\n" + "\n".join(flapping))
 
 
 @command.command()

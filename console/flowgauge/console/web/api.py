@@ -40,6 +40,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("POST", "/v1/tenant/erase", api.erase),
         ("GET", "/v1/history", api.history),
         ("GET", "/v1/health", api.health),
+        ("GET", "/v1/rules", api.running_rules),
         ("POST", "/v1/rules", api.rules),
     )
     return [
@@ -140,6 +141,11 @@ class _Api:
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
         """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
         return PlainTextResponse("ok\n")
+
+    async def running_rules(self, request: Request, tenant: str) -> Response:
+        is_whole = "tenant" not in request.query_params and self._answers.is_operator(tenant)
+        after = request.query_params.get("after", "")
+        return json_bytes(await self._answers.running_rules(tenant, after, is_whole=is_whole))
 
     async def rules(self, request: Request, tenant: str) -> Response:
         if self._apply_rules is None:

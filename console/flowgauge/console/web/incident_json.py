@@ -7,6 +7,7 @@ import msgspec
 from flowgauge.console.web.answer_records import (
     Change,
     CountedRun,
+    FlappingTold,
     LeftOut,
     ListedIncident,
     ProcessHealth,
@@ -17,7 +18,8 @@ from flowgauge.console.web.banner import banner
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
-from flowgauge.console.web.words import HAPPENED
+from flowgauge.console.web.words import HAPPENED, flapping_words
+from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
@@ -27,7 +29,7 @@ INCIDENT_COLUMNS = tuple(ListedIncident.__annotations__)
 LEFT_OUT_RULES_SHOWN = 10
 
 
-def incident_json(incident: Incident) -> ListedIncident:
+def incident_json(incident: Incident, flapping: Flapping | None = None) -> ListedIncident:
     """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
@@ -48,13 +50,14 @@ def incident_json(incident: Incident) -> ListedIncident:
         "samples": incident.samples,
         "late_samples": incident.late_samples,
         "window": format_duration(incident.window_ms),
+        "flapping": None if flapping is None else _flapping(flapping),
     }
 
 
 def incident_view_json(view: IncidentView, now_ms: int) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
-        **incident_json(view.incident),
+        **incident_json(view.incident, view.flapping),
         "standing": standing(view.incident, view.ended),
         "transitions": [_step(step) for step in view.transitions],
         "runs_counted": counted(view.incident),
@@ -81,6 +84,16 @@ def health_json(health: Health, now_ms: int) -> ProcessHealth:
         "undelivered": health.undelivered,
         "problems": health.problems,
         "left_out": {why: _left_out(recent) for why, recent in health.left_out.recent(now_ms).items()},
+    }
+
+
+def _flapping(flapping: Flapping) -> FlappingTold:
+    return {
+        "says": flapping_words(flapping),
+        "incidents": flapping.incidents,
+        "span_seconds": flapping.span_ms / 1000,
+        "shortest_seconds": flapping.shortest_ms / 1000,
+        "keep_firing_for": format_duration(flapping.keep_firing_for_ms),
     }
 
 

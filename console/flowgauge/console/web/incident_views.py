@@ -27,6 +27,7 @@ from flowgauge.console.web.words import (
     Mark,
     Moment,
     count,
+    flapping_words,
     in_short,
     mark,
     moment,
@@ -34,6 +35,7 @@ from flowgauge.console.web.words import (
     span,
     value_of,
 )
+from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -58,6 +60,7 @@ class IncidentRow:
     lasted: str
     value: str
     threshold: str
+    flapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class IncidentPage:
     deliveries: tuple[DeliveryRow, ...]
 
 
-def incident_row(incident: Incident, now_ms: int) -> IncidentRow:
+def incident_row(incident: Incident, now_ms: int, flapping: Flapping | None = None) -> IncidentRow:
     """Return an incident's row in a list."""
     ended_ms = now_ms if incident.is_open else incident.at_ms
     return IncidentRow(
@@ -160,6 +163,7 @@ def incident_row(incident: Incident, now_ms: int) -> IncidentRow:
         lasted="" if is_point(incident) else span(max(0, ended_ms - incident.opened_at_ms)),
         value=value_of(incident.value, incident.rule_kind),
         threshold=value_of(incident.threshold, incident.rule_kind),
+        flapping="" if flapping is None else flapping_words(flapping),
     )
 
 
@@ -170,7 +174,7 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
     examples = tuple(_example_rows(shown_examples(view, now_ms), incident.rule_kind, now_ms))
     told = sorted(view.deliveries, key=lambda delivery: (delivery.at_ms, delivery.delivery_id), reverse=True)
     return IncidentPage(
-        row=incident_row(incident, now_ms),
+        row=incident_row(incident, now_ms, view.flapping),
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
         standing=standing(incident, view.ended),

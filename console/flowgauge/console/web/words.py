@@ -5,7 +5,8 @@ A state is always a word with an icon and a tone; the tone is the CSS class, so 
 
 from dataclasses import dataclass
 
-from flowgauge.schemas.times import rfc3339
+from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.times import format_duration, rfc3339
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -85,6 +86,12 @@ def span(ms: int) -> str:
     if ms < _DAY:
         return f"{ms // _HOUR} h {ms % _HOUR // _MINUTE} min"
     return f"{ms // _DAY} d {ms % _DAY // _HOUR} h"
+
+
+def flapping_words(flapping: Flapping) -> str:
+    """Return in words how an alert flaps, and what would damp it."""
+    of = f"{flapping.incidents} incidents in {span(flapping.span_ms)}, shortest {span(flapping.shortest_ms)}"
+    return f"flapping: {of}; consider `keep_firing_for: {format_duration(flapping.keep_firing_for_ms)}`"
 
 
 def in_short(message: str) -> str:

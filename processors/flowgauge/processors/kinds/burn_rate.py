@@ -81,6 +81,10 @@ class Pair(Written):
             raise ValueError("`within` has no twelfth of 1s or more, in whole ms: write 12s or more, or a `short`")
         return self
 
+    def defaults(self) -> Mapping[str, object]:
+        """Return what `short` is."""
+        return {"short": self.short_ms}
+
     @property
     def short_ms(self) -> int:
         """The length of `short`, a twelfth of `within` where it is not written."""

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
@@ -33,9 +33,9 @@ from flowgauge.processors.selector import text_test
 from flowgauge.processors.slots import Interval, Schedule, zone_named
 from flowgauge.processors.timetable import EARLY_MAX_MS, Timetable
 from flowgauge.schemas.event import STATES, TERMINAL_STATES, Event
-from flowgauge.schemas.rule import DurationMs, Rule, WindowMs
+from flowgauge.schemas.rule import DurationMs, MomentMs, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.times import EPOCH, format_duration, parse_time_ms
+from flowgauge.schemas.times import EPOCH, format_duration
 from flowgauge.schemas.transition import ExampleRun
 
 RUNS_MAX = 32  # of one key; past it the oldest is forgotten, the ended ones first: what comes of it is a start again
@@ -60,10 +60,6 @@ def _zone(name: str) -> str:
     return name
 
 
-def _moment(value: object) -> int:
-    return parse_time_ms(str(value))
-
-
 class Missed(Kind):
     """The fields of `missed`."""
 
@@ -75,7 +71,7 @@ class Missed(Kind):
     cron: str | None = None
     tz: Annotated[str, AfterValidator(_zone)] = "UTC"
     every: WindowMs | None = None
-    anchor: Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string"})] | None = None
+    anchor: MomentMs | None = None
     grace: DurationMs
     completes_within: WindowMs | None = None
     if_failed: Literal["miss", "skip"] = "miss"
