@@ -169,6 +169,7 @@ async def _ask_routes(store: "ClickHouseStore", data: Path, path: str, parameter
     from flowgauge.processors.ruleset import RuleSet  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
     from flowgauge.schemas.settings import load_settings  # noqa: PLC0415
+    from flowgauge.sinks.clickhouse.event_history import history_clock_ms  # noqa: PLC0415
     from flowgauge.sinks.clickhouse.prices import PriceList  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
 
@@ -178,7 +179,8 @@ async def _ask_routes(store: "ClickHouseStore", data: Path, path: str, parameter
         return watched.of(tenant)
 
     ruleset = await _rules_in(data) if path == RULES else RuleSet()
-    routes = api_routes(Answers(store, Health(), TokenTable(), rules=lambda: ruleset, prices=prices))
+    health = Health(clock_ms=await history_clock_ms(store) or 0)  # nobody detects since then
+    routes = api_routes(Answers(store, health, TokenTable(), rules=lambda: ruleset, prices=prices))
     app = Starlette(routes=routes, exception_handlers={HTTPException: refused_path})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:

@@ -96,20 +96,25 @@ class SentDelivery(TypedDict):
 
 
 class WholeIncident(ListedIncident):
-    """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted."""
+    """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted.
+
+    Where detection is unknown, what happened since then is not judged yet.
+    """
 
     standing: str
     transitions: list[Change]
     runs_counted: int
     runs: list[CountedRun]
     deliveries: list[SentDelivery]
+    detection_unknown_since: str | None
 
 
 class IncidentList(TypedDict):
-    """Incidents, the newest first."""
+    """Incidents, the newest first. Where detection is unknown, what happened since then is not judged yet."""
 
     columns: list[str]
     rows: list[ListedIncident]
+    detection_unknown_since: str | None
 
 
 class LeftOut(TypedDict):
@@ -121,11 +126,15 @@ class LeftOut(TypedDict):
 
 
 class ProcessHealth(TypedDict):
-    """The health of the process that answers. `stored` is told to the operator only."""
+    """The health of the process that answers. `stored` is told to the operator only.
+
+    `held_back_by` are the partitions of the events that keep detection unknown while others go on.
+    """
 
     ok: bool
     says: str
     detection_unknown_since: str | None
+    held_back_by: list[int]
     detection_clock: str | None
     loading: bool
     rules_version: int

@@ -13,8 +13,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
+from flowgauge.console.web.banner import banner
 from flowgauge.console.web.guard import authorization_of
-from flowgauge.console.web.incident_json import incident_json, incident_view_json
+from flowgauge.console.web.incident_json import incident_json, incident_view_json, unknown_since_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
 from flowgauge.console.web.json_answer import table_json
 from flowgauge.console.web.overview import Asked, Overview, overview
@@ -183,7 +184,9 @@ class Answers:
         """Return what the page of an incident says, None when this tenant has none of that id."""
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
-        return incident_page(found, self.now_ms()) if found else None
+        now_ms, health = self.now_ms(), self.health_of(tenant)
+        unknown = banner(health, now_ms) if health.unknown_since_ms(now_ms) else None
+        return incident_page(found, now_ms, unknown) if found else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
@@ -201,7 +204,7 @@ class Answers:
         """Return all of one incident for programs, None when this tenant has none of that id."""
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
-        return incident_view_json(found, self.now_ms()) if found else None
+        return incident_view_json(found, self.now_ms(), self.unknown_since()) if found else None
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""
@@ -209,6 +212,10 @@ class Answers:
         async with self.turns.turn(tenant):
             counts = await open_by_rule(self._store, ANY_TENANT if is_whole else tenant)
         return await asyncio.to_thread(rules_page, self._rules(), tenant, counts, is_whole=is_whole, after=begins)
+
+    def unknown_since(self) -> str | None:
+        """Return since when detection is unknown, None where it is not."""
+        return unknown_since_json(self.health, self.now_ms())
 
     async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
         """Return what of `tenant` can be read out, by table."""

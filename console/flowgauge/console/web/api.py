@@ -89,7 +89,8 @@ class _Api:
     async def incidents(self, request: Request, tenant: str) -> Response:
         only_open = switch_of("open", request.query_params.get("open", ""))
         rows = await self._answers.incident_rows(tenant, request.query_params.get("limit", ""), only_open=only_open)
-        return json_answer({"columns": INCIDENT_COLUMNS, "rows": rows})
+        unknown_since = self._answers.unknown_since()
+        return json_answer({"columns": INCIDENT_COLUMNS, "rows": rows, "detection_unknown_since": unknown_since})
 
     async def incident(self, request: Request, tenant: str) -> Response:
         body = await self._answers.incident_body(tenant, request.path_params["incident_id"])

@@ -54,7 +54,7 @@ def incident_json(incident: Incident, flapping: Flapping | None = None) -> Liste
     }
 
 
-def incident_view_json(view: IncidentView, now_ms: int) -> WholeIncident:
+def incident_view_json(view: IncidentView, now_ms: int, unknown_since: str | None = None) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
         **incident_json(view.incident, view.flapping),
@@ -63,17 +63,19 @@ def incident_view_json(view: IncidentView, now_ms: int) -> WholeIncident:
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+        "detection_unknown_since": unknown_since,
     }
 
 
 def health_json(health: Health, now_ms: int) -> ProcessHealth:
     """Return the health of this process: its numbers, its problems, and the banner's sentence."""
     shown = banner(health, now_ms)
-    unknown_ms = health.unknown_since_ms(now_ms)
+    unknown_since = unknown_since_json(health, now_ms)
     return {
-        "ok": not health.problems and not unknown_ms,
+        "ok": not health.problems and unknown_since is None,
         "says": shown.sentence,
-        "detection_unknown_since": rfc3339(unknown_ms) if unknown_ms else None,
+        "detection_unknown_since": unknown_since,
+        "held_back_by": health.holding_back(now_ms),
         "detection_clock": rfc3339(health.clock_ms) if health.clock_ms else None,
         "loading": health.loading,
         "rules_version": health.rules_version,
@@ -85,6 +87,12 @@ def health_json(health: Health, now_ms: int) -> ProcessHealth:
         "problems": health.problems,
         "left_out": {why: _left_out(recent) for why, recent in health.left_out.recent(now_ms).items()},
     }
+
+
+def unknown_since_json(health: Health, now_ms: int) -> str | None:
+    """Return since when detection is unknown, None where it is not."""
+    unknown_ms = health.unknown_since_ms(now_ms)
+    return rfc3339(unknown_ms) if unknown_ms else None
 
 
 def _flapping(flapping: Flapping) -> FlappingTold:

@@ -5,6 +5,7 @@ A state is always a word with an icon and a tone; the tone is the CSS class, so 
 
 from dataclasses import dataclass
 
+from flowgauge.processors.kinds import KINDS, Kind
 from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.times import format_duration, rfc3339
 
@@ -102,13 +103,19 @@ def in_short(message: str) -> str:
     return f"{lines[0]} … {lines[-1]}" if lines[-1] not in lines[0] else lines[0]
 
 
+def kind_of(rule_kind: str) -> type[Kind]:
+    """Return the kind of that name; what all kinds have in common for one that this version does not know."""
+    return KINDS.get(rule_kind, Kind)
+
+
 def value_of(value: float | None, rule_kind: str) -> str:
     """Return a rule's value or threshold in its unit: a rate in percent, counts whole, seconds as a length of time."""
     if value is None:
         return "–"
-    if rule_kind in {"failure_rate", "burn_rate"}:
+    unit = kind_of(rule_kind).unit
+    if unit == "share":
         return percent(value)
-    if rule_kind in {"absence", "duration", "missed"}:
+    if unit == "seconds":
         return span(round(value * 1000))
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 

@@ -26,7 +26,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator, model_vali
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -66,6 +66,9 @@ class Missed(Kind):
     name: ClassVar[str] = "missed"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
     unit: ClassVar[Unit | None] = "seconds"
+    examples_as: ClassVar[Examples] = Examples(
+        "Last start", "the run that started last, with its last error lines, UTC"
+    )
 
     dialect: Dialect | None = None
     cron: str | None = None
@@ -107,6 +110,11 @@ class Missed(Kind):
         elif self.completes_within <= self.grace:
             raise ValueError("`completes_within` counts from the slot too: write more than `grace`")
         return self
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+        """Say what clears it."""
+        return "A run for this slot or a later one clears it."
 
     @property
     def window_ms(self) -> int:
