@@ -114,6 +114,11 @@ class Detector:
         return min(clocks) if clocks else max(position.clock_ms for position in self._position.sources)
 
     @property
+    def source_clocks_ms(self) -> list[int]:
+        """The clock of each source; -1 of one that was not heard of."""
+        return [position.clock_ms for position in self._position.sources]
+
+    @property
     def active_version(self) -> int:
         """The rule set in force."""
         return self._rules.active.version

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -37,11 +37,17 @@ class ConsecutiveFailures(EndsOfRuns):
     name: ClassVar[str] = "consecutive_failures"
     unit: ClassVar[Unit | None] = "count"
     of_failures_alone: ClassVar[str] = "what fires never clears"
+    examples_as: ClassVar[Examples] = Examples("Failed runs", "the first in the row, with their last error lines, UTC")
 
     times: Annotated[int, Field(ge=1, le=TIMES_MAX, description="How many runs in a row."), IN_DIGITS]
     within: Annotated[WindowMs | None, Field(description="In which window; without it, however rarely they run.")] = (
         None
     )
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+        """Say what clears it."""
+        return "A run that ends without failing clears it."
 
     @property
     def window_ms(self) -> int:
