@@ -42,9 +42,14 @@ def with_messages(sql: str, search: TextSearch | None) -> str:
 
 def with_levels(sql: str, levels: Collection[str]) -> str:
     """Return `sql` with the condition on levels: none where any is asked for."""
-    if levels and _ERRORS.issuperset(levels):
+    if are_errors(levels):
         return sql.replace(LEVELS_MARK, _OF_FAILURES)
     return sql.replace(LEVELS_MARK, "AND has({levels:Array(String)}, level)" if levels else "")
+
+
+def are_errors(levels: Collection[str]) -> bool:
+    """Tell whether lines of these levels alone are in `failures`, all of them."""
+    return bool(levels) and _ERRORS.issuperset(levels)
 
 
 def bound(search: TextSearch | None) -> dict[str, object]:
