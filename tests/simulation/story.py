@@ -8,8 +8,8 @@ Nothing is drawn after this: the same story makes the same run, and a story with
 what shrinking needs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
@@ -38,7 +38,7 @@ class Ms(int):
 class DrawnRule:
     """A rule as it is drawn: what the oracle reads, and what `source` makes of it for production.
 
-    Conditions of a compound are rules as well: what is theirs alone counts.
+    Conditions of a compound are rules as well: with a name, those of the same set, else written in place.
     """
 
     name: str
@@ -78,12 +78,20 @@ def is_told_at_once(rule: DrawnRule) -> bool:
     return rule.kind == "event" and not rule.fields
 
 
+def naming_only(rule: DrawnRule, names: Collection[str]) -> DrawnRule:
+    """Return a rule with its conditions written in place, but for those that are rules of such names."""
+    if "conditions" not in rule.fields:
+        return rule
+    conditions = tuple(each if each.name in names else replace(each, name="") for each in rule.fields["conditions"])
+    return replace(rule, fields={**rule.fields, "conditions": conditions})
+
+
 def _written(value: Any) -> Any:
     match value:
         case Ms():
             return f"{value}ms"
         case DrawnRule():
-            return value.condition()
+            return value.name or value.condition()
         case Mapping():
             return {name: _written(each) for name, each in cast("Mapping[str, Any]", value).items()}
         case tuple():
