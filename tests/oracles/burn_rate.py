@@ -65,7 +65,8 @@ class BurnOracle(NamedTuple):
             for window_ms in (pair.long_ms, pair.short_ms)
         )
         if not long:
-            return "no run", None, 0
+            comes = any(read_ms <= at_ms < end_ms for at_ms, _ in ends)  # and is read at the end of its step
+            return "too few" if comes else "no run", None, 0
         limit, rate = pair.above * self.budget, Fraction(sum(long), len(long))
         enough = len(long) >= self.min_samples
         if rate <= limit:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.oracles.burn_rate import BurnOracle, End, Pair
@@ -14,7 +15,9 @@ from flowgauge.processors.reading import Verdict
 
 END_MS = START_MS + 600_000
 STEP_MS, MIN_SAMPLES = 1_000, 2
-PAIRS = [Pair(Fraction(4), 60_000, 20_000), Pair(Fraction(2), 240_000, 30_000)]  # read each 1 s, and each 2 s
+SECOND = Pair(Fraction(2), 240_000, 30_000)  # read every 2 s
+# Every 1 s, and every 3 s: then a step may end that no pair reads.
+FIRST = {"60s, short: 20s": Pair(Fraction(4), 60_000, 20_000), "330s, short: 30s": Pair(Fraction(4), 330_000, 30_000)}
 COUNTED = {"completed": False, "failed": True, "crashed": True}
 RULE = """
 rules:
@@ -25,21 +28,22 @@ rules:
     when:
       burn_rate:
         objective: {objective}%
-        pairs: [{{above: 4, within: 60s, short: 20s}}, {{above: 2, within: 4m, short: 30s}}]
+        pairs: [{{above: 4, within: {first}}}, {{above: 2, within: 4m, short: 30s}}]
         min_samples: 2
 """
 
 
+@pytest.mark.parametrize("first", FIRST)
 @given(happened=happenings(), objective=st.integers(76, 95), no_data=st.sampled_from(["hold", "resolve", "fire"]))
 def test_budgets_burn_where_a_look_at_every_end_finds_it(
-    happened: list[Happening], objective: int, no_data: str
+    happened: list[Happening], objective: int, no_data: str, first: str
 ) -> None:
-    ruleset = rules(RULE.format(objective=objective, no_data=no_data))
+    ruleset = rules(RULE.format(objective=objective, no_data=no_data, first=first))
 
     found = run_whole(ruleset, happened, END_MS)
 
-    budget = 1 - Fraction(objective, 100)
-    expected = [row for flow in ("a", "b") for row in _expected(_ends_of(happened, flow), flow, budget, no_data)]
+    oracle = BurnOracle(1 - Fraction(objective, 100), [FIRST[first], SECOND], MIN_SAMPLES)
+    expected = [row for flow in ("a", "b") for row in _expected(oracle, _ends_of(happened, flow), flow, no_data)]
     assert [(item.at_ms, item.key["flow"], item.to_state, item.samples) for item in found] == sorted(expected)
 
 
@@ -51,9 +55,8 @@ def _ends_of(happened: Sequence[Happening], flow: str) -> list[End]:
     ]
 
 
-def _expected(ends: Sequence[End], flow: str, budget: Fraction, no_data: str) -> list[tuple[int, str, str, int]]:
+def _expected(oracle: BurnOracle, ends: Sequence[End], flow: str, no_data: str) -> list[tuple[int, str, str, int]]:
     policy = Policy(3_000, 0, "hold" if no_data == "hold" else "resolve" if no_data == "resolve" else "fire")
-    oracle = BurnOracle(budget, PAIRS, MIN_SAMPLES)
     alert, found = Alert(), list[tuple[int, str, str, int]]()
     for end_ms in range(pane_end(START_MS, STEP_MS), END_MS - 10_000 + 1, STEP_MS):
         if not any(at_ms < end_ms for at_ms, _ in ends):

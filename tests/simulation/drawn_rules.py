@@ -108,7 +108,7 @@ def _duration(draw: random.Random) -> Drawn:
 
 PAIRS: tuple[Fields, ...] = (
     {"above": 4, "within": Ms(60_000), "short": Ms(20_000)},
-    {"above": 2, "within": Ms(90_000), "short": Ms(30_000)},
+    {"above": 2, "within": Ms(330_000), "short": Ms(30_000)},  # in steps of 3 s
     {"above": 3, "within": Ms(24_000)},
     {"above": 1, "within": Ms(180_000), "short": Ms(20_000)},  # in steps of 2 s
 )

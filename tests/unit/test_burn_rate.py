@@ -48,6 +48,15 @@ def test_both_windows_must_burn_too_fast(panes: list[tuple[int, int, int]], expe
     assert window_of(*panes).read(10_000).verdict is expected
 
 
+def test_a_run_that_no_pair_has_read_yet_is_data() -> None:
+    pairs = [{"above": 4, "within": "180s", "short": "20s"}, {"above": 2, "within": "330s", "short": "30s"}]
+    rule = BurnRate.model_validate(FIELDS | {"pairs": pairs})  # read every 2 s and every 3 s, in steps of 1 s
+
+    window = window_of((7, 0, 1), rule=rule)
+
+    assert [window.read(second * 1_000).verdict for second in (7, 8)] == [Verdict.HELD, Verdict.HELD]
+
+
 def test_value_and_threshold_are_failure_rates_of_the_long_window() -> None:
     reading = window_of((5, 1, 3), (10, 3, 3)).read(10_000)
 

@@ -18,7 +18,8 @@ Cases of one pair, the first that holds for any pair is the reading:
  2. The same, but with `guard: wilson` the long one may be above by chance: neither (see `failure_rate`).
  3. The long rate is above, in too few runs, or nothing ended in the short window: held, for it may go on.
  4. The long window holds enough runs and a rate is not above: clear.
- 5. It holds fewer, and their rate is not above: held where no other pair can tell.
+ 5. It holds fewer, and their rate is not above: held where no other pair can tell. So it is while the first run waits
+    for the pair's pane to end.
  6. No run at all: empty, where every pair is.
 
 The usual pairs are those of the Site Reliability Workbook (B. Beyer et al., 2018), chapter 5: 14.4 over an hour is 2 %
@@ -287,9 +288,9 @@ class PairWindow:
 
     def _judge(self, rate: float | None) -> tuple[Case, str]:
         fewest = self._rule.min_samples
-        if rate is None:
+        if rate is None and self._coming is None:
             return Case.EMPTY, "no run finished in the window"
-        if rate > self._threshold:
+        if rate is not None and rate > self._threshold:
             if self.long.total < fewest:
                 return Case.MAY_BURN, f"fewer than {fewest} runs finished"
             return self._judge_burning()
