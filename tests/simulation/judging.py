@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tests.simulation.drawing import END_MS
 from tests.simulation.judged_alert import EMPTY, HELD, JudgedAlert
-from tests.simulation.readings import ORACLES, ROUNDED, Told, hears, pane_ms, window_ms
+from tests.simulation.readings import ORACLES, ROUNDED, Heard, Told, hears, hears_late, pane_ms, window_ms
 from tests.simulation.story import DrawnRule, Happened, Story
 
 from flowgauge.schemas.ids import incident_id, transition_id
@@ -173,7 +173,7 @@ class _Judge:
             self._chain.is_whole = False
         elif inherited is None and not heard:
             return
-        first_ms = _pane_end(heard[0].occurred_ms) if heard else END_MS
+        first_ms = min((_pane_end(each.told_ms) for each in heard), default=END_MS)
         if inherited and (life.rule.kind in DEFERRED or first_ms <= life.begin_ms):
             self._chain.is_whole = False
         if not self._chain.is_whole:
@@ -260,13 +260,19 @@ def _carries_on(life: _Life, follower: _Life) -> bool:
     return is_changed and follower.rule.for_each == life.rule.for_each and pane_ms(follower.rule) > 0
 
 
-def _admitted(rule: DrawnRule, samples: Sequence[_Sample]) -> list[Happened]:
-    """Return the events that enter windows, each once, in their order."""
-    admitted = {
-        sample.happened.number: sample.happened
-        for sample in samples
-        if -AHEAD_MAX_MS <= sample.append_ms - sample.happened.occurred_ms <= rule.lateness_ms
-    }
+def _admitted(rule: DrawnRule, samples: Sequence[_Sample]) -> list[Heard]:
+    """Return the events that enter windows, each once, in their order; an end that comes late is one more."""
+    admitted: dict[tuple[int, int], Heard] = {}
+    for sample in samples:
+        each = sample.happened
+        late_by_ms = sample.append_ms - each.occurred_ms
+        if -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+            found = Heard(*each, each.event_id, told_ms=each.occurred_ms)
+        elif late_by_ms > 0 and hears_late(rule, each):
+            found = Heard(*each, each.event_id, told_ms=sample.append_ms)
+        else:
+            continue
+        admitted.setdefault((each.number, _pane_end(found.told_ms)), found)
     return sorted(admitted.values(), key=lambda each: (each.occurred_ms, each.number))
 
 

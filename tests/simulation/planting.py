@@ -8,7 +8,9 @@ from typing import NamedTuple
 from flowgauge.processors import detector, key_state
 from flowgauge.processors.detector import Detector
 from flowgauge.processors.detector_state import SourcePosition
+from flowgauge.processors.key_state import KeyState
 from flowgauge.processors.kinds.counted_panes import CountedPanes
+from flowgauge.processors.kinds.duration import Duration
 from flowgauge.processors.rules_in_force import RulesInForce
 from flowgauge.schemas.sample import Sample, SampleMessage
 
@@ -38,6 +40,10 @@ def _fastest_clock(self: Detector) -> int:
     return max(position.clock_ms for position in self._position.sources)  # pyright: ignore[reportPrivateUsage]
 
 
+def _never(self: Duration, outcome: str) -> bool:  # as what it stands for
+    return False
+
+
 def _nothing(state: Mapping[str, bytes]) -> Iterator[object]:
     yield from ()
 
@@ -60,6 +66,8 @@ PLANTED: dict[str, Plant] = {
     "lost keys on restart": Plant(detector, "read_keys", _nothing),
     "lost waiting samples on restart": Plant(detector, "read_chunks", _nothing),
     "early rule switch": Plant(RulesInForce, "next_switch", _at_the_first_marker),
+    "ends told late unheard": Plant(Duration, "hears_late", _never),
+    "ends told late in their own pane": Plant(KeyState, "wait_late", KeyState.wait),
 }
 
 

@@ -30,7 +30,23 @@ class Told(NamedTuple):
     is_rounded: bool = False
 
 
-Readings = Callable[[DrawnRule, Sequence[Happened], range], Iterator[Told]]
+class Heard(NamedTuple):
+    """An event as a rule hears it: at `told_ms`, when it happened, or when the log got an end that came late."""
+
+    number: int
+    occurred_ms: int
+    tenant: str
+    flow: str
+    run: str
+    kind: str
+    event: str
+    state: str
+    scheduled_ms: int | None
+    event_id: str
+    told_ms: int
+
+
+Readings = Callable[[DrawnRule, Sequence[Heard], range], Iterator[Told]]
 
 
 def pane_ms(rule: DrawnRule) -> int:
@@ -57,13 +73,13 @@ def hears(rule: DrawnRule, each: Happened) -> bool:
     return each.state in HEARD_STATES.get(rule.kind, {each.state})
 
 
-def _happened_so_often(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def _happened_so_often(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     for end_ms in ends:
         count = len(_within(rule, heard, end_ms))
         yield Told(BREACH if count >= rule.ms("times") else CLEAR, count, count)
 
 
-def _failure_rates(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def _failure_rates(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     for end_ms in ends:
         states = [each.state for each in _within(rule, heard, end_ms)]
         failed = sum(state in FAILED for state in states)
@@ -85,7 +101,7 @@ def _failure_rate(rule: DrawnRule, failed: int, finished: int) -> Told:
     return Told(verdict, rate, finished)
 
 
-def _rows_of_failures(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def _rows_of_failures(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     for end_ms in ends:
         ended = [each for each in heard if each.occurred_ms < end_ms]
         if not ended or (rule.ms("within") and not _within(rule, ended, end_ms)):
@@ -94,8 +110,8 @@ def _rows_of_failures(rule: DrawnRule, heard: Sequence[Happened], ends: range) -
             yield _row_of_failures(rule, ended, end_ms)
 
 
-def _row_of_failures(rule: DrawnRule, ended: Sequence[Happened], end_ms: int) -> Told:
-    row: list[Happened] = []
+def _row_of_failures(rule: DrawnRule, ended: Sequence[Heard], end_ms: int) -> Told:
+    row: list[Heard] = []
     for each in ended:
         is_forgotten = rule.ms("within") and row and row[-1].occurred_ms < _pane_start(each) - rule.ms("within")
         if each.state not in FAILED or is_forgotten:
@@ -109,7 +125,7 @@ def _row_of_failures(rule: DrawnRule, ended: Sequence[Happened], end_ms: int) ->
     return Told(BETWEEN if len(row) < times or is_wide else BREACH, len(row), len(row))
 
 
-def _pane_start(each: Happened) -> int:
+def _pane_start(each: Heard) -> int:
     return each.occurred_ms // 1_000 * 1_000
 
 
@@ -125,7 +141,7 @@ class _Sighted(NamedTuple):
 _OUTCOMES = {"scheduled": "scheduled", "late": "late", "running": "started", **dict.fromkeys(ENDS, "ended")}
 
 
-def _late_runs(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def _late_runs(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     oracle = LateOracle(after_ms=rule.ms("after"), within_ms=rule.ms("within"), pane_ms=1_000)
     sighted = [
         _Sighted(
@@ -147,54 +163,66 @@ def _late_runs(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Itera
         yield Told(BREACH if count >= rule.ms("at_least") else CLEAR, count, count)
 
 
-def _silences(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def hears_late(rule: DrawnRule, each: Happened) -> bool:
+    """Tell whether a rule hears of an event whenever it is told: of the end of a run that it watches."""
+    if rule.kind == "absence":
+        return "run" in rule.for_each and each.kind == "flow-run" and each.state in ENDS
+    return rule.kind == "duration" and "quantile" not in rule.fields and each.state in ENDS
+
+
+def _silences(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     after_ms = rule.ms("after")
     is_of_runs = "run" in rule.for_each
-    seen: list[tuple[int, bool]] = []  # (when, whether its run has ended with it); echoes of an end are none
-    for each in sorted(heard, key=lambda each: (each.occurred_ms, is_of_runs and each.state in ENDS)):
-        is_state = is_of_runs and each.kind == "flow-run" and bool(each.state)
-        if seen and seen[-1][1] and not is_state and each.occurred_ms <= seen[-1][0] + after_ms:
-            continue
-        seen.append((each.occurred_ms, is_state and each.state in ENDS))
+    in_order = sorted(heard, key=lambda each: (each.occurred_ms, is_of_runs and each.state in ENDS))
     for end_ms in ends:
-        so_far = [each for each in seen if each[0] < end_ms]
-        if not so_far:
+        seen: list[tuple[int, bool]] = []  # (when, whether its run has ended with it); echoes of an end are none
+        for each in in_order:
+            is_state = is_of_runs and each.kind == "flow-run" and bool(each.state)
+            is_echo = seen and seen[-1][1] and not is_state and each.occurred_ms <= seen[-1][0] + after_ms
+            if each.told_ms < end_ms and not is_echo:
+                seen.append((each.occurred_ms, is_state and each.state in ENDS))
+        if not seen:
             yield Told(HELD)
             continue
-        last_ms, has_ended = so_far[-1]
+        last_ms, has_ended = seen[-1]
         is_silent = not has_ended and last_ms < end_ms - after_ms
         yield Told(BREACH if is_silent else CLEAR, (end_ms - last_ms) / 1000, 1)
 
 
 class _Span(NamedTuple):
-    """One run: from when to when, and whether it finished."""
+    """One run: from when to when, when its end was told, and whether it finished."""
 
     started_ms: int
     ended_ms: int | None
+    told_ms: int
     is_finish: bool
 
 
-def _spans(heard: Sequence[Happened]) -> list[_Span]:
+def _spans(heard: Sequence[Heard]) -> list[_Span]:
     spans: list[_Span] = []
     for run in {each.run for each in heard}:
-        begin_ms: int | None = None
-        told = [each for each in heard if each.run == run]
-        for each in sorted(told, key=lambda each: (each.occurred_ms, each.state != "running", each.number)):
-            if each.state == "running":
-                begin_ms = each.occurred_ms if begin_ms is None else begin_ms
-            elif begin_ms is not None:
-                spans.append(_Span(begin_ms, each.occurred_ms, each.state in FINISHED))
-                begin_ms = None
-        if begin_ms is not None:
-            spans.append(_Span(begin_ms, None, is_finish=False))
+        starts = sorted(each.occurred_ms for each in heard if each.run == run and each.state == "running")
+        over_ms = -1  # up to when it is told to be over; an end counts for the first start after that
+        told = sorted((each for each in heard if each.run == run and each.state != "running"), key=_when_told)
+        for end in told:
+            began_ms = next((start for start in starts if over_ms < start <= end.occurred_ms), None)
+            if began_ms is not None:
+                spans.append(_Span(began_ms, end.occurred_ms, end.told_ms, end.state in FINISHED))
+                over_ms = end.occurred_ms
+        spans += [_Span(start, None, 0, is_finish=False) for start in starts if start > over_ms][:1]
     return spans
 
 
-def _durations(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
+def _when_told(each: Heard) -> tuple[int, int, int]:
+    return each.told_ms // 1_000, each.occurred_ms, each.number
+
+
+def _durations(rule: DrawnRule, heard: Sequence[Heard], ends: range) -> Iterator[Told]:
     spans = _spans(heard)
     for end_ms in ends:
         if "quantile" not in rule.fields:
-            yield _long_runs(rule.ms("above"), [span for span in spans if span.started_ms < end_ms], end_ms)
+            so_far = _spans([each for each in heard if each.told_ms < end_ms])
+            yield _long_runs(rule.ms("above"), so_far, end_ms)
             continue
         finished = [span for span in spans if span.is_finish and span.ended_ms is not None and span.ended_ms < end_ms]
         first_ms = min(_pane_start(each) for each in heard) + 1_000 if heard else end_ms
@@ -202,14 +230,12 @@ def _durations(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Itera
 
 
 def _long_runs(above_ms: int, spans: Sequence[_Span], end_ms: int) -> Told:
-    underway = [span.started_ms for span in spans if span.ended_ms is None or span.ended_ms >= end_ms]
+    underway = [span.started_ms for span in spans if span.ended_ms is None]
     over = [started_ms for started_ms in underway if started_ms < end_ms - above_ms]
-    ended = [  # in the last pane, having taken too long
+    ended = [  # told of in the last pane, having taken too long
         span
         for span in spans
-        if span.ended_ms is not None
-        and end_ms - 1_000 <= span.ended_ms < end_ms
-        and span.ended_ms - span.started_ms > above_ms
+        if span.ended_ms is not None and span.told_ms >= end_ms - 1_000 and span.ended_ms - span.started_ms > above_ms
     ]
     is_news = any(span.started_ms + above_ms >= end_ms - 1_000 for span in ended)
     took_ms = [span.ended_ms - span.started_ms for span in ended if span.ended_ms is not None]
@@ -237,7 +263,7 @@ def _quantile(rule: DrawnRule, finished: Sequence[_Span], end_ms: int, *, full_m
     return Told(verdict, quantile_ms / 1000, len(took_ms), is_rounded=True)
 
 
-def _within(rule: DrawnRule, heard: Sequence[Happened], end_ms: int) -> list[Happened]:
+def _within(rule: DrawnRule, heard: Sequence[Heard], end_ms: int) -> list[Heard]:
     from_ms = end_ms - rule.ms("within")
     return [each for each in heard if from_ms <= each.occurred_ms < end_ms]
 
