@@ -31,7 +31,7 @@ up: $(STAMP) ## Run flowgauge on this machine, data in ./.flowgauge
 	@$(BIN)/flowgauge up
 
 test: check ## Check and test everything this machine can
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 40
 
 KILLS ?= 300
 SEED ?= 1

@@ -37,6 +37,7 @@ PATHS = {
     "log": Path("local_log:bench_log", 200_000),
     "kafka-costs": Path("kafka_costs:bench_kafka_costs", 60_000),
     "many-rules": Path("many_rules:bench_many_rules", 50_000),
+    "many-keys": Path("many_keys:bench_many_keys", 1_000_000),
     "waiting": Path("waiting:bench_waiting", 100_000),
     "packing": Path("packing:bench_packing", 20_000),
     "kafka-append": Path("kafka:bench_append", 200_000),

@@ -20,6 +20,7 @@ from typing import Any, cast
 import msgspec
 
 from benchmarks.batches import outgoing
+from benchmarks.generator import RUN_EVERY_MS
 from benchmarks.kafka import FILL_RECORDS, LOOK_S, PARTITIONS, started_broker, topics_log
 from benchmarks.measure import Line, line_of
 from flowgauge.schemas.event import Event, decode_event
@@ -64,7 +65,8 @@ async def _bench(bootstrap: str, folder: Path, events: int) -> Line:
     store = ClickHouseStore.open(folder)
     store.apply_schema()
     async with topics_log(bootstrap, session_ms=SESSION_MS) as (log, _):
-        records = outgoing(WARM_EVENTS + events, PARTITIONS)
+        starts = outgoing(events, PARTITIONS)
+        records = outgoing(WARM_EVENTS + events, PARTITIONS, RUN_EVERY_MS)
         await _fill(log, records[:WARM_EVENTS])
         first = await _spent(store, WARM_EVENTS, lambda: _sink(log, store, WARM_EVENTS))
         await _fill(log, records[WARM_EVENTS:])
@@ -72,12 +74,16 @@ async def _bench(bootstrap: str, folder: Path, events: int) -> Line:
         gc.collect()
         gc.freeze()  # as `run_as_process` does
         ours = await _spent(store, events, lambda: _sink(log, store, events))
-        both = WARM_EVENTS + events
+        await _fill(log, starts)
+        of_starts = await _spent(store, events, lambda: _sink(log, store, events))
+        del starts
+        both = WARM_EVENTS + 2 * events
         inserted = await _spent(store, both, lambda: _client_insert(log, folder, both))
         per_poll = await _spent(store, both, lambda: _per_poll(log, store, both))
     store.close()
     return line_of("kafka-sink", events, ours[0]).noting(
         wall_seconds=ours[1],
+        starts_per_cpu_second=events / of_starts[0],
         first_us_per_event=first[0] * 1e6 / WARM_EVENTS,
         client_insert_per_cpu_second=both / inserted[0],
         client_insert_wall_seconds=inserted[1],

@@ -1,17 +1,22 @@
 """Real Chromium for the pages: Debian's package, driven by Playwright, with nothing that calls out."""
 
 import contextlib
+import gzip
 import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.async_api import Browser, async_playwright
 from tests.integration.up_process import COMMAND, Up, environment, running_up, wait_for
 
+from flowgauge.producers.prefect.capture import Problem, convert
+from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.sinks.webhooks.signing import new_secret
 
 DEMO = Path(__file__).parents[2] / "console" / "flowgauge" / "console" / "demo"
@@ -24,6 +29,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WAVERING = """
+rules:
+  - name: flow failing once
+    match: {flow: invoice-mail}
+    for_each: [flow]
+    when:
+      consecutive_failures: {times: 1}
+    summary: "{{ flow }} failed"
+    notify: [demo-receiver]
+"""
 REMEDY = "no Chromium: apt-get install chromium, or set FLOWGAUGE_CHROMIUM to its path"
 
 
@@ -87,14 +102,32 @@ def write_story(folder: Path, receiver: str) -> None:
     channel = {"url": f"http://{receiver}/", "secret": {"file": str(folder / "secret")}}
     channels = {"channels": [{"name": "demo-receiver", "webhook": channel}]}
     (rules / "channels.yaml").write_text(json.dumps(channels), encoding="utf-8")
-    captures = [DEMO / f"prefect-{name}.jsonl.gz" for name in ("outage", "late")]
-    (folder / "capture.jsonl.gz").write_bytes(b"".join(capture.read_bytes() for capture in captures))
+    (rules / "wavering.yaml").write_text(WAVERING, encoding="utf-8")
+    lines = [*recorded("outage"), *wavering_runs(), *recorded("late")]
+    (folder / "capture.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines)))
+
+
+def recorded(name: str) -> list[bytes]:
+    with gzip.open(DEMO / f"prefect-{name}.jsonl.gz") as lines:
+        return [line for line in convert(lines) if not isinstance(line, Problem)]
+
+
+def wavering_runs() -> Iterator[bytes]:
+    """Yield the ends of runs of a flow that fails for 40 s in every ten minutes, and at last goes on failing."""
+    begin_ms = parse_time_ms("2026-11-23T10:20:00Z")
+    for number in range(5):
+        for after_ms, state in ((0, "failed"), *[(40_000, "completed")] * (number < 4)):
+            at = rfc3339(begin_ms + number * 600_000 + after_ms)
+            run = f"invoice-{number}-{state}"
+            event = {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, run)), "occurred": at, "event": f"run.{state}"}
+            told = {"kind": "flow-run", "flow": "invoice-mail", "run": run, "state": state, "resource": {"id": run}}
+            yield msgspec.json.encode(event | told | {"_append": at})
 
 
 def is_settled(up: Up) -> bool:
     health = up.get("/v1/health")
     rows = up.rows("/v1/incidents")
-    if health["loading"] or not health["stored"] or len(rows) < 4:
+    if health["loading"] or not health["stored"] or len(rows) < 9:
         return False
     told = [up.get(f"/v1/incidents/{row['incident_id']}")["deliveries"] for row in rows]
     return all(any(each["outcome"] == "delivered" for each in deliveries) for deliveries in told)

@@ -116,6 +116,19 @@ async def test_late_runs_say_when_they_were_to_start_and_whether_they_did(browse
         assert "later" in await row.locator(".delay").inner_text()
 
 
+async def test_a_flapping_alert_says_so_and_what_would_damp_it_on_both_pages(browser: Browser, up: Up) -> None:
+    said = "flapping: 5 incidents in 40 min, shortest 40 s; consider `keep_firing_for: 10m`"
+    overview = await visit(browser, up.url)
+
+    row = overview.page.get_by_role("region", name="Open incidents, as a table").locator("tr", has_text="invoice-mail")
+    shown = await row.locator(".flapping").inner_text()
+    await row.get_by_role("link").click()
+    await overview.page.get_by_role("heading", name="Why").wait_for()
+
+    assert shown == said
+    assert await overview.page.locator(".why .flapping").inner_text() == said
+
+
 async def test_every_time_on_the_incident_page_is_exact_for_machines(
     browser: Browser, addresses: dict[str, str]
 ) -> None:

@@ -5,10 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
+import msgspec
 import pytest
 from tests.captures import captured
-from tests.property.detection import in_order
+from tests.property.detection import START_MS, in_order
 from tests.property.switching import read_in_order
 
 from flowgauge.console.history import Entry, entries
@@ -17,7 +19,9 @@ from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import RuleSet, parse_rules
 from flowgauge.processors.ruletopic import RuleBook, publish_rules
+from flowgauge.schemas.control_records import Pulse, encode_record
 from flowgauge.schemas.ids import events_partition
+from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, TRANSITIONS, RecordKind
 from flowgauge.schemas.transition import Transition, decode_transition
 from flowgauge.transport.health import Health
@@ -107,6 +111,17 @@ async def run_until(log: LocalLog, done: Callable[[Health], bool], *, is_killed:
             for task in running:
                 task.cancel()
         stop.set()
+
+
+async def pulse(log: LocalLog, partition: int, seconds: range) -> None:
+    """Let these seconds after START pass in a partition."""
+    await log.append(
+        EVENTS,
+        [
+            Outgoing(partition, "", encode_record(Pulse(sent_ms=at_ms, log_id=log.log_id)), RecordKind.PULSE, at_ms)
+            for at_ms in (START_MS + second * 1_000 for second in seconds)
+        ],
+    )
 
 
 async def told(log: LocalLog) -> list[Transition]:
@@ -218,3 +233,39 @@ async def test_a_rule_set_published_while_running_switches_at_its_markers(tmp_pa
     assert {item.rules_version for item in found} == {1, 2}
     assert {item.rule for item in found} >= {"flow failing", "anything failing", "crashed", "has crashed"}
     assert found == read_in_order(book.rulesets, partitions)
+
+
+async def test_a_partition_that_stands_still_leaves_detection_unknown_and_nothing_is_told_for_it(
+    tmp_path: Path,
+) -> None:
+    """An alert that needs only the other partition waits too: nobody knows what lies in this one."""
+    silent = rules("rules: [{name: silent, when: {absence: {after: 10s}}}]")
+    seen: list[Health] = []
+
+    def has_passed(source: int) -> Callable[[Health], bool]:
+        def look(health: Health) -> bool:
+            seen.append(health)
+            return health.source_clocks_ms.get(source, 0) >= START_MS + 60_000
+
+        return look
+
+    async with new_log(tmp_path, events=2, samples=1) as log:
+        await publish_rules(log, silent, first_append_ms={0: START_MS, 1: START_MS})
+        beat = {"id": str(UUID(int=1)), "tenant": "default", "occurred": rfc3339(START_MS), "event": "beat"}
+        value = msgspec.json.encode({**beat, "kind": "flow-run", "state": "running", "resource": {"id": "r"}})
+        await log.append(EVENTS, [Outgoing(0, "r", value, append_ms=START_MS)])
+        await pulse(log, 1, range(2))
+        await pulse(log, 0, range(61))
+
+        await run_until(log, has_passed(0))
+        standing, told_meanwhile = seen[-1], await told(log)
+        await pulse(log, 1, range(2, 61))
+        await run_until(log, has_passed(1))
+        going, told_then = seen[-1], await told(log)
+
+    now_ms = START_MS + 61_000
+    assert standing.unknown_since_ms(now_ms) == START_MS + 1_000
+    assert standing.holding_back(now_ms) == [1]
+    assert told_meanwhile == []
+    assert (going.unknown_since_ms(now_ms), going.holding_back(now_ms)) == (0, [])
+    assert [(each.rule, each.to_state) for each in told_then] == [("silent", "firing")]

@@ -242,9 +242,11 @@ def test_a_rule_set_is_switched_while_two_of_each_work(running: Running) -> None
     (running.roles.folder / "rules.yaml").write_text(FAILING + CRASHED, encoding="utf-8")
     url = running.one("console-1").wait_until_answers()
 
+    planned = running.roles.run("rules", "plan", "rules.yaml", "--url", url)
     applied = running.roles.run("rules", "apply", "rules.yaml", "--url", url)
     running.publish(runs("crashed", 1))
 
+    assert planned.stdout.endswith("\n2 rules: 1 new, 1 unchanged\n"), planned
     assert (applied.returncode, applied.stderr) == (0, "")
     assert applied.stdout == "rule set 2 is in force: 2 rules and 0 channels\n"
     wait_for(

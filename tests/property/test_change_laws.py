@@ -1,14 +1,15 @@
-"""Changes against a slow oracle that makes every figure of every window anew from the list of samples."""
+"""Changes against the slow oracle that makes every figure of every window anew from the list of samples."""
 
 import random
 from collections.abc import Sequence
-from statistics import fmean, stdev
 from uuid import UUID
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracles.change import ChangeOracle, Counted
+from tests.oracles.told import Told
 from tests.property.detection import START_MS, Happening, Line, event_at, in_order, records, rules, run_whole
 
 from flowgauge.processors.kinds import Change
@@ -55,7 +56,6 @@ RULES = tuple(
         ("duration", 1, "up", 1.0),
     )
 )
-Taken = tuple[int, bool, int]  # of what counts: when, whether it failed, µs it took
 
 
 @st.composite
@@ -109,74 +109,25 @@ def readings(
     return found
 
 
-def taken(rule: Change, samples: Sequence[Sample]) -> list[Taken]:
+def counted(rule: Change, samples: Sequence[Sample]) -> list[Counted]:
     """Return what counts."""
     if rule.of != "duration":
-        return [(each.occurred_us // 1000, each.outcome == "failed", 0) for each in samples]
-    found: list[Taken] = []
+        return [Counted(each.occurred_us // 1000, each.outcome == "failed") for each in samples]
+    found: list[Counted] = []
     open_since: dict[str, int] = {}
     for each in sorted(samples, key=lambda each: (each.occurred_us, each.outcome != "started", each.event_id)):
         if each.outcome == "started":
             open_since.setdefault(each.run, each.occurred_us)
         elif each.run in open_since:
-            found.append((each.occurred_us // 1000, False, each.occurred_us - open_since.pop(each.run)))
+            took_us = each.occurred_us - open_since.pop(each.run)
+            found.append(Counted(each.occurred_us // 1000, took_us=took_us))
     return found
 
 
-def figure(rule: Change, counted: Sequence[Taken]) -> float | None:
-    failed = sum(has_failed for _, has_failed, _ in counted)
-    if rule.of in {"runs", "events"}:
-        return len(counted)
-    if rule.of == "failures":
-        return failed
-    if not counted:
-        return None
-    return failed / len(counted) if rule.of == "failure_rate" else sum(us for _, _, us in counted) / len(counted) / 1e6
-
-
-def expected(rule: Change, samples: Sequence[Sample]) -> list[tuple[Verdict, float | None]]:
-    counted = taken(rule, samples)
-    known_ms: int | None = None
-    found: list[tuple[Verdict, float | None]] = []
-    for end_ms in range(BEGIN_MS + PANE_MS, LAST_MS + 1, PANE_MS):
-        kept = [each for each in counted if end_ms - WITHIN_MS * (WINDOWS + 1) <= each[0] < end_ms]
-        if not kept:
-            known_ms = None
-        elif known_ms is None:
-            known_ms = kept[0][0] // PANE_MS * PANE_MS
-        found.append(_judged(rule, kept, end_ms, known_ms))
-    return found
-
-
-def _judged(rule: Change, kept: Sequence[Taken], end_ms: int, known_ms: int | None) -> tuple[Verdict, float | None]:
-    windows = [
-        [each for each in kept if until_ms - WITHIN_MS <= each[0] < until_ms]
-        for until_ms in (end_ms - back * WITHIN_MS for back in range(WINDOWS + 1))
-        if until_ms == end_ms or (known_ms is not None and until_ms - WITHIN_MS >= known_ms)
-    ]
-    now = figure(rule, windows[0])
-    if now is None:
-        return Verdict.EMPTY, None
-    if not rule.is_count and len(windows[0]) < rule.min_samples:
-        return Verdict.HELD, now
-    figures = [figure(rule, each) for each in windows[1:] if rule.is_count or len(each) >= rule.min_samples]
-    baseline = [each for each in figures if each is not None]
-    if len(baseline) < rule.min_windows:
-        is_full = known_ms is not None and known_ms <= end_ms - WITHIN_MS * (WINDOWS + 1)
-        return (Verdict.HELD if is_full else Verdict.CLEAR), now
-    has_changed = _has_changed(rule, now, baseline, len(windows[0]))
-    return (Verdict.BREACH if has_changed else Verdict.CLEAR), now
-
-
-def _has_changed(rule: Change, now: float, baseline: Sequence[float], samples: int) -> bool:
-    mean = fmean(baseline)
-    if rule.is_count and max(now, mean) < rule.min_samples:
-        return False
-    chance = {"failure_rate": (mean * (1 - mean) / samples) ** 0.5 if samples else 0.0, "duration": 0.0}
-    deviation = max(stdev(baseline), chance.get(rule.of, mean**0.5))
-    more = now > mean * rule.factor and now > mean + rule.sigma * deviation
-    less = now < mean / rule.factor and now < mean - rule.sigma * deviation
-    return (more and rule.direction != "down") or (less and rule.direction != "up")
+def expected(rule: Change, samples: Sequence[Sample]) -> list[Told]:
+    fields = (rule.of, WITHIN_MS, WINDOWS, rule.direction, rule.factor, rule.sigma, rule.min_samples, rule.min_windows)
+    ends = range(BEGIN_MS + PANE_MS, LAST_MS + 1, PANE_MS)
+    return list(ChangeOracle(*fields).readings(counted(rule, samples), ends))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.of)
@@ -186,8 +137,8 @@ def test_a_change_is_what_a_look_at_every_window_finds(rule: Change, history: li
 
     found, wanted = readings(rule, samples), expected(rule, samples)
 
-    assert [verdict for verdict, _ in found] == [verdict for verdict, _ in wanted]
-    assert [value for _, value in found] == [pytest.approx(value) for _, value in wanted]
+    assert [verdict for verdict, _ in found] == [Verdict(told.verdict) for told in wanted]
+    assert [value for _, value in found] == [pytest.approx(told.value) for told in wanted]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.of)

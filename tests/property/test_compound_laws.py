@@ -1,9 +1,10 @@
-"""Compound rules against a slow oracle: it asks at every pane end what the rules they name did by themselves."""
+"""Compound rules against the slow oracle that asks at every pane end what the rules they name did by themselves."""
 
 from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
+from tests.oracles.compound import Change, holds, lingers_ms, momentary
 from tests.property.detection import START_MS, Happening, happenings, rules, run_whole
 
 from flowgauge.processors.alert_state import Alert, Policy, step
@@ -88,7 +89,7 @@ def _expected(found: Sequence[Transition], name: str, flow: str) -> list[Told]:
     lives = {each: _life(found, each, flow) for each in names}
     alert, expected = Alert(), list[Told]()
     for end_ms in range(pane_end(START_MS, PANE_MS), END_MS - 10_000 + 1, PANE_MS):
-        held = sum(_holds(lives[each], end_ms, within_ms, is_momentary=each == "crash") for each in names)
+        held = sum(holds(lives[each], end_ms, lingers_ms(within_ms, is_momentary=each == "crash")) for each in names)
         verdict = Verdict.BREACH if held >= needed else Verdict.CLEAR
         change = step(alert, verdict, end_ms, policy)
         if change is not None:
@@ -96,20 +97,9 @@ def _expected(found: Sequence[Transition], name: str, flow: str) -> list[Told]:
     return expected
 
 
-def _life(found: Sequence[Transition], rule: str, flow: str) -> list[tuple[int, bool]]:
+def _life(found: Sequence[Transition], rule: str, flow: str) -> list[Change]:
     """Return when the rule changed for the flow, and whether it was open from then on."""
-    return [(item.at_ms, item.to_state in OPEN) for item in found if item.rule == rule and item.key["flow"] == flow]
-
-
-def _holds(life: Sequence[tuple[int, bool]], end_ms: int, within_ms: int, *, is_momentary: bool) -> bool:
-    if is_momentary:
-        seconds = [pane_end(at_ms, 1_000) for at_ms, _ in life]
-        return any(second <= end_ms < second + within_ms for second in seconds)
-    is_open = False
-    for at_ms, opens in life:
-        if at_ms > end_ms:
-            break
-        if is_open and not opens and end_ms < at_ms + within_ms:
-            return True
-        is_open = opens
-    return is_open
+    own = [item for item in found if item.rule == rule and item.key["flow"] == flow]
+    if rule == "crash":
+        return momentary(item.at_ms for item in own)
+    return [(item.at_ms, item.to_state in OPEN) for item in own]

@@ -3,8 +3,8 @@
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracles.late import STEPS, LateOracle, place
 from tests.property.detection import START_MS
-from tests.property.late_oracle import STEPS, LateOracle, place
 
 from flowgauge.processors.kinds import Late
 from flowgauge.processors.panes import pane_end

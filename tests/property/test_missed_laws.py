@@ -1,15 +1,16 @@
-"""Missed slots against a slow oracle that looks at every slot and every start at every pane end.
+"""Missed slots against the slow oracle that looks at every slot and every start at every pane end.
 
 And the law of changing clocks: whichever way a scheduler takes them, a rule that takes them otherwise is silent.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.oracles.missed import MissedOracle, Seen
 from tests.property.detection import START_MS, Happening, happenings, rules, run_whole
 from tests.property.test_slot_laws import HOUR, ZONES, fields, moments
 
@@ -24,13 +25,11 @@ from flowgauge.schemas.times import millis
 
 END_MS = START_MS + 600_000
 SLOTS_MAX = 60  # of one schedule: enough to pass a change of the clock unless they are a few minutes apart
-EVERY_MS, PANE_MS, EARLY_MS = 28_000, 1_000, 7_000
+EVERY_MS, PANE_MS = 28_000, 1_000
 SLOTS = range(START_MS - 10 * EVERY_MS + 3_000, END_MS + 10 * EVERY_MS, EVERY_MS)
 RULE = """
 rules: [{{name: missed, for_each: [flow], for: 3s, when: {{missed: {{every: 28s, anchor: {}, grace: {}}}}}}}]
 """
-TO_COME = {"scheduled", "late"}
-ENDS = {"completed", "failed", "crashed", "cancelled"}
 Told = tuple[str, str, int, float | None]
 
 
@@ -45,62 +44,33 @@ def test_slots_are_missed_where_a_look_at_each_of_them_finds_them_so(
     bounds = f"{grace_s}s" + (f", completes_within: {within_s}s, if_failed: {if_failed}" if within_s else "")
     found = run_whole(rules(RULE.format(START_MS + 3_000, bounds)), happened, END_MS)
 
-    ends = {"completed"} if if_failed == "miss" else ENDS
-    within = {"grace": grace_s * 1000} | ({"completion": within_s * 1000} if within_s else {})
-    expected = [row for flow in ("a", "b") for row in _expected(happened, flow, within, ends)]
-    assert [(item.key["flow"], item.to_state, item.at_ms) for item in found] == [row[:3] for row in _in_order(expected)]
-    missed = [(item.at_ms, item.value) for item in found if item.to_state in {"pending", "firing"}]
-    assert missed == [(row[2], row[3]) for row in _in_order(expected) if row[1] in {"pending", "firing"}]
+    oracle = MissedOracle(SLOTS, grace_s * 1000, (within_s or 0) * 1000, if_failed == "skip")
+    expected = [row for flow in ("a", "b") for row in _expected(oracle, happened, flow)]
+    assert [(item.key["flow"], item.to_state, item.at_ms, item.value) for item in found] == _in_order(expected)
 
 
 def _in_order(rows: Sequence[Told]) -> list[Told]:
     return sorted(rows, key=lambda row: (row[2], row[0]))
 
 
-def _expected(happened: Sequence[Happening], flow: str, within: Mapping[str, int], ends: Collection[str]) -> list[Told]:
-    heard = sorted(
-        (item for item in happened if item.event.flow == flow and item.append_ms - item.occurred_ms <= 10_000),
-        key=lambda item: (item.occurred_ms, _step(item), str(item.event.id)),
-    )
-    places: dict[str, int] = {}
-    done: dict[str, list[tuple[int, int]]] = {"grace": [], "completion": []}  # when, and by a run for when
-    for item in heard:
-        run, state = item.event.run or "", item.event.state or ""
-        if state not in TO_COME and run not in places:
-            places[run] = _place_ms(item)
-            done["grace"].append((item.occurred_ms, places[run]))
-        if state in ends:
-            done["completion"].append((item.occurred_ms, places[run]))
+def _expected(oracle: MissedOracle, happened: Sequence[Happening], flow: str) -> list[Told]:
+    seen = [
+        Seen(item.occurred_ms, str(item.event.id), item.event.run or "", item.event.state or "", _scheduled_ms(item))
+        for item in happened
+        if item.event.flow == flow and item.append_ms - item.occurred_ms <= 10_000
+    ]
     alert, policy, found = Alert(), Policy(3_000, 0, "hold"), list[Told]()
-    first_ms = heard[0].occurred_ms if heard else END_MS
-    met_at = {name: {slot: _met_at(done[name], slot) for slot in SLOTS if slot > first_ms} for name in within}
-    for end_ms in range(pane_end(first_ms, PANE_MS), END_MS - 10_000 + 1, PANE_MS):
-        missed = [
-            slot
-            for name, within_ms in within.items()
-            for slot, met_ms in met_at[name].items()
-            if slot + within_ms < end_ms <= met_ms
-        ]
-        change = step(alert, Verdict.BREACH if missed else Verdict.CLEAR, end_ms, policy)
+    ends = range(pane_end(START_MS, PANE_MS), END_MS - 10_000 + 1, PANE_MS)
+    for end_ms, told in zip(ends, oracle.readings(seen, ends), strict=True):
+        change = step(alert, Verdict(told.verdict), end_ms, policy)
         if change is not None:
-            found.append((flow, change.to_state, end_ms, (end_ms - missed[0]) / 1000 if missed else None))
+            found.append((flow, change.to_state, end_ms, told.value))
     return found
 
 
-def _step(item: Happening) -> int:
-    return 0 if item.event.state in TO_COME else 1 + (item.event.state in ENDS)
-
-
-def _met_at(starts: Iterable[tuple[int, int]], slot: int) -> int:
-    return min((started_ms for started_ms, place_ms in starts if slot - EARLY_MS <= place_ms), default=2 * END_MS)
-
-
-def _place_ms(item: Happening) -> int:
+def _scheduled_ms(item: Happening) -> int | None:
     scheduled = item.event.scheduled_for
-    if scheduled is None:
-        return item.occurred_ms
-    next_slot = min(slot for slot in SLOTS if slot > item.occurred_ms)
-    return millis(scheduled) if millis(scheduled) <= next_slot else item.occurred_ms
+    return None if scheduled is None else millis(scheduled)
 
 
 @st.composite

@@ -1,16 +1,20 @@
-"""The kind `prefect` keeps the order of the log, and neither batches, nor stops, nor events sent twice change it.
+"""The kind `prefect` fires where the slow oracle of buckets does, and keeps the order of the log.
 
-Names it looks for as Prefect's engine does, which tries the places of each star one by one.
+Neither batches, nor stops, nor events sent twice change it. Names it looks for as Prefect's engine does, which tries
+the places of each star one by one.
 """
 
 import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from uuid import UUID
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracles.prefect import Arrived, PrefectOracle
 from tests.property.detection import START_MS, Happening, Line, in_order, records, rules, run_whole
 
 from flowgauge.processors.kinds.prefect_match import covers_name
@@ -27,6 +31,12 @@ rules:
   - name: nothing
     when: {prefect: {posture: Proactive, threshold: 2, within: 45s}}
 """)
+# Of the triggers by name: is it Proactive, has it `after`, has it labels; how many, within how many ms; what it counts.
+LOOKED_AT = {
+    "three failures": ((False, False, True, 3, 30_000), {"x.failed"}, set[str]()),
+    "no end": ((True, True, True, 1, 10_000), {"x.ended"}, {"x.started"}),
+    "nothing": ((True, False, False, 2, 45_000), {"x.failed", "x.started", "x.ended"}, set[str]()),
+}
 NAMES = ("x.failed", "x.failed", "x.started", "x.ended")
 Drawn = list[Happening]
 GLOBS = st.lists(st.text("aab***?[].\\\n", min_size=1, max_size=8), min_size=1, max_size=3)
@@ -54,6 +64,34 @@ def _event(number: int, occurred_ms: int, name: str, resource: str) -> Event:
     occurred = EPOCH + timedelta(milliseconds=occurred_ms)
     fields = {"id": UUID(int=number + 1), "tenant": "t", "occurred": occurred, "event": name}
     return msgspec.convert(fields | {"resource": {"id": resource}}, Event)
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+@given(happened=happenings())
+def test_a_trigger_fires_where_a_look_at_every_bucket_at_each_event_and_tick_finds_it(
+    happened: Drawn, name: str
+) -> None:
+    found = run_whole(TRIGGERS, happened, END_MS)
+
+    (is_proactive, has_after, has_keys, threshold, within_ms), expect, after = LOOKED_AT[name]
+    oracle = partial(PrefectOracle, is_proactive, has_after, has_keys, threshold, within_ms)
+    arrived = [
+        Arrived(
+            each.append_ms,
+            each.occurred_ms,
+            str(each.event.id),
+            (each.event.resource["id"],) if has_keys else (),
+            starts=each.event.event in after,
+            counts=each.event.event in expect,
+        )
+        for each in happened
+        if each.event.event in {*expect, *after}
+    ]
+    groups = [arrived] if is_proactive else [[each for each in arrived if each.key == (key,)] for key in "ab"]
+    expected = [fired for group in groups for fired in oracle().firings(group, END_MS)]
+    assert sorted((item.at_ms, *item.key.values(), item.value) for item in found if item.rule == name) == sorted(
+        (fired.at_ms, *fired.key, fired.event_id, fired.events) for fired in expected
+    )
 
 
 @given(happened=happenings(), data=st.data())

@@ -7,16 +7,17 @@ runs ──► events ──► partition = hash of the run ──► stamped la
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
-from tests.simulation.drawn_rules import DRAWN, drawn_rule
+from tests.simulation.drawn_rules import COMPOUNDS, DRAWN, NO_CONDITIONS, drawn_rule
 from tests.simulation.simulated_log import START_MS
-from tests.simulation.story import PULSE_EVERY_MS, DrawnRule, Entry, Fate, Happened, Step, Story
+from tests.simulation.story import PULSE_EVERY_MS, DrawnRule, Entry, Fate, Happened, Step, Story, is_told_at_once
 
 from flowgauge.schemas.ids import events_partition
 
 BUSY_MS = 90_000
-END_MS = START_MS + 200_000  # by then every window is empty, and every slot and run is judged
+END_MS = START_MS + 200_000  # by then all but the longest windows are empty, and every run is judged
 TENANTS = ("t", "t", "t", "u")
 FLOWS = ("a", "b")
 ENDS = ("completed", "failed", "crashed", "cancelled")
@@ -24,6 +25,7 @@ STRAY = ("scheduled", "late", "running", "paused", "retrying", *ENDS)
 JUMPS_MS = (0, 0, 0, -20_000, 4_000, 30_000)  # of a broker's clock, for a while
 TICK_MS = 4_000
 RULES = 4
+NAMING_CHANCE = 0.7  # of each rule: as a compound it names another, where one has its key
 STALL_CHANCE = 0.3  # of each source: once it stands still for half of the time
 CRASH_CHANCE = 0.04  # of each step
 
@@ -58,7 +60,18 @@ def _sets(draw: random.Random) -> tuple[tuple[DrawnRule, ...], ...]:
     for _ in range(draw.choice((0, 0, 1, 2))):
         chosen = [draw.choice((None, each[0], each[0], each[1])) for each in variants]
         sets.append(tuple(rule for rule in chosen if rule is not None))
-    return tuple(sets)
+    namers = {f"rule {number}" for number in range(RULES) if draw.random() < NAMING_CHANCE}
+    return tuple(tuple(_naming(rule, rules) if rule.name in namers else rule for rule in rules) for rules in sets)
+
+
+def _naming(rule: DrawnRule, rules: Sequence[DrawnRule]) -> DrawnRule:
+    """Return a compound with a rule of its set as the first condition, where one has its key; it waits as long."""
+    can_be_named = (each for each in rules if each.kind not in NO_CONDITIONS and each.for_each == rule.for_each)
+    named = next(can_be_named, None)
+    if rule.kind not in COMPOUNDS or named is None or (is_told_at_once(named) and "within" not in rule.fields):
+        return rule
+    conditions = (named, *rule.fields["conditions"][1:])
+    return replace(rule, fields={**rule.fields, "conditions": conditions}, lateness_ms=named.lateness_ms)
 
 
 # ── events ──

@@ -5,7 +5,7 @@ inactive ─ breach ─► pending ─ held ─► firing ─ clear ─► recov
 
 from dataclasses import dataclass
 
-BREACH, BETWEEN, CLEAR, HELD, EMPTY = "breach", "between", "clear", "held", "empty"
+from tests.oracles.told import BETWEEN, BREACH, CLEAR, EMPTY, HELD
 
 
 @dataclass(slots=True)

@@ -9,14 +9,16 @@ states kept, and shares no code with the detector. What it does not judge, it sa
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
+from tests.oracles.told import EMPTY, HELD, ROUNDED, Told, pane_end
+from tests.simulation import judged_triggers
 from tests.simulation.drawing import END_MS
-from tests.simulation.judged_alert import EMPTY, HELD, JudgedAlert
-from tests.simulation.readings import ORACLES, ROUNDED, Heard, Told, hears, hears_late, pane_ms, window_ms
-from tests.simulation.story import DrawnRule, Happened, Story
+from tests.simulation.judged_alert import JudgedAlert
+from tests.simulation.readings import ORACLES, PANE_MS, conditions, first_read_ms, hears, hears_late, pane_ms, window_ms
+from tests.simulation.story import DrawnRule, Happened, Story, is_told_at_once
 
 from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.transition import Transition
@@ -127,6 +129,8 @@ def _by_key(life: _Life, samples: Sequence[_Sample]) -> dict[Key, list[_Sample]]
 
 
 def _key(rule: DrawnRule, each: Happened) -> Key:
+    if rule.kind == "prefect":
+        return each.tenant, *judged_triggers.group(rule, each)
     values = {"flow": each.flow, "run": each.run}
     return each.tenant, *(values[name] for name in rule.for_each)
 
@@ -139,20 +143,23 @@ class _Judge:
         self._key = key
         self._times = times
         self._chain = Chain()
-        self._at_once: dict[ChainName, Chain] = {}
+        self._momentary: dict[ChainName, Chain] = {}
         self._alert: JudgedAlert | None = None  # what the life before left open
 
     def judged(self, lives: Sequence[tuple[_Life, Sequence[_Sample]]]) -> dict[ChainName, Chain]:
-        """Return the chain; that of a rule that is told at once has one for each event."""
+        """Return the chain; of a rule whose firings do not last there is one for each event."""
         told: dict[str, set[int]] = {}  # of rules told at once, by what they mean
         for number, (life, samples) in enumerate(lives):
-            if not pane_ms(life.rule):
+            if is_told_at_once(life.rule):
                 self._tell_at_once(samples, told.setdefault(str(life.rule), set()))
+                continue
+            if life.rule.kind == "prefect":
+                self._tell_firings(life, samples)
                 continue
             self._live(life, samples)
             if life.versions.stop <= len(self._times):
                 self._end(life, lives[number + 1][0] if number + 1 < len(lives) else None)
-        return {(self._name, self._key): self._chain, **self._at_once}
+        return {(self._name, self._key): self._chain, **self._momentary}
 
     def _tell_at_once(self, samples: Sequence[_Sample], told: set[int]) -> None:
         for sample in samples:
@@ -160,29 +167,43 @@ class _Judge:
             if each.number not in told:
                 told.add(each.number)
                 key = (*self._key, each.event_id)
-                chain = self._at_once.setdefault((self._name, key), Chain())
+                chain = self._momentary.setdefault((self._name, key), Chain())
                 change = ("inactive", "firing", 0, each.occurred_ms)
                 reading = Told("", None, 1)
                 chain.rows.append(self._row(key, change, at_ms=each.occurred_ms, version=sample.version, told=reading))
 
+    def _tell_firings(self, life: _Life, samples: Sequence[_Sample]) -> None:
+        """Tell what a Prefect trigger does, which counts in the order of the log and in panes only says how soon."""
+        final = [sample for sample in samples if pane_end(sample.append_ms, PANE_MS) <= life.end_ms]
+        arrived = sorted(((sample.append_ms, sample.happened) for sample in final), key=itemgetter(0))
+        for fired in judged_triggers.firings(life.rule, arrived, life.end_ms):
+            key = (*self._key, *fired.key, fired.event_id)
+            chain = self._momentary.setdefault((self._name, key), Chain())
+            change = ("inactive", "firing", 0, fired.at_ms)
+            read_ms = fired.at_ms if fired.is_of_silence else pane_end(fired.at_ms, PANE_MS)
+            version = self._version(life, read_ms)
+            told = Told("", fired.events, fired.events)
+            chain.rows.append(self._row(key, change, at_ms=fired.at_ms, version=version, told=told))
+
     def _live(self, life: _Life, samples: Sequence[_Sample]) -> None:
         """Judge every pane of a life that is final by its end."""
         heard = _admitted(life.rule, samples)
-        inherited = self._alert
-        if life.rule.kind not in ORACLES:
-            self._chain.is_whole = False
-        elif inherited is None and not heard:
+        inherited, pane = self._alert, pane_ms(life.rule)
+        if inherited is None and not heard:
             return
-        first_ms = min((_pane_end(each.told_ms) for each in heard), default=END_MS)
-        if inherited and (life.rule.kind in DEFERRED or first_ms <= life.begin_ms):
+        first_ms = first_read_ms(life.rule, heard) or END_MS
+        if inherited and (_is_deferred(life.rule) or first_ms <= life.begin_ms):
             self._chain.is_whole = False
         if not self._chain.is_whole:
             return
         moves = _Moves(life, first_ms, inherited)
         alert = self._alert = moves.alert
-        first_ms = min(first_ms, _pane_end(life.begin_ms)) if inherited else first_ms
-        ends = range(first_ms, life.end_ms - life.rule.lateness_ms + 1, 1_000)
+        first_ms = min(first_ms, pane_end(life.begin_ms, pane)) if inherited else first_ms
+        begun_ms = life.begin_ms if life.versions.start > 1 else 0  # what ended by then was for the set before to tell
+        ends = range(first_ms, life.end_ms - life.rule.lateness_ms + 1, pane)
         for end_ms, told in zip(ends, ORACLES[life.rule.kind](life.rule, heard, ends), strict=True):
+            if end_ms <= begun_ms:
+                continue
             change = alert.read(moves.verdict(told, end_ms), end_ms)
             if change is not None:
                 late = _late_samples(life.rule, samples, end_ms)
@@ -257,22 +278,22 @@ class _Moves:
 def _carries_on(life: _Life, follower: _Life) -> bool:
     """Tell whether the rule only changed, to one that has the same keys."""
     is_changed = follower.versions.start == life.versions.stop
-    return is_changed and follower.rule.for_each == life.rule.for_each and pane_ms(follower.rule) > 0
+    return is_changed and follower.rule.for_each == life.rule.for_each and not _is_momentary(follower.rule)
 
 
-def _admitted(rule: DrawnRule, samples: Sequence[_Sample]) -> list[Heard]:
+def _is_momentary(rule: DrawnRule) -> bool:
+    return is_told_at_once(rule) or rule.kind == "prefect"
+
+
+def _admitted(rule: DrawnRule, samples: Sequence[_Sample]) -> list[Happened]:
     """Return the events that enter windows, each once, in their order; an end that comes late is one more."""
-    admitted: dict[tuple[int, int], Heard] = {}
+    admitted: dict[tuple[int, int | None], Happened] = {}
     for sample in samples:
-        each = sample.happened
-        late_by_ms = sample.append_ms - each.occurred_ms
+        each, late_by_ms = sample.happened, sample.append_ms - sample.happened.occurred_ms
         if -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
-            found = Heard(*each, each.event_id, told_ms=each.occurred_ms)
+            admitted[each.number, None] = each
         elif late_by_ms > 0 and hears_late(rule, each):
-            found = Heard(*each, each.event_id, told_ms=sample.append_ms)
-        else:
-            continue
-        admitted.setdefault((each.number, _pane_end(found.told_ms)), found)
+            admitted[each.number, sample.append_ms] = each._replace(told_ms=sample.append_ms)
     return sorted(admitted.values(), key=lambda each: (each.occurred_ms, each.number))
 
 
@@ -285,27 +306,19 @@ def _late_samples(rule: DrawnRule, samples: Sequence[_Sample], end_ms: int) -> i
     )
 
 
-def _pane_end(moment_ms: int) -> int:
-    return moment_ms - moment_ms % 1_000 + 1_000
+def _is_deferred(rule: DrawnRule) -> bool:
+    """Tell whether samples may wait for others, to be taken with them."""
+    is_of_times = rule.kind == "change" and rule.fields["of"] == "duration"
+    return rule.kind in DEFERRED or is_of_times or any(map(_is_deferred, conditions(rule)))
 
 
-def unjudged(story: Story) -> set[str]:
-    """Return the names of rules that are of a kind without an oracle, in some set."""
-    return {rule.name for rules in story.sets for rule in rules if rule.kind not in ORACLES}
-
-
-def difference(
-    expected: Mapping[ChainName, Chain], found: Sequence[Transition], *, unjudged: AbstractSet[str]
-) -> str | None:
-    """Return the first difference between what has to be told and what was, in words; None where there is none.
-
-    Of rules that are `unjudged`, keys may tell of something that the oracle never heard of.
-    """
+def difference(expected: Mapping[ChainName, Chain], found: Sequence[Transition]) -> str | None:
+    """Return the first difference between what has to be told and what was, in words; None where there is none."""
     by_chain: dict[ChainName, list[Transition]] = {}
     for item in found:
         by_chain.setdefault((item.rule, (item.tenant, *item.key.values())), []).append(item)
     for name in sorted({*expected, *by_chain}):
-        chain, told = expected.get(name, Chain(is_whole=name[0] not in unjudged)), by_chain.get(name, [])
+        chain, told = expected.get(name, Chain()), by_chain.get(name, [])
         if not chain.is_whole:
             told = told[: len(chain.rows)]
         for row, item in zip(chain.rows, told, strict=False):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from tests.simulation.story import Entry, Step, Story
+from tests.simulation.story import Entry, Step, Story, naming_only
 
 TRIES_MAX = 1_500  # plays: some seconds
 
@@ -52,7 +52,8 @@ class _Shrinking:
 
 
 def _with_rules(story: Story, names: Sequence[str]) -> Story:
-    return replace(story, sets=tuple(tuple(rule for rule in rules if rule.name in names) for rules in story.sets))
+    sets = tuple(tuple(naming_only(rule, names) for rule in rules if rule.name in names) for rules in story.sets)
+    return replace(story, sets=sets)
 
 
 def _with_steps(story: Story, steps: Sequence[Step]) -> Story:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from tests.simulation.drawing import drawn_story
-from tests.simulation.judging import ChainName, chains, difference, unjudged
+from tests.simulation.judging import ChainName, chains, difference
 from tests.simulation.playing import Faults, Play, undisturbed
 from tests.simulation.shrinking import shortest
 from tests.simulation.story import Story, told
@@ -72,7 +72,7 @@ class Worlds:
         self._faults.add(play.faults)
         expected = chains(story)
         self._judged += sum(len(chain.rows) for chain in expected.values())
-        return difference(expected, found, unjudged=unjudged(story)) or _difference(undisturbed(story), found)
+        return difference(expected, found) or _difference(undisturbed(story), found)
 
     def _report(self, planted: str, violation: Violation | None) -> Report:
         return Report(

@@ -8,11 +8,11 @@ Nothing is drawn after this: the same story makes the same run, and a story with
 what shrinking needs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -36,7 +36,10 @@ class Ms(int):
 
 @dataclass(frozen=True, slots=True)
 class DrawnRule:
-    """A rule as it is drawn: what the oracle reads, and what `source` makes of it for production."""
+    """A rule as it is drawn: what the oracle reads, and what `source` makes of it for production.
+
+    Conditions of a compound are rules as well: with a name, those of the same set, else written in place.
+    """
 
     name: str
     kind: str
@@ -53,18 +56,48 @@ class DrawnRule:
         return int(self.fields.get(name, 0))
 
     def source(self) -> dict[str, Any]:
-        """Return the rule as people write it."""
-        when = {name: f"{value}ms" if isinstance(value, Ms) else value for name, value in self.fields.items()}
+        """Return the rule as people write it. A Prefect trigger says all about what it counts."""
+        if self.kind == "prefect":
+            return {"name": self.name, "when": {self.kind: _written(self.fields)}}
+        own = {"for_each": list(self.for_each), "allowed_lateness": f"{self.lateness_ms}ms"}
+        return {"name": self.name, **own, **self.condition()}
+
+    def condition(self) -> dict[str, Any]:
+        """Return what a compound rule says of it, where it is a condition that is written in place."""
         return {
-            "name": self.name,
-            "match": {name: list(values) for name, values in self.match.items()},
-            "for_each": list(self.for_each),
-            "when": {self.kind: when},
+            "match": _written(self.match),
+            "when": {self.kind: _written(self.fields)},
             "for": f"{self.for_ms}ms",
             "keep_firing_for": f"{self.keep_firing_for_ms}ms",
             "no_data": self.no_data,
-            "allowed_lateness": f"{self.lateness_ms}ms",
         }
+
+
+def is_told_at_once(rule: DrawnRule) -> bool:
+    """Tell whether each event is an incident of its own."""
+    return rule.kind == "event" and not rule.fields
+
+
+def naming_only(rule: DrawnRule, names: Collection[str]) -> DrawnRule:
+    """Return a rule with its conditions written in place, but for those that are rules of such names."""
+    if "conditions" not in rule.fields:
+        return rule
+    conditions = tuple(each if each.name in names else replace(each, name="") for each in rule.fields["conditions"])
+    return replace(rule, fields={**rule.fields, "conditions": conditions})
+
+
+def _written(value: Any) -> Any:
+    match value:
+        case Ms():
+            return f"{value}ms"
+        case DrawnRule():
+            return value.name or value.condition()
+        case Mapping():
+            return {name: _written(each) for name, each in cast("Mapping[str, Any]", value).items()}
+        case tuple():
+            return [_written(each) for each in cast("tuple[object, ...]", value)]
+        case _:
+            return value
 
 
 class Happened(NamedTuple):
@@ -79,6 +112,12 @@ class Happened(NamedTuple):
     event: str
     state: str
     scheduled_ms: int | None
+    told_ms: int | None = None  # of the end of a run that came late and counts: when the log got it
+
+    @property
+    def heard_ms(self) -> int:
+        """From when on it counts."""
+        return self.occurred_ms if self.told_ms is None else self.told_ms
 
     @property
     def event_id(self) -> str:

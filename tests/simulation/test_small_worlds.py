@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulation.drawing import drawn_story
-from tests.simulation.drawn_rules import DRAWN, NOT_DRAWN
+from tests.simulation.drawn_rules import DRAWN
 from tests.simulation.judged_alert import JudgedAlert
 from tests.simulation.planting import PLANTED, planted
-from tests.simulation.readings import HELD_TO_THE_REPLAY, ORACLES
+from tests.simulation.readings import ORACLES
 from tests.simulation.small_worlds import Worlds
 from tests.simulation.story import told
 
@@ -27,13 +27,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_every_kind_of_rule_is_drawn_or_says_why_not() -> None:
-    assert {name for name in KINDS if name not in DRAWN} <= NOT_DRAWN.keys()
-    assert not DRAWN.keys() & NOT_DRAWN.keys()
-
-
-def test_every_kind_that_is_drawn_has_an_oracle_or_says_why_not() -> None:
-    assert DRAWN.keys() == ORACLES.keys() | HELD_TO_THE_REPLAY.keys()
+def test_every_kind_of_rule_is_drawn_and_judged() -> None:
+    assert DRAWN.keys() == KINDS.keys()
+    assert DRAWN.keys() == ORACLES.keys() | {"prefect"}  # which has firings and no readings
 
 
 def test_faults_delays_and_switches_change_no_transition() -> None:
@@ -43,7 +39,7 @@ def test_faults_delays_and_switches_change_no_transition() -> None:
     # Worlds in which nothing happens prove nothing.
     assert report.transitions.keys() == DRAWN.keys()
     assert min(report.transitions.values()) > 10
-    assert report.judged > sum(report.transitions.values()) / 3
+    assert report.judged > 0.95 * sum(report.transitions.values())
     assert min(report.faults.crashes, report.faults.fenced, report.faults.resent, report.faults.late) > 10
 
 

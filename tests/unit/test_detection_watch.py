@@ -41,6 +41,7 @@ async def test_the_clock_is_that_of_the_slowest_source_in_the_slowest_partition(
     await pass_messages(log, {0: 3, 1: 2})
 
     assert await watch.look() == 30
+    assert watch.source_clocks_ms() == {0: 30, 1: 40}
 
 
 async def test_what_the_detectors_have_not_passed_does_not_count(log: Log) -> None:
@@ -82,4 +83,6 @@ async def test_a_source_that_was_not_heard_of_leaves_it_unknown(log: Log) -> Non
     await tell(log, 1, 0, 10)
     await pass_messages(log, {0: 2, 1: 1})
 
-    assert await DetectionWatch(log).look() == 0
+    watch = DetectionWatch(log)
+    assert await watch.look() == 0
+    assert watch.source_clocks_ms() == {0: 10, 1: 0}

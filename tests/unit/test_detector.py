@@ -4,8 +4,7 @@ import msgspec
 import pytest
 from tests.property.detection import LOG_ID, START_MS
 
-from flowgauge.processors import detector as detector_module
-from flowgauge.processors import source_set, told_ids
+from flowgauge.processors import held_keys, source_set, told_ids
 from flowgauge.processors.detector import Detector, Outcome
 from flowgauge.processors.detector_state import PART_BYTES_MAX
 from flowgauge.processors.ruleset import RuleSet, parse_rules
@@ -254,7 +253,7 @@ def test_an_event_more_than_10_s_ahead_is_skewed_and_one_of_10_s_keeps_its_time(
 
 
 def test_keys_past_the_bound_are_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_module, "KEYS_MAX", 2)
+    monkeypatch.setattr(held_keys, "KEYS_MAX", 2)
     feeder = Feeder(ruleset(FAILING + "}"))
 
     outcome = feeder.see(5_000, *(sample(at, key=("t", f"flow{at}")) for at in (100, 200, 300, 100)))
@@ -411,7 +410,7 @@ def test_of_more_ids_than_the_bound_the_oldest_is_forgotten(monkeypatch: pytest.
 def test_a_key_that_found_no_room_finds_none_after_a_restart(
     monkeypatch: pytest.MonkeyPatch, restarts_before: int
 ) -> None:
-    monkeypatch.setattr(detector_module, "KEYS_MAX", 2)
+    monkeypatch.setattr(held_keys, "KEYS_MAX", 2)
     resolving = FAILING + ", no_data: resolve}"
     steps: list[tuple[int, list[Sample]]] = [
         (1_000, [sample(500, key=("t", "x"))]),

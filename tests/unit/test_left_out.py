@@ -8,7 +8,7 @@ from tests.unit.test_matcher import EACH, event, matcher
 
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.incident_json import health_json
-from flowgauge.processors import detector as detector_module
+from flowgauge.processors import held_keys
 from flowgauge.processors.leaving_out import count_left_out
 from flowgauge.schemas.left_out import CAUSES_MAX, HOUR_MS, OTHER_RULES, Cause, Count, LeftOutTally, Recent, note
 from flowgauge.transport.health import Health
@@ -28,7 +28,7 @@ def tally(*counts: tuple[Cause, int, int]) -> LeftOutTally:
 
 def test_the_detector_says_of_which_rule_late_skewed_and_refused_samples_are(monkeypatch: pytest.MonkeyPatch) -> None:
     feeder = Feeder(ruleset(FAILING + "}"))
-    monkeypatch.setattr(detector_module, "KEYS_MAX", 1)
+    monkeypatch.setattr(held_keys, "KEYS_MAX", 1)
 
     counts = feeder.see(
         60_000, sample(0, append=10_001), sample(1, append=12_000), sample(20_000, append=9_999),
@@ -41,6 +41,29 @@ def test_the_detector_says_of_which_rule_late_skewed_and_refused_samples_are(mon
         Cause("skewed", "t", "failing"): Count(1, START_MS + 9_999),
         Cause("keys_refused", "t", "failing"): Count(1, START_MS + 50_001),
     }
+
+
+def test_a_rule_with_too_many_keys_of_a_tenant_leaves_the_room_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeder = Feeder(ruleset(FAILING + "}"))
+    monkeypatch.setattr(held_keys, "KEYS_OF_RULE_MAX", 2)
+
+    counts = feeder.see(5_000, *(sample(at, key=("t", f"{at}")) for at in range(4)), sample(9, key=("u", "a"))).counts
+
+    assert (counts.samples, counts.keys_refused) == (5, 2)
+    assert counts.left_out == {Cause("keys_refused", "t", "failing"): Count(2, START_MS + 3)}
+    assert feeder.detector.keys == 3
+
+
+def test_a_key_that_is_forgotten_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    feeder = Feeder(ruleset(FAILING + "}"))
+    monkeypatch.setattr(held_keys, "KEYS_OF_RULE_MAX", 1)
+    feeder.see(1_000, sample(0, "completed", key=("t", "a")))
+    feeder.see(30 * MINUTE)
+    feeder.see(60 * MINUTE)
+
+    counts = feeder.see(61 * MINUTE, sample(60 * MINUTE, key=("t", "b"))).counts
+
+    assert (counts.keys_refused, feeder.detector.keys) == (0, 1)
 
 
 def test_the_matcher_says_of_which_rule_an_event_without_a_key_is() -> None:

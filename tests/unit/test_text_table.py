@@ -34,6 +34,7 @@ BODY: dict[str, Any] = {
     "severity": "critical",
     "opened_at": "2027-01-15T07:50:00.000Z",
     "standing": "Held: no run of orders has ended in the last 10m.",
+    "flapping": None,
     "rule": "orders failing",
     "kind": "failure_rate",
     "key": {"flow": "orders"},
@@ -106,6 +107,12 @@ def test_an_incident_says_what_keeps_it_open_and_leaves_out_what_nothing_is_know
         "Held: no run of orders has ended in the last 10m.\n\nWhy\n"
     )
     assert "Failing runs (1 of 3)\n  run  flow    state   started               attempts  message\n" in said
+
+
+def test_an_incident_whose_alert_flaps_says_so_below_its_state() -> None:
+    said = incident_text(BODY | {"flapping": {"says": "flapping: 5 incidents in 2h"}})
+
+    assert said.splitlines()[:5].count("flapping: 5 incidents in 2h") == 1
 
 
 def test_an_event_told_once_was_never_opened() -> None:

@@ -173,6 +173,18 @@ def test_unknown_detection_says_since_when_and_stands_over_other_problems() -> N
     assert "rules: rules.yaml:3:1: broken" in shown.lines
 
 
+def test_unknown_detection_names_the_partitions_that_hold_it_back_while_others_go_on() -> None:
+    clocks = {0: NOW, 1: NOW - 2 * MINUTE, 2: NOW - MINUTE // 3}
+    held = Health(clock_ms=NOW - 2 * MINUTE, source_clocks_ms=clocks)
+    all_of_them = Health(clock_ms=NOW - 2 * MINUTE, source_clocks_ms=dict.fromkeys(range(3), NOW - 2 * MINUTE))
+    known = Health(clock_ms=NOW - MINUTE // 3, source_clocks_ms={0: NOW, 1: NOW - MINUTE // 3})
+
+    assert "Partition 1 of the events holds its clock back, the others go on." in banner(held, NOW).lines
+    assert health_json(held, NOW)["held_back_by"] == [1]
+    assert all_of_them.holding_back(NOW) == known.holding_back(NOW) == []
+    assert not any("Partition" in line for line in banner(all_of_them, NOW).lines)
+
+
 def test_history_that_is_being_read_is_not_unknown() -> None:
     health = Health(started_ms=NOW, clock_ms=NOW - 86_400_000, loading=True)
 

@@ -20,8 +20,10 @@ from flowgauge.schemas.errors import BadInput, DataFolderLocked, FlowgaugeError,
 from flowgauge.schemas.event import DEFAULT_TENANT
 
 if TYPE_CHECKING:
+    from flowgauge.processors.ruleset import RuleSet
     from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
+RULES = "/v1/rules"
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 
@@ -122,14 +124,14 @@ async def ask_pages(place: Place, path: str, parameters: Mapping[str, str]) -> A
                 if after and store is None:
                     raise _away(place)  # it answered the page before
                 store = store or held.enter_context(_opened_folder(place, parameters))
-                answer = Answer((await _ask_routes(store, path, asked)).text, place.data)
+                answer = Answer((await _ask_routes(store, place.data, path, asked)).text, place.data)
             yield answer
             after = None if answer.body["next"] is None else {"after": str(answer.body["next"])}
 
 
 async def _ask_folder(place: Place, path: str, parameters: Mapping[str, str]) -> Answer:
     with _opened_folder(place, parameters) as store:
-        return Answer((await _ask_routes(store, path, parameters)).text, place.data)
+        return Answer((await _ask_routes(store, place.data, path, parameters)).text, place.data)
 
 
 @contextlib.contextmanager
@@ -156,7 +158,7 @@ def _opened_folder(place: Place, parameters: Mapping[str, str]) -> Generator["Cl
         yield store
 
 
-async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[str, str]) -> Answer:
+async def _ask_routes(store: "ClickHouseStore", data: Path, path: str, parameters: Mapping[str, str]) -> Answer:
     from starlette.applications import Starlette  # noqa: PLC0415
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
@@ -164,8 +166,10 @@ async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[s
     from flowgauge.console.web.answers import Answers  # noqa: PLC0415
     from flowgauge.console.web.api import api_routes  # noqa: PLC0415
     from flowgauge.console.web.json_answer import refused_path  # noqa: PLC0415
+    from flowgauge.processors.ruleset import RuleSet  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
     from flowgauge.schemas.settings import load_settings  # noqa: PLC0415
+    from flowgauge.sinks.clickhouse.event_history import history_clock_ms  # noqa: PLC0415
     from flowgauge.sinks.clickhouse.prices import PriceList  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
 
@@ -174,11 +178,27 @@ async def _ask_routes(store: "ClickHouseStore", path: str, parameters: Mapping[s
         watched.open()
         return watched.of(tenant)
 
-    routes = api_routes(Answers(store, Health(), TokenTable(), prices=prices))
+    ruleset = await _rules_in(data) if path == RULES else RuleSet()
+    health = Health(clock_ms=await history_clock_ms(store) or 0)  # nobody detects since then
+    routes = api_routes(Answers(store, health, TokenTable(), rules=lambda: ruleset, prices=prices))
     app = Starlette(routes=routes, exception_handlers={HTTPException: refused_path})
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
         return _read(await client.get(path, params=dict(parameters)), "the data folder")
+
+
+async def _rules_in(data: Path) -> "RuleSet":
+    """Return the rules in force in the log of a data folder whose lock is ours."""
+    from flowgauge.processors.ruletopic import RuleBook  # noqa: PLC0415
+    from flowgauge.transport.local import open_local_log  # noqa: PLC0415
+
+    log = await open_local_log(data, partitions={})
+    try:
+        book = RuleBook(log)
+        await book.refresh()
+        return book.current
+    finally:
+        await log.close()
 
 
 def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> Answer:

@@ -4,40 +4,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
-from flowgauge.console.web.examples import ABSENCE, EVENT, LATE, PREFECT, SEQUENCE, words_of
-from flowgauge.console.web.words import HAPPENED, in_short, shown_of, span
+from flowgauge.console.web.words import HAPPENED, in_short, kind_of, shown_of, span
+from flowgauge.processors.kinds.kind import Shows
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
 RUNS = ("run", "flow", "state", "started", "attempts", "message")
-RUNS_OF_KIND = {
-    LATE: ("run", "flow", "state", "scheduled_for", "called_late", "started", "late_by"),
-    ABSENCE: ("occurred", "event_id", "run", "flow"),
-    EVENT: ("occurred", "event_id", "run", "flow"),
-    SEQUENCE: ("occurred", "event_id", "run", "flow"),
-    PREFECT: ("occurred", "event_id", "run", "flow"),
+EVENTS = ("occurred", "event_id", "run", "flow")
+EXAMPLES: Mapping[Shows, Sequence[str]] = {
+    "runs": RUNS,
+    "starts": ("run", "flow", "state", "scheduled_for", "called_late", "started", "late_by"),
+    "events": EVENTS,
+    "last event": EVENTS,
 }
 DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
 
 
 def incident_text(body: Mapping[str, Any]) -> str:
     """Return the text of an incident as GET /v1/incidents/ID answers it; all times are UTC."""
-    kind = str(body["kind"])
-    runs = [_with_lateness(run) if kind == LATE else run for run in cast("list[Mapping[str, Any]]", body["runs"])]
+    examples = kind_of(str(body["kind"])).examples_as
+    runs = cast("list[Mapping[str, Any]]", body["runs"])
+    if examples.shows == "starts":
+        runs = [_with_lateness(run) for run in runs]
     why = text_table(("", ""), [(name, body[name]) for name in WHY if body[name] != {}]).split("\n", 2)[2]
     moment = "at" if body["state"] == HAPPENED else "opened"
     head = [
         str(body["summary"]),
         f"{body['state']}, {body['severity']}, {moment} {body['opened_at']}",
         str(body["standing"]),
+        *([str(body["flapping"]["says"])] if body["flapping"] else []),
     ]
     few = shown_of(len(runs), body["runs_counted"])
-    title = words_of(kind).title + (f" ({few})" if few else "")
+    title = examples.title + (f" ({few})" if few else "")
     parts = [
         "\n".join(printable(line) for line in head if line),
         _section("Why", why),
         _section("Timeline", _table(body["transitions"], STEPS)),
-        _section(title, _table(runs, RUNS_OF_KIND.get(kind, RUNS))),
+        _section(title, _table(runs, EXAMPLES[examples.shows])),
         *(
             _section(f"Last error lines of {printable(str(run['run']))}", _lines(run["error_lines"]))
             for run in {str(run["run"]): run for run in reversed(runs)}.values()  # several events may be of one run

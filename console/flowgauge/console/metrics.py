@@ -75,6 +75,11 @@ def _detection(health: Health, now_ms: int) -> Iterable[Measured]:
         (now_ms - unknown_ms) / 1000 if unknown_ms else 0.0,
     )
     yield (
+        "detection_held_back_partitions",
+        "Partitions of the events that keep detection unknown while others go on.",
+        float(len(health.holding_back(now_ms))),
+    )
+    yield (
         "detection_behind_seconds",
         "How far the detector's slowest source clock is behind this machine's clock.",
         max(0, now_ms - health.clock_ms) / 1000 if health.clock_ms else 0.0,

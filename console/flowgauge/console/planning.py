@@ -1,12 +1,20 @@
 """`flowgauge rules plan`: what a change of rules would do, as lines for people and as JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from flowgauge.processors.rule_plan import FieldChange, Planned
+from flowgauge.processors.rule_fate import Fate
+from flowgauge.processors.rule_plan import FieldChange, Planned, What
 from flowgauge.schemas.counted import counted
 
-SIGNS: Final = {"added": "+", "changed": "~", "retold": "~", "unchanged": "=", "removed": "-"}
+SIGNS: Mapping[What, str] = {"new": "+", "changed": "~", "unchanged": "=", "removed": "-"}
+BECOME: Final = {  # of windows, and of incidents that are open
+    None: ("new", "none"),
+    Fate.KEPT: ("kept", "kept"),
+    Fate.CARRIED_ON: ("new", "kept"),
+    Fate.ENDED: ("new", "resolved"),
+    Fate.REMOVED: ("none", "resolved"),
+}
 
 
 def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
@@ -22,18 +30,20 @@ def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
 
 def plan_json(planned: Sequence[Planned]) -> dict[str, object]:
     """Return everything as JSON has it."""
+    return {"rules": [_planned_json(each) for each in planned]}
+
+
+def _planned_json(each: Planned) -> dict[str, object]:
+    windows, incidents = BECOME[each.fate]
     return {
-        "rules": [
-            {
-                "rule": each.rule,
-                "tenant": each.tenant,
-                "what": each.what,
-                "fate": None if each.fate is None else each.fate.value,
-                "effect": each.effect,
-                "fields": [change._asdict() for change in each.fields],
-            }
-            for each in planned
-        ]
+        "rule": each.rule,
+        "tenant": each.tenant,
+        "what": each.what,
+        "windows": windows,
+        "incidents": incidents,
+        "open_incidents": each.open_incidents,
+        "effect": each.effect,
+        "fields": [change._asdict() for change in each.fields],
     }
 
 

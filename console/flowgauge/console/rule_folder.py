@@ -8,7 +8,7 @@ Without `--rules DIR` the folder is `rules/` in the data folder, which `flowgaug
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -107,8 +107,7 @@ class RuleFolder:
         self.folder = folder
         self._egress = egress
         self.channels = ChannelBook()
-        self.rules = 0  # how many apply
-        self._version = 0
+        self.ruleset = RuleSet()  # in force
         self._health = health
         self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
 
@@ -117,9 +116,13 @@ class RuleFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         finish_replacing(self.folder)
         written = read_written([self.folder], self._egress)
-        self.channels, self.rules = written.channels, len(written.ruleset.rules)
+        self.channels, self.ruleset = written.channels, written.ruleset
         self._tell(written)
         return written
+
+    def in_force_as(self, version: int) -> None:
+        """Note as which version the rules that were read at the start are in the log."""
+        self.ruleset = replace(self.ruleset, version=version)
 
     async def watch(self, log_: Log | None, stop: asyncio.Event) -> None:
         """Put each good change in force until `stop`; look again for what keeps people from being told.
@@ -171,15 +174,14 @@ class RuleFolder:
         was_broken = PART in self._health.problems
         self.channels = written.channels  # first: a new rule may tell at once
         version = await self._publish(written.ruleset, log_, stop) if log_ else 0
-        self.rules = len(written.ruleset.rules)
+        before, self.ruleset = self.ruleset.version, replace(written.ruleset, version=version)
         self._health.problems.pop(PART, None)
         self._health.operator_problems.pop(PART, None)
         self._tell(written)
-        if version != self._version or was_broken:  # mended by what was there before
-            log.info("rules applied", version=version, rules=self.rules)
+        if version != before or was_broken:  # mended by what was there before
+            log.info("rules applied", version=version, rules=len(self.ruleset.rules))
         elif log_ is None:
             log.info("channels read", channels=len(self.channels.channels))
-        self._version = version
         return version
 
     async def _publish(self, ruleset: RuleSet, log_: Log, stop: asyncio.Event) -> int:

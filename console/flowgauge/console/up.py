@@ -142,12 +142,12 @@ async def _open(settings: Settings) -> tuple[Log, ClickHouseStore]:
 
 async def _begin(opened: Opened, ruleset: RuleSet, history: Load | None, stop: asyncio.Event) -> int:
     """Put the rules in force, before the history where there is one; return where the history ends, else 0."""
-    if history is None:
-        await publish_rules(opened.log, ruleset)
-        return 0
-    opened.health.loading = True
-    loaded = await load(opened.log, ruleset, history, data=opened.settings.data, stop=stop)
-    return loaded.last_append_ms
+    loaded_ms = 0
+    if history is not None:
+        opened.health.loading = True
+        loaded_ms = (await load(opened.log, ruleset, history, data=opened.settings.data, stop=stop)).last_append_ms
+    opened.rules.in_force_as(await publish_rules(opened.log, ruleset))
+    return loaded_ms
 
 
 async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Callable[[], None]) -> None:
@@ -187,7 +187,7 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             opened.store,
             opened.health,
             opened.tokens,
-            rules=lambda: opened.rules.rules,
+            rules=lambda: opened.rules.ruleset,
             operator=opened.settings.operator,
             bounds=opened.settings.questions,
             prices=opened.prices.of,

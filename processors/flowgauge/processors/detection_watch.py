@@ -12,7 +12,7 @@ which join with the rule set of a message.
 import asyncio
 from dataclasses import dataclass, field
 
-from flowgauge.processors.detector_app import GROUP
+from flowgauge.processors.detector_app import GROUP, slowest
 from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.processors.source_set import sources_at
 from flowgauge.schemas.errors import FlowgaugeError
@@ -39,6 +39,7 @@ async def run_detection_watch(log: Log, *, stop: asyncio.Event, health: Health) 
         else:
             health.problems.pop(PART, None)
             health.clock_ms = max(health.clock_ms, clock_ms)
+            health.source_clocks_ms = watch.source_clocks_ms()
         await pause(stop, LOOK_EVERY_MS)
 
 
@@ -57,6 +58,12 @@ class DetectionWatch:
             await each.read(self._log, stands[each.partition].next_offset)
         await self._book.know({each.version for each in self._watched})
         return min(each.clock_ms(self._sources(each.version)) for each in self._watched)
+
+    def source_clocks_ms(self) -> dict[int, int]:
+        """Return the clock of each source at the last look, where it was read least far; 0 while it is not known."""
+        return slowest(
+            [[each.clocks.get(source, 0) for source in range(self._sources(each.version))] for each in self._watched]
+        )
 
     def _sources(self, version: int) -> int:
         return sources_at(self._book.rulesets, self._log.partitions(EVENTS), version)

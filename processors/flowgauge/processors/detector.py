@@ -29,6 +29,7 @@ from flowgauge.processors.detector_state import (
     read_position,
 )
 from flowgauge.processors.evaluation import Evaluation
+from flowgauge.processors.held_keys import HeldKeys
 from flowgauge.processors.key_state import Key, KeyState, restored
 from flowgauge.processors.key_store import KeyStore, Place
 from flowgauge.processors.panes import pane_end
@@ -46,7 +47,6 @@ from flowgauge.schemas.sample import Sample, SampleMessage
 from flowgauge.schemas.transition import ExampleRun, Transition
 
 AHEAD_MAX_MS = 10_000  # an event further ahead of its append time is skewed: counted, not admitted
-KEYS_MAX = 1_000_000  # keys of one samples partition; past it samples of new keys are counted as dropped
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Detector:
         self._rules = RulesInForce(rulesets, self._position)
         self._newest_version = max(each.rules_version for each in self._position.sources)
         self._finished: set[int] = set()
-        self._keys: dict[Place, KeyState] = {}
+        self._keys = HeldKeys()
         self._store = KeyStore() if stores else None
         self._wake_ups = WakeUps()
         self._aside: dict[int, list[tuple[int, Sample]]] = {}  # rules version → (source, sample), until in force
@@ -112,6 +112,11 @@ class Detector:
             position.clock_ms for source, position in enumerate(self._position.sources) if source not in self._finished
         ]
         return min(clocks) if clocks else max(position.clock_ms for position in self._position.sources)
+
+    @property
+    def source_clocks_ms(self) -> list[int]:
+        """The clock of each source; -1 of one that was not heard of."""
+        return [position.clock_ms for position in self._position.sources]
 
     @property
     def active_version(self) -> int:
@@ -265,11 +270,13 @@ class Detector:
             self._wake(state)
 
     def _new_key_state(self, rule: CompiledRule, key: Key) -> KeyState | None:
-        if len(self._keys) >= KEYS_MAX:
+        if not self._keys.has_room(rule.uid, key):
             return None
         # Before its set is in force, a rule that only tells people otherwise still tells them as of now.
         rule = self._rules.active.by_uid.get(rule.uid, rule)
-        state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window())
+        # A firing that does not last has its event in the key: it is never that of a rule before.
+        since_ms = 0 if rule.by_arrival else self._rules.began_ms(rule.uid, key[0])
+        state = self._keys[rule.uid, key] = KeyState(rule, key, rule.kind.new_window(), since_ms=since_ms)
         return state
 
     # ── immediate events ──
@@ -357,7 +364,7 @@ class Detector:
 
     def _switch(self, at_ms: int, version: int) -> None:
         """Put rule set `version` in force: the same for every split of the log, since `at_ms` stands in it."""
-        self._rules.activate(version)
+        self._rules.activate(version, at_ms)
         gone: list[tuple[str, Key, str]] = []
         for (uid, key), state in self._keys.items():
             fate, heir = succession(state.rule, key[0], self._rules.active)
@@ -380,7 +387,8 @@ class Detector:
 
     def _retire(self, place: Place, at_ms: int) -> None:
         """End a key whose rule changed or went: a changed rule keeps the open incident, in a new window."""
-        state = self._keys.pop(place)
+        state = self._keys[place]
+        del self._keys[place]
         state.wake_ms = None
         self._write_now(place)
         fate, heir = succession(state.rule, place[1][0], self._rules.active)

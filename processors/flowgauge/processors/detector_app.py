@@ -7,6 +7,7 @@ Shutdown: finish the step, let go; what was not committed is as if it never happ
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 
 from flowgauge.processors import metrics
 from flowgauge.processors.detector import Detector, DetectorCounts
@@ -104,9 +105,16 @@ class _DetectorShell:
     def _show(self, partition: int) -> None:
         clock_ms = min(detector.clock_ms for detector in self._detectors.values())
         self._health.clock_ms = max(clock_ms, 0)
+        self._health.source_clocks_ms = slowest([each.source_clocks_ms for each in self._detectors.values()])
         self._health.rules_version = min(detector.active_version for detector in self._detectors.values())
         metrics.CLOCK_MS.labels(str(partition)).set(max(self._detectors[partition].clock_ms, 0))
         metrics.KEYS.labels(str(partition)).set(self._detectors[partition].keys)
+
+
+def slowest(clocks_ms: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Return the clock of each source where it was read least far, in ms; 0 where it was not heard of somewhere."""
+    together = enumerate(zip_longest(*clocks_ms, fillvalue=0))
+    return {source: max(0, min(by_partition)) for source, by_partition in together}
 
 
 def _count(counts: DetectorCounts, transitions: Sequence[Transition]) -> None:

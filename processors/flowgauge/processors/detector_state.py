@@ -35,13 +35,17 @@ STATE_FORMAT = 2  # of every record here and in the kinds' windows: another one 
 
 
 class PositionRecord(msgspec.Struct, array_like=True):
-    """Where the detector stands. `switches`: version → source → clock at its marker, until it is in force."""
+    """Where the detector stands. `switches`: version → source → clock at its marker, until it is in force.
+
+    `ended` are the sets that were in force lately, each with when the next one came into force, oldest first.
+    """
 
     log_id: str
     sources: list[SourcePosition]
     active_version: int
     switches: dict[int, dict[int, int]]
     state_format: int = 0
+    ended: list[tuple[int, int]] = []
 
 
 class Kept(msgspec.Struct, array_like=True):

@@ -50,7 +50,7 @@ class KeyState:
     needed_ms: int | None = None
     late: dict[int, int] = field(default_factory=dict[int, int])  # pane end of the append time → how many
     evaluated_ms: int = 0
-    since_ms: int = 0  # when the alert was inherited: panes that end by then fill the window and move nothing
+    since_ms: int = 0  # when its rule came into force: panes that end by then fill the window and move nothing
     full_ms: int | None = None  # when the new window of a changed rule is full, and what is empty in it is no data
     wake_ms: int | None = None
     stored_name: str = ""  # under which it is stored, once it has been
@@ -166,7 +166,10 @@ class KeyState:
         timer_ms = next_timer_ms(self.alert, self.rule.policy)
         if timer_ms is not None and timer_ms <= self.since_ms:
             timer_ms = self.since_ms + 1
-        for moment_ms in (self.window.next_change_ms(), timer_ms, self.full_ms):
+        # What filled a new rule's window is read once the rule is in force; an alert that was inherited waits for more.
+        is_unread = 0 < self.evaluated_ms <= self.since_ms and self.alert.state == "inactive"
+        first_ms = self.since_ms + 1 if is_unread else None
+        for moment_ms in (self.window.next_change_ms(), timer_ms, self.full_ms, first_ms):
             if moment_ms is None or moment_ms <= self.evaluated_ms:
                 continue
             if next_ms is None or moment_ms < next_ms:

@@ -65,8 +65,22 @@ class RulesInForce:
                 return None
         return max(self._position.switches[version].values()), version
 
-    def activate(self, version: int) -> None:
-        """Put rule set `version` in force."""
+    def began_ms(self, uid: str, tenant: str) -> int:
+        """Return when the active rule `uid` began to see this tenant; 0 where that was with the first set, or long ago.
+
+        Panes that end by then are those of the set before: what was opened in them is not opened once more.
+        """
+        for version, at_ms in reversed(self._position.ended):
+            if not self.view(version).sees(uid, tenant):
+                return at_ms
+        return 0
+
+    def activate(self, version: int, at_ms: int) -> None:
+        """Put rule set `version` in force from `at_ms` on; forget what ended before any pane that can still come."""
+        if self.active.version:
+            lateness_ms = max((rule.lateness_ms for rule in self.ruleset(version).rules), default=0)
+            recent = [each for each in self._position.ended if each[1] > at_ms - lateness_ms]
+            self._position.ended = [*recent, (self.active.version, at_ms)]
         del self._position.switches[version]
         self._position.active_version = version
         self.active = self.view(version)

@@ -5,7 +5,7 @@ form is YAML with top-level `rules:`; processors.ruleset reads it and gives ever
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -23,7 +23,7 @@ from flowgauge.schemas.rule_forms import (
     labels_form,
     match_form,
 )
-from flowgauge.schemas.times import format_duration, parse_duration_ms
+from flowgauge.schemas.times import format_duration, parse_duration_ms, parse_time_ms, rfc3339
 
 RULE_NAME_MAX = 200
 GROUP_FIELDS_MAX = 8
@@ -86,7 +86,14 @@ def _no_text(number: Literal["int", "float"]) -> BeforeValidator:
 
 IN_DIGITS = _no_text("int")  # after the bounds of an int, so that a JSON Schema has them
 IN_NUMBERS = _no_text("float")  # the same of a float
+
+
+def _moment(value: object) -> int:
+    return parse_time_ms(str(value))
+
+
 DurationMs = Annotated[int, BeforeValidator(_duration), WithJsonSchema(DURATION)]
+MomentMs = Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string"})]
 WindowMs = Annotated[int, BeforeValidator(_window), WithJsonSchema(WINDOW)]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema(SHARE)]
 
@@ -95,6 +102,10 @@ class Written(BaseModel):
     """What people write: unknown fields are mistakes, and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def defaults(self) -> Mapping[str, object]:
+        """Return what fields that are not written mean, where that hangs on others."""
+        return {}
 
 
 def _patterns(value: object) -> tuple[str, ...]:
@@ -200,26 +211,52 @@ class Rule(Written):
 
 
 def as_written(written: Written) -> dict[str, str]:
-    """Return every field by the name that people write, with its value as they write it, defaults included."""
-    fields = type(written).model_fields
-    return {field.alias or name: _as_written(getattr(written, name), field) for name, field in fields.items()}
+    """Return every field by its path, such as `pairs[0].above`, and its value as people write it, defaults included."""
+    return dict(_written_fields(written, ""))
 
 
-def _as_written(value: object, field: FieldInfo) -> str:
+def _written_fields(written: Written, before: str) -> Iterator[tuple[str, str]]:
+    stand_for = written.defaults()
+    for name, field in type(written).model_fields.items():
+        value = stand_for.get(name, getattr(written, name))
+        yield from _written_values(f"{before}{field.alias or name}", value, field)
+
+
+def _written_values(path: str, value: object, field: FieldInfo) -> Iterator[tuple[str, str]]:
+    """Yield each value in what stands at `path`: fields within it, items that have fields, and texts by name."""
+    match value:
+        case Written():
+            yield from _written_fields(value, f"{path}.")
+        case tuple() if any(isinstance(each, Written | dict) for each in cast("tuple[object, ...]", value)):
+            for index, each in enumerate(cast("tuple[object, ...]", value)):
+                yield from _written_values(f"{path}[{index}]", each, field)
+        case dict() if value:
+            for name, inner in cast("dict[str, object]", value).items():
+                several = cast("tuple[object, ...]", inner if isinstance(inner, tuple) else (inner,))
+                yield from _written_values(f"{path}.{name}", several[0] if len(several) == 1 else several, field)
+        case _:
+            yield path, _written_text(value, field)
+
+
+def _written_text(value: object, field: FieldInfo) -> str:
     reads = {each.func for each in _validators(field) if isinstance(each, BeforeValidator)}
+    text = str(value)
     match value:
         case None | "":
-            return "none"
+            text = "none"
+        case bool():
+            text = text.lower()
         case int() if reads & {_duration, _window}:
-            return format_duration(value)
-        case float() if _share in reads:
-            return f"{value * 100:.12g}%"
+            text = format_duration(value)
+        case int() if _moment in reads:
+            text = rfc3339(value)
+        case float():
+            text = f"{value * 100:.12g}%" if _share in reads else f"{value:.12g}"
         case tuple():
-            return f"[{', '.join(map(str, value))}]"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of texts
-        case dict():
-            return f"{{{', '.join(f'{name}: {inner}' for name, inner in value.items())}}}"  # pyright: ignore[reportUnknownVariableType]  # of texts
+            text = f"[{', '.join(map(str, cast('tuple[object, ...]', value)))}]"
         case _:
-            return str(value)
+            pass
+    return text
 
 
 def _validators(field: FieldInfo) -> Iterator[object]:

@@ -32,6 +32,7 @@ class Health:
     started_ms: int = 0
     loading: bool = False  # history is being loaded: the clock is the history's
     clock_ms: int = 0  # the detector's slowest source clock
+    source_clocks_ms: dict[int, int] = field(default_factory=dict[int, int])  # of each partition of the events
     pulse_ms: int = 0  # sent time of the newest pulse that the log took from this process
     rules_version: int = 0
     accepted: int = 0  # events the gateway appended
@@ -76,3 +77,10 @@ class Health:
         if self.loading or now_ms - max(self.clock_ms, self.started_ms) <= UNKNOWN_AFTER_MS:
             return 0
         return self.clock_ms or self.started_ms
+
+    def holding_back(self, now_ms: int) -> list[int]:
+        """Return the partitions of the events that keep detection unknown while others go on; none where none does."""
+        if not self.unknown_since_ms(now_ms) or not self.source_clocks_ms:
+            return []
+        going_ms = max(self.source_clocks_ms.values()) - UNKNOWN_AFTER_MS
+        return sorted(source for source, clock_ms in self.source_clocks_ms.items() if clock_ms < going_ms)

@@ -1,11 +1,16 @@
 """`flowgauge incidents list|show`: what was found and why."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option, whose
+
+if TYPE_CHECKING:
+    from flowgauge.console.ask import Answer
 
 COLUMNS = ("opened_at", "state", "severity", "rule", "key", "value", "threshold", "samples", "summary", "incident_id")
 
@@ -33,11 +38,14 @@ def list_incidents(  # one parameter an option
     asked = str(limit) if form == "json" else one_more(limit)
     parameters = {"limit": asked} | ({"open": "1"} if only_open else {}) | whose(tenant)
     answer = answer_to(Place(url, token, data), "/v1/incidents", parameters)
+    _say_unknown(answer)
     if form == "json":
         click.echo(answer.text)
     else:
         rows = shown(answer.body["rows"], limit)
         click.echo(text_table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+        if flapping := list(_flapping_lines(rows)):
+            click.echo("\n" + "\n".join(flapping))
 
 
 @command.command()
@@ -59,4 +67,25 @@ def show(  # one parameter an option
 
     parameters = whose(tenant)
     answer = answer_to(Place(url, token, data), f"/v1/incidents/{incident_id}", parameters)
+    _say_unknown(answer)
     click.echo(answer.text if form == "json" else incident_text(answer.body))
+
+
+def _flapping_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each rule and key of which an incident of a list flaps: what its newest says."""
+    from flowgauge.console.text_table import printable
+
+    told: set[tuple[str, ...]] = set()
+    for row in rows:
+        whose = (row["rule"], *(f"{name}={value}" for name, value in row["key"].items()))
+        if row["flapping"] and whose not in told:
+            told.add(whose)
+            yield printable(f"{' '.join(whose)}: {row['flapping']['says']}")
+
+
+def _say_unknown(answer: "Answer") -> None:
+    """Say on standard error where detection is unknown: then no news is not good news."""
+    if since := answer.body.get("detection_unknown_since"):
+        from flowgauge.console.web.banner import unknown_sentence
+
+        click.echo(unknown_sentence(str(since)), err=True)

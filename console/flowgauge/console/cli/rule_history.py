@@ -17,14 +17,17 @@ from flowgauge.console.cli.options import (
     existing_file,
     format_option,
     rule_path,
-    rules_option,
     tenant_option,
     token_option,
     url_option,
 )
+from flowgauge.schemas.flapping import FLAP_MS
+from flowgauge.schemas.times import format_duration
 
 if TYPE_CHECKING:
+    from flowgauge.console.ask import Place
     from flowgauge.console.past_events import PastEvents, Span
+    from flowgauge.console.running_rules import RunningRules
     from flowgauge.processors.replay import ReplayCounts
     from flowgauge.processors.ruleset import CompiledRule
 
@@ -90,7 +93,11 @@ def history_options(command: Callable[..., int]) -> Callable[..., int]:
     "--against", multiple=True, type=rule_path, help="Other rules to compare with, a file or a folder; repeatable."
 )
 @click.option(
-    "--flap", default="15m", show_default=True, callback=_length, help="Fired again so soon after its end: a flap."
+    "--flap",
+    default=format_duration(FLAP_MS),
+    show_default=True,
+    callback=_length,
+    help="Fired again so soon after its end: a flap.",
 )
 @click.option("--brief", default="5m", show_default=True, callback=_length, help="Over sooner than that: brief.")
 @click.option(
@@ -134,7 +141,13 @@ def backtest(
 @click.command()
 @click.argument("rule")
 @click.argument("key", nargs=-1)
-@rules_option
+@click.option(
+    "--rules",
+    "files",
+    multiple=True,
+    type=rule_path,
+    help="A rule file or a folder of them; repeatable.  [default: those in force]",
+)
 @history_options
 @click.option("--at", help="When, as --since.  [default: the end]")
 @click.option(
@@ -153,20 +166,16 @@ def explain(
 ) -> int:
     """Tell why RULE fires or does not for KEY: a FIELD=VALUE for each field of its `for_each`.
 
-    Prints what was read at each evaluation before --at and after, and in words why that did not fire.
+    Prints what was read at each evaluation before --at and after, and in words why that did not fire. RULE is one of
+    those in force, or of --rules.
     """
     import msgspec
 
     from flowgauge.console.explaining import Explanation
     from flowgauge.console.text_table import printable
-    from flowgauge.processors.explaining import Watch, key_of, rule_named
-    from flowgauge.processors.ruleset import load_rules
-    from flowgauge.schemas.event import DEFAULT_TENANT
-    from flowgauge.transport.yaml_files import refuse_no_files
+    from flowgauge.processors.explaining import Watch, key_of
 
-    refuse_no_files(files)
-    tenant = asked.tenant or DEFAULT_TENANT
-    item = rule_named(load_rules(files), rule, tenant)
+    item, tenant = _rule_of(asked, rule, files)
     watch = Watch(item, key_of(item, tenant, key), _moment("--at", at), rows)
     with _history(asked, [item], _moment("--at", at)) as (past, span):
         found = Explanation(past, watch, span)
@@ -180,16 +189,33 @@ def explain(
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=rule_path)
 @click.option(
-    "--against", multiple=True, required=True, type=rule_path, help="The rules before, a file or a folder; repeatable."
+    "--against",
+    multiple=True,
+    type=rule_path,
+    help="Rules before, a file or a folder; repeatable.  [default: those in force]",
 )
 @format_option
-def plan(*, files: Sequence[Path], against: Sequence[Path], form: str) -> None:
-    """Tell what the rules in FILES would do in place of those before: to each rule, its windows and open incidents.
+@tenant_option
+@url_option
+@token_option
+@data_option
+def plan(  # one parameter an option
+    *,
+    files: Sequence[Path],
+    against: Sequence[Path],
+    form: str,
+    tenant: str | None,
+    url: str,
+    token: str | None,
+    data: Path,
+) -> None:
+    """Tell what the rules in FILES would do in place of those in force: to each rule, its windows and open incidents.
 
     Of a rule that is new, all its fields with their defaults; of one that changes, the fields that do.
     """
     import msgspec
 
+    from flowgauge.console.ask import Place
     from flowgauge.console.planning import plan_json, plan_lines
     from flowgauge.console.text_table import printable
     from flowgauge.processors.rule_plan import plan as planned_of
@@ -197,11 +223,42 @@ def plan(*, files: Sequence[Path], against: Sequence[Path], form: str) -> None:
     from flowgauge.transport.yaml_files import refuse_no_files
 
     refuse_no_files(files)
-    planned = planned_of(load_rules(against), load_rules(files))
+    after = load_rules(files)
+    if against:
+        planned = planned_of(load_rules(against), after)
+    else:
+        running = _running(Place(url, token, data), tenant)
+        planned = planned_of(running.ruleset, running.of_the_same(after), running.open_incidents)
     if form == "json":
         click.echo(msgspec.json.encode(plan_json(planned)))
     else:
         click.echo("\n".join(printable(line) for line in plan_lines(planned)))
+
+
+def _rule_of(asked: Asked, name: str, files: Sequence[Path]) -> tuple["CompiledRule", str]:
+    """Return the rule of `files`, or else in force, and whose events it is asked about."""
+    from flowgauge.console.ask import Place
+    from flowgauge.processors.explaining import rule_named
+    from flowgauge.processors.ruleset import load_rules
+    from flowgauge.schemas.event import DEFAULT_TENANT
+    from flowgauge.transport.yaml_files import refuse_no_files
+
+    if files:
+        refuse_no_files(files)
+        tenant = asked.tenant or DEFAULT_TENANT
+        return rule_named(load_rules(files), name, tenant), tenant
+    running = _running(Place(asked.url, asked.token, asked.data), asked.tenant)
+    return rule_named(running.ruleset, name, running.tenant), running.tenant
+
+
+def _running(place: "Place", tenant: str | None) -> "RunningRules":
+    """Return the rules in force; say on standard error where no server answers."""
+    from flowgauge.console.running_rules import running_rules
+
+    running = asyncio.run(running_rules(place, options.whose(tenant)))
+    if running.folder is not None:
+        click.echo(f"no server runs: the rules in force are read from {running.folder}", err=True)
+    return running
 
 
 @contextmanager

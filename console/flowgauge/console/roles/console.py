@@ -46,7 +46,7 @@ async def _open(opened: Opened) -> Work:
             store,
             health,
             tokens,
-            rules=lambda: len(book.current.rules),
+            rules=lambda: book.current,
             operator=settings.operator,
             bounds=settings.questions,
             prices=prices.of,

@@ -27,8 +27,18 @@ Change = TypedDict(
 Change.__doc__ = "One change of an incident's state."
 
 
+class FlappingTold(TypedDict):
+    """How an alert flaps. `keep_firing_for` is what would have made one incident of those that opened so."""
+
+    says: str
+    incidents: int
+    span_seconds: float
+    shortest_seconds: float
+    keep_firing_for: str
+
+
 class ListedIncident(TypedDict):
-    """An incident as a row of the list. `value` is the one that made it fire."""
+    """An incident as a row of the list. `value` is the one that made it fire; `flapping` is null where it does not."""
 
     incident_id: str
     tenant: str
@@ -48,6 +58,7 @@ class ListedIncident(TypedDict):
     samples: int
     late_samples: int
     window: str
+    flapping: FlappingTold | None
 
 
 class CountedRun(TypedDict):
@@ -85,20 +96,25 @@ class SentDelivery(TypedDict):
 
 
 class WholeIncident(ListedIncident):
-    """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted."""
+    """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted.
+
+    Where detection is unknown, what happened since then is not judged yet.
+    """
 
     standing: str
     transitions: list[Change]
     runs_counted: int
     runs: list[CountedRun]
     deliveries: list[SentDelivery]
+    detection_unknown_since: str | None
 
 
 class IncidentList(TypedDict):
-    """Incidents, the newest first."""
+    """Incidents, the newest first. Where detection is unknown, what happened since then is not judged yet."""
 
     columns: list[str]
     rows: list[ListedIncident]
+    detection_unknown_since: str | None
 
 
 class LeftOut(TypedDict):
@@ -110,11 +126,15 @@ class LeftOut(TypedDict):
 
 
 class ProcessHealth(TypedDict):
-    """The health of the process that answers. `stored` is told to the operator only."""
+    """The health of the process that answers. `stored` is told to the operator only.
+
+    `held_back_by` are the partitions of the events that keep detection unknown while others go on.
+    """
 
     ok: bool
     says: str
     detection_unknown_since: str | None
+    held_back_by: list[int]
     detection_clock: str | None
     loading: bool
     rules_version: int
@@ -166,6 +186,38 @@ class RulesInForce(TypedDict):
     version: int
     tenant: str
     warnings: tuple[str, ...]
+
+
+class RunningRule(TypedDict):
+    """A rule in force. `applies` is false where a rule of the tenant's own hides it.
+
+    `meaning` differs where it would detect otherwise; `fields` are all that it says, defaults included, by their paths;
+    `written` is what people wrote; `open_incidents` are counted by tenant.
+    """
+
+    rule: str
+    tenant: str
+    kind: str
+    severity: str
+    applies: bool
+    meaning: str
+    fields: dict[str, str]
+    written: dict[str, Any]
+    open_incidents: dict[str, int]
+
+
+class RunningRules(TypedDict):
+    """Rules in force, in their order, and what the next page is `after`: null where this is the last.
+
+    `version` is that of the set; pages of two versions are not of one. `tenant` is who sees these rules; they are the
+    `whole` set where it is the operator's to see.
+    """
+
+    version: int
+    tenant: str
+    whole: bool
+    rows: list[RunningRule]
+    next: str | None
 
 
 def tenant_holding(tenant: str, found: Holding) -> TenantHolding:

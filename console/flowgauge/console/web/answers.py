@@ -13,22 +13,26 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
+from flowgauge.console.web.banner import banner
 from flowgauge.console.web.guard import authorization_of
-from flowgauge.console.web.incident_json import incident_json, incident_view_json
+from flowgauge.console.web.incident_json import incident_json, incident_view_json, unknown_since_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
 from flowgauge.console.web.json_answer import table_json
 from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.console.web.remembered import Remembered
+from flowgauge.console.web.rules_answer import rules_page
 from flowgauge.console.web.turns import Turns
+from flowgauge.processors.ruleset import RuleSet
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, NAME_MAX, STATES
 from flowgauge.schemas.setting_parts import QuestionSettings
+from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
 from flowgauge.sinks.clickhouse.hints import hint
-from flowgauge.sinks.clickhouse.incidents import incident, incidents, open_incidents
+from flowgauge.sinks.clickhouse.incidents import flapping, incident, incidents, open_by_rule, open_incidents
 from flowgauge.sinks.clickhouse.metric import (
     GRACE_MS_DEFAULT,
     LIMIT_DEFAULT,
@@ -68,7 +72,7 @@ class Answers:
         health: Health,
         tokens: TokenTable,
         *,
-        rules: Callable[[], int] = lambda: 0,
+        rules: Callable[[], RuleSet] = RuleSet,
         operator: str = "",
         bounds: QuestionSettings = BOUNDS,
         prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
@@ -157,7 +161,7 @@ class Answers:
                 return await self._asked(tenant, moment)
 
         asked = await self._remembered.answer(tenant, ("overview page", moment), ask)
-        return overview(self.health_of(tenant), asked, self.now_ms(), rules=self._rules())
+        return overview(self.health_of(tenant), asked, self.now_ms(), rules=len(self._rules().rules))
 
     async def _asked(self, tenant: str, now: int) -> Asked:
         end_ms = now + AHEAD_MS
@@ -167,9 +171,11 @@ class Answers:
         heat = await answer(self._store, "heatmap", MetricQuery(tenant=tenant, since_ms=now - WEEK_MS, until_ms=end_ms))
         open_ = await open_incidents(self._store, tenant)
         newest = await incidents(self._store, tenant, RECENT_MAX + len(open_))
+        closed = [item for item in newest if not item.is_open][:RECENT_MAX]
+        flaps = await flapping(self._store, tenant, [*open_, *closed])
         return Asked(
-            open=[incident_row(item, now) for item in open_],
-            recent=[incident_row(item, now) for item in newest if not item.is_open][:RECENT_MAX],
+            open=[incident_row(item, now, flaps.get(item.incident_id)) for item in open_],
+            recent=[incident_row(item, now, flaps.get(item.incident_id)) for item in closed],
             minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
             heat=heat.dicts(),
         )
@@ -178,7 +184,9 @@ class Answers:
         """Return what the page of an incident says, None when this tenant has none of that id."""
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
-        return incident_page(found, self.now_ms()) if found else None
+        now_ms, health = self.now_ms(), self.health_of(tenant)
+        unknown = banner(health, now_ms) if health.unknown_since_ms(now_ms) else None
+        return incident_page(found, now_ms, unknown) if found else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
@@ -188,14 +196,26 @@ class Answers:
                 await open_incidents(self._store, tenant)
                 if only_open
                 else await incidents(self._store, tenant, limit_of(limit))
-            )
-        return [incident_json(item) for item in found[: limit_of(limit)]]
+            )[: limit_of(limit)]
+            flaps = await flapping(self._store, tenant, found)
+        return [incident_json(item, flaps.get(item.incident_id)) for item in found]
 
     async def incident_body(self, tenant: str, incident_id: str) -> WholeIncident | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
-        return incident_view_json(found, self.now_ms()) if found else None
+        return incident_view_json(found, self.now_ms(), self.unknown_since()) if found else None
+
+    async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
+        """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""
+        begins = whole_of("after", after or "0")
+        async with self.turns.turn(tenant):
+            counts = await open_by_rule(self._store, ANY_TENANT if is_whole else tenant)
+        return await asyncio.to_thread(rules_page, self._rules(), tenant, counts, is_whole=is_whole, after=begins)
+
+    def unknown_since(self) -> str | None:
+        """Return since when detection is unknown, None where it is not."""
+        return unknown_since_json(self.health, self.now_ms())
 
     async def holding(self, tenant: str, parameters: Mapping[str, str]) -> Holding:
         """Return what of `tenant` can be read out, by table."""

@@ -40,6 +40,7 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("POST", "/v1/tenant/erase", api.erase),
         ("GET", "/v1/history", api.history),
         ("GET", "/v1/health", api.health),
+        ("GET", "/v1/rules", api.running_rules),
         ("POST", "/v1/rules", api.rules),
     )
     return [
@@ -88,7 +89,8 @@ class _Api:
     async def incidents(self, request: Request, tenant: str) -> Response:
         only_open = switch_of("open", request.query_params.get("open", ""))
         rows = await self._answers.incident_rows(tenant, request.query_params.get("limit", ""), only_open=only_open)
-        return json_answer({"columns": INCIDENT_COLUMNS, "rows": rows})
+        unknown_since = self._answers.unknown_since()
+        return json_answer({"columns": INCIDENT_COLUMNS, "rows": rows, "detection_unknown_since": unknown_since})
 
     async def incident(self, request: Request, tenant: str) -> Response:
         body = await self._answers.incident_body(tenant, request.path_params["incident_id"])
@@ -140,6 +142,11 @@ class _Api:
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002  # the same for all
         """Say that the process lives: what restarts it asks this, and a delay is no reason to restart."""
         return PlainTextResponse("ok\n")
+
+    async def running_rules(self, request: Request, tenant: str) -> Response:
+        is_whole = "tenant" not in request.query_params and self._answers.is_operator(tenant)
+        after = request.query_params.get("after", "")
+        return json_bytes(await self._answers.running_rules(tenant, after, is_whole=is_whole))
 
     async def rules(self, request: Request, tenant: str) -> Response:
         if self._apply_rules is None:

@@ -13,6 +13,7 @@ from flowgauge.console.web.answer_records import (
     ProcessHealth,
     RuleFiles,
     RulesInForce,
+    RunningRules,
     TenantHolding,
     TenantPage,
     WholeIncident,
@@ -146,6 +147,17 @@ OPERATIONS: Sequence[Operation] = (
         parameters=(TENANT,),
         answer=ProcessHealth,
         refusals=(400, 401, 403),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/rules",
+        title="The rules in force, page by page",
+        about=(
+            "With all their defaults. The operator sees all of them, or with `tenant` what that one sees: its own and "
+            "those of all tenants."
+        ),
+        parameters=(Parameter(name="after", about="What the page before said as `next`", example="1000"), TENANT),
+        answer=RunningRules,
     ),
     Operation(
         method="POST",

@@ -14,6 +14,9 @@ SINK_BEHIND_SHOWN = 50_000  # records: about two seconds of a sink at work; less
 UNDELIVERED_SHOWN_MS = 60_000  # a message owed for longer than this is told
 RULES_SHOWN = 3  # that left samples out; what they have in common is the cause
 RULE_CHARS_SHOWN = 60
+PARTITIONS_SHOWN = 5
+UNKNOWN = "Detection is unknown since"
+NOT_JUDGED = "What happened since then is not judged yet. No news is not good news here."
 LEFT_OUT: Mapping[Why, tuple[str, str]] = {  # what happened to samples, and what to look at
     "late": ("came later than their rule allows", "allowed_lateness and at the senders' clocks"),
     "skewed": ("lie ahead of the clock", "the senders' clocks"),
@@ -43,8 +46,8 @@ def banner(health: Health, now_ms: int) -> Banner:
     lines = (*lines, *_left_out(health, now_ms))
     unknown_ms = health.unknown_since_ms(now_ms)
     if unknown_ms:
-        why = "What happened since then is not judged yet. No news is not good news here."
-        return Banner("is-unknown", "gap", "Detection is unknown since", moment(unknown_ms, now_ms), (why, *lines))
+        held = _held_back(health, now_ms)
+        return Banner("is-unknown", "gap", UNKNOWN, moment(unknown_ms, now_ms), (NOT_JUDGED, *held, *lines))
     if health.problems:
         return Banner("is-firing", "warn", "A part of flowgauge needs attention", None, lines)
     if health.loading:
@@ -59,6 +62,21 @@ def banner(health: Health, now_ms: int) -> Banner:
     return Banner(
         "is-resolved", "check", "Everything works. Detection has seen all until", moment(health.clock_ms, now_ms), ()
     )
+
+
+def unknown_sentence(since: str) -> str:
+    """Return in words that detection is unknown since the RFC 3339 time `since`."""
+    return f"{UNKNOWN} {since}. {NOT_JUDGED}"
+
+
+def _held_back(health: Health, now_ms: int) -> tuple[str, ...]:
+    """Say which partitions stand still while others go on."""
+    partitions = health.holding_back(now_ms)
+    if not partitions:
+        return ()
+    shown = ", ".join(map(str, partitions[:PARTITIONS_SHOWN])) + (", …" if len(partitions) > PARTITIONS_SHOWN else "")
+    what = "Partition" if len(partitions) == 1 else "Partitions"
+    return (f"{what} {shown} of the events hold{'s' * (len(partitions) == 1)} its clock back, the others go on.",)
 
 
 def _delays(health: Health, now_ms: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import msgspec
 from flowgauge.console.web.answer_records import (
     Change,
     CountedRun,
+    FlappingTold,
     LeftOut,
     ListedIncident,
     ProcessHealth,
@@ -17,7 +18,8 @@ from flowgauge.console.web.banner import banner
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
-from flowgauge.console.web.words import HAPPENED
+from flowgauge.console.web.words import HAPPENED, flapping_words
+from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
@@ -27,7 +29,7 @@ INCIDENT_COLUMNS = tuple(ListedIncident.__annotations__)
 LEFT_OUT_RULES_SHOWN = 10
 
 
-def incident_json(incident: Incident) -> ListedIncident:
+def incident_json(incident: Incident, flapping: Flapping | None = None) -> ListedIncident:
     """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
@@ -48,29 +50,32 @@ def incident_json(incident: Incident) -> ListedIncident:
         "samples": incident.samples,
         "late_samples": incident.late_samples,
         "window": format_duration(incident.window_ms),
+        "flapping": None if flapping is None else _flapping(flapping),
     }
 
 
-def incident_view_json(view: IncidentView, now_ms: int) -> WholeIncident:
+def incident_view_json(view: IncidentView, now_ms: int, unknown_since: str | None = None) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
-        **incident_json(view.incident),
+        **incident_json(view.incident, view.flapping),
         "standing": standing(view.incident, view.ended),
         "transitions": [_step(step) for step in view.transitions],
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+        "detection_unknown_since": unknown_since,
     }
 
 
 def health_json(health: Health, now_ms: int) -> ProcessHealth:
     """Return the health of this process: its numbers, its problems, and the banner's sentence."""
     shown = banner(health, now_ms)
-    unknown_ms = health.unknown_since_ms(now_ms)
+    unknown_since = unknown_since_json(health, now_ms)
     return {
-        "ok": not health.problems and not unknown_ms,
+        "ok": not health.problems and unknown_since is None,
         "says": shown.sentence,
-        "detection_unknown_since": rfc3339(unknown_ms) if unknown_ms else None,
+        "detection_unknown_since": unknown_since,
+        "held_back_by": health.holding_back(now_ms),
         "detection_clock": rfc3339(health.clock_ms) if health.clock_ms else None,
         "loading": health.loading,
         "rules_version": health.rules_version,
@@ -81,6 +86,22 @@ def health_json(health: Health, now_ms: int) -> ProcessHealth:
         "undelivered": health.undelivered,
         "problems": health.problems,
         "left_out": {why: _left_out(recent) for why, recent in health.left_out.recent(now_ms).items()},
+    }
+
+
+def unknown_since_json(health: Health, now_ms: int) -> str | None:
+    """Return since when detection is unknown, None where it is not."""
+    unknown_ms = health.unknown_since_ms(now_ms)
+    return rfc3339(unknown_ms) if unknown_ms else None
+
+
+def _flapping(flapping: Flapping) -> FlappingTold:
+    return {
+        "says": flapping_words(flapping),
+        "incidents": flapping.incidents,
+        "span_seconds": flapping.span_ms / 1000,
+        "shortest_seconds": flapping.shortest_ms / 1000,
+        "keep_firing_for": format_duration(flapping.keep_firing_for_ms),
     }
 
 

@@ -5,19 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from flowgauge.console.web.examples import (
-    ABSENCE,
-    EVENT,
-    LATE,
-    OF_EVENTS,
-    PREFECT,
-    SHARE_KINDS,
-    ExampleWords,
-    Shown,
-    counted,
-    shown_examples,
-    words_of,
-)
+from flowgauge.console.web.banner import Banner
+from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
     HAPPENED,
@@ -27,13 +16,17 @@ from flowgauge.console.web.words import (
     Mark,
     Moment,
     count,
+    flapping_words,
     in_short,
+    kind_of,
     mark,
     moment,
     shown_of,
     span,
     value_of,
 )
+from flowgauge.processors.kinds.kind import Examples, Shows
+from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -58,6 +51,7 @@ class IncidentRow:
     lasted: str
     value: str
     threshold: str
+    flapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +135,13 @@ class IncidentPage:
     facts: tuple[Fact, ...]
     timeline: tuple[Step, ...]
     examples: tuple[ExampleRow, ...]
-    example_words: ExampleWords
+    example_words: Examples
     example_count: str
     deliveries: tuple[DeliveryRow, ...]
+    unknown: Banner | None  # where detection is
 
 
-def incident_row(incident: Incident, now_ms: int) -> IncidentRow:
+def incident_row(incident: Incident, now_ms: int, flapping: Flapping | None = None) -> IncidentRow:
     """Return an incident's row in a list."""
     ended_ms = now_ms if incident.is_open else incident.at_ms
     return IncidentRow(
@@ -160,17 +155,18 @@ def incident_row(incident: Incident, now_ms: int) -> IncidentRow:
         lasted="" if is_point(incident) else span(max(0, ended_ms - incident.opened_at_ms)),
         value=value_of(incident.value, incident.rule_kind),
         threshold=value_of(incident.threshold, incident.rule_kind),
+        flapping="" if flapping is None else flapping_words(flapping),
     )
 
 
-def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
-    """Return an incident's page."""
-    incident = view.incident
+def incident_page(view: IncidentView, now_ms: int, unknown: Banner | None = None) -> IncidentPage:
+    """Return an incident's page; `unknown` is said where detection does not know how it stands now."""
+    incident, kind = view.incident, kind_of(view.incident.rule_kind)
     steps = sorted(view.transitions, key=lambda step: step.seq, reverse=True)
-    examples = tuple(_example_rows(shown_examples(view, now_ms), incident.rule_kind, now_ms))
+    examples = tuple(_example_rows(shown_examples(view, now_ms), kind.examples_as.shows, now_ms))
     told = sorted(view.deliveries, key=lambda delivery: (delivery.at_ms, delivery.delivery_id), reverse=True)
     return IncidentPage(
-        row=incident_row(incident, now_ms),
+        row=incident_row(incident, now_ms, view.flapping),
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
         standing=standing(incident, view.ended),
@@ -178,9 +174,10 @@ def incident_page(view: IncidentView, now_ms: int) -> IncidentPage:
         facts=_facts(incident, now_ms),
         timeline=tuple(_step(step, incident, now_ms) for step in steps),
         examples=examples,
-        example_words=words_of(incident.rule_kind),
+        example_words=kind.examples_as,
         example_count=shown_of(len(examples), counted(incident)),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
+        unknown=unknown,
     )
 
 
@@ -247,7 +244,8 @@ def _facts(incident: Incident, now_ms: int) -> tuple[Fact, ...]:
 
 def _window(incident: Incident, now_ms: int) -> Fact:
     if not incident.window_ms:
-        return Fact("Window", "each event" if incident.rule_kind in {EVENT, PREFECT} else "no bound in time")
+        is_of_events = kind_of(incident.rule_kind).examples_as.shows == "events"
+        return Fact("Window", "each event" if is_of_events else "no bound in time")
     start_ms, end_ms = incident.fired_at_ms - incident.window_ms, incident.fired_at_ms
     return Fact("Window", format_duration(incident.window_ms), moment(start_ms, now_ms), moment(end_ms, now_ms))
 
@@ -257,7 +255,7 @@ def _meter(incident: Incident) -> Meter | None:
     if value is None or threshold is None or value < 0 or threshold < 0:
         return None
     kind = incident.rule_kind
-    top = 1.0 if kind in SHARE_KINDS else max(value, threshold) * 1.15 or 1.0
+    top = 1.0 if kind_of(kind).unit == "share" else max(value, threshold) * 1.15 or 1.0
     words = f"{value_of(value, kind)} against a threshold of {value_of(threshold, kind)}"
     tone = "is-firing" if value >= threshold else "is-resolved"
     return Meter(round(value / top * METER_WIDTH, 1), round(threshold / top * METER_WIDTH, 1), METER_WIDTH, words, tone)
@@ -266,9 +264,8 @@ def _meter(incident: Incident) -> Meter | None:
 def _step(step: StoredStep, incident: Incident, now_ms: int) -> Step:
     numbers = count(step.samples, "sample")
     if step.value is not None:
-        numbers = (
-            f"{value_of(step.value, incident.rule_kind)} of {numbers}" if incident.rule_kind in SHARE_KINDS else numbers
-        )
+        is_share = kind_of(incident.rule_kind).unit == "share"
+        numbers = f"{value_of(step.value, incident.rule_kind)} of {numbers}" if is_share else numbers
     state = STATES[HAPPENED] if is_point(incident) else mark(STATES, step.to_state)
     return Step(state, moment(step.at_ms, now_ms), _sentence(step.reason), numbers)
 
@@ -289,37 +286,37 @@ def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
     )
 
 
-def _example_rows(examples: Iterable[Shown], rule_kind: str, now_ms: int) -> Iterator[ExampleRow]:
+def _example_rows(examples: Iterable[Shown], shows: Shows, now_ms: int) -> Iterator[ExampleRow]:
     """Yield a row each; what is known of a run stands with the first of its examples."""
     told: set[str] = set()
     for shown in examples:
-        yield _example_row(shown, rule_kind, now_ms, is_first=shown.example.run not in told)
+        yield _example_row(shown, shows, now_ms, is_first=shown.example.run not in told)
         told.add(shown.example.run)
 
 
-def _example_row(shown: Shown, rule_kind: str, now_ms: int, *, is_first: bool) -> ExampleRow:
+def _example_row(shown: Shown, shows: Shows, now_ms: int, *, is_first: bool) -> ExampleRow:
     run = shown.run if is_first else None
     return ExampleRow(
         run=shown.example.run,
         event_id=shown.example.event_id,
         flow=shown.flow,
-        state=run.state if run and rule_kind not in OF_EVENTS else "",  # the run's, not the event's
-        times=_times(shown, rule_kind, now_ms),
-        delay=_delay(shown) if rule_kind == LATE else "",
+        state=run.state if run and shows != "events" else "",  # the run's, not the event's
+        times=_times(shown, shows, now_ms),
+        delay=_delay(shown) if shows == "starts" else "",
         lines=tuple(_error_line(line) for line in reversed(run.error_lines)) if run else (),
         message=run.message if run else "",
     )
 
 
-def _times(shown: Shown, rule_kind: str, now_ms: int) -> tuple[tuple[str, Moment], ...]:
+def _times(shown: Shown, shows: Shows, now_ms: int) -> tuple[tuple[str, Moment], ...]:
     times: list[tuple[str, int | None]] = [("started", shown.started_ms)]
-    if rule_kind == LATE:
+    if shows == "starts":
         is_known = shown.scheduled_ms is not None
         due = ("scheduled for", shown.scheduled_ms) if is_known else ("called late", shown.occurred_ms)
         times = [due, *times]
-    elif rule_kind == ABSENCE:
+    elif shows == "last event":
         times = [("last seen", shown.occurred_ms)]
-    elif shown.run is None or rule_kind in OF_EVENTS:
+    elif shown.run is None or shows == "events":
         times = [("happened", shown.occurred_ms)]
     return tuple((word, moment(at_ms, now_ms)) for word, at_ms in times if at_ms is not None)
 

@@ -4,24 +4,9 @@ Detection stores changes of state, not every reading, and neither a rule's `matc
 what is sure: the last change, what a count must come down to, and how many runs ended since.
 """
 
-from flowgauge.console.web.examples import ABSENCE, DURATION, EVENT, LATE, MISSED, ROW, SEQUENCE
-from flowgauge.console.web.words import count, percent
+from flowgauge.console.web.words import count, kind_of, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
-
-COUNTED = {LATE: "late run", EVENT: "event"}  # kinds that know each count: none is held
-
-CLEARED = {
-    ROW: "A run that ends without failing clears it.",
-    ABSENCE: "The next event that matches clears it.",
-    DURATION: "It stays open while a run takes longer than that.",
-    MISSED: "A run for this slot or a later one clears it.",
-}
-CLEARED_OF_A_RUN = {
-    ABSENCE: "The next event that matches, or the end of its run, clears it.",
-    DURATION: "The end of the run clears it.",
-}
-MISSING_STEPS = "The steps that have not come yet clear it."
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -39,16 +24,9 @@ def standing(incident: Incident, ended: Ended | None) -> str:
 
 
 def _firing(incident: Incident, ended: Ended | None) -> str:
-    last = format_duration(incident.window_ms)
-    if incident.rule_kind in COUNTED and incident.threshold is not None:
-        least = count(round(incident.threshold), COUNTED[incident.rule_kind])
-        return f"It stays open while the last {last} hold {least} or more."
-    if cleared := _cleared(incident):
-        return cleared
-    if incident.rule_kind == SEQUENCE:
-        is_whole = incident.value == incident.threshold
-        return f"It stays open for {last} after the last whole sequence." if is_whole else MISSING_STEPS
-    return _ended_since(incident, ended, last) if ended else ""
+    if said := kind_of(incident.rule_kind).stays_open(incident):
+        return said
+    return _ended_since(incident, ended, format_duration(incident.window_ms)) if ended else ""
 
 
 def _ended_since(incident: Incident, ended: Ended, last: str) -> str:
@@ -60,12 +38,3 @@ def _ended_since(incident: Incident, ended: Ended, last: str) -> str:
         return ""  # the key is narrower than what was counted
     rate = percent(ended.failed / ended.finished)
     return f"{count(ended.finished, 'run')}{of} ended in the last {last}, {ended.failed:,} failed ({rate})."
-
-
-def _cleared(incident: Incident) -> str:
-    """Say what one event would clear, of a kind where one is enough."""
-    kind = incident.rule_kind
-    if kind == DURATION and incident.window_ms:
-        return ""  # a quantile: many runs move it
-    of_all = CLEARED.get(kind, "")
-    return CLEARED_OF_A_RUN.get(kind, of_all) if "run" in incident.key else of_all

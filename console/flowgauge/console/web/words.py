@@ -5,7 +5,9 @@ A state is always a word with an icon and a tone; the tone is the CSS class, so 
 
 from dataclasses import dataclass
 
-from flowgauge.schemas.times import rfc3339
+from flowgauge.processors.kinds import KINDS, Kind
+from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.times import format_duration, rfc3339
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -87,6 +89,12 @@ def span(ms: int) -> str:
     return f"{ms // _DAY} d {ms % _DAY // _HOUR} h"
 
 
+def flapping_words(flapping: Flapping) -> str:
+    """Return in words how an alert flaps, and what would damp it."""
+    of = f"{flapping.incidents} incidents in {span(flapping.span_ms)}, shortest {span(flapping.shortest_ms)}"
+    return f"flapping: {of}; consider `keep_firing_for: {format_duration(flapping.keep_firing_for_ms)}`"
+
+
 def in_short(message: str) -> str:
     """Return the first line of a message and, of a longer one, the last: of a traceback that is what went wrong."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
@@ -95,13 +103,19 @@ def in_short(message: str) -> str:
     return f"{lines[0]} … {lines[-1]}" if lines[-1] not in lines[0] else lines[0]
 
 
+def kind_of(rule_kind: str) -> type[Kind]:
+    """Return the kind of that name; what all kinds have in common for one that this version does not know."""
+    return KINDS.get(rule_kind, Kind)
+
+
 def value_of(value: float | None, rule_kind: str) -> str:
     """Return a rule's value or threshold in its unit: a rate in percent, counts whole, seconds as a length of time."""
     if value is None:
         return "–"
-    if rule_kind in {"failure_rate", "burn_rate"}:
+    unit = kind_of(rule_kind).unit
+    if unit == "share":
         return percent(value)
-    if rule_kind in {"absence", "duration", "missed"}:
+    if unit == "seconds":
         return span(round(value * 1000))
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 

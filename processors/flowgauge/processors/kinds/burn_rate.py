@@ -38,7 +38,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
 from flowgauge.processors.kinds.failure_rate import wilson_lower_end
-from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, PANES_MAX, pane_end_at_or_after
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -81,6 +81,10 @@ class Pair(Written):
             raise ValueError("`within` has no twelfth of 1s or more, in whole ms: write 12s or more, or a `short`")
         return self
 
+    def defaults(self) -> Mapping[str, object]:
+        """Return what `short` is."""
+        return {"short": self.short_ms}
+
     @property
     def short_ms(self) -> int:
         """The length of `short`, a twelfth of `within` where it is not written."""
@@ -119,6 +123,9 @@ class BurnRate(EndsOfRuns):
 
     name: ClassVar[str] = "burn_rate"
     unit: ClassVar[Unit | None] = "share"
+    examples_as: ClassVar[Examples] = Examples(
+        "Failing runs", "the first that counted, with their last error lines, UTC"
+    )
 
     objective: Share
     pairs: Annotated[tuple[Pair, ...], BeforeValidator(_pairs, json_schema_input_type=_PairsWritten)]

@@ -11,7 +11,6 @@ Without `within` a row has no bound in time: a key whose last run failed is reme
 row is forgotten once no end lies in the window, and that is no data.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, cast
@@ -21,7 +20,7 @@ from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -38,11 +37,17 @@ class ConsecutiveFailures(EndsOfRuns):
     name: ClassVar[str] = "consecutive_failures"
     unit: ClassVar[Unit | None] = "count"
     of_failures_alone: ClassVar[str] = "what fires never clears"
+    examples_as: ClassVar[Examples] = Examples("Failed runs", "the first in the row, with their last error lines, UTC")
 
     times: Annotated[int, Field(ge=1, le=TIMES_MAX, description="How many runs in a row."), IN_DIGITS]
     within: Annotated[WindowMs | None, Field(description="In which window; without it, however rarely they run.")] = (
         None
     )
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+        """Say what clears it."""
+        return "A run that ends without failing clears it."
 
     @property
     def window_ms(self) -> int:
@@ -98,12 +103,11 @@ class _Ends(msgspec.Struct, array_like=True, gc=False):
 class Row:
     """The row of failures of one key."""
 
-    __slots__ = ("_ends", "_recent", "_rule")
+    __slots__ = ("_ends", "_rule")
 
     def __init__(self, rule: ConsecutiveFailures, ends: _Ends) -> None:
         self._rule = rule
         self._ends = ends
-        self._recent = deque(ends.recent, maxlen=rule.times)
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Count a final pane, end by end."""
@@ -114,14 +118,14 @@ class Row:
                 continue
             self._ends.length += 1
             if self._rule.within is not None:
-                self._recent.append(end_ms)
+                self._ends.recent.append(end_ms)
+                del self._ends.recent[: -self._rule.times]
             if len(self._ends.examples) < EXAMPLES_MAX:
                 self._ends.examples.append(example_of(sample))
         self._ends.newest_ms = end_ms
 
     def _begin_anew(self) -> None:
         self._ends = _Ends()
-        self._recent.clear()
 
     def _pass_time(self, end_ms: int) -> None:
         within, newest_ms = self._rule.within, self._ends.newest_ms
@@ -129,8 +133,8 @@ class Row:
             return
         if newest_ms <= end_ms - within:
             self._begin_anew()
-        while self._recent and self._recent[0] <= end_ms - within:
-            self._recent.popleft()
+        while self._ends.recent and self._ends.recent[0] <= end_ms - within:
+            del self._ends.recent[0]
 
     def read(self, end_ms: int) -> Reading:
         """Return the length of the row."""
@@ -150,7 +154,7 @@ class Row:
             return Verdict.CLEAR, "a run ended without failing"
         if length < times:
             return Verdict.BETWEEN, "fewer runs failed in a row than the threshold"
-        if within is not None and len(self._recent) < times:
+        if within is not None and len(self._ends.recent) < times:
             return Verdict.BETWEEN, "the failures in a row lie further apart than the window"
         return Verdict.BREACH, "runs failed in a row"
 
@@ -163,7 +167,8 @@ class Row:
         within, newest_ms = self._rule.within, self._ends.newest_ms
         if within is None or newest_ms is None:
             return None
-        return (self._recent[0] if len(self._recent) == self._rule.times else newest_ms) + within
+        recent = self._ends.recent
+        return (recent[0] if len(recent) == self._rule.times else newest_ms) + within
 
     def is_lasting(self) -> bool:
         """Tell whether there is a row without a bound in time."""
@@ -176,4 +181,4 @@ class Row:
     def dump(self) -> Any:
         """Return the row."""
         ends = self._ends
-        return [ends.length, ends.newest_ms, list(ends.examples), list(self._recent)]
+        return [ends.length, ends.newest_ms, list(ends.examples), list(ends.recent)]

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FINISHED
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
 from flowgauge.processors.kinds.times_taken import TimesTaken, rank_of
 from flowgauge.processors.kinds.underway import (
     AGAIN_MAX,
@@ -78,6 +78,9 @@ class Duration(Kind):
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
     stand_ins: ClassVar[Mapping[str, object]] = {"above": "31d"}
     unit: ClassVar[Unit | None] = "seconds"
+    examples_as: ClassVar[Examples] = Examples(
+        "Long runs", "the first that took too long, with their last error lines, UTC"
+    )
     ends_with_its_run: ClassVar[bool] = True
 
     above: LimitMs
@@ -99,6 +102,15 @@ class Duration(Kind):
         if self.clear_below is not None and self.clear_below > self.above:
             raise ValueError("`clear_below` lies over `above`: write it at or below")
         return self
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:
+        """Say what clears it."""
+        if fired.window_ms:
+            return ""  # a quantile: many runs move it
+        if "run" in fired.key:
+            return "The end of the run clears it."
+        return "It stays open while a run takes longer than that."
 
     @property
     def window_ms(self) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
-from flowgauge.processors.kinds.kind import Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Examples, Fired, Kind, Unit, Window, while_counted
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import TERMINAL_STATES, Event
 from flowgauge.schemas.rule import IN_DIGITS, WindowMs
@@ -29,6 +29,9 @@ class EventHappened(Kind):
 
     name: ClassVar[str] = "event"
     unit: ClassVar[Unit | None] = "count"
+    examples_as: ClassVar[Examples] = Examples(
+        "Events", "the first that counted, with the last error lines of their runs, UTC", "events"
+    )
 
     times: Annotated[Annotated[int, Field(ge=1), IN_DIGITS] | None, Field(description="How often, at least.")] = None
     within: Annotated[WindowMs | None, Field(description="In which window.")] = None
@@ -38,6 +41,11 @@ class EventHappened(Kind):
         if (self.times is None) != (self.within is None):
             raise ValueError("`times` and `within` go together: write both, or neither to be told of each event")
         return self
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:
+        """Say what clears it."""
+        return while_counted("event", fired)
 
     @property
     def window_ms(self) -> int:

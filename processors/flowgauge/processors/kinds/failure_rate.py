@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Unit, Window
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.rule import IN_DIGITS, Share, WindowMs
@@ -36,6 +36,9 @@ class FailureRate(EndsOfRuns):
 
     name: ClassVar[str] = "failure_rate"
     unit: ClassVar[Unit | None] = "share"
+    examples_as: ClassVar[Examples] = Examples(
+        "Failing runs", "the first that counted, with their last error lines, UTC"
+    )
 
     above: Annotated[Share, Field(description="Fires over this share, below 100%.")]
     within: Annotated[WindowMs, Field(description="In which window.")]

@@ -10,15 +10,18 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 from flowgauge.processors.panes import pane_ms
 from flowgauge.processors.reading import Reading
 from flowgauge.processors.selector import Getter, Predicate, Test, getter
+from flowgauge.schemas.counted import counted
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import Rule, Written
 from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import ExampleRun
 
 DEFERRED_MAX_MS = 60_000  # how long a sample that moves no alert may wait for others, to be taken with them
 
 Contradiction = tuple[tuple[str | int, ...], str, str]  # path in the rule, what is wrong, remedy
 Unit: TypeAlias = Literal["share", "count", "seconds"]
+Shows: TypeAlias = Literal["runs", "starts", "events", "last event"]
 WrittenMatch = tuple[tuple[str | int, ...], Mapping[str, tuple[str, ...]]]  # path in the rule, patterns by field
 
 
@@ -28,6 +31,38 @@ class CountedEnds(NamedTuple):
     failures: frozenset[str]
     finished: frozenset[str]
     of_failures_alone: str  # empty where that is as it should be
+
+
+class Examples(NamedTuple):
+    """What the examples behind a firing are called, what is said of them all, and what is shown of each."""
+
+    title: str
+    note: str
+    shows: Shows = "runs"
+
+
+class Fired(Protocol):
+    """The numbers with which an incident last fired, as they are stored."""
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """What it was grouped by."""
+        ...
+
+    @property
+    def value(self) -> float | None:
+        """What was read."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """What it was read against."""
+        ...
+
+    @property
+    def window_ms(self) -> int:
+        """The window, 0 without one."""
+        ...
 
 
 class Window(Protocol):
@@ -72,7 +107,13 @@ class Kind(Written):
     unit: ClassVar[Unit | None] = None  # of its value and threshold; None where that differs from rule to rule
     happens_to_runs: ClassVar[str] = "ends"  # what `needed_at_once` counts, once to a run
     ends_with_its_run: ClassVar[bool] = False  # whether nothing is kept of a run that has ended, where each is a key
+    examples_as: ClassVar[Examples] = Examples("Runs", "the first that counted, with their last error lines, UTC")
     by_arrival: ClassVar[bool] = False  # samples are in panes by when the log got them; its readings tell of firings
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # of most kinds only a reading can tell
+        """Return in a sentence what keeps a firing incident open, where that is sure by its numbers alone; else ""."""
+        return ""
 
     @property
     def window_ms(self) -> int:
@@ -208,3 +249,11 @@ class Kind(Written):
     def load_window(self, dumped: Any) -> Window:
         """Return the window that `Window.dump` described."""
         raise NotImplementedError
+
+
+def while_counted(one: str, fired: Fired) -> str:
+    """Say what a count must come down to, of a kind that knows each count: none is held. `one` is what is counted."""
+    if fired.threshold is None:
+        return ""
+    last = format_duration(fired.window_ms)
+    return f"It stays open while the last {last} hold {counted(round(fired.threshold), one)} or more."

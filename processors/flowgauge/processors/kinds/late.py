@@ -22,7 +22,7 @@ import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window, while_counted
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
@@ -65,12 +65,20 @@ class Late(Kind):
 
     name: ClassVar[str] = "late"
     unit: ClassVar[Unit | None] = "count"
+    examples_as: ClassVar[Examples] = Examples(
+        "Late runs", "the first that counted, and whether they have started since", "starts"
+    )
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
     happens_to_runs: ClassVar[str] = "starts"
 
     after: Annotated[DurationMs, Field(description="How long after its scheduled time a run must be running.")]
     at_least: Annotated[int, Field(ge=1, description="How many late runs."), IN_DIGITS] = 1
     within: Annotated[WindowMs, Field(description="In which window.")] = 15 * 60_000
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:
+        """Say what clears it."""
+        return while_counted("late run", fired)
 
     @property
     def window_ms(self) -> int:
@@ -79,8 +87,11 @@ class Late(Kind):
 
     @property
     def look_back_ms(self) -> int:
-        """To where a slot may have been judged that is still remembered: what tells of it again does not count."""
-        return self.after + REMEMBERED_MAX_MS + self.within
+        """To where a slot may have been judged that is still remembered: what tells of it again does not count.
+
+        It is remembered one `within` past the end of its run, which itself is waited for.
+        """
+        return self.after + max(REMEMBERED_MAX_MS, self.within) + 2 * self.within
 
     @property
     def states(self) -> frozenset[str | None] | None:

@@ -22,20 +22,20 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
 from flowgauge.processors.slots import Interval, Schedule, zone_named
 from flowgauge.processors.timetable import EARLY_MAX_MS, Timetable
 from flowgauge.schemas.event import STATES, TERMINAL_STATES, Event
-from flowgauge.schemas.rule import DurationMs, Rule, WindowMs
+from flowgauge.schemas.rule import DurationMs, MomentMs, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.times import EPOCH, format_duration, millis, parse_time_ms
+from flowgauge.schemas.times import EPOCH, format_duration, millis
 from flowgauge.schemas.transition import ExampleRun
 
 RUNS_MAX = 32  # of one key; past it the oldest is forgotten, the ended ones first: what comes of it is a start again
@@ -60,22 +60,21 @@ def _zone(name: str) -> str:
     return name
 
 
-def _moment(value: object) -> int:
-    return parse_time_ms(str(value))
-
-
 class Missed(Kind):
     """The fields of `missed`."""
 
     name: ClassVar[str] = "missed"
     default_event_kinds: ClassVar[tuple[str, ...] | None] = ("flow-run",)
     unit: ClassVar[Unit | None] = "seconds"
+    examples_as: ClassVar[Examples] = Examples(
+        "Last start", "the run that started last, with its last error lines, UTC"
+    )
 
     dialect: Dialect | None = None
     cron: str | None = None
     tz: Annotated[str, AfterValidator(_zone)] = "UTC"
     every: WindowMs | None = None
-    anchor: Annotated[int, BeforeValidator(_moment), WithJsonSchema({"type": "string"})] | None = None
+    anchor: MomentMs | None = None
     grace: DurationMs
     completes_within: WindowMs | None = None
     if_failed: Literal["miss", "skip"] = "miss"
@@ -112,6 +111,11 @@ class Missed(Kind):
             raise ValueError("`completes_within` counts from the slot too: write more than `grace`")
         return self
 
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+        """Say what clears it."""
+        return "A run for this slot or a later one clears it."
+
     @property
     def window_ms(self) -> int:
         """No window: a slot is missed until a run starts."""
@@ -119,8 +123,8 @@ class Missed(Kind):
 
     @property
     def look_back_ms(self) -> int:
-        """To the slot before the one that may be missed, and what comes early for it: by that a key is watched."""
-        return self.timetable.longest_ms + EARLY_MAX_MS + max(self.grace, self.completes_within or 0)
+        """To a start just after a slot, for the one after that: the next that may be missed follows on both."""
+        return 2 * self.timetable.longest_ms + EARLY_MAX_MS + max(self.grace, self.completes_within or 0)
 
     @cached_property
     def pane_ms(self) -> int:

@@ -21,7 +21,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Kind, Window
 from flowgauge.processors.kinds.prefect_buckets import SILENCES_MAX, Buckets, Fired, Kept, Occurrence, Trigger
 from flowgauge.processors.kinds.prefect_match import (
     covers_name,
@@ -62,6 +62,9 @@ class PrefectTrigger(Kind):
     """The fields of `prefect`: those of an EventTrigger."""
 
     name: ClassVar[str] = "prefect"
+    examples_as: ClassVar[Examples] = Examples(
+        "Last event", "the last event behind the firing, with the last error lines of its run, UTC", "events"
+    )
     by_arrival: ClassVar[bool] = True
 
     posture: Literal["Reactive", "Proactive"]

@@ -27,13 +27,14 @@ import msgspec
 from pydantic import BeforeValidator, Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window, WrittenMatch
+from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window, WrittenMatch
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import Predicate, predicate, text_test
 from flowgauge.schemas.event import KINDS, STATES, Event
 from flowgauge.schemas.rule import Match, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
+from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 
 STEPS_MIN, STEPS_MAX = 2, EXAMPLES_MAX  # a transition shows each event of a sequence
@@ -64,6 +65,9 @@ class EventsInOrder(Kind):
 
     name: ClassVar[str] = "sequence"
     unit: ClassVar[Unit | None] = "count"
+    examples_as: ClassVar[Examples] = Examples(
+        "Events", "those of the sequence in their order, with the last error lines of their runs, UTC", "events"
+    )
 
     steps: Annotated[
         tuple[Step, ...],
@@ -72,6 +76,13 @@ class EventsInOrder(Kind):
     ]
     within: WindowMs
     fires_when: Literal["complete", "incomplete"] = "complete"
+
+    @classmethod
+    def stays_open(cls, fired: Fired) -> str:
+        """Say what clears it."""
+        if fired.value != fired.threshold:
+            return "The steps that have not come yet clear it."
+        return f"It stays open for {format_duration(fired.window_ms)} after the last whole sequence."
 
     @property
     def window_ms(self) -> int:

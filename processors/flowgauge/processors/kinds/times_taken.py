@@ -8,7 +8,7 @@ the time is. Rounding keeps the order, so a quantile of rounded times is the rou
 where the quantile is. So a pane holds no more numbers for a million runs than for a thousand.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -42,7 +42,7 @@ class TimesTaken:
     def __init__(self, window_ms: int, *, bounds_us: Sequence[int], dumped: Sequence[Any] = ()) -> None:
         self._window_ms = window_ms
         self._bounds_us = bounds_us
-        self._panes: deque[tuple[int, dict[int, int], list[ExampleRun]]] = deque()
+        self._panes: list[tuple[int, dict[int, int], list[ExampleRun]]] = []
         self._counts: Counter[int] = Counter()
         self.total = 0
         for end_ms, counts, examples in dumped:
@@ -62,7 +62,7 @@ class TimesTaken:
     def expire(self, end_ms: int) -> None:
         """Forget panes that lie before `[end_ms - window, end_ms)`."""
         while self._panes and self._panes[0][0] <= end_ms - self._window_ms:
-            _, counts, _ = self._panes.popleft()
+            _, counts, _ = self._panes.pop(0)
             self.total -= sum(counts.values())
             for took_us, count in counts.items():
                 self._counts[took_us] -= count

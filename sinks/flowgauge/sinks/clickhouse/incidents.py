@@ -4,13 +4,14 @@ Everything is read from transitions, deliveries, runs and events; distinct ids, 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from flowgauge.schemas.flapping import FLAPPING_MIN, FLAPPING_SPAN_MS, Flapping, Lived, flapping_of
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
-from flowgauge.sinks.clickhouse.questions import question
+from flowgauge.sinks.clickhouse.questions import question, question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.timeline import DAY_MS
@@ -133,18 +134,28 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """One incident with all that is known of it. `ended` only of a rate that is firing."""
+    """One incident with all that is known of it. `ended` only of a rate that is firing, `flapping` where it does."""
 
     incident: Incident
     transitions: list[Step]
     deliveries: list[DeliveryView]
     runs: list[RunView]
     ended: Ended | None = None
+    flapping: Flapping | None = None
 
 
 async def open_incidents(store: ClickHouseStore, tenant: str) -> list[Incident]:
     """Return the incidents that are open now, the newest first, at most OPEN_MAX."""
     return await _list(store, tenant, open_only=True, limit=OPEN_MAX)
+
+
+async def open_by_rule(store: ClickHouseStore, tenant: str) -> dict[tuple[str, str], int]:
+    """Return how many incidents are open by rule and tenant, of `tenant` or of ANY_TENANT; at most ROWS_MAX pairs."""
+    found = await store.query(
+        question_of("open_by_rule", tenant), {"tenant": tenant, "limit": ROWS_MAX}, seen=rows_of(tenant)
+    )
+    rows = cast("list[tuple[str, str, int]]", found.rows)
+    return {(rule, whose): count for rule, whose, count in rows}
 
 
 async def incidents(store: ClickHouseStore, tenant: str, limit: int = 100) -> list[Incident]:
@@ -177,7 +188,29 @@ async def incident(
         [_delivery(row) for row in told.rows],
         await _runs(store, tenant, found[0].examples),
         await _ended(store, found[0], clock_ms) if clock_ms is not None else None,
+        (await flapping(store, tenant, found)).get(found[0].incident_id),
     )
+
+
+async def flapping(store: ClickHouseStore, tenant: str, of: Sequence[Incident]) -> dict[str, Flapping]:
+    """Return by id how those of the incidents `of` flap that do; of ROWS_MAX rules and keys, the newest."""
+    if not of:
+        return {}
+    since_ms = min(each.opened_at_ms for each in of) - FLAPPING_SPAN_MS
+    until_ms = max(each.opened_at_ms for each in of)
+    asked = {"since_ms": since_ms, "until_ms": until_ms, "least": FLAPPING_MIN, "limit": ROWS_MAX}
+    found = await store.query(question("flapping"), {"tenant": tenant, **asked}, seen=rows_of(tenant))
+    lived = {(row["rule"], _pairs(row["whose"])): row["lived"] for row in cast("list[dict[str, Any]]", found.dicts())}
+    shown = (
+        (each.incident_id, flapping_of([Lived(*values) for values in near], each.incident_id))
+        for each in of
+        if (near := lived.get((each.rule, _pairs(each.key))))
+    )
+    return {incident_id: flaps for incident_id, flaps in shown if flaps is not None}
+
+
+def _pairs(key: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(key.items())
 
 
 async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended | None:

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.log_lines import CONTEXT_MS_MAX, WINDOW_MS, LogLine, before, log_rows, named
+from flowgauge.sinks.clickhouse.messages_with import are_errors
 from flowgauge.sinks.clickhouse.metric import MetricQuery
-from flowgauge.sinks.clickhouse.questions import question_of
+from flowgauge.sinks.clickhouse.questions import named_by_tenant, question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
-from flowgauge.sinks.clickhouse.windows import newest
+from flowgauge.sinks.clickhouse.windows import newest, newest_of
 
 
 async def log_lines(
@@ -38,8 +40,29 @@ async def _hits(
     store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
 ) -> list[LogLine]:
     before_ms = before(query.before)[0] // 1000 + 1
-    found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=WINDOW_MS)
+    first_ms = WINDOW_MS
+    if not query.text and are_errors(cast("list[str]", parameters.get("levels", []))):
+        first_ms = newest_of(query, before_ms) - await _reach(store, query)
+    found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=first_ms)
     return msgspec.convert(found.dicts(), list[LogLine])
+
+
+async def _reach(store: ClickHouseStore, query: MetricQuery) -> int:
+    """Return since when there are as many errors as are asked for: few are looked up at once, and many lie near."""
+    sql = named_by_tenant(question_of("errors_reach", query.tenant), query.tenant)
+    parameters = {
+        "tenant": query.tenant,
+        "since_ms": query.since_ms,
+        "until_ms": query.until_ms,
+        "before_us": before(query.before)[0],
+        "flow": query.flow,
+        "run": query.run,
+        "limit": query.limit,
+    }
+    ((oldest_ms, found),) = msgspec.convert(
+        (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows, list[tuple[int, int]]
+    )
+    return oldest_ms if found >= query.limit else query.since_ms
 
 
 async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine]) -> list[LogLine]:

@@ -11,9 +11,9 @@ from flowgauge.sinks.clickhouse.text_search import TextSearch
 MARK: Final = "-- messages with {text:String}"
 LEVELS_MARK: Final = "-- of {levels:Array(String)}"
 _ERRORS: Final = frozenset({"ERROR", "CRITICAL", "FATAL"})  # the lines that are in `failures` too (schema/0065)
-# Errors are few, and lie anywhere: the runs that had some are looked up by their filter.
-_OF_FAILURES: Final = """AND run IN (
-SELECT run
+# Errors are few, and lie anywhere: their hours and runs, which `failures` knows, are looked up by the key.
+_OF_FAILURES: Final = """AND (toStartOfHour(occurred), run) IN (
+SELECT toStartOfHour(occurred), run
 FROM flowgauge.failures
 WHERE tenant = {tenant:String}
 AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
@@ -42,9 +42,14 @@ def with_messages(sql: str, search: TextSearch | None) -> str:
 
 def with_levels(sql: str, levels: Collection[str]) -> str:
     """Return `sql` with the condition on levels: none where any is asked for."""
-    if levels and _ERRORS.issuperset(levels):
+    if are_errors(levels):
         return sql.replace(LEVELS_MARK, _OF_FAILURES)
     return sql.replace(LEVELS_MARK, "AND has({levels:Array(String)}, level)" if levels else "")
+
+
+def are_errors(levels: Collection[str]) -> bool:
+    """Tell whether lines of these levels alone are in `failures`, all of them."""
+    return bool(levels) and _ERRORS.issuperset(levels)
 
 
 def bound(search: TextSearch | None) -> dict[str, object]:

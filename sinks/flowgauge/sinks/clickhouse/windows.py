@@ -24,6 +24,11 @@ def longer(length_ms: int, found: int, wanted: int, looks: int) -> int:
     return length_ms * (max(GROWS_MIN, 2 * -(-wanted // found)) if found else GROWS_MIN**looks)
 
 
+def newest_of(query: MetricQuery, before_ms: int | None = None) -> int:
+    """Return where the newest of what `query` asks for may lie, up to `before_ms`."""
+    return min(ms for ms in (query.until_ms, query.now_ms, before_ms) if ms is not None)
+
+
 async def newest(
     store: ClickHouseStore,
     sql: str,
@@ -37,7 +42,7 @@ async def newest(
 
     They are looked for in about the last `first_ms` first.
     """
-    newest_ms = min(ms for ms in (query.until_ms, query.now_ms, before_ms) if ms is not None)
+    newest_ms = newest_of(query, before_ms)
     found, length_ms = Table([], []), first_ms
     for looks in count(1):
         since_ms = window(query.since_ms, newest_ms, length_ms)

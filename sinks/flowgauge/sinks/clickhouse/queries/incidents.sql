@@ -1,6 +1,5 @@
 -- One row an incident that people were told of: how it stands (the latest transition) and why it fired (the latest
--- firing). Rules of kind event without times, and of kind prefect, have incidents that are points: their key holds the
--- id of an event.
+-- firing). What is told at once is a point, and never open: its key holds the id of an event.
 SELECT
     incident_id,
     argMax((rule, rule_kind, toString(severity)), seq) AS rule_is,
@@ -15,9 +14,7 @@ SELECT
     argMaxIf(examples, seq, to_state = 'firing') AS examples,
     argMax(labels, seq) AS labels,
     argMaxIf(summary, seq, to_state = 'firing') AS summary,
-    latest.1 IN ('firing', 'recovering', 'no_data') AND NOT (
-        rule_is.2 IN ('event', 'prefect') AND mapContains(key, 'event_id')
-    ) AS is_open
+    latest.1 IN ('firing', 'recovering', 'no_data') AND NOT mapContains(key, 'event_id') AS is_open
 FROM flowgauge.transitions
 WHERE tenant = {tenant:String}
     AND ({incident_id:String} = '' OR incident_id = {incident_id:String})

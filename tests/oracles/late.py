@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from flowgauge.processors.panes import pane_end
+from tests.oracles.told import pane_end
 
 STEPS = {"scheduled": 0, "late": 0, "started": 1, "went on": 1, "ended": 2}  # of equal times
 

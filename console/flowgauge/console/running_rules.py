@@ -1,0 +1,62 @@
+"""The rules in force, as a command that reads gets them: from the server, or out of the data folder's log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowgauge.console.ask import RULES, Place, ask_pages
+from flowgauge.processors.rule_plan import OpenIncidents
+from flowgauge.processors.rule_view import ANY_TENANT
+from flowgauge.processors.ruleset import RuleSet, rules_from_sources
+from flowgauge.schemas.errors import ServerAway
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRules:
+    """The rules in force that `tenant` may see, or all, with their open incidents; `folder` where no server ran."""
+
+    ruleset: RuleSet
+    tenant: str
+    is_whole: bool
+    open_incidents: OpenIncidents
+    folder: Path | None
+
+    def of_the_same(self, ruleset: RuleSet) -> RuleSet:
+        """Return as much of `ruleset` as whoever sees these rules would see of it."""
+        if self.is_whole:
+            return ruleset
+        return RuleSet(tuple(item for item in ruleset.rules if item.rule.tenant in {ANY_TENANT, self.tenant}))
+
+
+class _Row(msgspec.Struct):
+    rule: str
+    written: dict[str, Any]
+    open_incidents: dict[str, int]
+
+
+class _Page(msgspec.Struct):
+    version: int
+    tenant: str
+    whole: bool
+    rows: list[_Row]
+
+
+async def running_rules(place: Place, whose: Mapping[str, str]) -> RunningRules:
+    """Return the rules in force, all of them where `whose` names no tenant and the token is the operator's.
+
+    Raises ServerAway when nobody can answer, and where they change while they are read.
+    """
+    pages: list[_Page] = []
+    folder: Path | None = None
+    async for answer in ask_pages(place, RULES, whose):
+        pages.append(msgspec.json.decode(answer.text, type=_Page))
+        folder = answer.folder
+    first, rows = pages[0], [row for page in pages for row in page.rows]
+    if any(page.version != first.version for page in pages):
+        raise ServerAway("the rules in force changed while they were read: ask again")
+    ruleset = rules_from_sources([row.written for row in rows], first.version)
+    counts = {(row.rule, tenant): count for row in rows for tenant, count in row.open_incidents.items()}
+    return RunningRules(ruleset, first.tenant, first.whole, counts, folder)
