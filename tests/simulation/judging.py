@@ -17,7 +17,7 @@ from tests.oracles.told import EMPTY, HELD, ROUNDED, Told, pane_end
 from tests.simulation import judged_triggers
 from tests.simulation.drawing import END_MS
 from tests.simulation.judged_alert import JudgedAlert
-from tests.simulation.readings import ORACLES, PANE_MS, conditions, first_read_ms, hears, pane_ms, window_ms
+from tests.simulation.readings import ORACLES, PANE_MS, conditions, first_read_ms, hears, hears_late, pane_ms, window_ms
 from tests.simulation.story import DrawnRule, Happened, Story, is_told_at_once
 
 from flowgauge.schemas.ids import incident_id, transition_id
@@ -286,12 +286,14 @@ def _is_momentary(rule: DrawnRule) -> bool:
 
 
 def _admitted(rule: DrawnRule, samples: Sequence[_Sample]) -> list[Happened]:
-    """Return the events that enter windows, each once, in their order."""
-    admitted = {
-        sample.happened.number: sample.happened
-        for sample in samples
-        if -AHEAD_MAX_MS <= sample.append_ms - sample.happened.occurred_ms <= rule.lateness_ms
-    }
+    """Return the events that enter windows, each once, in their order; an end that comes late is one more."""
+    admitted: dict[tuple[int, int | None], Happened] = {}
+    for sample in samples:
+        each, late_by_ms = sample.happened, sample.append_ms - sample.happened.occurred_ms
+        if -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms:
+            admitted[each.number, None] = each
+        elif late_by_ms > 0 and hears_late(rule, each):
+            admitted[each.number, sample.append_ms] = each._replace(told_ms=sample.append_ms)
     return sorted(admitted.values(), key=lambda each: (each.occurred_ms, each.number))
 
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 from flowgauge.processors import detector, key_state
 from flowgauge.processors.detector import Detector
 from flowgauge.processors.detector_state import SourcePosition
+from flowgauge.processors.key_state import KeyState
 from flowgauge.processors.kinds import AllOf, prefect_buckets
 from flowgauge.processors.kinds.burn_rate import Case, PairWindow
 from flowgauge.processors.kinds.change import ChangeWindow
 from flowgauge.processors.kinds.counted_panes import CountedPanes
+from flowgauge.processors.kinds.duration import Duration
 from flowgauge.processors.kinds.missed import MissedWindow
 from flowgauge.processors.kinds.part import PartState
 from flowgauge.processors.kinds.sequence import Chain, Completed
@@ -42,6 +44,10 @@ def _also_sent_again(self: Detector, message: SampleMessage, position: SourcePos
 
 def _fastest_clock(self: Detector) -> int:
     return max(position.clock_ms for position in self._position.sources)  # pyright: ignore[reportPrivateUsage]
+
+
+def _never(self: Duration, outcome: str) -> bool:  # as what it stands for
+    return False
 
 
 def _nothing(state: Mapping[str, bytes]) -> Iterator[object]:
@@ -92,6 +98,8 @@ PLANTED: dict[str, Plant] = {
     "lost keys on restart": Plant(detector, "read_keys", _nothing),
     "lost waiting samples on restart": Plant(detector, "read_chunks", _nothing),
     "early rule switch": Plant(RulesInForce, "next_switch", _at_the_first_marker),
+    "ends told late in their own pane": Plant(KeyState, "wait_late", KeyState.wait),
+    "ends told late unheard": Plant(Duration, "hears_late", _never),
     "burn_rate without the short window": Plant(PairWindow, "_judge_burning", _burns_over_the_long_window),
     "sequence from its first event": Plant(Completed, "_counts_from", _from_its_first_event),
     "condition that does not linger": Plant(PartState, "holds", _holds_while_it_fires),

@@ -75,8 +75,8 @@ def first_read_ms(rule: DrawnRule, heard: Sequence[Happened]) -> int | None:
     """Return the first pane end at which something of `heard` is in a window of the rule; None where nothing is."""
     if not conditions(rule):
         pane = pane_ms(rule) or PANE_MS
-        return min((pane_end(each.occurred_ms, pane) for each in heard), default=None)
-    firsts = (first_read_ms(each, [item for item in heard if hears(each, item)]) for each in conditions(rule))
+        return min((pane_end(each.heard_ms, pane) for each in heard), default=None)
+    firsts = (first_read_ms(each, _own(each, heard)) for each in conditions(rule))
     return min((first_ms for first_ms in firsts if first_ms is not None), default=None)
 
 
@@ -91,6 +91,20 @@ def hears(rule: DrawnRule, each: Happened) -> bool:
     if each.kind != "flow-run" and rule.kind in OF_RUNS:
         return False
     return _matches(rule.match, each) and _means_something(rule, each)
+
+
+def hears_late(rule: DrawnRule, each: Happened) -> bool:
+    """Tell whether a rule hears of an event whenever it is told: of the end of a run that it watches."""
+    if conditions(rule):
+        return any(hears(condition, each) and hears_late(condition, each) for condition in conditions(rule))
+    if rule.kind == "absence":
+        return "run" in rule.for_each and each.kind == "flow-run" and each.state in ENDS
+    return rule.kind == "duration" and "quantile" not in rule.fields and each.state in ENDS
+
+
+def _own(condition: DrawnRule, heard: Sequence[Happened]) -> list[Happened]:
+    """Return what a condition hears of what its compound does."""
+    return [each for each in heard if hears(condition, each) and (each.told_ms is None or hears_late(condition, each))]
 
 
 def _means_something(rule: DrawnRule, each: Happened) -> bool:
@@ -199,51 +213,56 @@ def _late_runs(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Itera
 def _silences(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
     after_ms = rule.ms("after")
     is_of_runs = "run" in rule.for_each
-    seen: list[tuple[int, bool]] = []  # (when, whether its run has ended with it); echoes of an end are none
-    for each in sorted(heard, key=lambda each: (each.occurred_ms, is_of_runs and each.state in ENDS)):
-        is_state = is_of_runs and each.kind == "flow-run" and bool(each.state)
-        if seen and seen[-1][1] and not is_state and each.occurred_ms <= seen[-1][0] + after_ms:
-            continue
-        seen.append((each.occurred_ms, is_state and each.state in ENDS))
+    in_order = sorted(heard, key=lambda each: (each.occurred_ms, is_of_runs and each.state in ENDS))
     for end_ms in ends:
-        so_far = [each for each in seen if each[0] < end_ms]
-        if not so_far:
+        seen: list[tuple[int, bool]] = []  # (when, whether its run has ended with it); echoes of an end are none
+        for each in in_order:
+            is_state = is_of_runs and each.kind == "flow-run" and bool(each.state)
+            is_echo = seen and seen[-1][1] and not is_state and each.occurred_ms <= seen[-1][0] + after_ms
+            if each.heard_ms < end_ms and not is_echo:
+                seen.append((each.occurred_ms, is_state and each.state in ENDS))
+        if not seen:
             yield Told(HELD)
             continue
-        last_ms, has_ended = so_far[-1]
+        last_ms, has_ended = seen[-1]
         is_silent = not has_ended and last_ms < end_ms - after_ms
         yield Told(BREACH if is_silent else CLEAR, (end_ms - last_ms) / 1000, 1)
 
 
 class _Span(NamedTuple):
-    """One run: from when to when, and whether it finished."""
+    """One run: from when to when, when its end was heard of, and whether it finished."""
 
     started_ms: int
     ended_ms: int | None
+    heard_ms: int
     is_finish: bool
 
 
 def _spans(heard: Sequence[Happened]) -> list[_Span]:
     spans: list[_Span] = []
     for run in {each.run for each in heard}:
-        begin_ms: int | None = None
-        told = [each for each in heard if each.run == run]
-        for each in sorted(told, key=lambda each: (each.occurred_ms, each.state != "running", each.number)):
-            if each.state == "running":
-                begin_ms = each.occurred_ms if begin_ms is None else begin_ms
-            elif begin_ms is not None:
-                spans.append(_Span(begin_ms, each.occurred_ms, each.state in FINISHED))
-                begin_ms = None
-        if begin_ms is not None:
-            spans.append(_Span(begin_ms, None, is_finish=False))
+        starts = sorted(each.occurred_ms for each in heard if each.run == run and each.state == "running")
+        over_ms = -1  # up to when it is told to be over; an end counts for the first start after that
+        told = sorted((each for each in heard if each.run == run and each.state != "running"), key=_when_heard)
+        for end in told:
+            began_ms = next((start for start in starts if over_ms < start <= end.occurred_ms), None)
+            if began_ms is not None:
+                spans.append(_Span(began_ms, end.occurred_ms, end.heard_ms, end.state in FINISHED))
+                over_ms = end.occurred_ms
+        spans += [_Span(start, None, 0, is_finish=False) for start in starts if start > over_ms][:1]
     return spans
+
+
+def _when_heard(each: Happened) -> tuple[int, int, int]:
+    return each.heard_ms // PANE_MS, each.occurred_ms, each.number
 
 
 def _durations(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterator[Told]:
     spans = _spans(heard)
     for end_ms in ends:
         if "quantile" not in rule.fields:
-            yield _long_runs(rule.ms("above"), [span for span in spans if span.started_ms < end_ms], end_ms)
+            so_far = _spans([each for each in heard if each.heard_ms < end_ms])
+            yield _long_runs(rule.ms("above"), so_far, end_ms)
             continue
         finished = [span for span in spans if span.is_finish and span.ended_ms is not None and span.ended_ms < end_ms]
         first_ms = min(_pane_start(each) for each in heard) + 1_000 if heard else end_ms
@@ -251,14 +270,12 @@ def _durations(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Itera
 
 
 def _long_runs(above_ms: int, spans: Sequence[_Span], end_ms: int) -> Told:
-    underway = [span.started_ms for span in spans if span.ended_ms is None or span.ended_ms >= end_ms]
+    underway = [span.started_ms for span in spans if span.ended_ms is None]
     over = [started_ms for started_ms in underway if started_ms < end_ms - above_ms]
-    ended = [  # in the last pane, having taken too long
+    ended = [  # heard of in the last pane, having taken too long
         span
         for span in spans
-        if span.ended_ms is not None
-        and end_ms - 1_000 <= span.ended_ms < end_ms
-        and span.ended_ms - span.started_ms > above_ms
+        if span.ended_ms is not None and span.heard_ms >= end_ms - 1_000 and span.ended_ms - span.started_ms > above_ms
     ]
     is_news = any(span.started_ms + above_ms >= end_ms - 1_000 for span in ended)
     took_ms = [span.ended_ms - span.started_ms for span in ended if span.ended_ms is not None]
@@ -348,7 +365,7 @@ def _together(rule: DrawnRule, heard: Sequence[Happened], ends: range) -> Iterat
 
 
 def _stands(condition: DrawnRule, heard: Sequence[Happened], until_ms: int) -> Sequence[_Stand]:
-    own = [each for each in heard if hears(condition, each)]
+    own = _own(condition, heard)
     if is_told_at_once(condition):  # it counts in steps of a second
         condition = replace(condition, fields={"times": 1, "within": Ms(PANE_MS)})
     first_ms = first_read_ms(condition, own)

@@ -112,6 +112,12 @@ class Happened(NamedTuple):
     event: str
     state: str
     scheduled_ms: int | None
+    told_ms: int | None = None  # of the end of a run that came late and counts: when the log got it
+
+    @property
+    def heard_ms(self) -> int:
+        """From when on it counts."""
+        return self.occurred_ms if self.told_ms is None else self.told_ms
 
     @property
     def event_id(self) -> str:

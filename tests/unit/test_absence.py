@@ -4,6 +4,8 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.property.detection import START_MS, Happening, Line, event_at, records, rules
 
 from flowgauge.processors.kinds import Absence, Window
@@ -169,3 +171,58 @@ def test_a_log_that_stands_still_raises_nothing() -> None:
     """However long nothing is read of it: the clock is the log's, and what it holds is heard first."""
     assert told((1, "running"), until=41) == []
     assert told((1, "running"), until=42) == [("firing", 32)]
+
+
+# ── ends that come too late: the rule allows 10 s ──
+
+
+def told_late(
+    *rows: tuple[float, float, str], rule: str = "when: {absence: {after: 30s}}"
+) -> list[tuple[str, float, int]]:
+    """Return what a rule tells of a run from rows of (when it happened, when the log got it, state)."""
+    happened = [
+        Happening(START_MS, START_MS + round(append * 1000), event_at(UUID(int=number), round(at * 1000), state))
+        for number, (at, append, state) in enumerate(rows)
+    ]
+    line = Line(rules(f"rules: [{{name: silent, for_each: [run], {rule}}}]"))
+    for record in records(happened):
+        line.feed(0, [record])
+        line.crash()
+    return [(each.to_state, (each.at_ms - START_MS) / 1000, each.late_samples) for each in line.end(START_MS + 900_000)]
+
+
+ANY_OF = "when: {any_of: {conditions: [{when: {absence: {after: 30s}}}, {match: {run: x}, when: {late: {after: 5m}}}]}}"
+
+
+@pytest.mark.parametrize("rule", ["when: {absence: {after: 30s}}", ANY_OF])
+def test_an_end_that_comes_too_late_ends_the_watch_when_the_log_gets_it(rule: str) -> None:
+    assert told_late((0, 0, "running"), (20, 60.5, "completed"), rule=rule) == [("firing", 31, 0), ("resolved", 61, 1)]
+    assert told_late((0, 0, "running"), (5, 16, "completed"), rule=rule) == []
+
+
+def test_what_is_no_end_is_not_heard_too_late() -> None:
+    assert told_late((0, 0, "running"), (20, 60, "running")) == [("firing", 31, 0)]
+
+
+def test_an_end_that_comes_too_late_ends_no_watch_that_a_later_state_began() -> None:
+    assert told_late((0, 0, "running"), (20, 20, "running"), (10, 40, "failed")) == [("firing", 51, 1)]
+    assert told_late((0, 0, "running"), (10, 10, "failed"), (20, 20, "running"), (10, 40, "failed")) == [
+        ("firing", 51, 1)
+    ]
+
+
+@given(
+    st.permutations(
+        [(1.0, "heard"), (2.0, "went on"), (3.0, "ended"), (20.0, "heard"), (40.0, "heard"), (5.0, "ended")]
+    )
+)
+def test_a_window_that_is_told_of_ends_later_comes_to_what_it_had_come_to_in_order(
+    told_in: list[tuple[float, str]],
+) -> None:
+    others, ends = ([each for each in told_in if (each[1] == "ended") is is_end] for is_end in (False, True))
+    in_order, late = RULE.new_window(), RULE.new_window()
+    for window, told_so in ((in_order, sorted(told_in)), (late, [*sorted(others), *ends])):
+        for at, outcome in told_so:
+            window.add(100_000, [seen(at, outcome)])
+
+    assert late.read(100_000) == in_order.read(100_000)

@@ -305,3 +305,40 @@ def test_a_log_that_stands_still_raises_nothing() -> None:
 def test_a_run_given_up_resolves_by_itself() -> None:
     days = GIVEN_UP_MS // DAY_MS
     assert [state for state, _, _ in told((1, "running"), until=days * 86_400 + 60)] == ["firing", "resolved"]
+
+
+# ── ends that come too late: the rule allows 10 s ──
+
+
+def told_late(*rows: tuple[float, float, str]) -> list[tuple[str, float, float | None]]:
+    """Return what a rule tells of a run from rows of (when it happened, when the log got it, state)."""
+    happened = [
+        Happening(START_MS, START_MS + round(append * 1000), event_at(UUID(int=number), round(at * 1000), state))
+        for number, (at, append, state) in enumerate(rows)
+    ]
+    line = Line(rules("rules: [{name: long, for_each: [run], when: {duration: {above: 30s}}}]"))
+    for record in records(happened):
+        line.feed(0, [record])
+        line.crash()
+    return [(each.to_state, (each.at_ms - START_MS) / 1000, each.value) for each in line.end(START_MS + 900_000)]
+
+
+def test_an_end_that_comes_too_late_ends_the_watch_when_the_log_gets_it() -> None:
+    assert told_late((0, 0, "running"), (40, 60.5, "completed")) == [("firing", 31, 31), ("resolved", 61, 40)]
+    assert told_late((0, 0, "running"), (20, 60.5, "completed")) == [("firing", 31, 31), ("resolved", 61, None)]
+    assert told_late((0, 0, "running"), (5, 20, "completed")) == []
+
+
+def test_an_attempt_that_began_after_an_end_that_comes_too_late_takes_its_own_time() -> None:
+    assert told_late((0, 0, "running"), (20, 20, "running"), (10, 25, "failed")) == [("firing", 51, 31)]
+    assert told_late((0, 0, "running"), (20, 20, "running"), (25, 25, "running"), (10, 45, "failed")) == [
+        ("firing", 31, 31),
+        ("resolved", 46, 26),
+        ("firing", 51, 31),
+    ]
+
+
+def test_an_end_that_is_sent_again_too_late_ends_no_attempt_after_it() -> None:
+    rows = [(0, 0, "running"), (10, 10, "failed"), (20, 20, "running"), (10, 45, "failed")]
+
+    assert told_late(*rows) == [("firing", 51, 31)]

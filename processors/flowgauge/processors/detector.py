@@ -216,15 +216,15 @@ class Detector:
                 taken += 1
                 late_by_ms = append_ms - sample.occurred_us // 1000
                 is_held = rule.pane_ms and -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
-                if not is_held and not rule.by_arrival:
-                    self._take_unheld(sample, rule, version, late_by_ms)
+                is_held = is_held or rule.by_arrival
+                if not is_held and not self._take_unheld(sample, rule, version, late_by_ms):
                     continue
                 state = keys.get((rule.uid, key)) or self._new_key_state(rule, key)
                 if state is None:
                     refused.add(id(sample))
                     self._refuse_key(rule, sample)
                     continue
-                needed_ms = state.wait(sample, source)
+                needed_ms = state.wait(sample, source) if is_held else state.wait_late(sample, source)
                 if state.wake_ms is None or needed_ms < state.wake_ms:
                     self._wake_ups.add(state, needed_ms)
                 final_ms = needed_ms + rule.lateness_ms
@@ -238,19 +238,21 @@ class Detector:
         if self._store is not None and last_ms >= 0:
             self._store.keep(first_ms, last_ms, kept)
 
-    def _take_unheld(self, sample: Sample, rule: CompiledRule, version: int, late_by_ms: int) -> None:
-        """Take a sample that waits for no pane: of a rule that is told at once, skewed, or late."""
+    def _take_unheld(self, sample: Sample, rule: CompiledRule, version: int, late_by_ms: int) -> bool:
+        """Take a sample of a rule that is told at once, or skewed, or late; tell whether it waits even so."""
         if not rule.pane_ms:
             self._tell_at_once(sample, rule, version)
-        elif late_by_ms < -AHEAD_MAX_MS:
+            return False
+        if late_by_ms < -AHEAD_MAX_MS:
             self._out.counts.skewed += 1
             self._leave_out("skewed", rule, sample.key, sample.append_ms)
-        else:
-            state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
-            if state is None:
-                self._refuse_key(rule, sample)
-            else:
-                self._count_late(state, sample)
+            return False
+        state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
+        if state is None:
+            self._refuse_key(rule, sample)
+            return False
+        self._count_late(state, sample)
+        return rule.kind.hears_late(sample.outcome)
 
     def _refuse_key(self, rule: CompiledRule, sample: Sample) -> None:
         self._out.counts.keys_refused += 1
@@ -451,7 +453,7 @@ class Detector:
 
     def _final_ms(self, version: int, sample: Sample) -> int:
         rule = self._rules.ruleset(version).rules[sample.rule]
-        if not rule.pane_ms:
+        if not rule.pane_ms or not _is_admitted(sample, rule):
             return sample.append_ms
         end_ms = pane_end(rule.moment_ms(sample), rule.pane_ms)
         return rule.kind.needed_by(sample, end_ms) + rule.lateness_ms
@@ -470,10 +472,11 @@ class Detector:
             return
         state = self._keys.get((rule.uid, sample.key)) or self._new_key_state(rule, sample.key)
         if state is not None and pane_end(rule.moment_ms(sample), rule.pane_ms) > state.evaluated_ms:
-            state.wait(sample, source)
+            wait = state.wait_late if rule.is_late(sample) and not rule.by_arrival else state.wait
+            wait(sample, source)
 
 
 def _is_admitted(sample: Sample, rule: CompiledRule) -> bool:
     """Tell whether `sample` enters windows by its own record; one that stood aside was not judged when stored."""
     late_by_ms = sample.append_ms - sample.occurred_us // 1000
-    return rule.by_arrival or -AHEAD_MAX_MS <= late_by_ms <= rule.lateness_ms
+    return rule.by_arrival or (late_by_ms >= -AHEAD_MAX_MS and rule.hears(sample))

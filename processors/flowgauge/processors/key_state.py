@@ -81,6 +81,14 @@ class KeyState:
             self.needed_ms = needed_ms
         return needed_ms
 
+    def wait_late(self, sample: Sample, source: int) -> int:
+        """Keep a sample that came too late until the pane of its append time is final; return that pane's end."""
+        needed_ms = self.rule.kind.needed_by(sample, pane_end(sample.append_ms, self.rule.pane_ms))
+        self.waiting.append((sample.append_ms * 1000, sample.event_id, source, sample.offset, needed_ms, sample))
+        if self.needed_ms is None or needed_ms < self.needed_ms:
+            self.needed_ms = needed_ms
+        return needed_ms
+
     def count_late(self, append_ms: int) -> int:
         """Count a late sample on the pane that holds its append time; return that pane's end."""
         end_ms = pane_end(append_ms, self.rule.pane_ms)

@@ -123,7 +123,17 @@ class CompiledRule:
 
     def moment_ms(self, sample: Sample) -> int:
         """Return the time that says which pane a sample is in."""
-        return sample.append_ms if self.by_arrival else sample.occurred_us // 1000
+        if self.by_arrival or self.is_late(sample):
+            return sample.append_ms
+        return sample.occurred_us // 1000
+
+    def is_late(self, sample: Sample) -> bool:
+        """Tell by its own record whether a sample came too late for the pane in which it happened."""
+        return sample.append_ms - sample.occurred_us // 1000 > self.lateness_ms
+
+    def hears(self, sample: Sample) -> bool:
+        """Tell whether a sample that is not too far ahead enters windows: in time, or late where that still matters."""
+        return not self.is_late(sample) or self.kind.hears_late(sample.outcome)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ class AbsenceInRun(Absence):
             return HEARD
         return ENDED if event.state in TERMINAL_STATES else WENT_ON
 
+    def hears_late(self, outcome: str) -> bool:
+        """Hear of the end of a run whenever it is told: or its watch would last for ever."""
+        return outcome == ENDED
+
 
 class AbsenceOfRun(AbsenceInRun):
     """Where each key is one run and nothing more: every end of a run tells whose it is."""
@@ -113,6 +117,7 @@ class _Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     last: ExampleRun | None = None
     has_ended: bool = False
+    went_on_us: int = 0  # when a state last told that the run goes on
 
 
 class Silence:
@@ -127,8 +132,17 @@ class Silence:
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:  # noqa: ARG002  # the event's own time counts
         """Take a final pane."""
         for sample in sorted(samples, key=_place):
-            if not self._is_echo(sample):
-                self._seen = _Seen(example_of(sample), sample.outcome == ENDED)
+            if not self._is_echo(sample) and not self._is_overtaken(sample):
+                went_on_us = sample.occurred_us if sample.outcome == WENT_ON else self._seen.went_on_us
+                self._seen = _Seen(example_of(sample), sample.outcome == ENDED, went_on_us)
+
+    def _is_overtaken(self, sample: Sample) -> bool:
+        """Tell whether more came since that would count had this come in time: only what comes late is overtaken."""
+        seen = self._seen
+        if seen.last is None or seen.last.occurred_us <= sample.occurred_us:
+            return False
+        is_past_echo = seen.last.occurred_us > sample.occurred_us + self._rule.after * 1000
+        return seen.has_ended or seen.went_on_us > sample.occurred_us or is_past_echo
 
     def _is_echo(self, sample: Sample) -> bool:
         last = self._seen.last

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from flowgauge.processors.kinds.event import EventHappened
 from flowgauge.processors.kinds.kind import Contradiction, Kind, Unit, Window
 from flowgauge.processors.kinds.part import Condition, Part, PartRecord, PartState
-from flowgauge.processors.panes import PANE_MS_MIN, pane_end
+from flowgauge.processors.panes import PANE_MS_MIN
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.rule import Rule, WindowMs
@@ -145,10 +145,12 @@ class Compound(Kind):
 
     def needed_by(self, sample: Sample, end_ms: int) -> int:  # noqa: ARG002  # the panes of the parts count
         """Return the first pane end by which a part needs what the sample is to it."""
-        return min(
-            kind.needed_by(own, pane_end(own.occurred_us // 1000, kind.pane_ms))
-            for kind, own in ((self._parts[place].kind, own) for place, own in _split(sample))
-        )
+        heard = ((self._parts[place], own) for place, own in _split(sample) if self._parts[place].condition.hears(own))
+        return min(part.kind.needed_by(own, part.pane_end(own)) for part, own in heard)
+
+    def hears_late(self, outcome: str) -> bool:
+        """Hear what a condition hears."""
+        return any(self._parts[place].kind.hears_late(own) for place, own in _outcomes(outcome))
 
     def new_window(self) -> Window:
         """Return a window in which no condition holds."""
@@ -174,7 +176,9 @@ class CompoundWindow:
         """Hand the samples of a final pane to the parts."""
         for sample in samples:
             for place, own in _split(sample):
-                self._states[place].wait(own)
+                state = self._states[place]
+                if state.part.condition.hears(own):
+                    state.wait(own)
 
     def read(self, end_ms: int) -> Reading:
         """Return how many conditions hold, and which."""

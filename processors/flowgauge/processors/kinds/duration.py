@@ -32,6 +32,7 @@ from flowgauge.processors.kinds.ends_of_runs import FINISHED
 from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
 from flowgauge.processors.kinds.times_taken import TimesTaken, rank_of
 from flowgauge.processors.kinds.underway import (
+    AGAIN_MAX,
     ENDED,
     GIVEN_UP_MS,
     RUNS_MAX,
@@ -170,6 +171,10 @@ class Duration(Kind):
         may_move_ms = self.due_ms(sample.occurred_us) if self.within is None else end_ms + self.within
         return min(end_ms + self.deferred_ms, may_move_ms)
 
+    def hears_late(self, outcome: str) -> bool:
+        """Hear of the end of a run that is watched whenever it is told; no quantile counts it."""
+        return self.quantile is None and outcome in {FINISHED, ENDED}
+
     def due_ms(self, started_us: int) -> int:
         """Return the first pane end at which a run that started then has run for longer than `above`."""
         return pane_end(started_us // 1000 + self.above, self.pane_ms)
@@ -214,12 +219,13 @@ class _Runs(msgspec.Struct, array_like=True, gc=False):
     over: list[ExampleRun] = []
     ended_ms: int = 0
     ended: list[_Ended] = []
+    again: dict[str, list[ExampleRun]] = {}  # of runs by id: when they were told to run since their start
 
 
 class LongRuns:
     """The runs of one key that are underway: those still in time, and those that take too long."""
 
-    __slots__ = ("_ended", "_ended_ms", "_in_time", "_over", "_rule")
+    __slots__ = ("_again", "_ended", "_ended_ms", "_in_time", "_over", "_rule")
 
     def __init__(self, rule: Duration, runs: _Runs) -> None:
         self._rule = rule
@@ -227,6 +233,7 @@ class LongRuns:
         self._over = Underway(runs.over)
         self._ended_ms = runs.ended_ms
         self._ended = list(runs.ended)
+        self._again = {run: list(starts) for run, starts in runs.again.items()}
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
         """Take a final pane: begin and end runs."""
@@ -234,14 +241,26 @@ class LongRuns:
         for sample in sorted(samples, key=place):
             if sample.outcome != STARTED:
                 self._end(sample, end_ms)
-            elif sample.run not in self._over:
+            elif sample.run in self._over or sample.run in self._in_time:
+                again = self._again.setdefault(sample.run, [])
+                again.append(example_of(sample))
+                del again[:-AGAIN_MAX]
+            else:
                 self._in_time.begin_of(sample, room=RUNS_MAX - len(self._over))
 
     def _end(self, sample: Sample, end_ms: int) -> None:
         was_over = sample.run in self._over
-        start = (self._over if was_over else self._in_time).end(sample.run)
+        runs = self._over if was_over else self._in_time
+        start = runs.end(sample.run)
         if start is None:
             return
+        if start.occurred_us > sample.occurred_us:  # the end, told late, of what it was before
+            runs.begin(start)
+            return
+        since = [run for run in self._again.pop(sample.run, ()) if run.occurred_us > sample.occurred_us]
+        if since:
+            self._in_time.begin(since[0])
+            self._again[sample.run] = since[1:]
         took_us = sample.occurred_us - start.occurred_us
         if took_us > self._rule.above * 1000:
             self._forget_ended(end_ms)
@@ -253,7 +272,10 @@ class LongRuns:
         above_us, now_us = self._rule.above * 1000, end_ms * 1000
         for run in self._in_time.leave(now_us - above_us):
             self._over.begin(run)
-        return len(self._over.leave(now_us - above_us - GIVEN_UP_MS * 1000))
+        given_up = self._over.leave(now_us - above_us - GIVEN_UP_MS * 1000)
+        for run in given_up:
+            self._again.pop(run.run, None)
+        return len(given_up)
 
     def _forget_ended(self, end_ms: int) -> None:
         if self._ended_ms != end_ms:
@@ -308,7 +330,7 @@ class LongRuns:
 
     def dump(self) -> Any:
         """Return the runs."""
-        return _Runs(self._in_time.dump(), self._over.dump(), self._ended_ms, list(self._ended))
+        return _Runs(self._in_time.dump(), self._over.dump(), self._ended_ms, list(self._ended), self._again)
 
 
 class QuantileWindow:

@@ -183,6 +183,13 @@ class Kind(Written):
         """Return in words why an event that `match` lets through is no sample, None where it is one."""
         return None if self.outcome(event) is not None else f"`{self.name}` does not look at its state"
 
+    def hears_late(self, outcome: str) -> bool:  # noqa: ARG002  # most count what came in time alone
+        """Tell whether a sample that came too late to count still matters: then it is in the pane of its append time.
+
+        Its own time lies before that pane, so a window that hears such samples goes by that alone.
+        """
+        return False
+
     def contradictions(self, rule: Rule) -> Iterator[Contradiction]:  # noqa: ARG002  # most kinds go with all
         """Yield each field of `rule` that does not go with this kind: its path, why not, and a remedy."""
         yield from ()

@@ -53,6 +53,14 @@ class Condition(Protocol):
         """How its alert lives."""
         ...
 
+    def moment_ms(self, sample: Sample) -> int:
+        """Return the time that says which pane a sample is in."""
+        ...
+
+    def hears(self, sample: Sample) -> bool:
+        """Tell whether a sample that is not too far ahead enters windows."""
+        ...
+
     def could_match(self, event: str | None, kind: str, state: str | None) -> bool:
         """Tell from a glance whether an event could match."""
         ...
@@ -71,6 +79,10 @@ class Part:
         """How long before a pane end of the compound events may decide whether it fires: it has panes of its own."""
         policy = self.condition.policy
         return self.kind.look_back_ms + self.kind.pane_ms + policy.for_ms + policy.keep_firing_for_ms
+
+    def pane_end(self, sample: Sample) -> int:
+        """Return the end of the pane that a sample is in."""
+        return pane_end(self.condition.moment_ms(sample), self.kind.pane_ms)
 
     def outcome(self, event: Event) -> str | None:
         """Return what the condition calls an event; None where it does not match, or means nothing."""
@@ -170,7 +182,7 @@ class PartState:
         return self._record.alert.state in FIRING_STATES
 
     def _pane_end(self, sample: Sample) -> int:
-        return pane_end(sample.occurred_us // 1000, self.part.kind.pane_ms)
+        return self.part.pane_end(sample)
 
     def _needed_by(self, sample: Sample) -> int:
         return self.part.kind.needed_by(sample, self._pane_end(sample))

@@ -25,6 +25,8 @@ from flowgauge.schemas.transition import ExampleRun
 RUNS_MAX = 20_000  # runs of one key that are underway; past it new ones are not watched: counted
 GIVEN_UP_MS = DURATION_MAX_MS  # how long an end is waited for beyond a limit: it may never be told
 
+AGAIN_MAX = 16  # times that a run was told to run since its start: one may begin it anew; past it the oldest go
+
 STARTED = "started"
 ENDED = "ended"  # it is over and does not count as finished
 
@@ -89,8 +91,13 @@ class Underway:
         return run in self._runs
 
     def begin(self, run: ExampleRun) -> None:
-        """Add a run that starts, the newest."""
+        """Add a run that starts: the newest, or one that begins where an end was told late."""
+        newest = next(reversed(self._runs.values()), run)
         self._runs[run.run] = run
+        if newest.occurred_us > run.occurred_us:
+            later = [each.run for each in self._runs.values() if each.occurred_us > run.occurred_us]
+            for each in later:
+                self._runs.move_to_end(each)
 
     def begin_of(self, sample: Sample, room: int = RUNS_MAX) -> None:
         """Add the run that starts unless it is underway; where there are `room` runs already it is refused."""
