@@ -176,7 +176,7 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
         )
     )
     found = [
-        Happening(START_MS + occurred, START_MS + occurred + delay, _event(number, occurred, *rest))
+        Happening(START_MS + occurred, START_MS + occurred + delay, made_event(number, occurred, *rest))
         for number, (occurred, delay, *rest) in enumerate(drawn)
     ]
     return sorted(found, key=lambda happening: happening.append_ms)
@@ -184,10 +184,11 @@ def happenings(draw: st.DrawFn, *, size_max: int = 40, disorder_ms: int = LATENE
 
 def event_at(event_id: UUID, occurred_ms: int, state: str, run: int = 0) -> Event:
     """Return an event of a run of flow `a`, `occurred_ms` after START_MS."""
-    return _event(event_id.int, occurred_ms, "a", run, state, None)
+    return made_event(event_id.int, occurred_ms, "a", run, state, None)
 
 
-def _event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn
+def made_event(number: int, occurred_ms: int, flow: str, run: int, state: str, scheduled: int | None) -> Event:  # noqa: PLR0917  # as drawn
+    """Return event `number` of a run of `flow`; its times are ms after START_MS."""
     fields = {
         "id": UUID(int=number + 1),
         "tenant": "t",

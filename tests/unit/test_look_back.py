@@ -3,6 +3,7 @@
 import pytest
 
 from flowgauge.processors.backtest import LEAD_MS_MIN, lead_ms
+from flowgauge.processors.detector import AHEAD_MAX_MS
 from flowgauge.processors.kinds import KINDS
 from flowgauge.processors.ruleset import CompiledRule, parse_rules
 
@@ -21,16 +22,17 @@ CASES = [
     ("burn_rate", "{objective: 99%, pairs: [{above: 6, within: 6h, short: 30m}]}", 6 * HOUR_MS + 3 * MINUTE_MS),
     ("consecutive_failures", "{times: 3}", 0),
     ("consecutive_failures", "{times: 3, within: 2d}", 2 * DAY_MS),
-    ("late", "{after: 5m, within: 1h}", HOUR_MS + 5 * MINUTE_MS + DAY_MS),
-    ("missed", "{every: 7d, grace: 1h}", 7 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
-    ("missed", "{every: 7d, grace: 1h, completes_within: 5h}", 7 * DAY_MS + 5 * HOUR_MS + 10 * SECOND_MS),
-    ("missed", "{cron: '0 6 * * 1', dialect: prefect, grace: 1h}", 7 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
-    ("missed", "{cron: '0 6 1 * *', dialect: prefect, grace: 1h}", 31 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
+    ("late", "{after: 5m, within: 1h}", 2 * HOUR_MS + 5 * MINUTE_MS + DAY_MS),
+    ("late", "{after: 5m, within: 3d}", 9 * DAY_MS + 5 * MINUTE_MS),
+    ("missed", "{every: 7d, grace: 1h}", 14 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
+    ("missed", "{every: 7d, grace: 1h, completes_within: 5h}", 14 * DAY_MS + 5 * HOUR_MS + 10 * SECOND_MS),
+    ("missed", "{cron: '0 6 * * 1', dialect: prefect, grace: 1h}", 14 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
+    ("missed", "{cron: '0 6 1 * *', dialect: prefect, grace: 1h}", 62 * DAY_MS + HOUR_MS + 10 * SECOND_MS),
     ("absence", "{after: 3d}", 6 * DAY_MS),
     ("duration", "{above: 3d}", 3 * DAY_MS),
     ("duration", "{above: 3d, quantile: 95%, within: 1d}", 4 * DAY_MS),
-    ("change", "{of: events, within: 1d}", 29 * DAY_MS),
-    ("change", "{of: events, within: 1h, trailing: 30h}", 31 * HOUR_MS),
+    ("change", "{of: events, within: 1d}", 58 * DAY_MS),
+    ("change", "{of: events, within: 1h, trailing: 30h}", 62 * HOUR_MS),
     ("sequence", "{steps: [{state: running}, {state: failed}], within: 2d}", 4 * DAY_MS),
     (
         "sequence",
@@ -63,7 +65,7 @@ def test_a_kind_looks_as_far_back_as_what_it_says_hangs_on(kind: str, fields: st
 def test_a_backtest_reads_that_before_it_begins_and_a_day_at_least(kind: str, fields: str, look_back_ms: int) -> None:
     rule = compiled(kind, fields)
 
-    assert lead_ms([rule]) == max(LEAD_MS_MIN, look_back_ms + rule.pane_ms + rule.lateness_ms)
+    assert lead_ms([rule]) == max(LEAD_MS_MIN, look_back_ms + rule.pane_ms + rule.lateness_ms + AHEAD_MAX_MS)
     assert lead_ms([rule]) >= rule.window_ms
 
 
@@ -81,5 +83,5 @@ def test_the_alert_and_the_lateness_of_a_rule_are_read_too() -> None:
 def test_slots_lie_apart_as_far_as_they_ever_do_within_a_day(cron: str, days: float) -> None:
     rule = compiled("missed", f"{{cron: '{cron}', dialect: prefect, grace: 0s}}")
 
-    over_ms = rule.kind.look_back_ms - days * DAY_MS
-    assert 0 <= over_ms <= DAY_MS + 10 * SECOND_MS
+    over_ms = rule.kind.look_back_ms - 2 * days * DAY_MS
+    assert 0 <= over_ms <= 2 * DAY_MS + 10 * SECOND_MS

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from flowgauge.processors.detector import AHEAD_MAX_MS
+from flowgauge.processors.key_state import LATE_SHOWN_MS
 from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, STATES
@@ -190,9 +192,18 @@ def differences(found: Found, against: Found, until_ms: int) -> list[Difference]
     return sorted(told, key=lambda each: (each.shown.fired_ms, each.shown.group))
 
 
+def fills_ms(item: CompiledRule) -> int:
+    """Return how long after events begin to be read the windows of a rule are full.
+
+    From there on it says of a key without an open incident what it says where all history is read. What has no bound
+    is left out: see `Kind.look_back_ms`.
+    """
+    shown_ms = item.window_ms or LATE_SHOWN_MS  # a transition counts late events too
+    return max(item.kind.look_back_ms, shown_ms) + item.pane_ms + item.lateness_ms + AHEAD_MAX_MS
+
+
 def _lead_ms(item: CompiledRule) -> int:
-    alert_ms = item.policy.for_ms + item.policy.keep_firing_for_ms
-    return item.kind.look_back_ms + item.pane_ms + alert_ms + item.lateness_ms
+    return fills_ms(item) + item.policy.for_ms + item.policy.keep_firing_for_ms
 
 
 def _by_group(intervals: Sequence[Interval]) -> Mapping[Group, Sequence[Interval]]:

@@ -131,8 +131,8 @@ class Change(EndsOfRuns):
 
     @property
     def look_back_ms(self) -> int:
-        """As far back as its baseline goes."""
-        return self.kept_ms
+        """As far back as its baseline goes, and as far again: a key is known on while something of it lies in that."""
+        return 2 * self.kept_ms
 
     @property
     def is_count(self) -> bool:

@@ -78,8 +78,11 @@ class Late(Kind):
 
     @property
     def look_back_ms(self) -> int:
-        """To where a slot may have been judged that is still remembered: what tells of it again does not count."""
-        return self.after + REMEMBERED_MAX_MS + self.within
+        """To where a slot may have been judged that is still remembered: what tells of it again does not count.
+
+        It is remembered one `within` past the end of its run, which itself is waited for.
+        """
+        return self.after + max(REMEMBERED_MAX_MS, self.within) + 2 * self.within
 
     @property
     def states(self) -> frozenset[str | None] | None:

@@ -119,8 +119,8 @@ class Missed(Kind):
 
     @property
     def look_back_ms(self) -> int:
-        """To the slot before the one that may be missed, and what comes early for it: by that a key is watched."""
-        return self.timetable.longest_ms + EARLY_MAX_MS + max(self.grace, self.completes_within or 0)
+        """To a start just after a slot, for the one after that: the next that may be missed follows on both."""
+        return 2 * self.timetable.longest_ms + EARLY_MAX_MS + max(self.grace, self.completes_within or 0)
 
     @cached_property
     def pane_ms(self) -> int:
