@@ -130,6 +130,18 @@ def test_only_what_fired_since_then_is_told(tmp_path: Path, capsys: pytest.Captu
     assert later["events"] == everything["events"]
 
 
+@pytest.mark.parametrize("more", [(), ("--until", "2026-11-25")])
+def test_a_time_after_the_end_of_the_history_is_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    ended = Ended(tmp_path, capsys, captured("outage"), "--since", "2026-11-26", *more)
+
+    end = more[1] + "T00:00:00.000Z" if more else "2026-11-23T10:"
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--since: the history ends at {end}" in ended.err
+    assert "before 2026-11-26T00:00:00.000Z: nothing can be told of that time; write an earlier --since" in ended.err
+
+
 def test_lines_that_cannot_be_read_are_told_and_end_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended = Ended(tmp_path, capsys, [b"no event", *captured("outage")[:1]])
 

@@ -21,6 +21,7 @@ from flowgauge.processors.backtest import (
 )
 from flowgauge.processors.replay import ReplayCounts
 from flowgauge.processors.ruleset import RuleSet
+from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import format_duration, rfc3339
 
 NUMBERS = ("incidents", "firing", "longest", "open", "flaps", "brief", "noise")
@@ -50,19 +51,31 @@ class Backtest:
 
 
 def backtest(past: PastEvents, rules: tuple[RuleSet, RuleSet | None], span: Span, limits: Limits) -> Backtest:
-    """Return what the first of `rules` would have done over `past`, and the second, if any. Raises BadInput."""
+    """Return what the first of `rules` would have done over `past`, and the second, if any.
+
+    Raises BadInput for a past without any event, and for one that ends before `span` begins.
+    """
     ruleset, against = rules
 
     def found_by(rules: RuleSet) -> tuple[Found, ReplayCounts]:
         replay = past.replay(rules, until_ms=span.until_ms)
         found = found_in(replay.transitions())
         past.refuse_nothing(replay.counts)
+        _refuse_later(span, replay.counts.clock_ms)
         return found.since(span.since_ms or 0, replay.counts.clock_ms), replay.counts
 
     other = None if against is None else found_by(against)[0]
     found, counts = found_by(ruleset)
     names = list(dict.fromkeys(item.name for item in ruleset.rules))
     return Backtest(span, counts.clock_ms, limits, counts, names, found, other)
+
+
+def _refuse_later(span: Span, end_ms: int) -> None:
+    if span.since_ms is not None and span.since_ms > end_ms:
+        raise BadInput(
+            f"--since: the history ends at {rfc3339(end_ms)}, before {rfc3339(span.since_ms)}: nothing can be told of "
+            "that time; write an earlier --since, or a later --until"
+        )
 
 
 # ── for programs ──
