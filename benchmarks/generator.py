@@ -73,18 +73,20 @@ def made_events(
     only_runs: bool = False,
     from_ms: int = 0,
     run_lasts_ms: int = RUN_LASTS_MS,
+    seed: int = SEED,
+    tenants: int = TENANTS,
 ) -> Iterator[Made]:
     """Yield `count` events in append order; equal arguments give equal bytes.
 
     `only_runs` leaves out task-run events and logs, `from_ms` what reaches the log before it. A run works for a
-    half to the whole of `run_lasts_ms`.
+    half to the whole of `run_lasts_ms`. Runs of another `seed` are others. Flows are spread over so many `tenants`.
     """
-    draw = random.Random(SEED)
+    draw = random.Random(seed)
     waiting: list[tuple[_Planned, _Run]] = []
     begun_ms, number, made = start_ms, 0, 0
     while made < count:
         while not waiting or begun_ms <= waiting[0][0].append_ms:
-            run = _new_run(draw, begun_ms)
+            run = _new_run(draw, begun_ms, tenants)
             for planned in _plan(draw, number, begun_ms, run, only_runs=only_runs, run_lasts_ms=run_lasts_ms):
                 heapq.heappush(waiting, (planned, run))
             number += 1
@@ -96,9 +98,9 @@ def made_events(
         yield Made(planned.append_ms, run.run, _written(draw, planned, run))
 
 
-def _new_run(draw: random.Random, begun_ms: int) -> _Run:
+def _new_run(draw: random.Random, begun_ms: int, tenants: int) -> _Run:
     place = draw.randrange(TENANTS * FLOWS_PER_TENANT)
-    tenant, flow = f"team-{place // FLOWS_PER_TENANT:02d}", f"{PATHS[place % len(PATHS)]}-{place:03d}"
+    tenant, flow = f"team-{place // FLOWS_PER_TENANT % tenants:02d}", f"{PATHS[place % len(PATHS)]}-{place:03d}"
     run = _uuid(draw)
     pool = f"pool-{place % 4}"
     related = (

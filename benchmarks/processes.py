@@ -25,6 +25,14 @@ def resident_bytes(process: int) -> int:
     return 0
 
 
+def peak_bytes(process: int) -> int:
+    """Return the most memory that `process` ever had in RAM; 0 when it has ended."""
+    with contextlib.suppress(OSError):
+        told = (PROC / str(process) / "status").read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) * 1024 for line in told if line.startswith("VmHWM:")), 0)
+    return 0
+
+
 def disk_bytes_read(process: int) -> int:
     """Return how many bytes `process` has had read from disk; 0 when it has ended."""
     with contextlib.suppress(OSError):

@@ -9,17 +9,16 @@ import asyncio
 import heapq
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.equality.comparison import lines_of, states
-from tests.integration.audit_log import left_of, records_in, transitions_in
+from tests.equality.lives import at_work, until
+from tests.integration.audit_log import records_in, transitions_in
 from tests.kafka_topics import create_topics
 
-from flowgauge.processors.detector_app import run_detector
-from flowgauge.processors.matcher_app import run_matcher
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import parse_rules
 from flowgauge.processors.ruletopic import publish_rules
@@ -55,7 +54,6 @@ rules:
 """
 PAST_MS = 6_000  # window, lateness, timer and some panes
 LATE_MS = 30_000
-LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +83,6 @@ def ends_of_runs(state: str, *, late_by_ms: int = 0) -> list[tuple[str, bytes]]:
         }
         found.append((run, json.dumps(event).encode()))
     return found
-
-
-async def until(done: Callable[[], bool]) -> None:
-    while not done():  # noqa: ASYNC110  # health is a plain record, written by the detector
-        await asyncio.sleep(LOOK_S)
-
-
-async def at_work(log: Log, story: Callable[[Health], Coroutine[None, None, None]]) -> None:
-    """Run matcher and detector while `story` goes on, and until both have passed all of the log."""
-    stop, health = asyncio.Event(), Health()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run_matcher(log, stop=stop, health=health))
-        tasks.create_task(run_detector(log, stop=stop, health=health))
-        await story(health)
-        for topic, group in ((EVENTS, "matcher"), (SAMPLES, "detector")):
-            while await left_of(log, topic, group):  # noqa: ASYNC110  # a log tells when asked
-                await asyncio.sleep(LOOK_S)
-        stop.set()
 
 
 async def lived(bootstrap: str) -> Lived:

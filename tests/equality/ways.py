@@ -1,7 +1,9 @@
 """The ways of a history through flowgauge, each as its users run it: the same files in, lines of transitions out.
 
     replay      `flowgauge replay`, one pass, one partition
+    lived       a SQLite log of five partitions: events come while matcher and detector work, killed and restarted
     embedded    `flowgauge up --load`: SQLite log, four partitions, all parts in one process, rows in ClickHouse
+    backtests   `flowgauge rules backtest` of the file, and of what ClickHouse has, tenant by tenant
     kafka       `flowgauge match` and `flowgauge detect` as processes on a real broker, at work before the history comes
 
 Every way has the same append times: they stand in the file. On Kafka they travel in a header of each record, as `load`
@@ -9,7 +11,11 @@ writes it, because the broker's own stamp is of today.
 """
 
 import asyncio
+import random
+import signal
 import subprocess
+import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -17,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.equality.comparison import Said, lines_of
+from tests.equality.costs import NO_COST, Cost, cost_so_far, waited_for
 from tests.integration.audit_log import left_of, transitions_in
 from tests.integration.role_processes import RoleProcess, Roles, kafka_environment
 from tests.integration.up_process import COMMAND, Up, environment, running_up, wait_for
@@ -31,7 +38,10 @@ from flowgauge.transport.kafka_client import Connection
 from flowgauge.transport.local import open_local_log
 
 PARTITIONS, EMBEDDED_SAMPLES_PARTITIONS = 4, 2
-RETENTION_DAYS = 3_650  # the history is not of today, and nothing may be trimmed before it was compared
+# The history is not of today, and nothing may be trimmed before it was compared.
+UP_ENV = {"FLOWGAUGE_RETENTION_DAYS": "3650"}
+ROOT = Path(__file__).parents[2]
+SEED = 20_261_130
 LOOK_S = 0.2
 STILL_S_MAX = 300.0  # without any progress of a group: it hangs
 WAIT_S_MAX = 7_200.0  # for two million events on a machine that others keep busy
@@ -39,37 +49,70 @@ WAIT_S_MAX = 7_200.0  # for two million events on a machine that others keep bus
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What goes each way: a file of `lines` event lines with their append times, and a folder of rules."""
+    """What goes each way: a file of `lines` event lines, appended in [`begin_ms`, `end_ms`], and a folder of rules."""
 
     file: Path
     rules: Path
     lines: int
+    begin_ms: int
+    end_ms: int
 
 
 def replayed(history: History) -> Said:
     """Return what `flowgauge replay` prints."""
     began = time.monotonic()
-    command = [*COMMAND, "replay", str(history.file), "--rules", str(history.rules), "--format", "jsonl"]
-    done = subprocess.run(command, capture_output=True, env=environment(), timeout=WAIT_S_MAX, check=False)
-    counted = done.stderr.decode().strip()
-    assert done.returncode == 0, counted
-    return Said(done.stdout.splitlines(), time.monotonic() - began, {"counted": counted})
+    out, counted, cost = printed("replay", str(history.file), "--rules", str(history.rules), "--format", "jsonl")
+    return Said(out.splitlines(), time.monotonic() - began, cost, {"counted": counted})
+
+
+def printed(*arguments: str) -> tuple[bytes, str, Cost]:
+    """Run a command to its end; return what it printed, what it said on standard error, and what it cost."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        with subprocess.Popen([*COMMAND, *arguments], stdout=out, stderr=errors, env=environment()) as process:
+            cost = waited_for(process)
+        out.seek(0)
+        errors.seek(0)
+        said = errors.read().decode().strip()
+        assert process.returncode == 0, said
+        return out.read(), said, cost
+
+
+def lived(history: History, folder: Path, *, kills: int) -> Said:
+    """Append it while matcher and detector are at work, and kill all of them so often; return what the log holds."""
+    began, chance, cost = time.monotonic(), random.Random(SEED), NO_COST
+    folder.mkdir()
+    for number, die_at in enumerate([*sorted(chance.sample(range(history.lines * 9 // 10), kills)), None]):
+        places = {"data": folder / "data", "history": history.file, "rules": history.rules, "seed": number}
+        arguments = [f"--{name}={value}" for name, value in places.items()]
+        if die_at is not None:
+            arguments.append(f"--die-at={die_at}")
+        with (folder / "lives.err").open("ab") as errors:
+            command = [sys.executable, "-m", "tests.equality.lives", *arguments]
+            with subprocess.Popen(command, stdout=errors, stderr=errors, env=environment(), cwd=ROOT) as process:
+                cost = cost.with_(waited_for(process))
+        expected = 0 if die_at is None else -signal.SIGKILL
+        assert process.returncode == expected, (folder / "lives.err").read_text()[-2_000:]
+    told = asyncio.run(_told_in(folder / "data"))
+    return Said(lines_of(told), time.monotonic() - began, cost, {"kills": kills})
+
+
+def up_arguments(history: History) -> list[str]:
+    """Return how `flowgauge up` is started with its rules."""
+    partitions = ["--partitions", str(PARTITIONS), "--samples-partitions", str(EMBEDDED_SAMPLES_PARTITIONS)]
+    return ["--rules", str(history.rules), *partitions]
 
 
 def embedded(history: History, folder: Path) -> Said:
     """Load it into a new `flowgauge up`; return what its log holds once everything is detected and stored."""
     began = time.monotonic()
     folder.mkdir()
-    arguments = ["--rules", str(history.rules), "--load", str(history.file), "--partitions", str(PARTITIONS)]
-    arguments += ["--samples-partitions", str(EMBEDDED_SAMPLES_PARTITIONS)]
-    env = {"FLOWGAUGE_RETENTION_DAYS": str(RETENTION_DAYS)}
-    with running_up(folder / "data", *arguments, env=env) as up:
+    with running_up(folder / "data", *up_arguments(history), "--load", str(history.file), env=UP_ENV) as up:
         wait_for(lambda: _has_detected(up), "the history to pass detection", wait_s=WAIT_S_MAX)
         seconds = time.monotonic() - began
         wait_for(lambda: _rows(up) >= history.lines, "every event in ClickHouse", wait_s=WAIT_S_MAX)
-        rows = _rows(up)
+        rows, cost = _rows(up), cost_so_far([up.process.pid])
     assert rows == history.lines
-    return Said(lines_of(asyncio.run(_told_in(folder / "data"))), seconds, {"rows": rows})
+    return Said(lines_of(asyncio.run(_told_in(folder / "data"))), seconds, cost, {"rows": rows})
 
 
 def _has_detected(up: Up) -> bool:
@@ -108,8 +151,9 @@ def on_kafka(history: History, folder: Path, bootstrap: str, *, matchers: int, d
         told = asyncio.run(_passed(connection, history, folder, list(roles)))
         seconds = time.monotonic() - began
         shares = {each.instance: int(each.measured(DONE[each.role])) for each in roles}
+        cost = cost_so_far(each.process.pid for each in roles)
     assert all(shares.values()), f"a process had no share in it: {shares}"
-    return Said(lines_of(told), seconds, {"shares": shares})
+    return Said(lines_of(told), seconds, cost, {"shares": shares})
 
 
 DONE = {"match": "flowgauge_processors_events_total", "detect": "flowgauge_processors_samples_total"}
