@@ -24,6 +24,7 @@ from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.transition import Transition
 
 AHEAD_MAX_MS = 10_000
+NEVER_MS = END_MS + 1  # past the last pane
 LATE_SHOWN_MS = 3_600_000
 DEFERRED = {"late", "duration"}  # when an inherited alert of these moves hangs on how long samples may wait
 
@@ -191,7 +192,7 @@ class _Judge:
         inherited, pane = self._alert, pane_ms(life.rule)
         if inherited is None and not heard:
             return
-        first_ms = first_read_ms(life.rule, heard) or END_MS
+        first_ms = first_read_ms(life.rule, heard) or NEVER_MS
         if inherited and (_is_deferred(life.rule) or first_ms <= life.begin_ms):
             self._chain.is_whole = False
         if not self._chain.is_whole:
