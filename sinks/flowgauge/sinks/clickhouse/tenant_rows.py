@@ -21,7 +21,9 @@ from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
 PAGE_ROWS = ROWS_MAX
 PAGE_BYTES = 16 * 1_048_576  # as ClickHouse holds them: events may have a megabyte each
-PAGE_SPAN_MS = 600_000  # append times that a page looks at: so much is sorted for it
+PAGE_SPAN_MS = 600_000  # append times that a page looks at first: so much is sorted for it
+PAGE_SPAN_MS_MAX = 6 * 3_600_000  # and then, twice as much each time, while it has room
+PAGE_SPANS = 16  # looks of a page that has rows: it is answered within seconds
 
 TABLES = """
 SELECT
@@ -248,22 +250,28 @@ async def page(
     if table not in {each.name for each in await tenant_tables_now(store) if each.is_raw}:
         raise InvalidQuestion(f"no table that can be read out is called {table[:64]!r}")
     asking = _Asking(store, tenant, table, wanted)
+    rows: list[bytes] = []
+    size, span_ms, spans = 0, PAGE_SPAN_MS, 0
     start_ms = after.at_ms or await asking.next_ms(0, until_ms)
     while start_ms is not None:
-        end_ms = min(until_ms, start_ms + PAGE_SPAN_MS)
+        end_ms = min(until_ms, start_ms + span_ms)
         span = {"from_ms": start_ms, "to_ms": end_ms, **msgspec.structs.asdict(after)}
-        places = await asking.places(span, rows_max)
-        count = _fitting([size for *_, size in places], bytes_max)
-        rows: list[bytes] = []
+        places = await asking.places(span, rows_max - len(rows))
+        sizes = [each_size for *_, each_size in places]
+        if rows and sizes and size + sizes[0] > bytes_max:
+            return Page(rows, after)
         if places:
-            last = PagePlace(*places[count - 1][:4])
-            rows = await asking.rows(span, last)
-            if count < len(places) or len(places) == rows_max:
-                return Page(rows, last)
+            count = _fitting(sizes, bytes_max - size)
+            after = PagePlace(*places[count - 1][:4])
+            rows += await asking.rows(span, after)
+            size += sum(sizes[:count])
+            if count < len(places) or len(rows) >= rows_max:
+                return Page(rows, after)
         start_ms = await asking.next_ms(end_ms, until_ms)
-        if rows:
-            return Page(rows, None if start_ms is None else PagePlace(start_ms))
-    return Page([], None)
+        span_ms, spans = min(2 * span_ms, PAGE_SPAN_MS_MAX), spans + 1
+        if rows and start_ms is not None and spans >= PAGE_SPANS:
+            return Page(rows, PagePlace(start_ms))
+    return Page(rows, None)
 
 
 @dataclass(frozen=True, slots=True)
