@@ -285,3 +285,14 @@ async def test_a_level_finds_the_lines_from_it_up_whether_or_not_they_know_flow_
                 for n, (about, written) in enumerate(told)
                 if written in found and (not flow or about.get("flow", "etl" if "run" in about else "") == flow)
             }
+
+
+async def test_the_newest_errors_are_found_where_runs_failed_ahead_of_now(store: ClickHouseStore) -> None:
+    tenant = f"ahead {uuid.uuid4().hex}"
+    ahead = [{"kind": "flow-run", "event": "run", "state": "failed", "flow": "etl", "run": f"r{n}"} for n in range(3)]
+    said = line(tenant, 1_000, "refused", payload={"message": "refused", "level": "error"})
+    await publish(store, [said, *(line(tenant, 3_600_000 + n, "", **each) for n, each in enumerate(ahead))])
+
+    for now_ms in (millis(T0) + 60_000, millis(T0) + 3_600_000):
+        lines = await logs(store, tenant, level="error", limit=1, now_ms=now_ms)
+        assert [each["message"] for each in lines] == ["refused"]

@@ -517,3 +517,23 @@ def test_an_incident_goes_forward_where_its_rule_was_removed_and_comes_back() ->
     assert_goes_forward(first)
     assert_goes_forward(second)
     assert second[0].at_ms > first[-1].at_ms
+
+
+def test_a_run_that_ended_is_not_watched_anew_after_a_restart_that_still_has_its_start() -> None:
+    text = "rules: [{name: long, for_each: [run], when: {duration: {above: 10s}}}]"
+    long_runs = parse_rules("rules.yaml", text).rules
+    line = SwitchingLine({1: RuleSet(long_runs, 1), 2: RuleSet(long_runs, 2)}, [[]])
+    records = [
+        marker(1, START_MS),
+        *story_at((1_000, 2_000, "cancelled"), (0, 9_000, "running")),
+        *story_at((13_500, 13_500, "scheduled")),
+        marker(2, START_MS + 14_000),  # the key is written, blank
+        *story_at((15_000, 15_000, "scheduled")),
+        Record(0, END_MS, RecordKind.LOADED, "", b""),
+    ]
+
+    for offset, record in enumerate(records):
+        line.commit(line.detector.apply(line.messages(0, [record._replace(offset=offset)])))
+        line.crash()
+
+    assert line.transitions == []

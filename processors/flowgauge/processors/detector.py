@@ -230,8 +230,8 @@ class Detector:
                 final_ms = needed_ms + rule.lateness_ms
             if final_ms > last_ms:
                 last_ms = final_ms
-            if final_ms < first_ms or first_ms < 0:
-                first_ms = final_ms
+            if first_ms < 0:  # another sample of its key may be needed before it and take it along
+                first_ms = append_ms
         self._out.counts.samples += taken
         if refused:  # what found no room finds none after a restart
             kept = Kept(source, version, [sample for sample in kept.samples if id(sample) not in refused])
@@ -433,11 +433,14 @@ class Detector:
             parts[place] = count
         chunks = dict(read_chunks(state))
         if self._store is not None:
-            finals = {
-                number: [self._final_ms(kept.rules_version, sample) for kept in chunk for sample in kept.samples]
+            spans = {
+                number: (
+                    min(sample.append_ms for kept in chunk for sample in kept.samples),
+                    max(self._final_ms(kept.rules_version, sample) for kept in chunk for sample in kept.samples),
+                )
                 for number, chunk in chunks.items()
             }
-            self._store.restore(parts, finals)
+            self._store.restore(parts, spans)
         for chunk in chunks.values():
             for kept in chunk:
                 for sample in kept.samples:

@@ -1,7 +1,8 @@
 """The keys that a detector holds, and whether there is room for one more.
 
 One bound is on all of them, so that memory has an end. The other is on those of one rule and tenant: a rule that groups
-by what never comes again, such as a request id, loses samples of its own and of nobody else's.
+by what never comes again, such as a request id, does not take it all. Keys that are blank go with a step, so what is
+refused hangs on the steps: at a bound, and only there, live detection and a replay may differ.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ KEYS_OF_RULE_MAX = 250_000  # of one rule and tenant there: a quarter, so that o
 
 
 class HeldKeys(dict[Place, KeyState]):
-    """Keys by (rule uid, key), whose first part is the tenant. Read it as a dict; change it by item alone."""
+    """Keys by (rule uid, key), whose first part is the tenant. Read it as a dict; change it by `[…]` alone."""
 
     def __init__(self) -> None:
         """Begin with none."""

@@ -11,7 +11,7 @@ A key that is blank (nothing open, nothing held) is written blank first, and del
 sample of it: else those few would make another window after a restart.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from flowgauge.processors.detector_state import Kept, KeptFrom, chunk_name, chunks_of, key_name, parts_of
 from flowgauge.processors.key_state import Key, KeyState
@@ -32,11 +32,11 @@ class KeyStore:
         self._now: set[Place] = set()  # to be written in this step
         self._blank: dict[Place, int] = {}  # written blank → when it was last evaluated; oldest first
         self._kept: list[KeptFrom] = []  # samples of this step
-        self._chunks: dict[int, tuple[int, int]] = {}  # number → first and last clock at which its samples are applied
+        self._chunks: dict[int, tuple[int, int]] = {}  # number → from and to which clock its samples are applied
         self._next_chunk = 0
 
     def keep(self, first_ms: int, last_ms: int, kept: Kept) -> None:
-        """Store samples of which some wait for their panes, the first and the last of which are final then."""
+        """Store samples that wait: none is applied before the clock is at `first_ms`, all once it is at `last_ms`."""
         self._kept.append((first_ms, last_ms, kept))
 
     def evaluated(self, place: Place, final_ms: int, *, has_changed: bool, is_blank: bool) -> None:
@@ -76,10 +76,10 @@ class KeyStore:
         self._forget_blank(keys, written)
         return written
 
-    def restore(self, parts: Mapping[Place, int], chunks: Mapping[int, Sequence[int]]) -> None:
-        """Take over what is stored: each key's parts, and for each chunk when its samples are applied."""
+    def restore(self, parts: Mapping[Place, int], chunks: Mapping[int, tuple[int, int]]) -> None:
+        """Take over what is stored: each key's parts, and for each chunk from when to when its samples are applied."""
         self._parts = dict(parts)
-        self._chunks = {number: (min(finals), max(finals)) for number, finals in chunks.items()}
+        self._chunks = dict(chunks)
         self._next_chunk = max(chunks, default=-1) + 1
 
     def _due(self, clock_ms: int) -> list[Place]:

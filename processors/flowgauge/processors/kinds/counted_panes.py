@@ -19,7 +19,7 @@ class CountedPanes:
 
     def __init__(self, window_ms: int, dumped: Sequence[Any] = ()) -> None:
         self._window_ms = window_ms
-        # A list: at most 121 panes, and an empty deque alone takes 700 bytes of each of a million keys.
+        # A list, not a deque: there are at most 121 panes, and even an empty deque takes hundreds of bytes of each key.
         self._panes: list[tuple[int, int, int, list[ExampleRun]]] = []
         self.total = 0
         self.counted = 0

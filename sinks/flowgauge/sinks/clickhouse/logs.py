@@ -42,7 +42,8 @@ async def _hits(
     before_ms = before(query.before)[0] // 1000 + 1
     first_ms = WINDOW_MS
     if not query.text and are_errors(cast("list[str]", parameters.get("levels", []))):
-        first_ms = newest_of(query, before_ms) - await _reach(store, query)
+        # The newest errors may lie ahead of now, or tell of no log line.
+        first_ms = max(WINDOW_MS, newest_of(query, before_ms) - await _reach(store, query))
     found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=first_ms)
     return msgspec.convert(found.dicts(), list[LogLine])
 
