@@ -48,6 +48,8 @@ def test_a_plan_and_an_explanation_are_of_the_rules_that_run_and_without_a_serve
         failing(up)
         live = planned(tmp_path)
         as_json = json.loads(planned(tmp_path, "--format", "json").stdout)["rules"]
+        # It reads what is stored, which is up to some seconds behind what is detected.
+        wait_for(lambda: "firing" in run(*asked, cwd=tmp_path).stdout, "what is stored to reach the incident")
         explained = run(*asked, cwd=tmp_path)
     alone = planned(tmp_path)
     unknown = run("rules", "explain", "no such rule", "--data", "data", cwd=tmp_path)
