@@ -10,6 +10,8 @@ from flowgauge.processors.detector_state import PositionRecord, SourcePosition
 from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import RuleSet
 
+ENDED_MAX = 100  # sets that ended within the longest lateness: they stand in each position, and new keys look at them
+
 
 class RulesInForce:
     """The rule sets of a log as one detector sees them. What it notes stands in the detector's position."""
@@ -80,7 +82,7 @@ class RulesInForce:
         if self.active.version:
             lateness_ms = max((rule.lateness_ms for rule in self.ruleset(version).rules), default=0)
             recent = [each for each in self._position.ended if each[1] > at_ms - lateness_ms]
-            self._position.ended = [*recent, (self.active.version, at_ms)]
+            self._position.ended = [*recent, (self.active.version, at_ms)][-ENDED_MAX:]
         del self._position.switches[version]
         self._position.active_version = version
         self.active = self.view(version)
