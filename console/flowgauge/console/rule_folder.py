@@ -1,6 +1,7 @@
 """The folder of rule and channel files: what applies now, and what is wrong with what was written last.
 
-A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on.
+A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on. So
+is a folder that lost its last file, for good or while somebody moves files: only a file with `rules: []` ends all.
 A rule that names no channel, and a channel without its secret, are told there too: detection goes on with them.
 Without `--rules DIR` the folder is `rules/` in the data folder, which `flowgauge rules apply` fills.
 """
@@ -20,7 +21,7 @@ from flowgauge.console.rule_files import check_file_names, finish_replacing, rep
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import InvalidRules, Problem, Transient
+from flowgauge.schemas.errors import BadInput, InvalidRules, Problem, Transient
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
@@ -30,7 +31,7 @@ from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import Patience
-from flowgauge.transport.yaml_files import read_documents
+from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
@@ -153,11 +154,11 @@ class RuleFolder:
         return Applied(version, tuple(str(each) for each in written.warnings))
 
     async def apply(self, log_: Log | None, stop: asyncio.Event) -> int:
-        """Read the folder again and put it in force; return the version, 0 when it is broken."""
+        """Read the folder again and put it in force; return the version, 0 when it is broken or holds no file."""
         async with self._changing:
             try:
                 written = await asyncio.to_thread(self._read_again)
-            except (InvalidRules, Transient) as error:
+            except (BadInput, Transient) as error:
                 first, *more = str(error).splitlines()
                 more_text = f" and {len(more)} more" if more else ""
                 self._health.problems[PART] = NOT_APPLIED
@@ -168,6 +169,7 @@ class RuleFolder:
 
     def _read_again(self) -> Written:
         finish_replacing(self.folder)
+        refuse_no_files([self.folder])
         return read_written([self.folder], self._egress)
 
     async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:
