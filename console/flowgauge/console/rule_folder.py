@@ -31,6 +31,7 @@ from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import Patience
+from flowgauge.transport.wall_clock import now_ms
 from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
 PART = "rules"  # how the health banner names what is wrong with the files
@@ -81,11 +82,24 @@ def read_written(paths: Sequence[Path], egress: EgressPolicy) -> Written:
     return _written(*read_documents(paths), egress)
 
 
+def check_written(documents: Sequence[Document], unread: Sequence[Problem], egress: EgressPolicy) -> Written:
+    """Return what `documents` say that people mean to put in force; raise InvalidRules where they should not.
+
+    That is with every mistake, the `unread` first, a rule whose times are over, and an unknown channel where there are
+    channels: where there are none they may be elsewhere.
+    """
+    written = _written(documents, unread, egress)
+    written.ruleset.refuse_lapsed(now_ms())
+    if written.channels.channels:
+        written.refuse_unknown_channels()
+    return written
+
+
 def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_be_elsewhere: bool = False) -> Written:
     """Return what `texts`, by file name, say as the whole set.
 
-    Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included;
-    not those where `texts` hold no channel at all and they may be elsewhere.
+    Raises BadInput for a name that no rule file can have, InvalidRules as `check_written`, and for unknown channels
+    too where `texts` hold no channel at all, unless they may be elsewhere.
     """
     check_file_names(texts)
     documents: list[Document] = []
@@ -95,8 +109,8 @@ def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_b
             documents.append(read_yaml(name, texts[name]))
         except InvalidRules as error:
             problems.extend(error.problems)
-    written = _written(documents, problems, egress)
-    if written.channels.channels or not channels_may_be_elsewhere:
+    written = check_written(documents, problems, egress)
+    if not channels_may_be_elsewhere:
         written.refuse_unknown_channels()
     return written
 
