@@ -196,7 +196,9 @@ async def test_a_broken_file_that_is_mended_is_told_in_the_log_though_the_rules_
     assert versions == [1, 1]
 
 
-async def test_a_folder_without_its_last_file_is_told_and_only_a_file_without_rules_ends_them_all(tmp_path: Path) -> None:
+async def test_a_folder_without_its_last_file_is_told_and_only_a_file_without_rules_ends_them_all(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "rules" / "a.yaml"
     replace_files(file.parent, {file.name: RULE.format(name="one")})
     log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
