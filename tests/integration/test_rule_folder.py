@@ -196,6 +196,32 @@ async def test_a_broken_file_that_is_mended_is_told_in_the_log_though_the_rules_
     assert versions == [1, 1]
 
 
+async def test_a_folder_without_its_last_file_is_told_and_only_a_file_without_rules_ends_them_all(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rules" / "a.yaml"
+    replace_files(file.parent, {file.name: RULE.format(name="one")})
+    log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
+    health, stop = Health(), asyncio.Event()
+    folder = RuleFolder(file.parent, health)
+    versions = [await folder.apply(log, stop)]
+
+    file.unlink()
+    versions.append(await folder.apply(log, stop))
+    told = dict(health.operator_problems)
+    left = [len(folder.ruleset.rules)]
+    file.write_text("rules: []\n")
+    versions.append(await folder.apply(log, stop))
+    left.append(len(folder.ruleset.rules))
+    await log.close()
+
+    assert told == {
+        "rules": f"no rule files in {file.parent}: expected NAME.yaml files; a file with `rules: []` ends all rules; "
+        "the rules before it go on"
+    }
+    assert (versions, left, health.operator_problems) == ([1, 0, 2], [1, 0], {})
+
+
 async def test_rules_that_are_sent_are_refused_whole_where_a_channel_is_missing(tmp_path: Path) -> None:
     log = await open_local_log(tmp_path, partitions=partitions_of(Settings(data=tmp_path)))
     folder = RuleFolder(tmp_path / "rules", Health())

@@ -46,6 +46,10 @@ def plain(text: str) -> tuple[object, object]:
 @given(TEXTS)
 @example("a: 1\nb: [x, {c: 'd'}]\n")
 @example("- - - a\n  - b: |\n     c\n")
+@example("{flow: [orders-?]}")
+@example("{summary: who? me}")
+@example("[<<? x]")
+@example("{a ?}")
 @example("{a: 1, b: yes, c: ~, d: 2026-11-23, e: 0x1F}")
 def test_what_is_read_fast_is_what_is_read_closely(text: str) -> None:
     with suppress(NotPlainError):

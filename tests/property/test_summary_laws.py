@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowgauge.schemas.summary import (
@@ -14,6 +14,7 @@ from flowgauge.schemas.summary import (
     shown_by,
     summarize,
     summary_values,
+    written_name,
 )
 from flowgauge.schemas.transition import ExampleRun, Transition
 
@@ -141,3 +142,15 @@ def test_a_name_that_is_shown_is_one_that_the_summary_names(template: str) -> No
     shown = {name for name in ("flow", "value", "samples", "runs", "nope") if shown_by(template, name)}
 
     assert shown <= named
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+@example("work-pool", "name")
+@example("it's", 'a "b" }} {% \\ 0\n')
+@example("if", "not")
+def test_a_name_as_it_is_written_is_one_that_a_summary_can_have(role: str, label: str) -> None:
+    template = f"{{{{ {written_name(('related', role, label))} }}}}"
+
+    assert check_template(template) is None
+    assert names_in(template) == [f"related.{role}.{label}"]
+    assert render_summary(template, {"related": {role: {label: "yes"}}}) == "yes"

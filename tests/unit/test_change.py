@@ -1,10 +1,12 @@
 """The kind `change`: figures of a window against its baseline. Times are minutes; windows of 1 h, panes of 15 min."""
 
+import re
 from collections.abc import Sequence
 from math import sqrt
 
 import msgspec
 import pytest
+from pydantic import ValidationError
 
 from flowgauge.processors.kinds import Change, Window
 from flowgauge.processors.kinds.underway import RUNS_MAX
@@ -131,6 +133,17 @@ def test_where_many_windows_have_too_few_runs_an_alert_is_held_and_what_is_forgo
 
     assert few.read(8 * HOUR * 60_000).verdict is Verdict.HELD
     assert forgotten.read(6 * HOUR * 60_000).verdict is Verdict.CLEAR
+
+
+@pytest.mark.parametrize("min_windows", [2, 4, 31, 32, 500])
+def test_of_a_window_too_long_for_any_baseline_it_says_what_to_write(min_windows: int) -> None:
+    with pytest.raises(ValidationError, match="`within` is too long") as refused:
+        change("failures", within="31d", trailing="31d", min_windows=min_windows)
+
+    (told,) = refused.value.errors()
+    found = re.search(r"write (\w+) with `trailing: (\w+)`", told["msg"])
+    assert found
+    assert change("failures", within=found[1], trailing=found[2], min_windows=min_windows).windows == min_windows
 
 
 def test_without_trailing_it_is_compared_with_the_same_time_of_four_weeks() -> None:

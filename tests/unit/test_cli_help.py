@@ -169,15 +169,31 @@ def test_validate_notes_how_few_runs_can_make_a_guarded_rule_fire(
     )
 
 
-def test_validate_refuses_a_schedule_whose_years_are_over_and_a_set_in_force_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("validate", ()),
+        ("lint", ()),
+        ("apply", ("--url", "http://127.0.0.1:1")),
+        ("apply", ("--config", "kafka.toml")),
+    ],
+    ids=["validate", "lint", "apply", "apply to Kafka"],
+)
+def test_a_schedule_whose_years_are_over_is_refused_and_a_set_in_force_keeps_it(
+    command: str,
+    options: tuple[str, ...],
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("kafka.toml").write_text('kafka.bootstrap = "127.0.0.1:1"\n', encoding="utf-8")
     rule = '{name: a, when: {missed: {cron: "0 12 1 1 * 0 2020-2021", dialect: airflow, grace: 5m}}}'
     Path("rules.yaml").write_text(f"rules:\n  - {rule}\n", encoding="utf-8")
 
     with pytest.raises(SystemExit) as ended:
-        main(["rules", "validate", "rules.yaml"])
+        main(["rules", command, "rules.yaml", *options])
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (

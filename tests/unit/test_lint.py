@@ -149,13 +149,21 @@ def test_a_check_can_be_left_out_and_must_have_a_name_that_there_is(
     assert "no check is called 'wavring': cannot-fire, " in capsys.readouterr().err
 
 
-def test_a_file_with_a_mistake_ends_with_2_and_the_mistake(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "broken.yaml").write_text("rules:\n  - name: a\n")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rules:\n  - name: a\n", "broken.yaml:2:5: rules[0].when: this field is required (add `when:`)\n"),
+        ("channels:\n  - name: a\n", "broken.yaml:2:5: channels[0].webhook: this field is required (add `webhook:`)\n"),
+    ],
+    ids=["rule", "channel"],
+)
+def test_a_file_with_a_mistake_ends_with_2_and_the_mistake(
+    text: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.yaml").write_text(text)
 
-    assert linted("rules.yaml", "broken.yaml") == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == "broken.yaml:2:5: rules[0].when: this field is required (add `when:`)\n"
+    assert linted("broken.yaml") == 2
+    assert capsys.readouterr() == ("", said)
 
 
 def test_the_name_of_a_rule_cannot_forge_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,12 +224,17 @@ def test_too_many_rules_are_refused() -> None:
     [
         ("{{ flwo }} failed", "the name `flwo` is always empty here (did you mean `flow`?)"),
         ("{{ resource.evn|upper }}", "the name `resource.evn` is always empty here (did you mean `resource.env`?)"),
+        (
+            "{{ related['work-pol'].name }}",
+            "the name `related.work-pol.name` is always empty here (did you mean `related['work-pool'].name`?)",
+        ),
         ("{{ labels['tem'] }}", "the name `labels.tem` is always empty here (did you mean `labels.team`?)"),
         ("{% if nonsense %}x{% endif %}", "the name `nonsense` is always empty here (there are event_id, flow, key, "),
     ],
 )
 def test_a_name_that_a_summary_never_has_is_a_warning_at_its_place(summary: str, says: str) -> None:
-    fields = f'    for_each: [flow, resource.env]\n    labels: {{team: data}}\n    summary: "{summary}"\n'
+    by = "flow, resource.env, related.work-pool.name"
+    fields = f'    for_each: [{by}]\n    labels: {{team: data}}\n    summary: "{summary}"\n'
 
     (warning,) = parse(one(fields)).warnings
 

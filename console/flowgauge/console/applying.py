@@ -7,14 +7,14 @@ import msgspec
 
 from flowgauge.console.ask import Place, post
 from flowgauge.console.rule_files import replace_files, texts_of
-from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, read_written
+from flowgauge.console.rule_folder import APPLIED, PUBLIC_ONLY, Applied, Written, check_written
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadEnvironment, DataFolderLocked, ServerAway, Transient
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.local_file import FILE_NAME
-from flowgauge.transport.yaml_files import refuse_no_files, yaml_files
+from flowgauge.transport.yaml_files import read_documents, refuse_no_files, yaml_files
 
 
 async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, Applied]:
@@ -24,9 +24,7 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
     """
     refuse_no_files(files)
     texts = texts_of(yaml_files(files))
-    written = read_written(files, PUBLIC_ONLY)
-    if written.channels.channels:
-        written.refuse_unknown_channels()  # else the server says whether channels may be elsewhere
+    written = check_written(*read_documents(files), PUBLIC_ONLY)  # the server says whether channels may be elsewhere
     try:
         answer = await post(place, "/v1/rules", msgspec.json.encode({"files": texts}))
         return written, Applied(answer.body["version"], tuple(answer.body["warnings"]))

@@ -1,6 +1,7 @@
 """The folder of rule and channel files: what applies now, and what is wrong with what was written last.
 
-A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on.
+A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on. So
+is a folder that lost its last file, for good or while somebody moves files: only a file with `rules: []` ends all.
 A rule that names no channel, and a channel without its secret, are told there too: detection goes on with them.
 Without `--rules DIR` the folder is `rules/` in the data folder, which `flowgauge rules apply` fills.
 """
@@ -20,7 +21,7 @@ from flowgauge.console.rule_files import check_file_names, finish_replacing, rep
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
-from flowgauge.schemas.errors import InvalidRules, Problem, Transient
+from flowgauge.schemas.errors import BadInput, InvalidRules, Problem, Transient
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
@@ -30,7 +31,8 @@ from flowgauge.sinks.webhooks.egress import refused_unasked
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import Patience
-from flowgauge.transport.yaml_files import read_documents
+from flowgauge.transport.wall_clock import now_ms
+from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
@@ -80,11 +82,24 @@ def read_written(paths: Sequence[Path], egress: EgressPolicy) -> Written:
     return _written(*read_documents(paths), egress)
 
 
+def check_written(documents: Sequence[Document], unread: Sequence[Problem], egress: EgressPolicy) -> Written:
+    """Return what `documents` say that people mean to put in force; raise InvalidRules where they should not.
+
+    That is with every mistake, the `unread` first, a rule whose times are over, and an unknown channel where there are
+    channels: where there are none they may be elsewhere.
+    """
+    written = _written(documents, unread, egress)
+    written.ruleset.refuse_lapsed(now_ms())
+    if written.channels.channels:
+        written.refuse_unknown_channels()
+    return written
+
+
 def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_be_elsewhere: bool = False) -> Written:
     """Return what `texts`, by file name, say as the whole set.
 
-    Raises BadInput for a name that no rule file can have, InvalidRules with every mistake, unknown channels included;
-    not those where `texts` hold no channel at all and they may be elsewhere.
+    Raises BadInput for a name that no rule file can have, InvalidRules as `check_written`, and for unknown channels
+    too where `texts` hold no channel at all, unless they may be elsewhere.
     """
     check_file_names(texts)
     documents: list[Document] = []
@@ -94,8 +109,8 @@ def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_b
             documents.append(read_yaml(name, texts[name]))
         except InvalidRules as error:
             problems.extend(error.problems)
-    written = _written(documents, problems, egress)
-    if written.channels.channels or not channels_may_be_elsewhere:
+    written = check_written(documents, problems, egress)
+    if not channels_may_be_elsewhere:
         written.refuse_unknown_channels()
     return written
 
@@ -153,11 +168,11 @@ class RuleFolder:
         return Applied(version, tuple(str(each) for each in written.warnings))
 
     async def apply(self, log_: Log | None, stop: asyncio.Event) -> int:
-        """Read the folder again and put it in force; return the version, 0 when it is broken."""
+        """Read the folder again and put it in force; return the version, 0 when it is broken or holds no file."""
         async with self._changing:
             try:
                 written = await asyncio.to_thread(self._read_again)
-            except (InvalidRules, Transient) as error:
+            except (BadInput, Transient) as error:
                 first, *more = str(error).splitlines()
                 more_text = f" and {len(more)} more" if more else ""
                 self._health.problems[PART] = NOT_APPLIED
@@ -168,6 +183,7 @@ class RuleFolder:
 
     def _read_again(self) -> Written:
         finish_replacing(self.folder)
+        refuse_no_files([self.folder])
         return read_written([self.folder], self._egress)
 
     async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:

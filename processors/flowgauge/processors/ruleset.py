@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, cast, get_args
 
@@ -26,7 +27,7 @@ from flowgauge.schemas.ids import digest
 from flowgauge.schemas.plain_yaml import Path
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.sample import Sample
-from flowgauge.schemas.summary import check_template, rule_values, unknown_names
+from flowgauge.schemas.summary import check_template, rule_values, unknown_names, written_name
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
@@ -184,9 +185,14 @@ def absent_names(rule: Rule, kind: Kind) -> Iterator[tuple[str, str]]:
     fields = tuple(name for name in kind.key_names(rule) if name != "event_id")
     known = rule_values(fields, rule.labels)
     for name in unknown_names(rule.summary, known):
-        names = sorted({*known, *fields, *(f"labels.{label}" for label in rule.labels)})
-        near = get_close_matches(name, names, n=1)
-        yield name, f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        paths = (
+            ([each] for each in known),
+            (field.split(".") for field in fields),
+            (["labels", each] for each in rule.labels),
+        )
+        written = {".".join(path): written_name(path) for path in sorted(chain(*paths))}
+        near = get_close_matches(name, written, n=1)
+        yield name, f"did you mean `{written[near[0]]}`?" if near else f"there are {', '.join(written.values())}"
 
 
 def rules_from_sources(sources: Sequence[Mapping[str, Any]], version: int) -> RuleSet:

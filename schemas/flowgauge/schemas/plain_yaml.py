@@ -14,9 +14,9 @@ import yaml
 Path = tuple[str | int, ...]
 Places = dict[Path, tuple[int, int]]
 
-# libyaml takes tabs, and comments without a space before, where PyYAML does not; it differs in directives and byte
-# order marks.
-_DOUBTFUL = re.compile(r"\t|^%|\ufeff|(?<=\S)#", re.MULTILINE)
+# libyaml takes tabs, comments without a space before, and question marks in brackets, where PyYAML does not; it differs
+# in directives and byte order marks.
+_DOUBTFUL = re.compile(r"[\t\ufeff?]|^%|(?<=\S)#", re.MULTILINE)
 _MEANT = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
 NUMBER_MAX = 2**63 - 1  # what every store of ours keeps exactly as an integer
 

@@ -10,7 +10,7 @@ result is plain text: whoever puts it into HTML escapes it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
 from itertools import islice
@@ -78,6 +78,12 @@ def unknown_names(template: str, known: Mapping[str, object]) -> list[str]:
 def names_in(template: str) -> list[str]:
     """Return the dotted names in `template`, which can be rendered, such as `value` and `resource.env`."""
     return list(dict.fromkeys(".".join(path) for path in _paths_in(template)))
+
+
+def written_name(path: Sequence[str]) -> str:
+    """Return a name and the names of entries after it as a template has them, such as `related['work-pool'].name`."""
+    first, *steps = path
+    return first + "".join(f".{step}" if step.isidentifier() else f"[{step!r}]" for step in steps)
 
 
 def shown_by(template: str, name: str) -> list[tuple[str, ...]]:

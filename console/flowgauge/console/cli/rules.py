@@ -51,17 +51,13 @@ def validate(files: Sequence[Path]) -> None:
     or an egress.allow that is missing here is only told: the server may have it.
     """
     from flowgauge.console.access import egress_policy
-    from flowgauge.console.rule_folder import read_written
+    from flowgauge.console.rule_folder import check_written
     from flowgauge.console.web.words import count
     from flowgauge.schemas.settings import load_settings
-    from flowgauge.transport.wall_clock import now_ms
-    from flowgauge.transport.yaml_files import refuse_no_files
+    from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
     refuse_no_files(files)
-    written = read_written(list(files), egress_policy(load_settings(None, os.environ, {})))
-    written.ruleset.refuse_lapsed(now_ms())
-    if written.channels.channels:
-        written.refuse_unknown_channels()
+    written = check_written(*read_documents(files), egress_policy(load_settings(None, os.environ, {})))
     _warn(*written.warnings)
     for note in written.ruleset.notes:
         click.echo(f"note: {note}")
@@ -87,17 +83,17 @@ def lint(files: Sequence[Path], *, skip: Sequence[str], form: str) -> int:
     One line for each finding, with its place, a remedy and the name of the check; docs/lint.md tells of each. Exit
     code 1 when there is a finding, 2 when there is a mistake, which `validate` tells the same way.
     """
+    from flowgauge.console.rule_folder import PUBLIC_ONLY, check_written
     from flowgauge.console.text_table import printable
     from flowgauge.processors.lint import CHECKS
     from flowgauge.processors.lint import lint as findings_of
-    from flowgauge.processors.ruleset import rules_of
     from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
     if unknown := sorted({*skip} - {*CHECKS}):
         raise click.BadParameter(f"no check is called {unknown[0]!r}: {', '.join(CHECKS)}", param_hint="--skip")
     refuse_no_files(files)
     documents, problems = read_documents(files)
-    ruleset = rules_of(documents, problems)
+    ruleset = check_written(documents, problems, PUBLIC_ONLY).ruleset
     findings = findings_of(documents, ruleset, skipped=skip)
     if form == "json":
         click.echo(_as_json(findings))

@@ -44,15 +44,16 @@ from flowgauge.processors.kinds.underway import (
 from flowgauge.processors.panes import pane_end, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
-from flowgauge.schemas.rule import IN_DIGITS, IN_NUMBERS, Rule, WindowMs
+from flowgauge.schemas.rule import DURATION_MAX_MS, IN_DIGITS, IN_NUMBERS, Rule, WindowMs
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.times import format_duration
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun
 
 PANES_OF_A_WINDOW = 4  # a key keeps the panes of its whole baseline: 24 bytes each, at most 2,692 of four weeks
-WEEK_MS = 7 * 86_400_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+WEEK_MS = 7 * DAY_MS
 WEEKS = 4
-WEEKLY_MS_MIN = 3_600_000  # shorter windows over four weeks would be too many panes
+WEEKLY_MS_MIN = HOUR_MS  # shorter windows over four weeks would be too many panes
 WINDOWS_MAX = 500  # of a trailing baseline
 
 SEEN = "seen"
@@ -94,7 +95,15 @@ class Change(EndsOfRuns):
             raise ValueError("`within` does not fit into a week: write 1h, 6h or 1d, or `trailing`")
 
     def _check_trailing(self, trailing_ms: int) -> None:
-        """Raise ValueError where `trailing` is no fitting number of whole windows."""
+        """Raise ValueError where `trailing` is no fitting number of whole windows, or none that it may be would be."""
+        longest_ms = DURATION_MAX_MS // self.min_windows
+        if self.within > longest_ms:
+            even_ms = longest_ms - longest_ms % (DAY_MS if longest_ms >= DAY_MS else HOUR_MS)
+            within, trailing = format_duration(even_ms), format_duration(even_ms * self.min_windows)
+            raise ValueError(
+                "`within` is too long: no `trailing` of up to 31d holds `min_windows` of it: "
+                f"write {within} with `trailing: {trailing}`, or less"
+            )
         windows, rest = divmod(trailing_ms, self.within)
         fitting = format_duration(min(max(windows, self.min_windows), WINDOWS_MAX) * self.within)
         if rest:

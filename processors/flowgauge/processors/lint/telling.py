@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from flowgauge.processors.kinds.kind import Unit
 from flowgauge.processors.lint.placed_rule import Complaint, Finding, PlacedRule
 from flowgauge.processors.ruleset import absent_names
-from flowgauge.schemas.summary import names_in, render_summary, shown_by
+from flowgauge.schemas.summary import names_in, render_summary, shown_by, written_name
 
 # The filter that shows a value of each unit as people read it.
 _FILTER_OF: dict[Unit, str] = {"share": "percent", "seconds": "seconds", "count": "round"}
@@ -79,4 +79,4 @@ def key_not_told(item: PlacedRule) -> Iterator[Complaint]:
         return
     fields = " and ".join(rule.for_each)
     message = f"each {fields} has incidents of its own, and no summary tells whose it is"
-    yield ("summary",), message, f"name it in `summary`: {{{{ {rule.for_each[0]} }}}}"
+    yield ("summary",), message, f"name it in `summary`: {{{{ {written_name(rule.for_each[0].split('.'))} }}}}"
