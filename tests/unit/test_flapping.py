@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowgauge.console.web.words import flapping_words
-from flowgauge.schemas.flapping import FLAP_MS, FLAPPING_MIN, FLAPPING_SPAN_MS, Flapping, Lived, flapping_of
+from flowgauge.schemas.flapping import (
+    FLAP_MS,
+    FLAPPING_MIN,
+    FLAPPING_SPAN_MS,
+    FLAPS_MAX,
+    Flapping,
+    Lived,
+    flapping_among,
+)
 
 MINUTE = 60_000
 
@@ -18,6 +26,10 @@ def lived(*spans: tuple[int, int], recovering_ms: int = 0) -> list[Lived]:
         Lived(f"i{number}", fired_ms, fired_ms, max(0, ended_ms - recovering_ms) if ended_ms else 0, ended_ms)
         for number, (fired_ms, ended_ms) in enumerate(spans)
     ]
+
+
+def flapping_of(found: Sequence[Lived], incident_id: str) -> Flapping | None:
+    return flapping_among(found, {incident_id}).get(incident_id)
 
 
 def test_three_incidents_with_short_pauses_flap_from_the_third_on() -> None:
@@ -53,6 +65,34 @@ def test_a_recovery_that_was_not_long_enough_counts_to_the_time_it_was_clear() -
 
     assert flapping is not None
     assert flapping.keep_firing_for_ms == 15 * MINUTE
+
+
+def test_what_fires_after_an_edit_of_the_rule_ended_an_incident_is_no_flap() -> None:
+    found = lived((0, 40_000), (10 * MINUTE, 11 * MINUTE), (20 * MINUTE, 21 * MINUTE))
+    edited = [found[0], found[1]._replace(by_edit=True), found[2]]
+    last = [*found[:2], found[2]._replace(ended_ms=found[2].fired_ms + 1, by_edit=True)]
+
+    assert flapping_of(edited, "i2") is None
+    told = flapping_of(last, "i2")
+    assert told is not None
+    assert (told.incidents, told.shortest_ms) == (3, 40_000)
+
+
+def test_the_day_is_the_one_before_it_opened_however_long_it_then_waited_to_fire() -> None:
+    first, second, last = lived((0, FLAPPING_SPAN_MS - 10), (FLAPPING_SPAN_MS - 5, FLAPPING_SPAN_MS - 4), (0, 0))
+    waited = last._replace(opened_ms=FLAPPING_SPAN_MS, fired_ms=FLAPPING_SPAN_MS + MINUTE)
+
+    assert flapping_of([first, second, waited], "i2") is not None
+    assert flapping_of([first, second, waited._replace(opened_ms=FLAPPING_SPAN_MS + 1)], "i2") is None
+
+
+def test_of_a_long_row_the_last_count() -> None:
+    found = lived(*((at * 2_000, at * 2_000 + 1_000) for at in range(FLAPS_MAX + 5)))
+
+    told = flapping_of(found, f"i{FLAPS_MAX + 4}")
+
+    assert told is not None
+    assert told.incidents == FLAPS_MAX
 
 
 def test_it_is_said_with_what_would_damp_it() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import CompiledRule
+from flowgauge.schemas.transition import RULE_CHANGED, RULE_REMOVED
 
 
 class Fate(StrEnum):
@@ -31,7 +32,7 @@ class Succession(NamedTuple):
     heir: CompiledRule | None
 
 
-REASONS = {Fate.ENDED: "the rule was changed", Fate.REMOVED: "the rule was removed"}  # why incidents are resolved
+REASONS = {Fate.ENDED: RULE_CHANGED, Fate.REMOVED: RULE_REMOVED}  # why incidents are resolved
 
 
 def succession(rule: CompiledRule, tenant: str, view: RuleView) -> Succession:

@@ -7,6 +7,7 @@ import msgspec
 AlertState = Literal["inactive", "pending", "firing", "recovering", "resolved", "no_data"]
 ALERT_STATES: tuple[str, ...] = get_args(AlertState)
 OPEN_STATES = frozenset({"firing", "recovering", "no_data"})  # states of an incident that people are told of
+RULE_CHANGED, RULE_REMOVED = "the rule was changed", "the rule was removed"  # reasons of an edit, not of a value
 
 EXAMPLES_MAX = 5  # example runs carried by a transition: the smallest by time and id
 

@@ -3,13 +3,18 @@
 Everything is read from transitions, deliveries, runs and events; distinct ids, so a replayed record changes nothing.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
-from flowgauge.schemas.flapping import FLAPPING_MIN, FLAPPING_SPAN_MS, Flapping, Lived, flapping_of
+import structlog
+
+from flowgauge.schemas.flapping import FLAPPING_SPAN_MS, Flapping, Lived, flapping_among
+from flowgauge.schemas.transition import RULE_CHANGED, RULE_REMOVED
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
+from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.questions import question, question_of
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -18,7 +23,11 @@ from flowgauge.sinks.clickhouse.timeline import DAY_MS
 
 OPEN_MAX = 500  # open incidents on one page
 LOG_LINES_MAX = 5  # error lines shown of a run
+ASKED_MAX = 1_000  # incidents whose flapping one question asks about: their ids go with it, some 40 bytes each
+LIVED_MAX = 100_000  # incidents that decide about them: of one key more than one every other second of two days
 _ID_BEGINS = re.compile(r"[0-9a-fA-F]{6,31}")  # as much of an id as people copy; fewer digits say little
+
+log_lines = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,25 +201,47 @@ async def incident(
     )
 
 
-async def flapping(store: ClickHouseStore, tenant: str, of: Sequence[Incident]) -> dict[str, Flapping]:
-    """Return by id how those of the incidents `of` flap that do; of ROWS_MAX rules and keys, the newest."""
-    if not of:
-        return {}
-    since_ms = min(each.opened_at_ms for each in of) - FLAPPING_SPAN_MS
-    until_ms = max(each.opened_at_ms for each in of)
-    asked = {"since_ms": since_ms, "until_ms": until_ms, "least": FLAPPING_MIN, "limit": ROWS_MAX}
+async def flapping(
+    store: ClickHouseStore, tenant: str, of: Sequence[Incident], *, lived_max: int = LIVED_MAX
+) -> dict[str, Flapping]:
+    """Return by id how those of the incidents `of` flap that do.
+
+    Nothing where ClickHouse cannot tell, nor of the oldest where more than `lived_max` incidents decide: how incidents
+    stand matters more. The log says so.
+    """
+    alerts = [each for each in of if "event_id" not in each.key]  # a point is over at once
+    told: dict[str, Flapping] = {}
+    try:
+        for begin in range(0, len(alerts), ASKED_MAX):
+            told |= await _flapping(store, tenant, alerts[begin : begin + ASKED_MAX], lived_max)
+    except EngineTrouble as trouble:
+        log_lines.warning("flapping not told", tenant=tenant, error=str(trouble))
+    return told
+
+
+async def _flapping(store: ClickHouseStore, tenant: str, of: Sequence[Incident], lived_max: int) -> dict[str, Flapping]:
+    opened_ms = {each.opened_at_ms for each in of}
+    days = {moment_ms // DAY_MS for each_ms in opened_ms for moment_ms in (each_ms - FLAPPING_SPAN_MS, each_ms)}
+    asked = {
+        "shown": [each.incident_id for each in of],
+        "opened_ms": sorted(opened_ms),
+        "days": sorted(days),
+        "edits": [RULE_CHANGED, RULE_REMOVED],
+        "limit": lived_max,
+    }
     found = await store.query(question("flapping"), {"tenant": tenant, **asked}, seen=rows_of(tenant))
-    lived = {(row["rule"], _pairs(row["whose"])): row["lived"] for row in cast("list[dict[str, Any]]", found.dicts())}
-    shown = (
-        (each.incident_id, flapping_of([Lived(*values) for values in near], each.incident_id))
-        for each in of
-        if (near := lived.get((each.rule, _pairs(each.key))))
-    )
-    return {incident_id: flaps for incident_id, flaps in shown if flaps is not None}
+    lived = cast("Sequence[Sequence[Sequence[Any]]]", found.column("lived") if found.rows else [])
+    whole_ms = 0
+    if sum(map(len, lived)) >= lived_max:
+        whole_ms = min(opened for alert in lived for _, opened, *_ in alert) + FLAPPING_SPAN_MS
+        log_lines.warning("flapping not told of the oldest", tenant=tenant, incidents_max=lived_max)
+    ids = {each.incident_id for each in of if each.opened_at_ms > whole_ms}
+    return await asyncio.to_thread(_flapping_in, lived, ids)
 
 
-def _pairs(key: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset(key.items())
+def _flapping_in(lived: Sequence[Sequence[Sequence[Any]]], ids: Set[str]) -> dict[str, Flapping]:
+    alerts = (flapping_among([Lived(*values) for values in alert], ids) for alert in lived)
+    return {incident_id: flaps for alert in alerts for incident_id, flaps in alert.items()}
 
 
 async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended | None:
