@@ -1,7 +1,8 @@
 """The folder of rule and channel files: what applies now, and what is wrong with what was written last.
 
 A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on. So
-is a folder that lost its last file, for good or while somebody moves files: only a file with `rules: []` ends all.
+is a folder that lost its last file, for good or while somebody moves files: a file with `rules: []` ends all rules. A
+start in an empty folder begins with none.
 A rule that names no channel, and a channel without its secret, are told there too: detection goes on with them.
 Without `--rules DIR` the folder is `rules/` in the data folder, which `flowgauge rules apply` fills.
 """

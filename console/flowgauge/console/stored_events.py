@@ -22,10 +22,7 @@ from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import rfc3339
 
 FILE = "events.jsonl.gz"
-STORED_BYTES_MAX = (
-    4 * 1_073_741_824
-)  # as gzipped: some 30 million events, which a replay reads for a quarter of an hour
-
+STORED_BYTES_MAX = 4 * 1_073_741_824  # as gzipped: a span that is named by mistake must not fill the disk
 REMEDY = "ask for a later --since, or for fewer rules at a time"
 
 

@@ -108,7 +108,8 @@ class KeyState:
         """Apply the final panes up to `end_ms`, read the window and move the alert.
 
         None where nothing is due at `end_ms`, when only late counts were to be forgotten, and where it lies before the
-        time of the alert. What is due follows from admitted samples alone, so a late one never causes an evaluation.
+        time of the alert. What is due follows from samples that wait here alone: a late one causes an evaluation only
+        where the kind hears it.
         """
         if not self._is_due(end_ms):
             return None

@@ -20,7 +20,7 @@ import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Kind, Unit, Window
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import TERMINAL_STATES, Event
@@ -48,7 +48,7 @@ class Absence(Kind):
     after: Annotated[WindowMs, Field(description="How long nothing may come.")]
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:
+    def stays_open(cls, fired: FiredNumbers) -> str:
         """Say what clears it."""
         of_its_run = ", or the end of its run," if "run" in fired.key else ""
         return f"The next event that matches{of_its_run} clears it."

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FAILED, EndsOfRuns
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_ms
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -45,7 +45,7 @@ class ConsecutiveFailures(EndsOfRuns):
     )
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+    def stays_open(cls, fired: FiredNumbers) -> str:  # noqa: ARG003  # the same for all
         """Say what clears it."""
         return "A run that ends without failing clears it."
 

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import example_of
 from flowgauge.processors.kinds.ends_of_runs import FINISHED
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Kind, Unit, Window
 from flowgauge.processors.kinds.times_taken import TimesTaken, rank_of
 from flowgauge.processors.kinds.underway import (
     AGAIN_MAX,
@@ -104,7 +104,7 @@ class Duration(Kind):
         return self
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:
+    def stays_open(cls, fired: FiredNumbers) -> str:
         """Say what clears it."""
         if fired.window_ms:
             return ""  # a quantile: many runs move it

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, CountedWindow, example_of
-from flowgauge.processors.kinds.kind import Examples, Fired, Kind, Unit, Window, while_counted
+from flowgauge.processors.kinds.kind import Examples, FiredNumbers, Kind, Unit, Window, while_counted
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import TERMINAL_STATES, Event
 from flowgauge.schemas.rule import IN_DIGITS, WindowMs
@@ -43,7 +43,7 @@ class EventHappened(Kind):
         return self
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:
+    def stays_open(cls, fired: FiredNumbers) -> str:
         """Say what clears it."""
         return while_counted("event", fired)
 

@@ -41,7 +41,7 @@ class Examples(NamedTuple):
     shows: Shows = "runs"
 
 
-class Fired(Protocol):
+class FiredNumbers(Protocol):
     """The numbers with which an incident last fired, as they are stored."""
 
     @property
@@ -69,7 +69,10 @@ class Window(Protocol):
     """What one (rule, key) remembers. Pure: time is a parameter, everything else came as samples."""
 
     def add(self, end_ms: int, samples: Sequence[Sample]) -> None:
-        """Take the final pane that ends at `end_ms`: samples in (occurred, id) order, ids distinct."""
+        """Take the final pane that ends at `end_ms`: samples in (occurred, id) order, ids distinct.
+
+        A late one stands at its append time.
+        """
         ...
 
     def read(self, end_ms: int) -> Reading:
@@ -111,7 +114,7 @@ class Kind(Written):
     by_arrival: ClassVar[bool] = False  # samples are in panes by when the log got them; its readings tell of firings
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # of most kinds only a reading can tell
+    def stays_open(cls, fired: FiredNumbers) -> str:  # noqa: ARG003  # of most kinds only a reading can tell
         """Return in a sentence what keeps a firing incident open, where that is sure by its numbers alone; else ""."""
         return ""
 
@@ -251,7 +254,7 @@ class Kind(Written):
         raise NotImplementedError
 
 
-def while_counted(one: str, fired: Fired) -> str:
+def while_counted(one: str, fired: FiredNumbers) -> str:
     """Say what a count must come down to, of a kind that knows each count: none is held. `one` is what is counted."""
     if fired.threshold is None:
         return ""

@@ -22,7 +22,7 @@ import msgspec
 from pydantic import Field
 
 from flowgauge.processors.kinds.counted_panes import CountedPanes, example_of
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window, while_counted
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Kind, Unit, Window, while_counted
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.schemas.event import Event
@@ -76,7 +76,7 @@ class Late(Kind):
     within: Annotated[WindowMs, Field(description="In which window.")] = 15 * 60_000
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:
+    def stays_open(cls, fired: FiredNumbers) -> str:
         """Say what clears it."""
         return while_counted("late run", fired)
 

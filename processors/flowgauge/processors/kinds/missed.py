@@ -26,7 +26,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator, model_vali
 
 from flowgauge.processors.cron import DIALECTS, Dialect, parse_cron
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Kind, Unit, Window
 from flowgauge.processors.panes import PANE_MS_MIN, pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import text_test
@@ -112,7 +112,7 @@ class Missed(Kind):
         return self
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:  # noqa: ARG003  # the same for all
+    def stays_open(cls, fired: FiredNumbers) -> str:  # noqa: ARG003  # the same for all
         """Say what clears it."""
         return "A run for this slot or a later one clears it."
 

@@ -129,7 +129,7 @@ class PartState:
         return self._record.examples
 
     def wait(self, sample: Sample) -> None:
-        """Take a sample that is final, after those before it in (occurred, id)."""
+        """Take a sample that is final, after those before it in (occurred, id); a late one goes by its append time."""
         self._record.waiting.append(sample)
         needed_ms = self._needed_by(sample)
         if self._needed_ms is None or needed_ms < self._needed_ms:

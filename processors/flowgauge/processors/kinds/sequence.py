@@ -27,7 +27,7 @@ import msgspec
 from pydantic import BeforeValidator, Field
 
 from flowgauge.processors.kinds.counted_panes import example_of
-from flowgauge.processors.kinds.kind import Contradiction, Examples, Fired, Kind, Unit, Window, WrittenMatch
+from flowgauge.processors.kinds.kind import Contradiction, Examples, FiredNumbers, Kind, Unit, Window, WrittenMatch
 from flowgauge.processors.panes import pane_end
 from flowgauge.processors.reading import Reading, Verdict
 from flowgauge.processors.selector import Predicate, predicate, text_test
@@ -78,7 +78,7 @@ class EventsInOrder(Kind):
     fires_when: Literal["complete", "incomplete"] = "complete"
 
     @classmethod
-    def stays_open(cls, fired: Fired) -> str:
+    def stays_open(cls, fired: FiredNumbers) -> str:
         """Say what clears it."""
         if fired.value != fired.threshold:
             return "The steps that have not come yet clear it."
