@@ -111,7 +111,10 @@ def test_another_condition_is_told_by_its_name() -> None:
     ("after", "said"),
     [
         (FAILING, "keeps its state"),
-        (FAILING.replace("when", "severity: error, when"), "keeps its state, and is told otherwise from then on"),
+        (
+            FAILING.replace("when", "severity: error, when"),
+            "keeps its state; an open incident is told so from its next transition on",
+        ),
         (FAILING.replace("20%", "30%"), "its windows begin empty; {} go on under the same id"),
         (FAILING.replace("[flow]", "[run]"), "its windows begin empty; resolves {}"),
         ("", "resolves {}"),

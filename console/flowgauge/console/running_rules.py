@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from flowgauge.console.ask import RULES, Place, ask_pages
+from flowgauge.console.web.rules_answer import FOR_THE_OPERATOR
 from flowgauge.processors.rule_plan import OpenIncidents
 from flowgauge.processors.rule_view import ANY_TENANT
 from flowgauge.processors.ruleset import RuleSet, rules_from_sources
@@ -21,20 +22,27 @@ class RunningRules:
     ruleset: RuleSet
     tenant: str
     is_whole: bool
-    open_incidents: OpenIncidents
+    open_incidents: OpenIncidents | None  # None where there are too many to count
     folder: Path | None
 
     def of_the_same(self, ruleset: RuleSet) -> RuleSet:
-        """Return as much of `ruleset` as whoever sees these rules would see of it."""
+        """Return as much of `ruleset` as whoever sees these rules would see of it: of others' and `actions` nothing."""
         if self.is_whole:
             return ruleset
-        return RuleSet(tuple(item for item in ruleset.rules if item.rule.tenant in {ANY_TENANT, self.tenant}))
+        seen = [item.source for item in ruleset.rules if item.rule.tenant in {ANY_TENANT, self.tenant}]
+        shown = [{name: value for name, value in source.items() if name != FOR_THE_OPERATOR} for source in seen]
+        return rules_from_sources(shown, ruleset.version)
 
 
 class _Row(msgspec.Struct):
     rule: str
     written: dict[str, Any]
-    open_incidents: dict[str, int]
+
+
+class _Open(msgspec.Struct):
+    rule: str
+    tenant: str
+    open: int
 
 
 class _Page(msgspec.Struct):
@@ -42,6 +50,7 @@ class _Page(msgspec.Struct):
     tenant: str
     whole: bool
     rows: list[_Row]
+    open_incidents: list[_Open] | None
 
 
 async def running_rules(place: Place, whose: Mapping[str, str]) -> RunningRules:
@@ -58,5 +67,6 @@ async def running_rules(place: Place, whose: Mapping[str, str]) -> RunningRules:
     if any(page.version != first.version for page in pages):
         raise ServerAway("the rules in force changed while they were read: ask again")
     ruleset = rules_from_sources([row.written for row in rows], first.version)
-    counts = {(row.rule, tenant): count for row in rows for tenant, count in row.open_incidents.items()}
+    opened = first.open_incidents
+    counts = None if opened is None else {(each.rule, each.tenant): each.open for each in opened}
     return RunningRules(ruleset, first.tenant, first.whole, counts, folder)

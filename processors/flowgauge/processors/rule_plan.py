@@ -79,7 +79,9 @@ def _planned(scope: tuple[str, str], views: tuple[RuleView, RuleView], open_inci
 def _effect(fate: Fate, was: CompiledRule, heir: CompiledRule | None, known: tuple[What, int | None]) -> str:
     what, open_incidents = known
     if fate is Fate.KEPT:
-        return "keeps its state" + (", and is told otherwise from then on" if what == "changed" else "")
+        return "keeps its state" + (
+            "; an open incident is told so from its next transition on" if what == "changed" else ""
+        )
     begins = f"{_of_new(heir)}; " if heir else ""
     if was.tells_moments:  # each firing was an incident of its own, and over
         return f"{begins}nothing is open"

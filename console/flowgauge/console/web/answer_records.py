@@ -192,7 +192,7 @@ class RunningRule(TypedDict):
     """A rule in force. `applies` is false where a rule of the tenant's own hides it.
 
     `meaning` differs where it would detect otherwise; `fields` are all that it says, defaults included, by their paths;
-    `written` is what people wrote; `open_incidents` are counted by tenant.
+    `written` is what people wrote.
     """
 
     rule: str
@@ -203,20 +203,29 @@ class RunningRule(TypedDict):
     meaning: str
     fields: dict[str, str]
     written: dict[str, Any]
-    open_incidents: dict[str, int]
+
+
+class OpenOfRule(TypedDict):
+    """How many incidents of the rules of a name are open of a tenant."""
+
+    rule: str
+    tenant: str
+    open: int
 
 
 class RunningRules(TypedDict):
     """Rules in force, in their order, and what the next page is `after`: null where this is the last.
 
     `version` is that of the set; pages of two versions are not of one. `tenant` is who sees these rules; they are the
-    `whole` set where it is the operator's to see.
+    `whole` set where it is the operator's to see. The first page tells the `open_incidents` of all pages' rules; null
+    on the others, and where they are of so many rules and tenants that they are not counted.
     """
 
     version: int
     tenant: str
     whole: bool
     rows: list[RunningRule]
+    open_incidents: list[OpenOfRule] | None
     next: str | None
 
 

@@ -22,6 +22,7 @@ from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.console.web.remembered import Remembered
 from flowgauge.console.web.rules_answer import rules_page
 from flowgauge.console.web.turns import Turns
+from flowgauge.processors.rule_plan import OpenIncidents
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
@@ -209,8 +210,10 @@ class Answers:
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""
         begins = whole_of("after", after or "0")
-        async with self.turns.turn(tenant):
-            counts = await open_by_rule(self._store, ANY_TENANT if is_whole else tenant)
+        counts: OpenIncidents | None = None
+        if not begins:
+            async with self.turns.turn(tenant):
+                counts = await open_by_rule(self._store, ANY_TENANT if is_whole else tenant)
         return await asyncio.to_thread(rules_page, self._rules(), tenant, counts, is_whole=is_whole, after=begins)
 
     def unknown_since(self) -> str | None:

@@ -3,11 +3,9 @@
 A tenant sees its own rules and those of all tenants. What `actions` say is for the operator, who wrote it. Pure.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
-from flowgauge.console.web.answer_records import RunningRule
+from flowgauge.console.web.answer_records import OpenOfRule, RunningRule
 from flowgauge.processors.rule_fields import fields_of
 from flowgauge.processors.rule_plan import OpenIncidents
 from flowgauge.processors.rule_view import ANY_TENANT, RuleView
@@ -20,15 +18,20 @@ FOR_THE_OPERATOR = "actions"
 _encode = msgspec.json.Encoder().encode
 
 
-def rules_page(ruleset: RuleSet, tenant: str, open_incidents: OpenIncidents, *, is_whole: bool, after: int) -> bytes:
-    """Return as JSON the rules that `tenant` sees, or all where it may see the whole set, past the first `after`."""
+def rules_page(
+    ruleset: RuleSet, tenant: str, open_incidents: OpenIncidents | None, *, is_whole: bool, after: int
+) -> bytes:
+    """Return as JSON the rules that `tenant` sees, or all where it may see the whole set, past the first `after`.
+
+    Of `open_incidents` those are told whose rule there is.
+    """
     seen = [item for item in ruleset.rules if is_whole or item.rule.tenant in {ANY_TENANT, tenant}]
-    view, counts = RuleView(ruleset), _by_rule(ruleset, open_incidents)
+    view = RuleView(ruleset)
     rows: list[msgspec.Raw] = []
     size = 0
     for item in seen[after : after + PAGE_RULES]:
         applies = is_whole or view.named(item.name, tenant) is item
-        row = _encode(_row(item, counts.get(item.uid, {}), applies=applies, is_whole=is_whole))
+        row = _encode(_row(item, applies=applies, is_whole=is_whole))
         rows.append(msgspec.Raw(row))
         size += len(row)
         if size > PAGE_BYTES:
@@ -39,22 +42,18 @@ def rules_page(ruleset: RuleSet, tenant: str, open_incidents: OpenIncidents, *, 
         "tenant": tenant,
         "whole": is_whole,
         "rows": rows,
+        "open_incidents": None if open_incidents is None else _open_of(open_incidents, view),
         "next": str(last) if last < len(seen) else None,
     }
     return _encode(body) + b"\n"
 
 
-def _by_rule(ruleset: RuleSet, open_incidents: OpenIncidents) -> dict[str, dict[str, int]]:
-    """Return by the rule's uid how many incidents are open of each tenant; one whose rule is gone is nobody's."""
-    view = RuleView(ruleset)
-    found: dict[str, dict[str, int]] = {}
-    for (name, tenant), count in open_incidents.items():
-        if (item := view.named(name, tenant)) is not None:
-            found.setdefault(item.uid, {})[tenant] = count
-    return found
+def _open_of(open_incidents: OpenIncidents, view: RuleView) -> list[OpenOfRule]:
+    counts = ((name, tenant, count) for (name, tenant), count in open_incidents.items() if view.named(name, tenant))
+    return [{"rule": name, "tenant": tenant, "open": count} for name, tenant, count in counts]
 
 
-def _row(item: CompiledRule, open_incidents: Mapping[str, int], *, applies: bool, is_whole: bool) -> RunningRule:
+def _row(item: CompiledRule, *, applies: bool, is_whole: bool) -> RunningRule:
     fields, written = fields_of(item), dict(item.source)
     if not is_whole:
         written.pop(FOR_THE_OPERATOR, None)
@@ -68,5 +67,4 @@ def _row(item: CompiledRule, open_incidents: Mapping[str, int], *, applies: bool
         "meaning": item.uid,
         "fields": fields,
         "written": written,
-        "open_incidents": dict(open_incidents),
     }

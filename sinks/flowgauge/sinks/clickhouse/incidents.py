@@ -158,13 +158,18 @@ async def open_incidents(store: ClickHouseStore, tenant: str) -> list[Incident]:
     return await _list(store, tenant, open_only=True, limit=OPEN_MAX)
 
 
-async def open_by_rule(store: ClickHouseStore, tenant: str) -> dict[tuple[str, str], int]:
-    """Return how many incidents are open by rule and tenant, of `tenant` or of ANY_TENANT; at most ROWS_MAX pairs."""
+async def open_by_rule(
+    store: ClickHouseStore, tenant: str, *, pairs_max: int = ROWS_MAX
+) -> dict[tuple[str, str], int] | None:
+    """Return how many incidents are open by rule and tenant, of `tenant` or of ANY_TENANT.
+
+    None where that may be more than `pairs_max` pairs: one that is left out would read as nothing open.
+    """
     found = await store.query(
-        question_of("open_by_rule", tenant), {"tenant": tenant, "limit": ROWS_MAX}, seen=rows_of(tenant)
+        question_of("open_by_rule", tenant), {"tenant": tenant, "limit": pairs_max}, seen=rows_of(tenant)
     )
     rows = cast("list[tuple[str, str, int]]", found.rows)
-    return {(rule, whose): count for rule, whose, count in rows}
+    return {(rule, whose): count for rule, whose, count in rows} if len(rows) < pairs_max else None
 
 
 async def incidents(store: ClickHouseStore, tenant: str, limit: int = 100) -> list[Incident]:
