@@ -79,9 +79,8 @@ def _planned(scope: tuple[str, str], views: tuple[RuleView, RuleView], open_inci
 def _effect(fate: Fate, was: CompiledRule, heir: CompiledRule | None, known: tuple[What, int | None]) -> str:
     what, open_incidents = known
     if fate is Fate.KEPT:
-        return "keeps its state" + (
-            "; an open incident is told so from its next transition on" if what == "changed" else ""
-        )
+        told = "; an open incident is told so from its next transition on" if what == "changed" else ""
+        return f"keeps its state{told}"
     begins = f"{_of_new(heir)}; " if heir else ""
     if was.tells_moments:  # each firing was an incident of its own, and over
         return f"{begins}nothing is open"
