@@ -65,7 +65,7 @@ async def until_appended(log: KafkaLog, value: bytes) -> None:
 async def test_events_appended_while_the_broker_is_away_are_there_once_it_is_back(mortal: Broker) -> None:
     connection = dataclasses.replace(await made(mortal.bootstrap), answer_ms=ANSWER_MS)
     async with opened(connection) as log:
-        await log.append(EVENTS, events(b"before"))
+        await until_appended(log, b"before")
         mortal.kill()
 
         with pytest.raises(Transient, match=r"cannot append to .*\.events: no answer within 1500 ms; trying again"):

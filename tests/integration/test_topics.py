@@ -77,6 +77,8 @@ async def make(connection: Connection, topic: str, partitions: int, settings: Ma
         name = connection.names.topic(topic)
         answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(settings))])
         assert [error[1] for error in answer.topic_errors] == [0]
+        while len((await admin.describe_topics([name]))[0]["partitions"]) < partitions:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.05)
     finally:
         await admin.close()
 
