@@ -75,16 +75,15 @@ class KeyState:
 
     def _wait_in_order(self, sample: Sample, source: int) -> int:
         """Keep `sample` in the pane in which the log got it, in the order of the log: nothing else of it counts."""
-        needed_ms = pane_end(sample.append_ms, self.rule.pane_ms)
-        self.waiting.append((sample.append_ms * 1000, "", source, sample.offset, needed_ms, sample))
-        if self.needed_ms is None or needed_ms < self.needed_ms:
-            self.needed_ms = needed_ms
-        return needed_ms
+        return self._wait_from_append(sample, source, "", pane_end(sample.append_ms, self.rule.pane_ms))
 
     def wait_late(self, sample: Sample, source: int) -> int:
         """Keep a sample that came too late until the pane of its append time is final; return that pane's end."""
-        needed_ms = self.rule.kind.needed_by(sample, pane_end(sample.append_ms, self.rule.pane_ms))
-        self.waiting.append((sample.append_ms * 1000, sample.event_id, source, sample.offset, needed_ms, sample))
+        end_ms = pane_end(sample.append_ms, self.rule.pane_ms)
+        return self._wait_from_append(sample, source, sample.event_id, self.rule.kind.needed_by(sample, end_ms))
+
+    def _wait_from_append(self, sample: Sample, source: int, event_id: str, needed_ms: int) -> int:
+        self.waiting.append((sample.append_ms * 1000, event_id, source, sample.offset, needed_ms, sample))
         if self.needed_ms is None or needed_ms < self.needed_ms:
             self.needed_ms = needed_ms
         return needed_ms
