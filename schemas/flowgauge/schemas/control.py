@@ -118,15 +118,7 @@ class ActionsSwitched(_Control, tag="actions"):
 
 
 Control: TypeAlias = (
-    Acknowledged
-    | Assigned
-    | Noted
-    | ResolvedByHand
-    | Merged
-    | Silenced
-    | SilenceExpired
-    | Replayed
-    | ActionsSwitched
+    Acknowledged | Assigned | Noted | ResolvedByHand | Merged | Silenced | SilenceExpired | Replayed | ActionsSwitched
 )
 
 encode_control = msgspec.json.Encoder().encode
