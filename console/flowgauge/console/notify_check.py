@@ -14,7 +14,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document
 from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
-from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
+from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET, signing_key
 
 CHANNELS_NAMED_MAX = 10  # in one remedy
 
@@ -48,7 +48,7 @@ def secret_problems(
             if ref is None:
                 continue
             try:
-                check_secret(secret_of(ref))
+                signing_key(secret_of(ref))
             except InvalidSettings as error:
                 yield document.problem((*path, "webhook", name), str(error))
             except ValueError as error:
