@@ -103,7 +103,7 @@ def told(of: ControlsInForce) -> object:
     """Return everything that can be asked."""
     return [
         (
-            [(of.handling(tenant, each), of.root(tenant, each)) for each in INCIDENTS],
+            [of.handling(tenant, each) for each in INCIDENTS],
             of.all_silences(tenant),
             [of.silences(tenant, at_ms) for at_ms in range(42)],
             of.are_actions_stopped(tenant),
@@ -157,6 +157,19 @@ def test_no_more_is_kept_than_the_bounds_say(given_: list[Control], acts_max: in
     assert len({each.silence.silence_id for tenant in TENANTS for each in found.all_silences(tenant)}) <= others_max
 
 
+def test_a_tenant_that_does_much_drives_out_its_own_acts_alone() -> None:
+    note = Noted(control_id="one", tenant="zoo", at_ms=1, by="ann", incident_id="i", text="looked")
+    many = [
+        msgspec.structs.replace(note, control_id=f"c{n}", tenant="acme", incident_id=f"i{n}")
+        for n in range(controls_in_force.ALL_ACTS_MAX + 10)
+    ]
+
+    found = in_force([note, *many])
+
+    assert found.handling("zoo", "i").acts == (note,)
+    assert (found.handling("acme", "i10").acts, found.dropped["incidents"]) == ((), 11)
+
+
 @given(controls())
 def test_what_is_newest_of_its_kind_outlasts_many_notes(given_: list[Control]) -> None:
     notes = [
@@ -165,11 +178,11 @@ def test_what_is_newest_of_its_kind_outlasts_many_notes(given_: list[Control]) -
     ]
     before, after = in_force(given_).handling("acme", "i"), in_force([*given_, *notes]).handling("acme", "i")
 
-    assert (after.acknowledged, after.assignee, after.resolved, after.merged) == (
+    assert (after.acknowledged, after.assignee, after.resolved, after.part_of) == (
         before.acknowledged,
         before.assignee,
         before.resolved,
-        before.merged,
+        before.part_of,
     )
     assert after.is_cut == (len(before.acts) > 0)
 

@@ -7,8 +7,9 @@ than what it answers (`later_than`), so a clock that steps back does not make an
     at a bound                                      what goes first             what that means
     ACTS_MAX of one incident                        its oldest, never the       its history begins later
                                                     newest of its kind
-    ALL_ACTS_MAX of all                             the incident that nobody    it stands as if nobody had done
-                                                    touched for the longest     anything about it
+    ALL_ACTS_MAX of all                             of the tenant with most     it stands as if nobody had done
+                                                    acts the incident left      anything about it
+                                                    alone for the longest
     SILENCES_MAX                                    what ends first             somebody is told
     SWITCHES_MAX tenants                            what is not stopped         nothing
 
@@ -16,7 +17,7 @@ What went is counted in `dropped`.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, assert_never
 
@@ -41,45 +42,41 @@ ALL_ACTS_MAX = 100_000  # some 30 MB, with the longest notes 400
 SILENCES_MAX = 5_000
 SWITCHES_MAX = 10_000  # tenants with a switch of their own
 
-_OfKind = TypeVar("_OfKind", Acknowledged, Assigned, ResolvedByHand, Merged)
+_OfKind = TypeVar("_OfKind", bound=Act)
 _Subject = tuple[str, str]  # tenant and incident
 
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """What people did about one incident: its acts, the oldest first; `is_cut` where still older ones were dropped."""
+    """What people did about one incident: its acts, the oldest first; `is_cut` where still older ones were dropped.
+
+    `part_of` is the incident that it is looked after in, "" where it is part of none.
+    """
 
     acts: tuple[Act, ...] = ()
     is_cut: bool = False
+    part_of: str = ""
 
     @property
     def acknowledged(self) -> Acknowledged | None:
         """Who looks after it, as last said."""
-        return self._newest(Acknowledged)
+        return _newest(self.acts, Acknowledged)
 
     @property
     def assignee(self) -> str:
         """Whose it is; "" is nobody's."""
-        assigned = self._newest(Assigned)
+        assigned = _newest(self.acts, Assigned)
         return assigned.to if assigned else ""
 
     @property
     def resolved(self) -> ResolvedByHand | None:
         """Who said last that it is over."""
-        return self._newest(ResolvedByHand)
-
-    @property
-    def merged(self) -> Merged | None:
-        """What it was last said to be a part of; `ControlsInForce.root` says of which incident it really is."""
-        return self._newest(Merged)
+        return _newest(self.acts, ResolvedByHand)
 
     @property
     def notes(self) -> tuple[Noted, ...]:
         """What was written down, the oldest first."""
         return tuple(act for act in self.acts if isinstance(act, Noted))
-
-    def _newest(self, kind: type[_OfKind]) -> _OfKind | None:
-        return next((act for act in reversed(self.acts) if isinstance(act, kind)), None)
 
 
 NOTHING_DONE = Handling()
@@ -123,7 +120,8 @@ class ControlsInForce:
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()  # acts, incidents, silences, switches that went at a bound
-        self._acts: dict[_Subject, dict[str, Act]] = {}  # the incident touched last stands last
+        self._acts: dict[str, dict[str, dict[str, Act]]] = {}  # by tenant and incident, the one touched last at the end
+        self._held: Counter[str] = Counter()  # acts by tenant
         self._cut: set[_Subject] = set()
         self._subjects: dict[str, _Subject] = {}  # of each act that is kept
         self._silences: dict[_Subject, _OfSilence] = {}  # by tenant and silence
@@ -148,9 +146,8 @@ class ControlsInForce:
 
     def forget(self, control_id: str) -> None:
         """Take a control out again: it was erased from the log."""
-        if subject := self._subjects.pop(control_id, None):
-            del self._acts[subject][control_id]
-            self._drop_empty(subject)
+        if subject := self._subjects.get(control_id):
+            self._take_out(subject, control_id)
         for key, of in [*self._silences.items()]:
             of.added = None if of.added and of.added.control_id == control_id else of.added
             of.expired = None if of.expired and of.expired.control_id == control_id else of.expired
@@ -161,10 +158,11 @@ class ControlsInForce:
 
     def handling(self, tenant: str, incident_id: str) -> Handling:
         """Return what was done about an incident."""
-        acts = self._acts.get((tenant, incident_id))
-        if acts is None:
+        acts = self._ordered(tenant, incident_id)
+        if not acts:
             return NOTHING_DONE
-        return Handling(tuple(sorted(acts.values(), key=order)), (tenant, incident_id) in self._cut)
+        root = self.root(tenant, incident_id)
+        return Handling(acts, (tenant, incident_id) in self._cut, root if root != incident_id else "")
 
     def root(self, tenant: str, incident_id: str) -> str:
         """Return the incident that this one is looked after in: itself where it is part of none.
@@ -173,7 +171,7 @@ class ControlsInForce:
         """
         passed: dict[str, Merged] = {}
         here = incident_id
-        while (merged := self.handling(tenant, here).merged) is not None and here not in passed:
+        while here not in passed and (merged := _newest(self._ordered(tenant, here), Merged)):
             passed[here] = merged
             here = merged.into
         if here not in passed:
@@ -200,40 +198,50 @@ class ControlsInForce:
 
     def later_than(self, tenant: str, incident_id: str, now_ms: int) -> int:
         """Return the time of an act that is done now: after every act on the incident that is known."""
-        return max([now_ms, *(act.at_ms + 1 for act in self._acts.get((tenant, incident_id), {}).values())])
+        return max([now_ms, *(act.at_ms + 1 for act in self._of(tenant, incident_id).values())])
 
     def __len__(self) -> int:
         """Return how many acts are kept."""
         return len(self._subjects)
 
+    def _of(self, tenant: str, incident_id: str) -> Mapping[str, Act]:
+        return self._acts.get(tenant, {}).get(incident_id, {})
+
+    def _ordered(self, tenant: str, incident_id: str) -> tuple[Act, ...]:
+        return tuple(sorted(self._of(tenant, incident_id).values(), key=order))
+
     def _take_act(self, act: Act) -> bool:
         if act.control_id in self._subjects:
             return False
         subject = (act.tenant, act.incident_id)
-        acts = self._acts[subject] = self._acts.pop(subject, {})
+        of_tenant = self._acts.setdefault(act.tenant, {})
+        acts = of_tenant[act.incident_id] = of_tenant.pop(act.incident_id, {})
         acts[act.control_id] = act
         self._subjects[act.control_id] = subject
+        self._held[act.tenant] += 1
         if len(acts) > ACTS_MAX:
-            self._drop_act(subject, _spare(acts))
+            self._cut.add(subject)
+            self._take_out(subject, _spare(acts))
+            self.dropped["acts"] += 1
         while len(self._subjects) > ALL_ACTS_MAX:
-            self._drop_incident(next(iter(self._acts)))
+            (most, _), *_ = self._held.most_common(1)
+            self._drop_incident(most, next(iter(self._acts[most])))
         return act.control_id in self._subjects
 
-    def _drop_act(self, subject: _Subject, control_id: str) -> None:
-        del self._acts[subject][control_id], self._subjects[control_id]
-        self._cut.add(subject)
-        self.dropped["acts"] += 1
-
-    def _drop_incident(self, subject: _Subject) -> None:
-        for control_id in self._acts.pop(subject):
-            del self._subjects[control_id]
-        self._cut.discard(subject)
+    def _drop_incident(self, tenant: str, incident_id: str) -> None:
+        for control_id in [*self._of(tenant, incident_id)]:
+            self._take_out((tenant, incident_id), control_id)
         self.dropped["incidents"] += 1
 
-    def _drop_empty(self, subject: _Subject) -> None:
-        if not self._acts[subject]:
-            del self._acts[subject]
+    def _take_out(self, subject: _Subject, control_id: str) -> None:
+        tenant, incident_id = subject
+        del self._acts[tenant][incident_id][control_id], self._subjects[control_id]
+        self._held[tenant] -= 1
+        if not self._acts[tenant][incident_id]:
+            del self._acts[tenant][incident_id]
             self._cut.discard(subject)
+        if not self._acts[tenant]:
+            del self._acts[tenant], self._held[tenant]
 
     def _take_silence(self, control: Silenced | SilenceExpired) -> bool:
         silence_id = control.silence.silence_id if isinstance(control, Silenced) else control.silence_id
@@ -261,6 +269,10 @@ class ControlsInForce:
 def order(control: Control) -> tuple[int, str]:
     """Return where a control stands among all that there are."""
     return (control.at_ms, control.control_id)
+
+
+def _newest(acts: Sequence[Act], kind: type[_OfKind]) -> _OfKind | None:
+    return next((act for act in reversed(acts) if isinstance(act, kind)), None)
 
 
 _Same = TypeVar("_Same", Silenced, SilenceExpired, ActionsSwitched)
