@@ -68,6 +68,23 @@ async def test_an_erased_control_no_longer_counts(log: Log) -> None:
     assert book.in_force.handling("acme", "i").acts == (note,)
 
 
+async def test_what_a_tenant_said_is_erased_and_what_others_said_stays(open_log: OpenLog) -> None:
+    log, other = await open_log(), await open_log()
+    book, following = ControlBook(log, Health()), ControlBook(other, Health())
+    stays = Acknowledged(control_id="c9", tenant="zoo", at_ms=9, by="ann", incident_id="i")
+    for control in (acknowledged(1), stays, acknowledged(2)):
+        await book.append(control)
+    await log.append(CONTROLS, [Outgoing(0, "x", b"no control")])
+    await following.refresh()
+
+    erased = [await book.erase("acme"), await book.erase("acme")]
+
+    await following.refresh()
+    assert erased == [2, 0]
+    for each in (book, following):
+        assert (each.in_force.handling("acme", "i").acts, each.in_force.handling("zoo", "i").acts) == ((), (stays,))
+
+
 async def test_who_follows_hears_of_what_others_write_later(open_log: OpenLog) -> None:
     log, other = await open_log(), await open_log()
     heard: asyncio.Queue[Control] = asyncio.Queue()

@@ -64,8 +64,8 @@ SHELLS = {
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
         "loading", "log_lines", "prefect_api", "price_file", "role", "rule_files", "rule_folder", "running_rules",
-        "stored_events", "up", "web/answers", "web/api", "web/app", "web/guard", "web/json_answer", "web/pages",
-        "web/probes", "web/remembered", "web/turns",
+        "stored_events", "up", "web/acting", "web/answers", "web/api", "web/app", "web/guard", "web/json_answer",
+        "web/pages", "web/probes", "web/remembered", "web/turns",
     )),
 }  # fmt: skip
 SHELL_FOLDERS = ("console/cli/", "console/roles/")  # commands and roles: they start what they name

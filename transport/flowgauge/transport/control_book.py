@@ -65,6 +65,18 @@ class ControlBook:
         with suppress(Transient):
             await self.refresh()
 
+    async def erase(self, tenant: str) -> int:
+        """Take what was said for `tenant` out of the log, and return how much. Raises Transient when it cannot now."""
+        next_offset = 0
+        held: set[str] = set()  # what is compacted later stands before its tombstone
+        while records := await self._log.read(CONTROLS, 0, next_offset, READ_RECORDS_MAX):
+            for record in records:
+                (held.add if _is_of(record, tenant) else held.discard)(record.key)
+            next_offset = records[-1].offset + 1
+        await self._log.append(CONTROLS, [Outgoing(0, key, None) for key in sorted(held)])
+        await self.refresh()
+        return len(held)
+
     def _read(self, record: Record) -> None:
         if record.value is None:
             self.in_force.forget(record.key)
@@ -85,6 +97,13 @@ class ControlBook:
             f"{self.passed_over} passed over, the newest at {where}: what somebody did, or a silence, does not count "
             "here; update this program if a newer one wrote it"
         )
+
+
+def _is_of(record: Record, tenant: str) -> bool:
+    try:
+        return record.value is not None and decode_control(record.value).tenant == tenant
+    except Unreadable:
+        return False
 
 
 async def run_controls(book: ControlBook, *, stop: asyncio.Event, health: Health) -> None:
