@@ -60,7 +60,8 @@ class Sender:
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
         except AddressRefused as refused:
-            verdict = Verdict("failed", f"address refused: {refused}")  # tried again: it can be opened
+            # Tried again: it can be opened. The remedy names the host, which not everybody may see who sees the reason.
+            verdict = Verdict("failed", refused.reason.refusal)
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
