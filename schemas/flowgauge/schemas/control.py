@@ -12,6 +12,7 @@ import msgspec
 from flowgauge.schemas.errors import Unreadable
 
 TEXT_CHARS_MAX = 2_000  # of a note or a reason
+PERSON_CHARS_MAX = 200  # of who did it, and of whose an incident is
 MATCHERS_MAX = 16  # of one silence; all of them must hold
 
 MatcherOp = Literal["=", "!=", "=~", "!~"]
@@ -118,9 +119,8 @@ class ActionsSwitched(_Control, frozen=True, kw_only=True, omit_defaults=True, t
     are_stopped: bool
 
 
-Control: TypeAlias = (
-    Acknowledged | Assigned | Noted | ResolvedByHand | Merged | Silenced | SilenceExpired | Replayed | ActionsSwitched
-)
+Act: TypeAlias = Acknowledged | Assigned | Noted | ResolvedByHand | Merged  # on one incident
+Control: TypeAlias = Act | Silenced | SilenceExpired | Replayed | ActionsSwitched
 
 encode_control = msgspec.json.Encoder().encode
 _decode: Callable[[bytes], Control] = msgspec.json.Decoder(Control).decode
