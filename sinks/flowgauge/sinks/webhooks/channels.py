@@ -26,6 +26,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
 from flowgauge.sinks.webhooks.schedule import RetryClass
@@ -72,6 +73,7 @@ class Channel(Written):
         False
     )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
+    slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
 
     @property
     def kind_name(self) -> str:
