@@ -50,6 +50,7 @@ class ListedIncident(TypedDict):
     severity: str
     labels: dict[str, str]
     summary: str
+    runbook: str | None
     opened_at: str
     at: str
     reason: str

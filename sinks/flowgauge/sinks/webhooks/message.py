@@ -55,6 +55,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     examples: list[Run]
     link: str | None  # the incident's page; null where no public URL is known
+    runbook: str | None  # the rule's, null where it has none
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ def message_body(transition: Transition, *, public_url: str = "") -> bytes:
             at=rfc3339(transition.at_ms),
             examples=[_run(example) for example in transition.examples],
             link=incident_link(transition.incident_id, public_url),
+            runbook=transition.runbook or None,
         ),
     )
     return _encode_message(message)
@@ -131,6 +133,7 @@ def fitted(transition: Transition) -> Transition:
             reason=_cut(kept.reason, chars_max),
             severity=_cut(kept.severity, chars_max),
             summary=kept.summary if len(kept.summary) <= chars_max else "",  # half a template is none
+            runbook=kept.runbook if len(kept.runbook) <= chars_max else "",  # and half an address leads nowhere
             examples=[_cut_example(example, chars_max) for example in kept.examples],
         )
     return kept
