@@ -25,6 +25,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.transport.yaml_files import read_documents
 
@@ -41,6 +42,7 @@ class Channel(Written):
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
+    pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
 
     @property
     def kind_name(self) -> str:

@@ -4,6 +4,10 @@ A new kind is a file here and a line in KINDS; `kind` says what it must have.
 """
 
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
+from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 
-KINDS: dict[str, type[ChannelKind]] = {"webhook": Webhook}
+KINDS: dict[str, type[ChannelKind]] = {
+    "webhook": Webhook,
+    "pagerduty": PagerDuty,
+}
