@@ -44,7 +44,7 @@ class Service:
             await self.bad_days.pop(0)(reader, writer)
             return
         status, answer = self.judge(request)
-        text = json.dumps(answer).encode()
+        text = b"" if answer is None else json.dumps(answer).encode()
         writer.write(
             b"HTTP/1.1 %d So\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % (status, len(text))
         )

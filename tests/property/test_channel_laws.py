@@ -1,13 +1,16 @@
 """Laws of channels: whatever happened, what a service is told stays within the service's limits."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from flowgauge.schemas.transition import ExampleRun, Transition
-from flowgauge.sinks.webhooks.kinds import pagerduty
+from flowgauge.sinks.webhooks.kinds import alertmanager, incident_io, pagerduty
 from flowgauge.sinks.webhooks.kinds.kind import Notice
 from flowgauge.sinks.webhooks.message import fitted
 
@@ -63,3 +66,29 @@ def test_an_event_of_pagerduty_has_what_it_asks_for_and_is_no_longer(notice: Not
     assert event["payload"]["source"]
     assert event["payload"]["severity"] in {"critical", "error", "warning", "info"}
     assert event["event_action"] == ("resolve" if notice.transition.to_state == "resolved" else "trigger")
+
+
+@given(notices)
+def test_an_event_of_incident_io_is_no_longer_than_it_takes(notice: Notice) -> None:
+    body = incident_io.alert_event(notice)
+
+    event: dict[str, Any] = json.loads(body)
+    assert len(body) <= 512 * 1024
+    assert 1 <= len(event["title"]) <= 500
+    assert event["status"] == ("resolved" if notice.transition.to_state == "resolved" else "firing")
+
+
+@given(notices, st.integers(0, 4_000_000_000_000), st.one_of(st.none(), texts))
+def test_an_alert_has_labels_that_alertmanager_takes_and_ends_after_it_began(
+    notice: Notice, now_ms: int, reference: str | None
+) -> None:
+    labels = alertmanager.told_labels(replace(notice, reference=reference or ""))
+
+    (alert,) = json.loads(alertmanager.alerts_body(notice, labels, now_ms=now_ms))
+    assert all(re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) and text for name, text in alert["labels"].items())
+    assert not any(name.startswith("__") for name in alert["labels"])
+    assert alert["startsAt"] <= alert["endsAt"]
+    assert all(alert["annotations"].values())
+    assert sum(len(name) + len(text) for name, text in labels.items()) <= 2_000 + 4 * 220
+    again = replace(notice, reference=json.dumps(labels), transitions=(changed(notice.transition, labels={}),))
+    assert alertmanager.told_labels(again) == labels

@@ -24,6 +24,8 @@ from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
+from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
@@ -43,6 +45,8 @@ class Channel(Written):
     ] = ANY_TENANT
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
+    incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
+    alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
 
     @property
     def kind_name(self) -> str:

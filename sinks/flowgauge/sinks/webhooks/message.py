@@ -122,6 +122,11 @@ def incident_link(incident_id: str, public_url: str) -> str | None:
     return f"{public_url.rstrip('/')}/incidents/{quote(incident_id, safe='')}"
 
 
+def incidents_link(public_url: str) -> str | None:
+    """Return the address of the page that lists the open incidents under `public_url`, None without one."""
+    return f"{public_url.rstrip('/')}/" if public_url and len(public_url) <= PUBLIC_URL_CHARS_MAX else None
+
+
 def fitted(transition: Transition) -> Transition:
     """Return `transition` with long texts and mappings cut so that it can be kept and told.
 

@@ -3,6 +3,8 @@
 A new kind is a file here and a line in KINDS; `kind` says what it must have.
 """
 
+from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
@@ -10,4 +12,6 @@ from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 KINDS: dict[str, type[ChannelKind]] = {
     "webhook": Webhook,
     "pagerduty": PagerDuty,
+    "incident_io": IncidentIo,
+    "alertmanager": Alertmanager,
 }
