@@ -28,6 +28,7 @@ from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
+from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.transport.yaml_files import read_documents
 
@@ -44,6 +45,7 @@ class Channel(Written):
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
+    slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
