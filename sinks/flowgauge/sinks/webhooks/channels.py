@@ -25,7 +25,10 @@ from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
+from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
@@ -74,6 +77,9 @@ class Channel(Written):
     )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
+    incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
+    alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
 
     @property
     def kind_name(self) -> str:
