@@ -1,19 +1,32 @@
 import asyncio
-import contextlib
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.integration.egress_servers import (
+    DEADLINE_MS,
+    OK,
+    Receiver,
+    Reply,
+    dripping,
+    endless,
+    resolving,
+    saying,
+    serving,
+    silent,
+    unresolvable,
+)
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy, Reason, Verdict
 from flowgauge.sinks.webhooks.egress import (
     ANSWER_BYTES_MAX,
+    METHODS,
     AddressRefused,
     Answer,
     Egress,
@@ -24,96 +37,6 @@ from flowgauge.sinks.webhooks.egress import (
 )
 
 pytestmark = pytest.mark.integration
-
-DEADLINE_MS = 10_000
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Reply = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    handle: Reply, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-) -> AsyncGenerator[int]:
-    """Serve on loopback and give the port; at the end every connection was handled to its end."""
-    handled: list[asyncio.Task[None]] = []
-
-    async def handle_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            await handle(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handled.append(asyncio.ensure_future(handle_one(reader, writer)))
-
-    server = await asyncio.start_server(connected, host, port, ssl=tls)
-    async with server:
-        yield int(server.sockets[0].getsockname()[1])
-    await asyncio.gather(*handled)
-
-
-class Receiver:
-    """A server that keeps each request and replies as told."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.requests: list[bytes] = []
-
-    def running(
-        self, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-    ) -> contextlib.AbstractAsyncContextManager[int]:
-        return serving(self._serve, host=host, port=port, tls=tls)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        self.requests.append(head + await reader.readexactly(length))
-        await self.reply(reader, writer)
-
-
-def saying(data: bytes) -> Reply:
-    async def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-        await writer.drain()
-
-    return reply
-
-
-async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Hold the connection until the other side leaves."""
-    await reader.read()
-
-
-async def endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b"x" * 4_096)
-        await writer.drain()
-
-
-async def dripping(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b".")
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-def resolving(*answers: Sequence[str]) -> Resolver:
-    """Answer each question with the next list of addresses, and the last one for ever."""
-    asked: list[str] = []
-
-    async def resolve(host: str, port: int) -> Sequence[str]:
-        asked.append(f"{host}:{port}")
-        return answers[min(len(asked), len(answers)) - 1]
-
-    return resolve
-
-
-async def unresolvable(host: str, port: int) -> Sequence[str]:
-    raise OSError("no such name")
 
 
 async def post(port: int, *, path: str = "/", deadline_ms: int = DEADLINE_MS) -> Answer:
@@ -157,6 +80,32 @@ async def test_a_message_arrives_whole_with_its_headers_and_the_answer_comes_bac
     assert body == b"\xffbody"
     assert (answer.status, answer.headers["retry-after"], answer.body) == (202, "7", b"fine")
     assert 0 <= answer.elapsed_ms <= DEADLINE_MS
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+async def test_a_request_goes_out_by_its_method_and_an_empty_get_says_no_length(method: str) -> None:
+    receiver = Receiver(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfine"))
+    async with receiver.running() as port:
+        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)))
+
+        answer = await egress.request(method, f"http://127.0.0.1:{port}/x", b"", {}, deadline_ms=DEADLINE_MS)
+
+    assert receiver.requests[0].startswith(f"{method} /x HTTP/1.1\r\n".encode())
+    assert (b"content-length" in receiver.requests[0]) == (method not in {"GET", "HEAD"})
+    assert (answer.status, answer.body) == (200, b"" if method == "HEAD" else b"fine")
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "post", "", "GET /x HTTP/1.1\r\nX:", "\u00fc"])
+async def test_a_method_that_is_none_of_ours_is_never_sent_and_never_retried(method: str) -> None:
+    receiver = Receiver(saying(OK))
+    async with receiver.running() as port:
+        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)))
+
+        with pytest.raises(EgressFailed) as caught:
+            await egress.request(method, f"http://127.0.0.1:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
+
+    assert (caught.value.reason, caught.value.retryable) == (Failure.REQUEST, False)
+    assert receiver.requests == []
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"307 Temporary", b"308 Permanent"])
