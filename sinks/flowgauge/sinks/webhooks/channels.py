@@ -15,14 +15,16 @@ never logged, shown or part of a message about a mistake. Secrets stand elsewher
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from flowgauge.schemas.errors import InvalidRules, Problem
+from flowgauge.schemas.errors import Problem
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.lane import ACTION_PREFIX
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
+from flowgauge.schemas.yaml_places import Document, read_yaml
+from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
@@ -30,13 +32,22 @@ from flowgauge.transport.yaml_files import read_documents
 
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
-_TOP_LEVEL = ("rules", "channels")
+
+
+def _no_action(name: str) -> str:
+    if name.startswith(ACTION_PREFIX):
+        raise ValueError(f"a channel's name does not begin with {ACTION_PREFIX}: define it under `actions:`")
+    return name
 
 
 class Channel(Written):
     """One named place to tell."""
 
-    name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says.")]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says."),
+        AfterValidator(_no_action),
+    ]
     tenant: Annotated[
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
@@ -93,59 +104,4 @@ def parse_channels(file: str, text: str) -> ChannelBook:
 
 def channels_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> ChannelBook:
     """Return the channels of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
-    problems = list(unread)
-    channels: list[Channel] = []
-    names: set[tuple[str, str]] = set()
-    for document in documents:
-        for index, source in enumerate(_sources(document, problems)):
-            if not isinstance(source, dict):
-                message = "expected a channel"
-                problems.append(
-                    document.problem(
-                        ("channels", index),
-                        message,
-                        "write `- name:` and `webhook:` or another kind below it",
-                    )
-                )
-                continue
-            try:
-                channel = Channel.model_validate(source)
-            except ValidationError as error:
-                problems.extend(problems_of(error, document, ("channels", index), _known_fields(error)))
-                continue
-            if (channel.tenant, channel.name) in names:
-                place = ("channels", index, "name")
-                problems.append(document.problem(place, f"a second channel {channel.name!r}", "rename one of them"))
-            names.add((channel.tenant, channel.name))
-            channels.append(channel)
-    if len(channels) > CHANNELS_MAX:
-        problems.append(Problem("channels", 0, 0, "", f"{len(channels)} channels, at most {CHANNELS_MAX} are carried"))
-    if problems:
-        raise InvalidRules(tuple(problems))
-    return ChannelBook(tuple(channels))
-
-
-def _sources(document: Document, problems: list[Problem]) -> list[object]:
-    data = document.data
-    if data is None:
-        return []
-    if not isinstance(data, dict):
-        problems.append(
-            document.problem((), "expected `rules:` or `channels:` at the top", "write rules: and a list below it")
-        )
-        return []
-    top = cast("dict[str, Any]", data)
-    known = f"known fields: {', '.join(_TOP_LEVEL)}"
-    problems.extend(document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL)
-    channels = cast("object", top.get("channels") or [])
-    if not isinstance(channels, list):
-        problems.append(document.problem(("channels",), "expected a list", "begin each channel with `- name:`"))
-        return []
-    return cast("list[object]", channels)
-
-
-def _known_fields(error: ValidationError) -> tuple[str, ...]:
-    """Return what the unknown fields may have been meant as: the fields of where they stand."""
-    inside = {detail["loc"][0] for detail in error.errors() if len(detail["loc"]) > 1}
-    kinds = (KINDS[name] for name in KINDS if name in inside)
-    return (*Channel.model_fields, *(name for kind in kinds for name in kind.model_fields))
+    return ChannelBook(read_entries(documents, unread, "channels", model=Channel, kinds=KINDS, most=CHANNELS_MAX))
