@@ -166,9 +166,16 @@ class RunAction(Written):
     run: Annotated[str, Field(min_length=1, max_length=ACTION_NAME_MAX), _told("The name of the action.")]
     on: Annotated[
         tuple[Literal["firing", "no_data", "resolved"], ...],
-        Field(min_length=1),
+        Field(json_schema_extra={"minItems": 1}),
         _told("The states that it is run in."),
     ] = ("firing",)
+
+    @field_validator("on")
+    @classmethod
+    def _in_some_state(cls, states: tuple[str, ...]) -> tuple[str, ...]:
+        if not states:
+            raise ValueError("expected a list of at least one, got none (name one)")
+        return states
 
 
 def _run_actions(value: object) -> object:
