@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-Outcome = Literal["started", "delivered", "failed", "dead", "superseded", "backfilled"]
+Outcome = Literal["started", "delivered", "failed", "dead", "superseded", "backfilled", "silenced"]
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -13,8 +13,8 @@ from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
 from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
-from flowgauge.sinks.webhooks.outbox import Send
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
+from flowgauge.sinks.webhooks.sends import Send
 
 _log = structlog.get_logger("flowgauge.notifier")
 

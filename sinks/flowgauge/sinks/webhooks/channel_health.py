@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from flowgauge.schemas.delivery import Delivery
-from flowgauge.sinks.webhooks.outbox import Backlog, Lane
+from flowgauge.sinks.webhooks.backlog import Backlog
+from flowgauge.sinks.webhooks.policy import Lane
 from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, NO_SECRET
 from flowgauge.transport.health import Health, TenantHealth
 

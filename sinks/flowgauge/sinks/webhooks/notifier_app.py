@@ -34,11 +34,14 @@ from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import decode_transition
 from flowgauge.sinks.webhooks.attempt import Sender
+from flowgauge.sinks.webhooks.backlog import merged
 from flowgauge.sinks.webhooks.channel_health import ChannelHealth
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
-from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Lane, Outbox, Send, merged
+from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Outbox
+from flowgauge.sinks.webhooks.policy import Lane
 from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, Verdict
+from flowgauge.sinks.webhooks.sends import Send
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
