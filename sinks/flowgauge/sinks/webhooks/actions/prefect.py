@@ -12,7 +12,7 @@ Source: Prefect's API reference, https://docs.prefect.io/v3/api-ref, and a Prefe
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -33,7 +33,6 @@ from flowgauge.sinks.webhooks.kinds.kind import Means, Notice, Secret, Url, UrlR
 from flowgauge.sinks.webhooks.schedule import Verdict
 
 NO_SUCH = "Prefect knows no such deployment"
-_NOT_ACCEPTED = frozenset({"ABORT", "REJECT", "WAIT"})  # answered with 2xx, when its rules do not let a state be
 NOT_ACCEPTED = "Prefect did not accept the state"
 
 Deed = Literal[
@@ -127,10 +126,11 @@ class PrefectCall(ActionKind):
                 asked = await client.ask("PATCH", f"work_pools/{_quoted(target)}", {"is_paused": is_paused})
                 return judge_call(asked, means)
             case "cancel_flow_run" | "change_flow_run_state":
-                state = {"state": {"type": self.state or "CANCELLING"}, "force": False}
-                answer = await client.ask("POST", f"flow_runs/{_quoted(target)}/set_state", state)
+                state = self.state or "CANCELLING"
+                asked_for = {"state": {"type": state}, "force": False}
+                answer = await client.ask("POST", f"flow_runs/{_quoted(target)}/set_state", asked_for)
                 verdict = judge_call(answer, means)
-                if verdict.outcome == "delivered" and _fields(answer).get("status") in _NOT_ACCEPTED:
+                if verdict.outcome == "delivered" and not _is_accepted(answer, state):
                     return Verdict("dead", NOT_ACCEPTED, answer.status, answer.elapsed_ms)
                 return verdict
 
@@ -183,6 +183,19 @@ class _Client:
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
+
+
+def _is_accepted(answer: Answer, wanted: str) -> bool:
+    """Tell whether the flow run has the state that was wanted: Prefect answers 2xx where its rules say otherwise, too.
+
+    A run that has not begun is `CANCELLED` in place of `CANCELLING`.
+    """
+    fields = _fields(answer)
+    state = fields.get("state")
+    became = cast("dict[str, object]", state).get("type") if isinstance(state, dict) else None
+    return fields.get("status") not in {"ABORT", "REJECT", "WAIT"} or (
+        became == wanted or (wanted == "CANCELLING" and became == "CANCELLED")
+    )
 
 
 def _is_id(text: str) -> bool:
