@@ -84,12 +84,14 @@ def test_what_is_tried_again_counts_once() -> None:
 
 
 def test_nothing_runs_while_it_is_switched_off_and_all_goes_on_after_a_stop() -> None:
-    guard = ActionGuard()
-    guard.is_stopped = True
-    stopped = run(guard, action(), firing(), NOW_MS)
-    guard.is_stopped = False
+    stopped = {"acme"}
+    guard = ActionGuard(is_stopped=lambda tenant: tenant in stopped)
+    others = msgspec.structs.replace(firing(), tenant="other")
 
-    assert (stopped, run(guard, action(), firing(), NOW_MS)) == (STOPPED, "")
+    meanwhile = run(guard, action(), firing(), NOW_MS), run(guard, action(), others, NOW_MS)
+    stopped.clear()
+
+    assert (*meanwhile, run(guard, action(), firing(), NOW_MS)) == (STOPPED, "", "")
     assert run(ActionGuard(is_enabled=False), action(), firing(), NOW_MS) == SWITCHED_OFF
 
 

@@ -35,7 +35,7 @@ from flowgauge.transport.yaml_files import read_documents
 RULES_MAX = 20_000
 _GLANCE_FIELDS = ("event", "kind", "state")
 # Fields that say how people are told, not what is detected: changing them keeps the window.
-_TELLING_FIELDS = frozenset({"severity", "labels", "summary", "notify", "actions"})
+_TELLING_FIELDS = frozenset({"severity", "labels", "summary", "runbook", "notify", "actions"})
 # What a required field is read as where it is wrong, so that the others can be checked.
 _STAND_INS: Mapping[str, object] = {
     "name": "?",

@@ -49,4 +49,5 @@ def transition_of(rule: CompiledRule, key: Sequence[str], change: Change, **told
         labels=dict(written.labels),
         summary=written.summary,
         notify=told_lanes(written, change.to_state),
+        runbook=written.runbook,
     )

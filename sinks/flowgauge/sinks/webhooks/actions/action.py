@@ -37,6 +37,7 @@ from flowgauge.sinks.webhooks.actions.templates import CannotRender
 from flowgauge.sinks.webhooks.egress import AddressRefused, EgressFailed, Failure
 from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means, Notice, UrlRef, Written
+from flowgauge.sinks.webhooks.policy import LinePolicy
 from flowgauge.sinks.webhooks.schedule import RetryClass, Verdict
 from flowgauge.transport.yaml_files import read_documents
 
@@ -115,6 +116,11 @@ class Action(ChannelKind):
     def kind(self) -> ChannelKind:
         """What is told, as of a channel: itself."""
         return self
+
+    @property
+    def policy(self) -> LinePolicy:
+        """How its lines are told: what may have been done is only repeated where that does no harm."""
+        return LinePolicy(retry=self.retry, is_repeatable=self.idempotent)
 
     @property
     def timeout_ms(self) -> int:

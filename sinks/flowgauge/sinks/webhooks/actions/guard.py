@@ -10,7 +10,7 @@ A limit counts deliveries: what is tried again is the same. It is kept in memory
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flowgauge.schemas.transition import Transition
@@ -29,12 +29,16 @@ TOO_OFTEN = f"{REFUSED}the rule ran it as often as its limit allows"
 _Pair = tuple[str, str, str]  # tenant, action, rule
 
 
+def _is_never_stopped(_tenant: str) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class ActionGuard:
     """What was run lately, and whether anything may run at all."""
 
     is_enabled: bool = True  # by the settings
-    is_stopped: bool = False  # by the newest ActionsSwitched
+    is_stopped: Callable[[str], bool] = _is_never_stopped  # whether people have stopped the actions of a tenant
     refused: Counter[str] = field(init=False, default_factory=Counter[str])  # by reason, since start
     _ran: OrderedDict[_Pair, OrderedDict[str, int]] = field(
         init=False, default_factory=OrderedDict[_Pair, OrderedDict[str, int]]
@@ -66,7 +70,7 @@ class ActionGuard:
     def _reason(self, action: Action, transition: Transition, now_ms: int) -> str | None:
         if not self.is_enabled:
             return SWITCHED_OFF
-        if self.is_stopped:
+        if self.is_stopped(transition.tenant):
             return STOPPED
         chain = chain_of(transition)
         if chain and not action.follows_actions:
