@@ -69,7 +69,7 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             "channels:\n- name: a\n  webhook: {url: 'https://h', secret: {env: A}, secrets: 3}",
             "c.yaml:3:49: channels[0].webhook.secrets: unknown field (did you mean `secret`?)",
         ),
-        ("channels:\n- name: a", "c.yaml:2:3: channels[0]: expected one of: webhook, slack"),
+        ("channels:\n- name: a", "c.yaml:2:3: channels[0]: expected one of: webhook, slack, teams"),
         (
             "channels:\n- name: a\n  slack: {}\n  webhook: {url: 'https://h', secret: {env: A}}",
             "c.yaml:3:3: channels[0].slack: expected `url`, or `token` and `channel`",

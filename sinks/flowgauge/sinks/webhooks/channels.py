@@ -26,6 +26,7 @@ from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.slack import Slack
+from flowgauge.sinks.webhooks.kinds.teams import Teams
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.transport.yaml_files import read_documents
 
@@ -43,6 +44,7 @@ class Channel(Written):
     ] = ANY_TENANT
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    teams: Annotated[Teams | None, Field(description="A Microsoft Teams channel or chat, by a workflow.")] = None
 
     @property
     def kind_name(self) -> str:
