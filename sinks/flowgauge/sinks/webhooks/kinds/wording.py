@@ -102,7 +102,7 @@ def worded(notice: Notice) -> Worded:
     return _worded(notice.transition, notice, _details(notice))
 
 
-def gathered(notice: Notice) -> Gathered:
+def gathered(notice: Notice, *, lines_max: int = LINES_MAX) -> Gathered:
     """Return the words for all incidents of `notice`, each in its newest state."""
     newest = list({transition.incident_id: transition for transition in notice.transitions}.values())
     states = Counter(state_of(transition) for transition in newest)
@@ -115,8 +115,8 @@ def gathered(notice: Notice) -> Gathered:
         headline=f"{worst} {counted(len(newest), 'incident')}: {_counts(states)}",
         rules=tuple(Counts(plain(rule) or NAMELESS, _counts(counts)) for rule, counts in most),
         more_rules=len(rules) - len(most),
-        lines=tuple(_worded(transition, notice, ()) for transition in newest[:LINES_MAX]),
-        more=max(0, len(newest) - LINES_MAX),
+        lines=tuple(_worded(transition, notice, ()) for transition in newest[:lines_max]),
+        more=max(0, len(newest) - lines_max),
         details=_details(notice),
         link=incidents_link(notice.public_url),
     )
