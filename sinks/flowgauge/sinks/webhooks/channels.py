@@ -27,6 +27,7 @@ from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
@@ -49,6 +50,7 @@ class Channel(Written):
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
+    email: Annotated[Mail | None, Field(description="A mail, by SMTP.")] = None
 
     @property
     def kind_name(self) -> str:

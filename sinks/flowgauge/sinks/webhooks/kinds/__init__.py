@@ -6,6 +6,7 @@ A new kind is a file here and a line in KINDS; `kind` says what it must have.
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
+from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
@@ -16,4 +17,5 @@ KINDS: dict[str, type[ChannelKind]] = {
     "pagerduty": PagerDuty,
     "incident_io": IncidentIo,
     "alertmanager": Alertmanager,
+    "email": Mail,
 }
