@@ -118,6 +118,7 @@ class EgressPolicy:
     """
 
     allow: tuple[str, ...] = ()
+    apprise: bool = False  # `egress.apprise`: apprise connects by itself
     _openings: tuple["_Opening", ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.apprise_service import AppriseService
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.mail import Mail
@@ -82,6 +83,7 @@ class Channel(Written):
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
     email: Annotated[Mail | None, Field(description="A mail, by SMTP.")] = None
+    apprise: Annotated[AppriseService | None, Field(description="One of the many services that apprise knows.")] = None
 
     @property
     def kind_name(self) -> str:

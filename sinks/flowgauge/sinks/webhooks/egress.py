@@ -134,6 +134,11 @@ class Egress:
         self._mail_tls = mail_tls
 
     @property
+    def opens_apprise(self) -> bool:
+        """Tell whether the settings let channels by apprise connect by themselves."""
+        return self._policy.apprise
+
+    @property
     def mail_tls(self) -> ssl.SSLContext:
         """What mail trusts: not the context of webhooks, which offers HTTP, and a mail server may refuse that."""
         self._mail_tls = self._mail_tls or ssl.create_default_context()

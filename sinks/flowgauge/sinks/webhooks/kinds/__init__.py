@@ -4,6 +4,7 @@ A new kind is a file here and a line in KINDS; `kind` says what it must have.
 """
 
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.apprise_service import AppriseService
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
 from flowgauge.sinks.webhooks.kinds.mail import Mail
@@ -18,4 +19,5 @@ KINDS: dict[str, type[ChannelKind]] = {
     "incident_io": IncidentIo,
     "alertmanager": Alertmanager,
     "email": Mail,
+    "apprise": AppriseService,
 }
