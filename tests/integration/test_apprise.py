@@ -1,7 +1,7 @@
 """apprise by its json:// plugin, told to a server on loopback: what arrives, and what it may not do."""
 
 import asyncio
-import importlib.util
+import sys
 from dataclasses import replace
 
 import pytest
@@ -120,10 +120,11 @@ async def test_a_server_that_the_url_names_is_held_to_the_deny_list(url: str, re
     assert caught.value.reason is reason
 
 
-def test_where_apprise_is_missing_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+async def test_where_apprise_is_missing_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
 
     assert KIND.secret_fault("url", "json://h") == (
         "apprise is not installed",
         "install it: pip install 'flowgauge[apprise]'",
     )
+    assert await told("json://127.0.0.1/", Notice("d", (FIRING,))) == Verdict("failed", "apprise is not installed")
