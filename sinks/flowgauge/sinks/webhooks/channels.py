@@ -29,8 +29,10 @@ from flowgauge.schemas.yaml_places import Document, read_yaml
 from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.apprise_service import AppriseService
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.teams import Teams
@@ -95,6 +97,8 @@ class Channel(Written):
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
+    email: Annotated[Mail | None, Field(description="A mail, by SMTP.")] = None
+    apprise: Annotated[AppriseService | None, Field(description="One of the many services that apprise knows.")] = None
 
     @property
     def kind_name(self) -> str:
