@@ -1,6 +1,7 @@
 """Silences through the application: whose they are, what is refused, what a preview finds, and how all are told."""
 
 import asyncio
+import html
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,62 @@ async def test_recurring_silences_tell_their_next_window(http: httpx2.AsyncClien
 
 async def test_the_example_is_one(http: httpx2.AsyncClient) -> None:
     assert (await http.post("/v1/silences", json=dict(EXAMPLE))).status_code == 200
+
+
+FORM = {"matchers": 'flow=~"orders.*"\r\n\r\nseverity!=page', "lasts": "2h", "reason": "<b>moves</b>", "by": "ann"}
+
+
+async def test_a_form_previews_and_keeps_what_was_written(http: httpx2.AsyncClient, log: LocalLog) -> None:
+    page = await http.post("/silences", data=FORM | {"do": "preview", "reason": ""})
+
+    assert page.status_code == 200
+    assert "2 of 3 incidents open now and 2 of 2 that opened in the past 7 days would be hidden." in page.text
+    assert 'href="/incidents/open-orders"' in page.text
+    assert "flow=~&#34;orders.*&#34;\n\nseverity!=page</textarea>" in page.text
+    assert await log.ends(CONTROLS) == {0: 0}
+
+
+async def test_a_form_adds_a_silence_and_another_ends_it(http: httpx2.AsyncClient, clock: Clock) -> None:
+    added = await http.post("/silences", data=FORM | {"do": "add"})
+    before = await http.get("/silences")
+    ((silence_id, _),) = await listed(http)
+    ended = await http.post(f"/silences/{silence_id}/expire", data={"by": "bob"})
+    clock.now_ms += 1
+    after = await http.get("/silences")
+    none = await http.post("/silences/none/expire", data={"by": "bob"})
+
+    assert [(each.status_code, each.headers.get("location")) for each in (added, ended)] == [(303, "/silences")] * 2
+    assert ("&lt;b&gt;moves&lt;/b&gt;" in before.text, "End now" in before.text) == (True, True)
+    assert ("ended by bob" in after.text, "End now" in after.text) == (True, False)
+    assert (none.status_code, "No such silence" in none.text) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"matchers": "flow"}, "matchers[0]: expected a field"),
+        ({"matchers": " "}, "matchers: there is none, so it would hide everything"),
+        ({"reason": ""}, "reason: say why nobody is to be told"),
+        ({"by": ""}, "by: say who does this"),
+        ({"timezone": "UTC"}, "timezone: only hours that come again"),
+    ],
+)
+async def test_a_form_that_is_wrong_says_so_and_keeps_what_was_written(
+    http: httpx2.AsyncClient, log: LocalLog, change: dict[str, str], said: str
+) -> None:
+    page = await http.post("/silences", data=FORM | {"do": "add"} | change)
+
+    assert (page.status_code, said in page.text, 'role="alert"' in page.text) == (400, True, True)
+    assert 'name="lasts" value="2h"' in page.text
+    assert await log.ends(CONTROLS) == {0: 0}
+
+
+async def test_an_incident_leads_to_the_form_with_its_matchers(http: httpx2.AsyncClient) -> None:
+    http.headers |= token("of-operator")
+    page = (await http.get(f"/incidents/open-of-other?tenant={OTHER}")).text
+    link = html.unescape(page.split('href="/silences?')[2].split("#new")[0])
+    form = await http.get(f"/silences?{link}")
+
+    assert f"tenant={OTHER}" in link
+    assert html.escape('rule="r"\nflow="orders"', quote=True).replace("&quot;", "&#34;") in form.text
+    assert f'action="/silences?tenant={OTHER}#new"' in form.text
