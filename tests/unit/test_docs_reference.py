@@ -31,8 +31,9 @@ from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.metric import GROUPS
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
-from flowgauge.sinks.webhooks.channels import Channel
+from flowgauge.sinks.webhooks.channels import Channel, Group
 from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
+from flowgauge.sinks.webhooks.routes import Route
 
 DOCS = Path(__file__).parents[2] / "docs"
 CHANNELS = (DOCS / "channels.md").read_text(encoding="utf-8")
@@ -61,6 +62,8 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "## The fields of a rule": Rule,
     **{f"### `{name}`": kind for name, kind in KINDS.items()},
     "## The fields of a channel": Channel,
+    "## `group`": Group,
+    "## Routes": Route,
     **{f"## `{name}`": kind for name, kind in CHANNEL_KINDS.items()},
 }
 
@@ -83,6 +86,8 @@ def default_of(name: str, field: FieldInfo) -> str:
         return f"[{', '.join(str(each) for each in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # texts
     if name in DURATIONS and isinstance(value, int):
         return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value in (None, "") else str(value)
 
 

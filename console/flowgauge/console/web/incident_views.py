@@ -144,6 +144,7 @@ class IncidentPage:
     labels: tuple[tuple[str, str], ...]
     reason: str
     standing: str
+    runbook: str
     meter: Meter | None
     facts: tuple[Fact, ...]
     timeline: tuple[Step, ...]
@@ -191,6 +192,7 @@ def incident_page(
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
         standing=standing(incident, view.ended),
+        runbook=incident.runbook,
         meter=_meter(incident),
         facts=_facts(incident, now_ms),
         timeline=tuple(_step(step, incident, now_ms) for step in steps),
@@ -253,6 +255,7 @@ def _firing(incident: Incident) -> Transition:
         severity=incident.severity,
         labels=incident.labels,
         summary=incident.summary,
+        runbook=incident.runbook,
     )
 
 
