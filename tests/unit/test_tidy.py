@@ -55,7 +55,7 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters",
         "clickhouse/event_history", "clickhouse/expiring",
-        "clickhouse/folding",
+        "clickhouse/folding", "clickhouse/hidable",
         "clickhouse/hints", "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
         "clickhouse/whole_letters", "clickhouse/windows",
@@ -66,7 +66,7 @@ SHELLS = {
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
         "loading", "log_lines", "prefect_api", "price_file", "role", "rule_files", "rule_folder", "running_rules",
         "stored_events", "up", "web/acting", "web/answers", "web/api", "web/app", "web/guard", "web/json_answer",
-        "web/pages", "web/probes", "web/remembered", "web/turns",
+        "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a kind of channel tells a service.

@@ -33,6 +33,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
+from flowgauge.sinks.clickhouse.hidable import StoredIncident, hidable
 from flowgauge.sinks.clickhouse.hints import hint
 from flowgauge.sinks.clickhouse.incidents import (
     Incident,
@@ -229,6 +230,11 @@ class Answers:
     def handling(self, of: Incident) -> Handling:
         """Return what people did about an incident, as far as this process knows."""
         return self.controls.in_force.handling(of.tenant, of.incident_id) if self.controls else NOTHING_DONE
+
+    async def hidable(self, tenant: str, since_ms: int) -> list[StoredIncident]:
+        """Return what a silence looks at, of `tenant` or of ANY_TENANT: what is open, and what opened since."""
+        async with self.turns.turn(tenant):
+            return await hidable(self._store, tenant, since_ms=since_ms)
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""

@@ -8,6 +8,7 @@ import msgspec
 from flowgauge.console.web.acts import act_words, handling_words
 from flowgauge.console.web.banner import Banner
 from flowgauge.console.web.examples import Shown, counted, shown_examples
+from flowgauge.console.web.silence_views import silence_query
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
     HAPPENED,
@@ -154,6 +155,7 @@ class IncidentPage:
     acts: tuple[ActRow, ...]
     acts_cut: bool  # still older ones are no longer told
     unknown: Banner | None  # where detection is
+    silence_query: str  # of the form that silences what is like it
 
 
 def incident_row(
@@ -201,6 +203,9 @@ def incident_page(
         acts=tuple(ActRow(moment(act.at_ms, now_ms), act.by, act_words(act)) for act in reversed(handling.acts)),
         acts_cut=handling.is_cut,
         unknown=unknown,
+        silence_query=silence_query(
+            incident.rule, {name: value for name, value in incident.key.items() if name != EVENT_ID}
+        ),
     )
 
 
