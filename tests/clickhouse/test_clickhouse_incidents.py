@@ -51,6 +51,7 @@ def transition(incident_id: str, seq: int, to: str, **more: object) -> bytes:
         labels={"team": "data"},
         summary="{{ flow }} fails",
         notify=["oncall"],
+        runbook="https://wiki.example/orders" if to == "firing" else "",
     )
     return encode_transition(made)
 
@@ -65,6 +66,7 @@ async def test_an_incident_is_open_from_firing_until_it_resolves(store: ClickHou
     assert found[0].key == {"flow": "orders"}
     assert found[0].labels == {"team": "data"}
     assert found[0].resolved_at_ms is None
+    assert found[0].runbook == "https://wiki.example/orders"
 
     await put(store, "transitions", [transition("a", 1, "resolved", tenant=tenant)])
 

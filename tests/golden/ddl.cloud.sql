@@ -656,3 +656,6 @@ FROM (
     WHERE is_state OR names_usage
 )
 GROUP BY tenant, run_key;
+
+-- 0071_transitions_runbook.sql: adds to the table's definition, no row is rewritten (transitions: 0 rows)
+ALTER TABLE observability.transitions ADD COLUMN IF NOT EXISTS runbook String CODEC(ZSTD(1));

@@ -305,7 +305,8 @@ CREATE TABLE flowgauge.transitions (`transition_id` String,
     `_partition` UInt16,
     `_offset` UInt64,
     `_append` DateTime64(3, 'UTC'),
-    `_log` LowCardinality(String), INDEX ix_incident incident_id TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_incident CHECK (incident_id != '') AND (transition_id != ''))
+    `_log` LowCardinality(String),
+    `runbook` String CODEC(ZSTD(1)), INDEX ix_incident incident_id TYPE bloom_filter(0.01) GRANULARITY 1, CONSTRAINT has_incident CHECK (incident_id != '') AND (transition_id != ''))
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(_append)
 ORDER BY (tenant, opened_at_ms, incident_id, seq)

@@ -5,6 +5,8 @@ import contextlib
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+import trustme
+
 from flowgauge.sinks.webhooks.egress import Resolver
 
 DEADLINE_MS = 10_000
@@ -92,6 +94,20 @@ def resolving(*answers: Sequence[str]) -> Resolver:
         return answers[min(len(asked), len(answers)) - 1]
 
     return resolve
+
+
+def shown_by(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """Give what a server has that shows this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)  # pyright: ignore[reportUnknownMemberType]  # it knows contexts of pyOpenSSL too
+    return context
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """Give what a client has that trusts nobody else."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]  # as above
+    return context
 
 
 async def unresolvable(host: str, port: int) -> Sequence[str]:

@@ -3,12 +3,9 @@ import datetime
 import ipaddress
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import trustme
 from tests.integration.egress_servers import (
     DEADLINE_MS,
     OK,
@@ -19,7 +16,9 @@ from tests.integration.egress_servers import (
     resolving,
     saying,
     serving,
+    shown_by,
     silent,
+    trusting,
     unresolvable,
 )
 
@@ -341,61 +340,58 @@ async def test_each_request_has_a_connection_of_its_own() -> None:
     assert connections == 3
 
 
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Give what a server called `name` shows, and what a client that trusts it has."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    began = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(began)
-        .not_valid_after(began + datetime.timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / f"{name}.pem"
-    pem.write_bytes(
-        built.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(pem)
-    return server, ssl.create_default_context(cafile=str(pem))
-
-
-async def test_tls_is_checked_against_the_name_on_the_checked_address(tmp_path: Path) -> None:
-    server, client = certificate(tmp_path, "hooks.example")
+async def test_tls_is_checked_against_the_name_on_the_checked_address() -> None:
+    authority = trustme.CA()
+    server = shown_by(authority.issue_cert("hooks.example"))
     names: list[str | None] = []
     server.sni_callback = lambda _socket, name, _context: names.append(name)
     async with Receiver(saying(OK)).running(tls=server) as port:
-        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)), resolve=resolving(["127.0.0.1"]), tls=client)
+        policy = EgressPolicy(allow=(f"127.0.0.1:{port}",))
+        egress = Egress(policy, resolve=resolving(["127.0.0.1"]), tls=trusting(authority))
 
         answer = await egress.post(f"https://hooks.example:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
 
     assert (answer.status, names) == (200, ["hooks.example"])
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_a_certificate_of_another_name_or_authority_is_no_receiver(tmp_path: Path, trusted: bool) -> None:
-    server, client = certificate(tmp_path, "other.example" if trusted else "hooks.example")
+OURS, THEIRS = trustme.CA(), trustme.CA()
+LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+BROKEN_TLS = {
+    "of another name": shown_by(OURS.issue_cert("other.example")),
+    "of a wildcard that is not the name's": shown_by(OURS.issue_cert("*.hooks.example")),
+    "of the address alone": shown_by(OURS.issue_cert("127.0.0.1")),
+    "of nobody we trust": shown_by(THEIRS.issue_cert("hooks.example")),
+    "of an authority between that nobody trusts": shown_by(THEIRS.create_child_ca().issue_cert("hooks.example")),
+    "expired": shown_by(OURS.issue_cert("hooks.example", not_after=LONG_AGO)),
+}
+
+
+@pytest.mark.parametrize("tls", BROKEN_TLS.values(), ids=BROKEN_TLS)
+async def test_a_receiver_whose_certificate_does_not_hold_is_sent_nothing(tls: ssl.SSLContext) -> None:
     receiver = Receiver(saying(OK))
-    async with receiver.running(tls=server) as port:
-        egress = Egress(
-            EgressPolicy(allow=(f"127.0.0.1:{port}",)),
-            resolve=resolving(["127.0.0.1"]),
-            tls=client if trusted else None,
-        )
+    async with receiver.running(tls=tls) as port:
+        policy = EgressPolicy(allow=(f"127.0.0.1:{port}",))
+        egress = Egress(policy, resolve=resolving(["127.0.0.1"]), tls=trusting(OURS))
 
         with pytest.raises(EgressFailed) as caught:
             await egress.post(f"https://hooks.example:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
 
-    assert caught.value.reason is Failure.TLS
+    assert (caught.value.reason, caught.value.retryable) == (Failure.TLS, True)
     assert receiver.requests == []
+
+
+async def test_a_receiver_that_answers_in_plain_text_has_no_trusted_connection() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        await saying(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")(reader, writer)
+
+    async with serving(plain) as port:
+        with pytest.raises(EgressFailed) as caught:
+            await Egress(EgressPolicy(allow=("127.0.0.1",))).post(
+                f"https://127.0.0.1:{port}/", b"", {}, deadline_ms=DEADLINE_MS
+            )
+
+    assert caught.value.reason is Failure.TLS
 
 
 async def test_a_server_that_never_ends_its_handshake_is_left_at_the_deadline() -> None:

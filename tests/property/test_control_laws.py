@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.schemas import controls_in_force
+from flowgauge.schemas import controls_in_force, silencing
 from flowgauge.schemas.control import (
     Acknowledged,
     Act,
@@ -104,8 +104,7 @@ def told(of: ControlsInForce) -> object:
     return [
         (
             [of.handling(tenant, each) for each in INCIDENTS],
-            of.all_silences(tenant),
-            [of.silences(tenant, at_ms) for at_ms in range(42)],
+            of.silences.of(tenant),
             of.are_actions_stopped(tenant),
         )
         for tenant in TENANTS
@@ -147,14 +146,14 @@ def test_no_more_is_kept_than_the_bounds_say(given_: list[Control], acts_max: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(controls_in_force, "ACTS_MAX", acts_max)
         patch.setattr(controls_in_force, "ALL_ACTS_MAX", acts_max + 1)
-        patch.setattr(controls_in_force, "SILENCES_MAX", others_max)
+        patch.setattr(silencing, "SILENCES_MAX", others_max)
         patch.setattr(controls_in_force, "SWITCHES_MAX", others_max)
         found = in_force(given_)
 
     acts = [found.handling(tenant, each).acts for tenant in TENANTS for each in INCIDENTS]
     assert sum(map(len, acts)) == len(found) <= acts_max + 1
     assert all(len(each) <= acts_max for each in acts)
-    assert len({each.silence.silence_id for tenant in TENANTS for each in found.all_silences(tenant)}) <= others_max
+    assert len({each.silence.silence_id for tenant in TENANTS for each in found.silences.of(tenant)}) <= others_max
 
 
 def test_a_tenant_that_does_much_drives_out_its_own_acts_alone() -> None:

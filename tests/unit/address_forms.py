@@ -4,6 +4,7 @@ The one list: test_address_forms.py judges each by the policy without exceptions
 docs/addresses.md from it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowgauge.sinks.webhooks.addresses import Reason
@@ -17,6 +18,26 @@ class Form:
     reason: Reason
     means: str
     resolves_to: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """As a receiver's URL."""
+        if "://" in self.written:
+            return self.written
+        is_bare = self.written.count(":") > 1 and not self.written.startswith("[")
+        return f"https://[{self.written}]/" if is_bare else f"https://{self.written}/"
+
+    @property
+    def webhook_reason(self) -> Reason:
+        """The verdict on a webhook; mail has a scheme of its own."""
+        return Reason.SCHEME if self.written.startswith("smtp:") else self.reason
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """Resolve as the form says; what is written as an address is to ask nobody."""
+        assert self.resolves_to or self.reason is Reason.UNRESOLVED, f"asked for {host}:{port}"
+        if not self.resolves_to:
+            raise OSError("no such name")
+        return self.resolves_to
 
 
 FORMS: dict[str, tuple[Form, ...]] = {

@@ -48,6 +48,7 @@ FIRING = Transition(
     labels={"team": "data"},
     summary="{{ flow }} in {{ resource.env }}: {{ value|percent }} of {{ samples }} runs failed",
     notify=["data-oncall"],
+    runbook="https://wiki.example/orders-sync",
 )
 RESOLVED = msgspec.structs.replace(
     FIRING, transition_id="f" * 32, seq=1, from_state="firing", to_state="resolved", value=0.0, examples=[], summary=""
@@ -103,7 +104,7 @@ def test_a_body_stays_under_its_bound_whatever_a_rule_or_an_event_says(text: str
 
     kept = fitted(
         msgspec.structs.replace(
-            FIRING, key=huge, labels=huge, reason=long, severity=long, summary=template, examples=runs
+            FIRING, key=huge, labels=huge, reason=long, severity=long, summary=template, examples=runs, runbook=long
         )
     )
 

@@ -40,7 +40,7 @@ class World:
         ways = Ways(
             policy=lambda lane: self.policies.get(lane[1], LinePolicy()),
             hidden=lambda _, now_ms: Hidden(self.silenced_until_ms, "s1") if now_ms < self.silenced_until_ms else None,
-            concluded=lambda incident: self.concluded.get(incident, ""),
+            concluded=lambda transition: self.concluded.get(transition.incident_id, ""),
             routed=lambda _: self.routes,
         )
         return Outbox(max_alert_age_ms=H, ways=ways)

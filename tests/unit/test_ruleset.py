@@ -137,10 +137,8 @@ def test_the_same_rule_in_other_words_keeps_its_uid() -> None:
 def test_the_meaning_of_a_rule_is_its_uid_and_how_people_are_told_is_not_in_it() -> None:
     plain = parse(one("")).rules[0].uid
 
-    assert (
-        parse(one("    severity: critical\n    labels: {a: b}\n    summary: x\n    notify: [y]\n")).rules[0].uid
-        == plain
-    )
+    told = "severity: critical", "labels: {a: b}", "summary: x", "runbook: https://wiki.example/x", "notify: [y]"
+    assert parse(one("".join(f"    {field}\n" for field in told))).rules[0].uid == plain
     assert parse(one("    for_each: [flow]\n")).rules[0].uid != plain
     assert parse(one("    tenant: acme\n")).rules[0].uid != plain
 

@@ -44,6 +44,7 @@ BODY: dict[str, Any] = {
     "late_samples": 0,
     "window": "10m",
     "reason": "failure rate above threshold",
+    "runbook": "https://wiki.example/orders",
     "transitions": [
         {
             "at": "2027-01-15T07:50:00.000Z",
@@ -111,6 +112,11 @@ def test_an_incident_says_what_keeps_it_open_and_leaves_out_what_nothing_is_know
         "Held: no run of orders has ended in the last 10m.\n\nWhy\n"
     )
     assert "Failing runs (1 of 3)\n  run  flow    state   started               attempts  message\n" in said
+
+
+def test_an_incident_names_its_runbook_where_its_rule_has_one() -> None:
+    assert "  runbook       https://wiki.example/orders\n" in incident_text(BODY)
+    assert "runbook" not in incident_text(BODY | {"runbook": None})
 
 
 def test_an_incident_whose_alert_flaps_says_so_below_its_state() -> None:

@@ -284,6 +284,13 @@ def test_the_incident_page_says_why_with_every_number() -> None:
     assert (page.meter.words, page.meter.tone) == ("60% against a threshold of 20%", "is-firing")
 
 
+def test_the_incident_page_leads_to_the_runbook_of_its_rule() -> None:
+    named = replace(OPEN, runbook="https://wiki.example/orders")
+
+    assert incident_page(IncidentView(named, [], [], []), NOW).runbook == "https://wiki.example/orders"
+    assert incident_page(IncidentView(OPEN, [], [], []), NOW).runbook == ""
+
+
 def test_the_timeline_begins_with_the_newest_step() -> None:
     steps = [step(0, "firing", NOW - MINUTE), step(2, "resolved", NOW), step(1, "recovering", NOW)]
 

@@ -7,7 +7,7 @@ from flowgauge.console.text_table import printable, text_table
 from flowgauge.console.web.words import HAPPENED, in_short, kind_of, shown_of, span
 from flowgauge.processors.kinds.kind import Shows
 
-WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason")
+WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason", "runbook")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
 RUNS = ("run", "flow", "state", "started", "attempts", "message")
 EVENTS = ("occurred", "event_id", "run", "flow")
@@ -26,7 +26,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
     runs = cast("list[Mapping[str, Any]]", body["runs"])
     if examples.shows == "starts":
         runs = [_with_lateness(run) for run in runs]
-    why = text_table(("", ""), [(name, body[name]) for name in WHY if body[name] != {}]).split("\n", 2)[2]
+    why = text_table(("", ""), [(name, body[name]) for name in WHY if body[name] not in ({}, None)]).split("\n", 2)[2]
     moment = "at" if body["state"] == HAPPENED else "opened"
     head = [
         str(body["summary"]),

@@ -50,6 +50,7 @@ from flowgauge.sinks.clickhouse.expiring import keep_expired
 from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.webhooks.attempt import Wording
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.control_book import ControlBook, run_controls
@@ -222,7 +223,7 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
             stop=stop,
             health=health,
             max_alert_age_ms=settings.max_alert_age_ms,
-            public_url=settings.public_url or address_of(opened.listening),
+            wording=Wording(settings.public_url or address_of(opened.listening)),
         ),
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)

@@ -36,7 +36,7 @@ RULES_MAX = 20_000
 _TOP_LEVEL = ("rules", "channels")
 _GLANCE_FIELDS = ("event", "kind", "state")
 # Fields that say how people are told, not what is detected: changing them keeps the window.
-_TELLING_FIELDS = frozenset({"severity", "labels", "summary", "notify", "actions"})
+_TELLING_FIELDS = frozenset({"severity", "labels", "summary", "runbook", "notify", "actions"})
 # What a required field is read as where it is wrong, so that the others can be checked.
 _STAND_INS: Mapping[str, object] = {
     "name": "?",

@@ -48,4 +48,5 @@ def transition_of(rule: CompiledRule, key: Sequence[str], change: Change, **told
         labels=dict(written.labels),
         summary=written.summary,
         notify=list(written.notify),
+        runbook=written.runbook,
     )

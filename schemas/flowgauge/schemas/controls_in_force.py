@@ -18,7 +18,7 @@ What went is counted in `dropped`.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
 from flowgauge.schemas.control import (
@@ -31,15 +31,14 @@ from flowgauge.schemas.control import (
     Noted,
     Replayed,
     ResolvedByHand,
-    Silence,
     Silenced,
     SilenceExpired,
 )
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.schemas.silencing import Silences
 
 ACTS_MAX = 100  # of one incident: more than people read
 ALL_ACTS_MAX = 100_000  # some 30 MB, with the longest notes 400
-SILENCES_MAX = 5_000
 SWITCHES_MAX = 10_000  # tenants with a switch of their own
 
 _OfKind = TypeVar("_OfKind", bound=Act)
@@ -82,49 +81,16 @@ class Handling:
 NOTHING_DONE = Handling()
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceInForce:
-    """A silence with who said so and for whose incidents, and who ended it before its time."""
-
-    added: Silenced
-    expired: SilenceExpired | None = None
-
-    @property
-    def silence(self) -> Silence:
-        """What it hides and when."""
-        return self.added.silence
-
-    @property
-    def ends_ms(self) -> int:
-        """When it ends, or was ended."""
-        ends_ms = self.silence.ends_ms
-        return min(ends_ms, self.expired.at_ms) if self.expired else ends_ms
-
-    def is_at(self, at_ms: int) -> bool:
-        """Tell whether `at_ms` lies between its start and its end; its hours and matchers are another question."""
-        return self.silence.starts_ms <= at_ms < self.ends_ms
-
-
-@dataclass(slots=True)
-class _OfSilence:
-    added: Silenced | None = None
-    expired: SilenceExpired | None = None
-
-    @property
-    def ends_ms(self) -> int:
-        return self.added.silence.ends_ms if self.added else 0
-
-
 class ControlsInForce:
     """The fold of all controls that were read."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()  # acts, incidents, silences, switches that went at a bound
+        self.silences = Silences()
         self._acts: dict[str, dict[str, dict[str, Act]]] = {}  # by tenant and incident, the one touched last at the end
         self._held: Counter[str] = Counter()  # acts by tenant
         self._cut: set[_Subject] = set()
         self._subjects: dict[str, _Subject] = {}  # of each act that is kept
-        self._silences: dict[_Subject, _OfSilence] = {}  # by tenant and silence
         self._switches: dict[str, ActionsSwitched] = {}  # by tenant
 
     def take(self, control: Control) -> bool:
@@ -148,11 +114,7 @@ class ControlsInForce:
         """Take a control out again: it was erased from the log."""
         if subject := self._subjects.get(control_id):
             self._take_out(subject, control_id)
-        for key, of in [*self._silences.items()]:
-            of.added = None if of.added and of.added.control_id == control_id else of.added
-            of.expired = None if of.expired and of.expired.control_id == control_id else of.expired
-            if of.added is None and of.expired is None:
-                del self._silences[key]
+        self.silences.forget(control_id)
         for tenant in [name for name, each in self._switches.items() if each.control_id == control_id]:
             del self._switches[tenant]
 
@@ -178,19 +140,6 @@ class ControlsInForce:
             return here
         circle = [*passed.values()][[*passed].index(here) :]
         return max(circle, key=order).incident_id
-
-    def silences(self, tenant: str, at_ms: int) -> list[Silence]:
-        """Return the silences that may hide incidents of `tenant` at `at_ms`: its own, and everybody's."""
-        return [each.silence for each in self.all_silences(tenant) if each.is_at(at_ms)]
-
-    def all_silences(self, tenant: str) -> list[SilenceInForce]:
-        """Return all silences for `tenant` that are known, over ones too, in the order of their ends."""
-        found = [
-            SilenceInForce(of.added, of.expired if of.expired and order(of.expired) > order(of.added) else None)
-            for (whose, _), of in self._silences.items()
-            if of.added and whose in {tenant, ANY_TENANT}
-        ]
-        return sorted(found, key=lambda each: (each.ends_ms, each.silence.silence_id))
 
     def are_actions_stopped(self, tenant: str) -> bool:
         """Tell whether the kill switch of actions is on, for `tenant` or for everybody."""
@@ -244,18 +193,9 @@ class ControlsInForce:
             del self._acts[tenant], self._held[tenant]
 
     def _take_silence(self, control: Silenced | SilenceExpired) -> bool:
-        silence_id = control.silence.silence_id if isinstance(control, Silenced) else control.silence_id
-        key = (control.tenant, silence_id)
-        before = self._silences.get(key, _OfSilence())
-        if isinstance(control, Silenced):
-            after = replace(before, added=_newer(before.added, control))
-        else:
-            after = replace(before, expired=_newer(before.expired, control))
-        self._silences[key] = after
-        if len(self._silences) > SILENCES_MAX:
-            del self._silences[min(self._silences, key=lambda each: (self._silences[each].ends_ms, each))]
-            self.dropped["silences"] += 1
-        return after != before and key in self._silences
+        is_news = self.silences.take(control)
+        self.dropped["silences"] = self.silences.dropped
+        return is_news
 
     def _take_switch(self, control: ActionsSwitched) -> bool:
         before = self._switches.get(control.tenant)
@@ -275,10 +215,7 @@ def _newest(acts: Sequence[Act], kind: type[_OfKind]) -> _OfKind | None:
     return next((act for act in reversed(acts) if isinstance(act, kind)), None)
 
 
-_Same = TypeVar("_Same", Silenced, SilenceExpired, ActionsSwitched)
-
-
-def _newer(before: _Same | None, now: _Same) -> _Same:
+def _newer(before: ActionsSwitched | None, now: ActionsSwitched) -> ActionsSwitched:
     return now if before is None or order(now) > order(before) else before
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.fields import FieldInfo
@@ -17,6 +18,8 @@ from flowgauge.schemas.rule_forms import (
     DURATION,
     LABEL_FIELD,
     PLAIN_FIELDS,
+    RUNBOOK,
+    RUNBOOK_CHARS_MAX,
     SHARE,
     WINDOW,
     for_each_form,
@@ -144,6 +147,20 @@ def _field(name: str) -> str:
 FieldName = Annotated[str, AfterValidator(_field)]
 
 
+def _runbook(text: str) -> str:
+    """Return the address, or nothing; raise ValueError for one that leads nowhere, or holds a password."""
+    if "@" in text.partition("://")[2].partition("/")[0]:  # never repeated
+        raise ValueError("expected an address without a user: it goes with every message")
+    try:
+        parts = urlsplit(text)
+        is_address = bool(re.fullmatch(RUNBOOK["pattern"], text) and parts.hostname and parts.port != 0)
+    except ValueError:
+        is_address = False
+    if text and not is_address:
+        raise ValueError(f"expected an address such as https://wiki.example.com/orders-db, got {text[:100]!r}")
+    return text
+
+
 LabelPatterns = Annotated[dict[str, Patterns], WithJsonSchema(labels_form(longest=PATTERN_MAX, most=PATTERNS_MAX))]
 Match = Annotated[
     dict[FieldName, Patterns], WithJsonSchema(match_form(longest=PATTERN_MAX, most=PATTERNS_MAX))
@@ -185,6 +202,13 @@ class Rule(Written):
     labels: Annotated[dict[str, str], _told("Texts that go with every message.")] = {}
     summary: Annotated[
         str, Field(max_length=SUMMARY_MAX), _told("One line for people, with names such as {{ flow }}.")
+    ] = ""
+    runbook: Annotated[
+        str,
+        Field(max_length=RUNBOOK_CHARS_MAX),
+        AfterValidator(_runbook),
+        WithJsonSchema(RUNBOOK),
+        _told("The address of what to do about it."),
     ] = ""
     notify: Annotated[tuple[str, ...], _told("Names of the channels that are told.")] = ()
     actions: Annotated[tuple[dict[str, Any], ...], _told("Read, and not carried out by this version.")] = ()

@@ -24,6 +24,8 @@ SHARE: Form = {
         {"type": "number", "minimum": 0, "maximum": 1, "description": "A share such as 0.2."},
     ]
 }
+RUNBOOK_CHARS_MAX = 1_000  # it goes with every message, which has its own bound
+RUNBOOK: Form = {"type": "string", "maxLength": RUNBOOK_CHARS_MAX, "pattern": "^(https?://[!-~]+)?$"}
 FIELD: Form = {"anyOf": [{"enum": list(PLAIN_FIELDS)}, {"type": "string", "pattern": LABEL_FIELD}]}
 
 

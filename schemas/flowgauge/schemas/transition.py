@@ -47,6 +47,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     labels: dict[str, str] = {}
     summary: str = ""  # the rule's template; rendered where it is shown
     notify: list[str] = []
+    runbook: str = ""  # the address of what to do about it
 
 
 encode_transition = msgspec.json.Encoder().encode

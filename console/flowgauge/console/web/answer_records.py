@@ -93,6 +93,7 @@ class ListedIncident(TypedDict):
     severity: str
     labels: dict[str, str]
     summary: str
+    runbook: str | None
     opened_at: str
     at: str
     reason: str

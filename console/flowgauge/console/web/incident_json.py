@@ -46,6 +46,7 @@ def incident_json(
         "severity": incident.severity,
         "labels": incident.labels,
         "summary": title_of(incident),
+        "runbook": incident.runbook or None,
         "opened_at": rfc3339(incident.opened_at_ms),
         "at": rfc3339(incident.at_ms),
         "reason": incident.reason,

@@ -143,6 +143,7 @@ class IncidentPage:
     labels: tuple[tuple[str, str], ...]
     reason: str
     standing: str
+    runbook: str
     meter: Meter | None
     facts: tuple[Fact, ...]
     timeline: tuple[Step, ...]
@@ -189,6 +190,7 @@ def incident_page(
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
         standing=standing(incident, view.ended),
+        runbook=incident.runbook,
         meter=_meter(incident),
         facts=_facts(incident, now_ms),
         timeline=tuple(_step(step, incident, now_ms) for step in steps),
@@ -248,6 +250,7 @@ def _firing(incident: Incident) -> Transition:
         severity=incident.severity,
         labels=incident.labels,
         summary=incident.summary,
+        runbook=incident.runbook,
     )
 
 

@@ -54,6 +54,7 @@ class Incident:
     late_samples: int
     window_ms: int
     summary: str  # the rule's template
+    runbook: str = ""  # the address of what to do about it
     examples: list["Example"]
 
     @property
@@ -283,7 +284,7 @@ async def _list(
 
 def _incident(tenant: str, row: Sequence[object]) -> Incident:
     values: tuple[Any, ...] = tuple(row)
-    found_id, rule_is, key, latest, opened_at_ms, why, examples, labels, summary, is_open = values
+    found_id, rule_is, key, latest, opened_at_ms, why, examples, labels, summary, runbook, is_open = values
     rule, rule_kind, severity = rule_is
     state, at_ms, latest_reason = latest
     value, threshold, samples, late_samples, window_ms, reason, fired_at_ms = why
@@ -308,6 +309,7 @@ def _incident(tenant: str, row: Sequence[object]) -> Incident:
         late_samples=late_samples,
         window_ms=window_ms,
         summary=summary,
+        runbook=runbook,
         examples=[_example(each) for each in examples],
     )
 

@@ -70,6 +70,11 @@ class Reason(StrEnum):
     UNRESOLVED = "does not resolve"
     USERINFO = "has a user name or password"
 
+    @property
+    def refusal(self) -> str:
+        """Why a delivery failed, for everybody who may see that: without host, address and remedy."""
+        return f"address refused: {self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -85,7 +90,7 @@ class Verdict:
 
 
 # What people run on purpose. Nobody is led to open a cloud's metadata service or an address that is no receiver's.
-_WORTH_OPENING = frozenset(
+WORTH_OPENING = frozenset(
     {Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED, Reason.PLAIN_HTTP, Reason.PORT, Reason.MAIL_PORT}
 )
 
@@ -128,9 +133,7 @@ class EgressPolicy:
         if any(opening.opens(host, port, ip) for opening in self._openings):
             return Verdict(allowed=True, reason=Reason.EXCEPTION)
         if closed := closed_because(ip) or _unusual(scheme, port):
-            return Verdict(
-                allowed=False, reason=closed, remedy=_opening(host, port) if closed in _WORTH_OPENING else ""
-            )
+            return Verdict(allowed=False, reason=closed, remedy=_opening(host, port) if closed in WORTH_OPENING else "")
         return Verdict(allowed=True, reason=Reason.PUBLIC)
 
 

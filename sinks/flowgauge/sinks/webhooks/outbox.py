@@ -122,7 +122,7 @@ class Outbox:
         if routed := self.ways.routed(transition):
             notify = list(dict.fromkeys([*transition.notify, *routed]))
             transition = msgspec.structs.replace(transition, notify=notify)
-        why = self.ways.concluded(transition.incident_id)
+        why = self.ways.concluded(transition)
         if why and (telling is None or telling.is_concluded):
             self._record_all(transition, "superseded", why, now_ms)
             return
@@ -184,10 +184,10 @@ class Outbox:
         self._push(about.incident_id, letter.channel)
         return True
 
-    def open_of(self, rule_kind: str) -> list[Transition]:
-        """Return the newest transition of each open incident of a kind."""
+    def open_incidents(self) -> list[Transition]:
+        """Return the newest transition of each incident that is open."""
         newest = [each.transitions.get(each.newest) for each in self._tellings.values() if not each.is_closed]
-        return [each for each in newest if each and each.rule_kind == rule_kind]
+        return [each for each in newest if each]
 
     def ask_again(self, now_ms: int) -> None:
         """Ask for all that is held whether it still is: silences changed."""

@@ -6,6 +6,7 @@ The outbox asks for the policy of a lane each time, so a change of channels appl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flowgauge.schemas.silencing import value_of
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.schedule import RetryClass
 
@@ -44,13 +45,6 @@ def policy_of_unknown(lane: Lane) -> LinePolicy:
     return LinePolicy(is_repeatable=not lane[1].startswith(ACTION))
 
 
-def value_of(transition: Transition, name: str) -> str:
-    """Return what an incident has under a name: its rule, severity, a field of its key, or a label; else ""."""
-    if name in {"rule", "severity"}:
-        return transition.rule if name == "rule" else transition.severity
-    return transition.key.get(name) or transition.labels.get(name, "")
-
-
 @dataclass(frozen=True, slots=True)
 class Hidden:
     """An incident is hidden from channels."""
@@ -63,7 +57,7 @@ def _nothing_hides(_transition: Transition, _now_ms: int) -> Hidden | None:
     return None
 
 
-def _nothing_is_concluded(_incident_id: str) -> str:
+def _nothing_is_concluded(_transition: Transition) -> str:
     return ""
 
 
@@ -77,5 +71,5 @@ class Ways:
 
     policy: Callable[[Lane], LinePolicy] = policy_of_unknown
     hidden: Callable[[Transition, int], Hidden | None] = _nothing_hides
-    concluded: Callable[[str], str] = _nothing_is_concluded  # why the incident is over for people; "": it is not
+    concluded: Callable[[Transition], str] = _nothing_is_concluded  # why a person ended the incident; "": nobody did
     routed: Callable[[Transition], tuple[str, ...]] = _no_routes  # channels besides those that the rule names

@@ -273,7 +273,11 @@ def is_action(channel: str) -> bool:
 
 def _put_off(owed: Owed, verdict: Verdict, policy: LinePolicy, now_ms: int, *, drawn_by: str) -> bool:
     """Set when a failed attempt is repeated; False when the schedule is used up."""
-    owed.reason = verdict.reason
+    if verdict.was_tried or not owed.reason:
+        owed.reason = verdict.reason
+    if now_ms < owed.scheduled_ms and not verdict.was_tried:
+        owed.due_ms = owed.scheduled_ms
+        return True
     if now_ms < owed.scheduled_ms:
         owed.early += 1
         owed.due_ms = max(owed.scheduled_ms, now_ms + min(verdict.retry_after_ms, RETRY_AFTER_MS_MAX))

@@ -14,6 +14,7 @@ SELECT
     argMaxIf(examples, seq, to_state = 'firing') AS examples,
     argMax(labels, seq) AS labels,
     argMaxIf(summary, seq, to_state = 'firing') AS summary,
+    argMaxIf(runbook, seq, to_state = 'firing') AS runbook_told,
     latest.1 IN ('firing', 'recovering', 'no_data') AND NOT mapContains(key, 'event_id') AS is_open
 FROM flowgauge.transitions
 WHERE tenant = {tenant:String}

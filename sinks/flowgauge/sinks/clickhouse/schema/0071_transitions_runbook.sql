@@ -1,0 +1,2 @@
+-- Transitions of before have none.
+ALTER TABLE flowgauge.transitions ADD COLUMN IF NOT EXISTS runbook String CODEC(ZSTD(1))
