@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 RULES = "/v1/rules"
 INCIDENTS = "/v1/incidents"
-OF_THE_LOG = (RULES, INCIDENTS)  # what is answered with more than ClickHouse has
+ACTIONS = "/v1/actions"
+OF_THE_LOG = (RULES, INCIDENTS, ACTIONS)  # what is answered with more than ClickHouse has
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 
