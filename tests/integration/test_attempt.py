@@ -12,7 +12,7 @@ from tests.unit.address_forms import ALL, Form
 
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.addresses import EgressPolicy, Reason
-from flowgauge.sinks.webhooks.attempt import Sender
+from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import Egress, Failure, Resolver
 from flowgauge.sinks.webhooks.schedule import (
@@ -56,7 +56,7 @@ async def attempted(url: str, *, resolve: Resolver, allow: str = "", secret: str
     egress = Egress(
         EgressPolicy(allow=(allow,) if allow else ()), resolve=resolve, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     )
-    sender = Sender(egress, {"URL": url, "SECRET": secret}, lambda: NOW_MS, "")
+    sender = Sender(egress, {"URL": url, "SECRET": secret}, lambda: NOW_MS, Wording())
     return await sender.attempt(CHANNEL, Send("ops", (Member(TRANSITION, 1, "d1"),)))
 
 

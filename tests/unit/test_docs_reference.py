@@ -34,8 +34,9 @@ from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
 from flowgauge.sinks.webhooks.actions import KINDS as ACTION_KINDS
 from flowgauge.sinks.webhooks.actions.action import Action
-from flowgauge.sinks.webhooks.channels import Channel
+from flowgauge.sinks.webhooks.channels import Channel, Group
 from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
+from flowgauge.sinks.webhooks.routes import Route
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACTIONS = (DOCS / "actions.md").read_text(encoding="utf-8")
@@ -65,6 +66,8 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "## The fields of a rule": Rule,
     **{f"### `{name}`": kind for name, kind in KINDS.items()},
     "## The fields of a channel": Channel,
+    "## `group`": Group,
+    "## Routes": Route,
     **{f"## `{name}`": kind for name, kind in CHANNEL_KINDS.items()},
     "## The fields of an action": Action,
     **{f"## `{name}`": kind for name, kind in ACTION_KINDS.items()},
@@ -89,6 +92,8 @@ def default_of(name: str, field: FieldInfo) -> str:
         return f"[{', '.join(str(each) for each in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # texts
     if name in DURATIONS and isinstance(value, int):
         return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value in (None, "") else str(value)
 
 
