@@ -315,6 +315,14 @@ def test_a_delivery_says_what_became_of_it_in_words(outcome: str, text: str) -> 
     assert (page.deliveries[0].outcome.text, page.deliveries[0].last) == (text, "HTTP 204, 12 ms")
 
 
+def test_an_action_is_named_as_one_among_those_who_were_told() -> None:
+    run = replace(told("delivered"), channel="action:restart worker")
+
+    page = incident_page(IncidentView(OPEN, [step(0, "firing", NOW)], [told("delivered"), run], []), NOW)
+
+    assert [row.channel for row in page.deliveries] == [told("delivered").channel, "action restart worker"]
+
+
 def test_a_retry_says_when_it_comes() -> None:
     retry = told("failed", status=500, next_attempt_ms=NOW + 30_000)
 

@@ -30,6 +30,7 @@ from flowgauge.console.web.words import (
 from flowgauge.processors.kinds.kind import Examples, Shows
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.lane import lane_words
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -304,7 +305,7 @@ def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
     said += [delivery.reason] if delivery.reason else []
     said += [f"{delivery.elapsed_ms} ms"] if delivery.elapsed_ms else []
     return DeliveryRow(
-        channel=delivery.channel,
+        channel=lane_words(delivery.channel),
         told=mark(STATES, delivery.to_state),
         outcome=mark(OUTCOMES, delivery.outcome),
         attempts=delivery.attempts,
