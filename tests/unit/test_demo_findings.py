@@ -28,6 +28,7 @@ def body(incident_id: str, state: str = "firing") -> bytes:
         at="2026-11-23T09:00:00.000Z",
         examples=[],
         link=None,
+        runbook=None,
     )
     return msgspec.json.encode(Message(type=f"incident.{state}", timestamp="2026-11-23T09:00:00Z", data=incident))
 
