@@ -19,8 +19,9 @@ from flowgauge.schemas.ids import delivery_id, events_partition, incident_id, tr
 from flowgauge.schemas.setting_parts import SecretFromEnv
 from flowgauge.schemas.transition import AlertState, Transition, encode_transition
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
-from flowgauge.sinks.webhooks.channels import Channel, ChannelBook, Webhook
+from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
+from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.sinks.webhooks.signing import verify
 from flowgauge.transport.health import Health
@@ -415,7 +416,7 @@ async def test_a_missing_secret_is_said_without_an_attempt_and_used_once_it_is_t
 ) -> None:
     monkeypatch.delenv("NOTIFIER_TEST_SECRET")
     async with receiving() as receiver, notifying(tmp_path, receiver.channel()) as running:
-        assert receiver.channel().webhook.secrets == (SecretFromEnv(env="NOTIFIER_TEST_SECRET"),)
+        assert tuple(receiver.channel().kind.secret_refs.values()) == (SecretFromEnv(env="NOTIFIER_TEST_SECRET"),)
         await tell(running.log, transition("firing", 0))
         await running.has_recorded("failed")
         assert running.outcomes[-1] == ("firing", "failed", "secret not available")

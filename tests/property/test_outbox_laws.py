@@ -33,12 +33,12 @@ from flowgauge.sinks.webhooks.telling import is_told
 
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000
-FAILURES_MAX = len(RETRY_DELAYS_MS) - 2  # of one delivery: its endpoint answers before it is given up
+FAILURES_MAX = len(RETRY_DELAYS_MS["page"]) - 2  # of one delivery: its endpoint answers before it is given up
 SOON_MS = 6_000  # 5 s and 20 %: a delivery that failed is left alone for so long
 ATTEMPTS_MAX = (
-    len(RETRY_DELAYS_MS) * (len(RETRY_DELAYS_MS) + 1) // 2
+    len(RETRY_DELAYS_MS["page"]) * (len(RETRY_DELAYS_MS["page"]) + 1) // 2
 )  # each wait has fewer early ones than waits before
-SCHEDULE_MS_MIN = sum(RETRY_DELAYS_MS) * 80 // 100
+SCHEDULE_MS_MIN = sum(RETRY_DELAYS_MS["page"]) * 80 // 100
 NO_CHANNEL = Verdict("failed", "no such channel")
 
 NEXT: dict[AlertState, tuple[AlertState, ...]] = {

@@ -31,9 +31,9 @@ def test_a_tenants_channel_hides_everybodys_and_is_not_for_others() -> None:
     acme, other = book.find("acme", "data-oncall"), book.find("other", "data-oncall")
 
     assert acme is not None
-    assert acme.webhook.secrets == (SecretFromFile(file="/run/acme"),)
+    assert tuple(acme.kind.secret_refs.values()) == (SecretFromFile(file="/run/acme"),)
     assert other is not None
-    assert other.webhook.secrets == (SecretFromEnv(env="ONCALL"), SecretFromFile(file="/run/old"))
+    assert tuple(other.kind.secret_refs.values()) == (SecretFromEnv(env="ONCALL"), SecretFromFile(file="/run/old"))
     assert book.find("acme", "nobody") is None
 
 
@@ -69,7 +69,7 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             "channels:\n- name: a\n  webhook: {url: 'https://h', secret: {env: A}, secrets: 3}",
             "c.yaml:3:49: channels[0].webhook.secrets: unknown field (did you mean `secret`?)",
         ),
-        ("channels:\n- name: a", "c.yaml:2:3: channels[0].webhook: this field is required (add `webhook:`)"),
+        ("channels:\n- name: a", "c.yaml:2:3: channels[0]: expected one of: webhook"),
         (
             "channels:\n- webhook: {url: 'https://h', secret: {env: A}}",
             "c.yaml:2:3: channels[0].name: this field is required (add `name:`)",
@@ -108,7 +108,10 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             ),
             "c.yaml:4:3: channels[1].name: a second channel 'a' (rename one of them)",
         ),
-        ("channels: [7]", "c.yaml:1:12: channels[0]: expected a channel (write `- name:` and `webhook:` below it)"),
+        (
+            "channels: [7]",
+            "c.yaml:1:12: channels[0]: expected a channel (write `- name:` and `webhook:` or another kind below it)",
+        ),
         ("channels: 7", "c.yaml:1:1: channels: expected a list (begin each channel with `- name:`)"),
         ("chanels: []", "c.yaml:1:1: chanels: unknown field (known fields: rules, channels)"),
         ("[]", "c.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)"),

@@ -31,9 +31,11 @@ from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.metric import GROUPS
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
-from flowgauge.sinks.webhooks.channels import Channel, Webhook
+from flowgauge.sinks.webhooks.channels import Channel
+from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
 
 DOCS = Path(__file__).parents[2] / "docs"
+CHANNELS = (DOCS / "channels.md").read_text(encoding="utf-8")
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
 PUBLISH = (DOCS / "publish.md").read_text(encoding="utf-8")
 QUESTIONS = (DOCS / "questions.md").read_text(encoding="utf-8")
@@ -58,8 +60,8 @@ TRANSITION = Transition(
 MODELS: Mapping[str, type[BaseModel]] = {
     "## The fields of a rule": Rule,
     **{f"### `{name}`": kind for name, kind in KINDS.items()},
-    "## Channels": Channel,
-    "### `webhook`": Webhook,
+    "## The fields of a channel": Channel,
+    **{f"## `{name}`": kind for name, kind in CHANNEL_KINDS.items()},
 }
 
 
@@ -92,7 +94,8 @@ def documented(text: str, heading: str) -> dict[str, str]:
 def test_the_fields_of_rules_and_channels_stand_in_the_reference_with_their_defaults(heading: str) -> None:
     fields = {field.alias or name: field for name, field in MODELS[heading].model_fields.items()}
 
-    assert documented(RULES, heading) == {name: default_of(name, field) for name, field in fields.items()}
+    text = RULES if f"\n{heading}\n" in RULES else CHANNELS
+    assert documented(text, heading) == {name: default_of(name, field) for name, field in fields.items()}
 
 
 @pytest.mark.parametrize("name", ["missing_key", "no_data", "severity"])

@@ -153,7 +153,7 @@ def test_a_check_can_be_left_out_and_must_have_a_name_that_there_is(
     ("text", "said"),
     [
         ("rules:\n  - name: a\n", "broken.yaml:2:5: rules[0].when: this field is required (add `when:`)\n"),
-        ("channels:\n  - name: a\n", "broken.yaml:2:5: channels[0].webhook: this field is required (add `webhook:`)\n"),
+        ("channels:\n  - name: a\n", "broken.yaml:2:5: channels[0]: expected one of: webhook\n"),
     ],
     ids=["rule", "channel"],
 )

@@ -207,7 +207,7 @@ def test_a_delivery_that_never_succeeds_is_given_up_and_its_resolve_is_not_told(
     outbox = new_outbox()
     see(outbox, transition("firing", 0), transition("resolved", 1))
     now_ms = NOW_MS
-    for _ in RETRY_DELAYS_MS:
+    for _ in RETRY_DELAYS_MS["page"]:
         now_ms += outbox.wait_ms(now_ms) or 0
         (send,) = begin(outbox, now_ms)
         outbox.settle(send, FAILED, now_ms)
@@ -261,7 +261,7 @@ def failing(*keys: str, failures: int = 5) -> tuple[Outbox, int]:
         for send in sorted(begin(outbox, now_ms), key=lambda send: send.transition.key["flow"]):
             outbox.settle(send, FAILED, now_ms)
         if number < failures - 1:
-            now_ms += 2 * RETRY_DELAYS_MS[number + 1]
+            now_ms += 2 * RETRY_DELAYS_MS["page"][number + 1]
     return outbox, now_ms
 
 

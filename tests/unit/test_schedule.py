@@ -8,6 +8,7 @@ from flowgauge.sinks.webhooks.schedule import (
     RETRY_AFTER_MS_MAX,
     RETRY_DELAYS_MS,
     WAIT_MS_MAX,
+    RetryClass,
     Verdict,
     judge_answer,
     parse_retry_after_ms,
@@ -17,22 +18,27 @@ from flowgauge.sinks.webhooks.schedule import (
 NOW_MS = parse_time_ms("2026-11-23T09:00:00Z")
 
 
-def test_a_delivery_is_tried_for_about_75_hours_and_then_given_up() -> None:
-    total_ms = sum(RETRY_DELAYS_MS)
+@pytest.mark.parametrize(("retry", "hours"), [("page", 75), ("chat", 8), ("generic", 75)])
+def test_a_delivery_is_tried_for_hours_and_then_given_up(retry: RetryClass, hours: int) -> None:
+    delays_ms = RETRY_DELAYS_MS[retry]
 
-    assert 74 * 3_600_000 <= total_ms <= 76 * 3_600_000
-    assert retry_delay_ms("d", len(RETRY_DELAYS_MS)) is None
-    assert retry_delay_ms("d", len(RETRY_DELAYS_MS) - 1) is not None
+    assert (hours - 1) * 3_600_000 <= sum(delays_ms) <= (hours + 1) * 3_600_000
+    assert retry_delay_ms("d", len(delays_ms), retry=retry) is None
+    assert retry_delay_ms("d", len(delays_ms) - 1, retry=retry) is not None
 
 
-@pytest.mark.parametrize("failures", range(1, len(RETRY_DELAYS_MS)))
-def test_each_wait_is_within_a_fifth_of_its_schedule_and_repeats_exactly(failures: int) -> None:
-    waits = [retry_delay_ms(f"delivery-{number}", failures) for number in range(200)]
+@pytest.mark.parametrize(
+    ("retry", "failures"),
+    [(retry, each) for retry, waits in RETRY_DELAYS_MS.items() for each in range(1, len(waits))],
+)
+def test_each_wait_is_within_a_fifth_of_its_schedule_and_repeats_exactly(retry: RetryClass, failures: int) -> None:
+    waits = [retry_delay_ms(f"delivery-{number}", failures, retry=retry) for number in range(200)]
+    scheduled_ms = RETRY_DELAYS_MS[retry][failures]
 
-    assert all(wait and 0.8 * RETRY_DELAYS_MS[failures] <= wait <= 1.2 * RETRY_DELAYS_MS[failures] for wait in waits)
+    assert all(wait and 0.8 * scheduled_ms <= wait <= 1.2 * scheduled_ms for wait in waits)
     assert all(wait and wait <= WAIT_MS_MAX for wait in waits)
     assert len(set(waits)) > 20
-    assert waits == [retry_delay_ms(f"delivery-{number}", failures) for number in range(200)]
+    assert waits == [retry_delay_ms(f"delivery-{number}", failures, retry=retry) for number in range(200)]
 
 
 def test_a_receiver_can_make_a_wait_longer_up_to_an_hour_and_never_shorter() -> None:
@@ -70,7 +76,7 @@ def test_retry_after_is_read_in_its_three_forms_and_never_fails(text: str, asked
         (204, Verdict("delivered", "", 204, 7)),
         (307, Verdict("failed", "answered 3xx", 307, 7, 2_000)),
         (404, Verdict("failed", "answered 4xx", 404, 7, 2_000)),
-        (410, Verdict("dead", GONE, 410, 7)),
+        (410, Verdict("dead", GONE, 410, 7, is_gone=True)),
         (429, Verdict("failed", "answered 429", 429, 7, 2_000)),
         (503, Verdict("failed", "answered 5xx", 503, 7, 2_000)),
     ],

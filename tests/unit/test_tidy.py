@@ -67,7 +67,8 @@ SHELLS = {
         "web/probes", "web/remembered", "web/turns",
     )),
 }  # fmt: skip
-SHELL_FOLDERS = ("console/cli/", "console/roles/")  # commands and roles: they start what they name
+# Commands and roles start what they name; a kind of channel tells a service.
+SHELL_FOLDERS = ("console/cli/", "console/roles/", "sinks/webhooks/kinds/")
 
 
 def sources(root: Path) -> Iterator[tuple[str, str, Path]]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import cast
 
+from pydantic import SecretStr
+
 from flowgauge.schemas.errors import InvalidSettings, Problem
 from flowgauge.schemas.plain_yaml import Path as YamlPath
 from flowgauge.schemas.setting_parts import SecretRef
@@ -14,7 +16,7 @@ from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document
 from flowgauge.sinks.webhooks.addresses import Verdict
 from flowgauge.sinks.webhooks.channels import ChannelBook
-from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
+from flowgauge.sinks.webhooks.kinds.kind import url_fault
 
 CHANNELS_NAMED_MAX = 10  # in one remedy
 
@@ -43,17 +45,17 @@ def secret_problems(
 ) -> Iterator[Problem]:
     """Yield a problem for each secret of a channel that cannot be had or does not sign; never with the secret."""
     for (document, path, _), channel in zip(_written(documents, "channels"), channels.channels, strict=True):
-        named = {"secret": channel.webhook.secret, "previous_secret": channel.webhook.previous_secret}
-        for name, ref in named.items():
-            if ref is None:
-                continue
+        kind = channel.kind
+        for name, ref in kind.references.items():
+            place = (*path, channel.kind_name, name)
             try:
-                check_secret(secret_of(ref))
+                secret = secret_of(ref)
+                fault = url_fault(secret) if name in kind.urls else kind.secret_fault(name, secret)
             except InvalidSettings as error:
-                yield document.problem((*path, "webhook", name), str(error))
-            except ValueError as error:
-                message = str(error).removeprefix("webhook secret: ")
-                yield document.problem((*path, "webhook", name), f"no webhook secret: {message}", NEW_SECRET)
+                yield document.problem(place, str(error))
+            else:
+                if fault:
+                    yield document.problem(place, *fault)
 
 
 def address_problems(
@@ -61,9 +63,10 @@ def address_problems(
 ) -> Iterator[Problem]:
     """Yield a problem for each URL that no message may go to, as far as that shows before a name is asked for."""
     for (document, path, _), channel in zip(_written(documents, "channels"), channels.channels, strict=True):
-        if verdict := refused(channel.webhook.url.get_secret_value()):
-            message = f"no message may go there: {verdict.reason.value}"
-            yield document.problem((*path, "webhook", "url"), message, verdict.remedy)
+        for name, url in channel.kind.urls.items():
+            if isinstance(url, SecretStr) and (verdict := refused(url.get_secret_value())):
+                message = f"no message may go there: {verdict.reason.value}"
+                yield document.problem((*path, channel.kind_name, name), message, verdict.remedy)
 
 
 def _written(documents: Sequence[Document], top: str) -> Iterator[tuple[Document, YamlPath, Mapping[str, object]]]:

@@ -18,6 +18,7 @@ from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.rule_forms import DURATION, WINDOW
 from flowgauge.schemas.times import format_duration
 from flowgauge.sinks.webhooks.channels import Channel
+from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NAME_OR_CONDITION = {
@@ -43,6 +44,7 @@ def rule_file_schema() -> dict[str, Any]:
         "minProperties": 1,
         "maxProperties": 1,
     }
+    defs["Channel"]["oneOf"] = [{"required": [name]} for name in CHANNEL_KINDS]
     defs["Condition"] = _condition(defs["Rule"]["properties"])
     for kind in KINDS.values():
         if issubclass(kind, Compound):

@@ -4,6 +4,7 @@ One record of `flowgauge.controls` each. The topic is read from its beginning by
 so a control is never changed: a later one says otherwise.
 """
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -57,53 +58,53 @@ class _Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     by: str  # who did it
 
 
-class Acknowledged(_Control, tag="ack"):
+class Acknowledged(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
     """Somebody looks after the incident."""
 
     incident_id: str
 
 
-class Assigned(_Control, tag="assign"):
+class Assigned(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="assign"):
     """The incident is `to`'s; "" is nobody's."""
 
     incident_id: str
     to: str
 
 
-class Noted(_Control, tag="note"):
+class Noted(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="note"):
     """Somebody wrote something down about the incident."""
 
     incident_id: str
     text: str
 
 
-class ResolvedByHand(_Control, tag="resolve"):
+class ResolvedByHand(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="resolve"):
     """The incident is over for people, whatever its rule says; its channels are told so."""
 
     incident_id: str
     reason: str = ""
 
 
-class Merged(_Control, tag="merge"):
+class Merged(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="merge"):
     """The incident is part of another: it is looked after there, and its channels hear no more of it by itself."""
 
     incident_id: str
     into: str
 
 
-class Silenced(_Control, tag="silence"):
+class Silenced(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="silence"):
     """A silence was added."""
 
     silence: Silence
 
 
-class SilenceExpired(_Control, tag="expire"):
+class SilenceExpired(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="expire"):
     """A silence was ended before its time."""
 
     silence_id: str
 
 
-class Replayed(_Control, tag="replay"):
+class Replayed(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="replay"):
     """Send again what was given up: one delivery, or all of a channel ("" is every channel) since a moment."""
 
     delivery_id: str = ""
@@ -111,7 +112,7 @@ class Replayed(_Control, tag="replay"):
     since_ms: int = 0
 
 
-class ActionsSwitched(_Control, tag="actions"):
+class ActionsSwitched(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="actions"):
     """The kill switch of automated actions."""
 
     are_stopped: bool
@@ -122,7 +123,7 @@ Control: TypeAlias = (
 )
 
 encode_control = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Control).decode
+_decode: Callable[[bytes], Control] = msgspec.json.Decoder(Control).decode
 
 
 def decode_control(value: bytes) -> Control:

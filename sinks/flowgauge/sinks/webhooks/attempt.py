@@ -1,4 +1,4 @@
-"""One attempt at a delivery: read the secrets, sign, post, and say what came of it. It never raises."""
+"""One attempt at a delivery: read the secrets, tell the channel, and say what came of it. It never raises."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -8,14 +8,13 @@ from pathlib import Path
 import structlog
 
 from flowgauge.schemas.errors import InvalidSettings
+from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
-from flowgauge.sinks.webhooks.message import message_body, message_headers
+from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
 from flowgauge.sinks.webhooks.outbox import Send
-from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict, judge_answer
-
-ATTEMPT_MS_MAX = 15_000  # from reading the secret to the end of the answer
+from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
 
 _log = structlog.get_logger("flowgauge.notifier")
 
@@ -35,7 +34,7 @@ class Sender:
         began = loop.time()
         try:
             async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
-                return await self._post(channel, send)
+                return await self._tell(channel.kind, send)
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
         except AddressRefused as refused:
@@ -49,17 +48,13 @@ class Sender:
             verdict = Verdict("failed", NOT_SENT)
         return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
 
-    async def _post(self, channel: Channel, send: Send) -> Verdict:
-        secrets = await asyncio.to_thread(self._secrets, channel)
-        body = message_body(send.transition, public_url=self.public_url)
-        headers = message_headers(secrets, delivery_id=send.delivery_id, now_ms=self.now_ms(), body=body)
-        url = channel.webhook.url.get_secret_value()
-        answer = await self.egress.post(url, body, headers, deadline_ms=ATTEMPT_MS_MAX)
-        retry_after = answer.headers.get("retry-after", "")
-        return judge_answer(answer.status, retry_after=retry_after, elapsed_ms=answer.elapsed_ms, now_ms=self.now_ms())
+    async def _tell(self, kind: ChannelKind, send: Send) -> Verdict:
+        secrets = await asyncio.to_thread(self._secrets, kind)
+        notice = Notice(send.delivery_id, (send.transition,), public_url=self.public_url)
+        return await kind.tell(notice, Means(self.egress, self.now_ms, secrets))
 
-    def _secrets(self, channel: Channel) -> list[str]:
-        return [resolve_secret(ref, self.environ, _read_text) for ref in channel.webhook.secrets]
+    def _secrets(self, kind: ChannelKind) -> dict[SecretRef, str]:
+        return {ref: resolve_secret(ref, self.environ, _read_text) for ref in kind.references.values()}
 
 
 def _read_text(file: str) -> str:

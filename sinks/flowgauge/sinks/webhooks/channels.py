@@ -12,79 +12,54 @@ A tenant's channel hides a `*` channel of the same name, and no tenant reaches a
 never logged, shown or part of a message about a mistake. Secrets stand elsewhere; the shell reads them when it sends.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
-from flowgauge.sinks.webhooks.addresses import URL_CHARS_MAX, text_fault
+from flowgauge.sinks.webhooks.kinds import KINDS
+from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.transport.yaml_files import read_documents
 
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
 _TOP_LEVEL = ("rules", "channels")
-_SCHEME = re.compile(r"([a-z]{1,8})://")
 
 
-class _Written(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Webhook(_Written):
-    """An endpoint that takes Standard Webhooks."""
-
-    url: Annotated[SecretStr, Field(description="https://HOST/PATH.")]
-    secret: Annotated[SecretRef, Field(description="Where the signing secret stands, never the secret itself.")]
-    previous_secret: Annotated[
-        SecretRef | None, Field(description="The one before, while the receiver changes over: both sign.")
-    ] = None
-
-    @property
-    def secrets(self) -> tuple[SecretRef, ...]:
-        """Every secret that signs, the present one first."""
-        return (self.secret,) if self.previous_secret is None else (self.secret, self.previous_secret)
-
-    @field_validator("secret", "previous_secret", mode="before")
-    @classmethod
-    def _says_where(cls, written: object) -> object:
-        """Refuse in one sentence, which does not repeat what may be the secret itself."""
-        if written is not None and not _is_reference(written):
-            raise ValueError("expected where the secret stands: {env: NAME} or {file: PATH}")
-        return written
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, url: SecretStr) -> SecretStr:
-        text = url.get_secret_value()
-        if fault := text_fault(text):
-            raise ValueError(f"the URL {fault.value}; at most {URL_CHARS_MAX} characters without spaces")
-        try:
-            parts = urlsplit(text)
-            is_url = parts.scheme in {"https", "http"} and bool(parts.hostname)
-        except ValueError:
-            is_url = False
-        if not is_url:
-            raise ValueError(f"expected https://HOST/PATH (http only for what egress.allow opens), got {_scheme(text)}")
-        return url
-
-
-class Channel(_Written):
+class Channel(Written):
     """One named place to tell."""
 
     name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says.")]
     tenant: Annotated[
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
-    webhook: Annotated[Webhook, Field(description="Where to.")]
+    webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
+
+    @property
+    def kind_name(self) -> str:
+        """The name of the one kind that is written."""
+        return next(name for name in KINDS if getattr(self, name) is not None)
+
+    @property
+    def kind(self) -> ChannelKind:
+        """Where to, and how."""
+        return cast("ChannelKind", getattr(self, self.kind_name))
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "Channel":
+        written = [name for name in KINDS if getattr(self, name) is not None]
+        if len(written) != 1:
+            raise ValueError(
+                f"expected one of: {', '.join(KINDS)}" + (f"; got {' and '.join(written)}" if written else "")
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +101,11 @@ def channels_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -
             if not isinstance(source, dict):
                 message = "expected a channel"
                 problems.append(
-                    document.problem(("channels", index), message, "write `- name:` and `webhook:` below it")
+                    document.problem(
+                        ("channels", index),
+                        message,
+                        "write `- name:` and `webhook:` or another kind below it",
+                    )
                 )
                 continue
             try:
@@ -165,22 +144,8 @@ def _sources(document: Document, problems: list[Problem]) -> list[object]:
     return cast("list[object]", channels)
 
 
-def _scheme(text: str) -> str:
-    """Say how a text that is no URL for us begins, if that is a scheme: anything else of it may be a secret."""
-    scheme = _SCHEME.match(text)
-    if scheme and scheme[1] not in {"http", "https"}:
-        return f"one that begins with {scheme[1]}://"
-    return "one without a host" if scheme else "one that does not begin with https://"
-
-
-def _is_reference(written: object) -> bool:
-    if not isinstance(written, dict) or len(cast("dict[str, object]", written)) != 1:
-        return False
-    ((name, place),) = cast("dict[str, object]", written).items()
-    return name in {"env", "file"} and isinstance(place, str) and place != ""
-
-
 def _known_fields(error: ValidationError) -> tuple[str, ...]:
     """Return what the unknown fields may have been meant as: the fields of where they stand."""
-    inside = any(detail["loc"][0] == "webhook" and len(detail["loc"]) > 1 for detail in error.errors())
-    return tuple(Channel.model_fields) + (tuple(Webhook.model_fields) if inside else ())
+    inside = {detail["loc"][0] for detail in error.errors() if len(detail["loc"]) > 1}
+    kinds = (KINDS[name] for name in KINDS if name in inside)
+    return (*Channel.model_fields, *(name for kind in kinds for name in kind.model_fields))

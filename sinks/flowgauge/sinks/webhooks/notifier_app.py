@@ -107,7 +107,7 @@ class _Notifier:
     positions: dict[int, int] = field(default_factory=dict[int, int])
     finished: deque[_Finished] = field(default_factory=deque[_Finished])
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    gone_urls: set[str] = field(default_factory=set[str])  # answered 410; a restart asks each once more
+    gone: set[str] = field(default_factory=set[str])  # endpoints; a restart asks each once more
     counted_at: float = 0.0
     book: ChannelBook = field(init=False)
     channel_health: ChannelHealth = field(init=False)
@@ -208,8 +208,8 @@ class _Notifier:
             if id(done.outbox) not in owned:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
-            if done.verdict.reason == GONE:
-                self.gone_urls.add(done.channel.webhook.url.get_secret_value())
+            if done.verdict.is_gone:
+                self.gone.add(done.channel.kind.endpoint)
             elif done.verdict.outcome == "delivered":
                 self._wake(done.channel, now_ms)
             _log_outcome(done.send, done.verdict)
@@ -239,7 +239,7 @@ class _Notifier:
             channel = self.book.find(*lane)
             if channel is None:
                 return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
-            if channel.webhook.url.get_secret_value() in self.gone_urls:
+            if channel.kind.endpoint in self.gone:
                 return Verdict("dead", GONE)
             found[lane] = channel
             return None

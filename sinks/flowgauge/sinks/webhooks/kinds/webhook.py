@@ -1,0 +1,71 @@
+"""A signed webhook, as Standard Webhooks describes them: any program can take it.
+
+Source: the Standard Webhooks specification 1.0.0. Only 2xx is success; 410 says that the endpoint wants no more.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from flowgauge.schemas.setting_parts import SecretRef
+from flowgauge.sinks.webhooks.kinds.kind import (
+    ATTEMPT_MS_MAX,
+    ChannelKind,
+    Means,
+    Notice,
+    Secret,
+    Url,
+    UrlRef,
+    endpoint_of,
+    judge,
+)
+from flowgauge.sinks.webhooks.message import message_body, message_headers
+from flowgauge.sinks.webhooks.schedule import Verdict
+from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
+
+REPLAY_HEADER = "flowgauge-replay"
+
+
+class Webhook(ChannelKind):
+    """An endpoint that takes Standard Webhooks."""
+
+    url: Annotated[Url, Field(description="https://HOST/PATH.")]
+    secret: Annotated[Secret, Field(description="Where the signing secret stands, never the secret itself.")]
+    previous_secret: Annotated[
+        Secret | None, Field(description="The one before, while the receiver changes over: both sign.")
+    ] = None
+
+    @property
+    def endpoint(self) -> str:
+        """The URL."""
+        return endpoint_of(self.url)
+
+    @property
+    def urls(self) -> Mapping[str, UrlRef]:
+        """The one."""
+        return {"url": self.url}
+
+    @property
+    def secret_refs(self) -> Mapping[str, SecretRef]:
+        """Every secret that signs, the present one first."""
+        named = {"secret": self.secret, "previous_secret": self.previous_secret}
+        return {name: ref for name, ref in named.items() if ref is not None}
+
+    def secret_fault(self, name: str, secret: str) -> tuple[str, str] | None:  # noqa: ARG002  # both sign
+        """Return why `secret` cannot sign."""
+        try:
+            check_secret(secret)
+        except ValueError as error:
+            return f"no webhook secret: {str(error).removeprefix('webhook secret: ')}", NEW_SECRET
+        return None
+
+    async def tell(self, notice: Notice, means: Means) -> Verdict:
+        """Post the signed message."""
+        body = message_body(notice.transition, public_url=notice.public_url)
+        secrets = [means.secret(ref) for ref in self.secret_refs.values()]
+        headers = message_headers(secrets, delivery_id=notice.delivery_id, now_ms=means.now_ms(), body=body)
+        if notice.is_replay:
+            headers[REPLAY_HEADER] = "1"
+        answer = await means.egress.post(means.url(self.url), body, headers, deadline_ms=ATTEMPT_MS_MAX)
+        return judge(answer, means)
