@@ -42,9 +42,9 @@ class ContextTeller:
     ) -> None:
         self._store = store
         self._links = links
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._now_ms = now_ms
-        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
+        self.turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._away_until_ms = 0
 
     async def context_of(self, transition: Transition) -> IncidentContext | None:
@@ -53,7 +53,7 @@ class ContextTeller:
             return None
         found, has_asked = None, False
         try:
-            async with asyncio.timeout(self._deadline_s), self._turns:
+            async with asyncio.timeout(self.deadline_s), self.turns:
                 has_asked = True
                 found = await self._asked(transition)
         except TimeoutError:
@@ -67,7 +67,7 @@ class ContextTeller:
     async def _asked(self, transition: Transition) -> IncidentContext | None:
         store = await asyncio.to_thread(self._store)
         about = about_transition(transition, self._now_ms())
-        found = await incident_context(store, about, links=self._links, deadline_s=self._deadline_s * 0.9)
+        found = await incident_context(store, about, links=self._links, deadline_s=self.deadline_s * 0.9)
         is_empty = not (found.errors or found.lines or found.changes or found.related or found.runs)
         return None if found.untold and is_empty else found
 

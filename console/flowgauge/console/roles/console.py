@@ -50,6 +50,7 @@ async def _open(opened: Opened) -> Work:
             operator=settings.operator,
             bounds=settings.questions,
             prices=prices.of,
+            run_url=settings.run_url,
         ),
         probe_routes(opened.readiness),
         apply_rules,

@@ -27,13 +27,22 @@ from flowgauge.processors.ruleset import RuleSet
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, NAME_MAX, STATES
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
 from flowgauge.sinks.clickhouse.hints import hint
-from flowgauge.sinks.clickhouse.incidents import flapping, incident, incidents, open_by_rule, open_incidents
+from flowgauge.sinks.clickhouse.incident_context import Links, about_incident, incident_context
+from flowgauge.sinks.clickhouse.incidents import (
+    IncidentView,
+    flapping,
+    incident,
+    incidents,
+    open_by_rule,
+    open_incidents,
+)
 from flowgauge.sinks.clickhouse.metric import (
     GRACE_MS_DEFAULT,
     LIMIT_DEFAULT,
@@ -67,7 +76,7 @@ _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
 class Answers:
     """Answers for the pages and the API."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it stands on, each with its name
         self,
         store: ClickHouseStore,
         health: Health,
@@ -77,6 +86,7 @@ class Answers:
         operator: str = "",
         bounds: QuestionSettings = BOUNDS,
         prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
+        run_url: str = "",
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
@@ -86,6 +96,7 @@ class Answers:
         self.turns = Turns(bounds)
         self._remembered = Remembered(parse_duration_ms(bounds.fresh), now_ms)
         self._prices = prices
+        self._run_url = run_url  # the orchestrator's page of a run
         self.health = health
         self.now_ms = now_ms
 
@@ -183,11 +194,10 @@ class Answers:
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""
-        async with self.turns.turn(tenant):
-            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        found = await self._whole_incident(tenant, incident_id)
         now_ms, health = self.now_ms(), self.health_of(tenant)
         unknown = banner(health, now_ms) if health.unknown_since_ms(now_ms) else None
-        return incident_page(found, now_ms, unknown) if found else None
+        return incident_page(found[0], now_ms, unknown, found[1]) if found else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
@@ -203,9 +213,16 @@ class Answers:
 
     async def incident_body(self, tenant: str, incident_id: str) -> WholeIncident | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
+        found = await self._whole_incident(tenant, incident_id)
+        return incident_view_json(found[0], self.now_ms(), self.unknown_since(), found[1]) if found else None
+
+    async def _whole_incident(self, tenant: str, incident_id: str) -> tuple[IncidentView, IncidentContext] | None:
         async with self.turns.turn(tenant):
             found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
-        return incident_view_json(found, self.now_ms(), self.unknown_since()) if found else None
+            if found is None:
+                return None
+            about, links = about_incident(found.incident, self.now_ms()), Links(run_url=self._run_url)
+            return found, await incident_context(self._store, about, runs=found.runs, links=links)
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""

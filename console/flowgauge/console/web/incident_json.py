@@ -20,6 +20,7 @@ from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import HAPPENED, flapping_words
 from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
@@ -55,7 +56,9 @@ def incident_json(incident: Incident, flapping: Flapping | None = None) -> Liste
     }
 
 
-def incident_view_json(view: IncidentView, now_ms: int, unknown_since: str | None = None) -> WholeIncident:
+def incident_view_json(
+    view: IncidentView, now_ms: int, unknown_since: str | None = None, context: IncidentContext | None = None
+) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
         **incident_json(view.incident, view.flapping),
@@ -64,6 +67,7 @@ def incident_view_json(view: IncidentView, now_ms: int, unknown_since: str | Non
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+        "context": context or IncidentContext(incident_id=view.incident.incident_id),
         "detection_unknown_since": unknown_since,
     }
 

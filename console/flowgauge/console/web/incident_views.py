@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from flowgauge.console.web.banner import Banner
+from flowgauge.console.web.context_views import ContextPart, context_part
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
@@ -27,6 +28,7 @@ from flowgauge.console.web.words import (
 )
 from flowgauge.processors.kinds.kind import Examples, Shows
 from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -139,6 +141,7 @@ class IncidentPage:
     example_words: Examples
     example_count: str
     deliveries: tuple[DeliveryRow, ...]
+    context: ContextPart
     unknown: Banner | None  # where detection is
 
 
@@ -160,7 +163,9 @@ def incident_row(incident: Incident, now_ms: int, flapping: Flapping | None = No
     )
 
 
-def incident_page(view: IncidentView, now_ms: int, unknown: Banner | None = None) -> IncidentPage:
+def incident_page(
+    view: IncidentView, now_ms: int, unknown: Banner | None = None, context: IncidentContext | None = None
+) -> IncidentPage:
     """Return an incident's page; `unknown` is said where detection does not know how it stands now."""
     incident, kind = view.incident, kind_of(view.incident.rule_kind)
     steps = sorted(view.transitions, key=lambda step: step.seq, reverse=True)
@@ -179,6 +184,7 @@ def incident_page(view: IncidentView, now_ms: int, unknown: Banner | None = None
         example_words=kind.examples_as,
         example_count=shown_of(len(examples), counted(incident)),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
+        context=context_part(context or IncidentContext(incident_id=incident.incident_id), now_ms),
         unknown=unknown,
     )
 
