@@ -194,9 +194,9 @@ async def test_what_the_runs_of_the_flow_had_not_had_before_the_last_day_changed
 ) -> None:
     worker = {"id": "worker.b", "role": "worker", "name": "b"}
     events = [
-        event(tenant, 6 * DAY, related=VERSION_1, resource={"id": "x", "version": "7"}),
-        event(tenant, 2 * DAY, related=VERSION_1, resource={"id": "x", "version": "8"}),
-        event(tenant, 3 * HOUR, related=VERSION_1, resource={"id": "x", "version": "8"}),
+        event(tenant, 6 * DAY, state="completed", related=VERSION_1, resource={"id": "x", "version": "7"}),
+        event(tenant, 2 * DAY, state="completed", related=VERSION_1, resource={"id": "x", "version": "8"}),
+        event(tenant, 3 * HOUR, state="completed", related=VERSION_1, resource={"id": "x", "version": "8"}),
         event(tenant, 40 * MINUTE, related=[*VERSION_2, worker], resource={"id": "x", "version": "8"}),
         event(tenant, 5 * MINUTE, related=[*VERSION_2, worker], resource={"id": "x", "version": "8"}),
         event(
@@ -360,4 +360,4 @@ async def test_a_context_takes_a_bounded_number_of_questions(store: ClickHouseSt
 
     await incident_context(counted, about(tenant, key={}, examples=examples))
 
-    assert counted.asked <= 9
+    assert counted.asked <= 10

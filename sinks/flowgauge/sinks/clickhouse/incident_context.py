@@ -3,9 +3,10 @@
 Every look is bounded in time and rows, and all of them together by a deadline: what could not be told by then is named,
 and the rest is told.
 
-What changed is found by comparing runs: of each flow the first and the last run of a stretch, ten minutes long in the
-two hours before the opening, an hour in the day, six hours in the week. What none of them had
-until the last day is new. A flow's first run of all is no change: there is nothing to compare it with.
+What changed is found by comparing runs: of each flow the first and the last run of every ten minutes in the two hours
+before the opening, of one hour in three in the day, of one in twelve in the week; hours in which none ended are passed
+over. What none of them had until the last day is new. A flow's first run of all is no change: there is nothing to
+compare it with.
 """
 
 import asyncio
@@ -44,7 +45,8 @@ DEADLINE_S = 5.0  # a page waits for as long
 FLOWS_MAX = 3  # that are looked at: those of the examples that come first
 COMPARED_MS = 7 * DAY_MS  # how far back runs are compared, and incidents looked for that are still open
 CHANGED_MS = DAY_MS  # what changed earlier has little to do with it
-RUNS_COMPARED_MAX = 600  # two of each of 58 stretches, of each flow, and some to spare
+RUNS_COMPARED_MAX = 300  # two of each of some 36 stretches, of each flow, and some to spare
+HOUR_S, HOUR_MS = 3_600, 3_600_000
 TRAITS_MAX = 1_000  # different things that they had
 ERRORS_BEFORE_MS = 600_000  # errors are looked for in the window of the rule, or in ten minutes if that is shorter
 ERRORS_SPAN_MS = DAY_MS  # from there on, of an incident that stays open
@@ -203,12 +205,15 @@ class _Looks:
 
     async def _traits(self, flows: Sequence[str]) -> list[Changed]:
         since_ms = max(0, self._about.opened_at_ms - COMPARED_MS)
-        chosen = await self._ask("context_runs", since_ms=since_ms, flows=[*flows], limit=RUNS_COMPARED_MAX)
+        day_ms, asked = self._about.opened_at_ms - CHANGED_MS, {"since_ms": since_ms, "flows": [*flows]}
+        ended = [int(hour) for (hour,) in await self._ask("context_hours", day_ms=day_ms, **asked)]
+        hours = sorted({*ended, *_recent_hours(self._about.opened_at_ms)})
+        chosen = await self._ask("context_runs", hours=hours, limit=RUNS_COMPARED_MAX, **asked)
         runs = sorted({str(run) for (run,) in chosen})
         if not runs:
             return []
         rows = await self._ask("context_traits", since_ms=since_ms, runs=runs, roles=[*ROLES], limit=TRAITS_MAX)
-        return list(_news(rows, self._about.opened_at_ms - CHANGED_MS))
+        return list(_news(rows, day_ms))
 
     async def _ask(self, name: str, **asked: object) -> Sequence[Sequence[Any]]:
         about = self._about
@@ -222,6 +227,11 @@ def _flows(about: About, runs: Sequence[RunView]) -> list[str]:
         return [flow]
     named = dict.fromkeys([*(each.flow for each in about.examples), *(run.flow for run in runs)])
     return [flow for flow in named if flow][:FLOWS_MAX]
+
+
+def _recent_hours(opened_ms: int) -> range:
+    """Return the hours that the two before the opening touch, in seconds since 1970."""
+    return range(max(0, opened_ms - 2 * HOUR_MS) // HOUR_MS * HOUR_S, opened_ms // 1000 + 1, HOUR_S)
 
 
 def _link(run: RunView, links: Links) -> RunLink:

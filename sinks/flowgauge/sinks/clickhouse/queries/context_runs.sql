@@ -1,17 +1,20 @@
--- Runs to compare: of each flow the first and the last that was heard of in a stretch of time. Stretches are shorter the
--- nearer they lie to the opening.
+-- Runs to compare: of each flow the first and the last that was heard of in one of these hours, and in each ten minutes of
+-- the two hours before the opening.
 SELECT arrayJoin([argMin(run, (occurred, run)), argMax(run, (occurred, run))]) AS chosen
-FROM (
-    SELECT flow, run, occurred, intDiv({opened_ms:Int64} - toUnixTimestamp64Milli(occurred), 1000) AS age_s
-    FROM flowgauge.events
-    WHERE tenant = {tenant:String}
-        AND kind = 'flow-run'
-        AND flow IN {flows:Array(String)}
-        AND run != ''
-        AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-        AND occurred < fromUnixTimestamp64Milli({opened_ms:Int64}, 'UTC')
-)
-GROUP BY flow, multiIf(age_s < 7200, 600, age_s < 86400, 3600, 21600) AS stretch_s, intDiv(age_s, stretch_s)
+FROM flowgauge.events
+WHERE tenant = {tenant:String}
+    AND kind = 'flow-run'
+    AND flow IN {flows:Array(String)}
+    AND run != ''
+    AND toStartOfHour(occurred) IN (
+        SELECT arrayJoin(arrayMap(each -> toDateTime(each, 'UTC'), {hours:Array(UInt32)}))
+    )
+    AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+    AND occurred < fromUnixTimestamp64Milli({opened_ms:Int64}, 'UTC')
+GROUP BY
+    flow,
+    if(occurred >= fromUnixTimestamp64Milli({opened_ms:Int64} - 7200000, 'UTC'), 600, 3600) AS stretch_s,
+    intDiv(toUnixTimestamp64Milli(occurred), stretch_s * 1000)
 ORDER BY chosen
 LIMIT {limit:UInt32}
 SETTINGS max_execution_time = 2
