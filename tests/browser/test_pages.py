@@ -76,11 +76,15 @@ async def test_a_page_breaks_no_policy_and_no_rule_of_accessibility(
 ) -> None:
     seen = await visit(browser, addresses[name], scheme=scheme, size=size)
 
-    found = await cast("Any", Axe()).run(seen.page)
-
-    violations = cast("list[dict[str, Any]]", found.response["violations"])
-    assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+    assert await violations(seen.page) == []
     assert await seen.all_faults() == []
+
+
+async def violations(page: Page) -> list[tuple[str, str]]:
+    """Return the rules of accessibility that a page breaks, each with where it does first."""
+    found = await cast("Any", Axe()).run(page)
+    broken = cast("list[dict[str, Any]]", found.response["violations"])
+    return [(each["id"], each["nodes"][0]["html"]) for each in broken]
 
 
 @pytest.mark.parametrize("name", ["overview", "incident"])
@@ -149,6 +153,47 @@ async def test_both_pages_say_everything_without_script(browser: Browser, addres
     assert await overview.page.get_by_role("columnheader", name="23", exact=True).count() == 1
     assert "UTC" in await overview.page.inner_text("section.banner")
     assert "ERROR connection to orders-db refused" in await incident.page.inner_text("main")
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["with script", "without"])
+async def test_people_say_on_the_incidents_page_what_they_do_and_everybody_sees_who_did(
+    browser: Browser, up: Up, *, has_script: bool
+) -> None:
+    incident = incident_of(up, "flow failing once")
+    seen = await visit(browser, f"{up.url}/incidents/{incident}", has_script=has_script)
+    who = f"ann {has_script}"
+
+    await do(seen.page, "Acknowledge", who)
+    await do(seen.page, "Assign", who, ("Assign to", "bob"))
+    await do(seen.page, "Add a note", who, ("Note", "The mail server\nis <b>full</b>."))
+    await do(seen.page, "Resolve by hand", who, ("Why it is over", "Mended."))
+
+    told = await seen.page.locator(".acts li").all_inner_texts()
+    assert [each.partition(who)[2].strip().rpartition(" ")[0].rpartition(" ")[0] for each in told[:4]] == [
+        "resolved it by hand: Mended.",
+        "noted: The mail server\nis <b>full</b>.",
+        "assigned it to bob",
+        "acknowledged it",
+    ]
+    if has_script:
+        assert await violations(seen.page) == []
+        assert await seen.all_faults() == []
+    await seen.page.goto(up.url)
+    row = seen.page.locator("tr", has=seen.page.locator(f'a[href="/incidents/{incident}"]'))
+    assert (
+        await row.locator(".handling").inner_text()
+        == f"resolved by hand by {who}, acknowledged by {who}, assigned to bob"
+    )
+
+
+async def do(page: Page, button: str, who: str, *fields: tuple[str, str]) -> None:
+    """Fill the form of a button and send it, as somebody does who reads labels."""
+    form = page.locator("form", has=page.get_by_role("button", name=button))
+    await form.get_by_label("Your name").fill(who)
+    for label, text in fields:
+        await form.get_by_label(label).fill(text)
+    async with page.expect_navigation():
+        await form.get_by_role("button", name=button).click()
 
 
 async def test_the_overview_stays_current_and_leaves_a_reader_who_is_in_it_alone(browser: Browser, up: Up) -> None:

@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from tests.clickhouse.test_asked_at_a_time import ONE_AT_A_TIME
-from tests.clickhouse.test_clickhouse_tenancy import write_all_tables
+from tests.clickhouse.test_clickhouse_tenancy import HOLDS, write_all_tables
 
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.rule_folder import Applied
+from flowgauge.console.web.acts import EXAMPLES
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api_operations import api_operations
 from flowgauge.console.web.app import web_app
@@ -31,10 +32,11 @@ from flowgauge.console.web.probes import intake_app
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.settings import Settings
-from flowgauge.schemas.topics import DLQ, EVENTS, RULES
+from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.transport.control_book import ControlBook
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.wall_clock import now_ms
@@ -111,6 +113,9 @@ async def write_rows(store: ClickHouseStore) -> None:
         for offset, (at_ms, more) in enumerate(told)
     ]
     await store.insert("flowgauge.events", b"\n".join(lines), f"runs-{uuid.uuid4()}")
+    other = HOLDS["transitions"] | {"tenant": WHO, "transition_id": "u", "incident_id": EXAMPLES["merge"]["into"]}
+    told_of = row(msgspec.json.encode(other), log_id="runs", partition=0, offset=0, append_ms=START_MS)
+    await store.insert("flowgauge.transitions", told_of.line, f"other-{uuid.uuid4()}")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +126,7 @@ def filled(embedded: ClickHouseStore) -> ClickHouseStore:
 
 @pytest.fixture
 async def log(tmp_path: Path) -> AsyncGenerator[LocalLog]:
-    opened = await open_local_log(tmp_path, partitions={EVENTS: 1, DLQ: 1, RULES: 1})
+    opened = await open_local_log(tmp_path, partitions={EVENTS: 1, DLQ: 1, RULES: 1, CONTROLS: 1})
     yield opened
     await opened.close()
 
@@ -134,7 +139,7 @@ def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
     async def apply_rules(texts: dict[str, str]) -> Applied:
         return await put_in_force(log, texts, Settings())
 
-    answers = Answers(filled, health, tokens, operator=WHO)
+    answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health))
     return web_app(answers, gateway_routes(log, tokens=tokens, health=health), apply_rules, only_loopback=True)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flowgauge.schemas.topics import DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
+from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES, SAMPLES, TRANSITIONS
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Reader, Record, Revoked, Steps
 
-PARTITIONS: Mapping[str, int] = {EVENTS: 2, SAMPLES: 1, TRANSITIONS: 2, RULES: 1, DLQ: 1}
+PARTITIONS: Mapping[str, int] = {EVENTS: 2, SAMPLES: 1, TRANSITIONS: 2, RULES: 1, CONTROLS: 1, DLQ: 1}
 SOON_MS = 5_000  # more than any adapter needs for what is already there
 NOTHING_MS = 30  # how long a test waits before it believes that nothing comes
 

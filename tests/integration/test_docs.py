@@ -57,7 +57,7 @@ ELSEWHERE = {
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
 }
-PROGRAMS = {"flowgauge", "curl", "export", "sed"}
+PROGRAMS = {"flowgauge", "curl", "echo", "export", "sed"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
 TO_KAFKA = "KafkaTarget("  # in a Python block: test_kafka_publisher.py runs it
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.

@@ -1,19 +1,31 @@
 import asyncio
-import contextlib
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import trustme
+from tests.integration.egress_servers import (
+    DEADLINE_MS,
+    OK,
+    Receiver,
+    Reply,
+    dripping,
+    endless,
+    resolving,
+    saying,
+    serving,
+    shown_by,
+    silent,
+    trusting,
+    unresolvable,
+)
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy, Reason, Verdict
 from flowgauge.sinks.webhooks.egress import (
     ANSWER_BYTES_MAX,
+    METHODS,
     AddressRefused,
     Answer,
     Egress,
@@ -24,96 +36,6 @@ from flowgauge.sinks.webhooks.egress import (
 )
 
 pytestmark = pytest.mark.integration
-
-DEADLINE_MS = 10_000
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Reply = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    handle: Reply, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-) -> AsyncGenerator[int]:
-    """Serve on loopback and give the port; at the end every connection was handled to its end."""
-    handled: list[asyncio.Task[None]] = []
-
-    async def handle_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            await handle(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handled.append(asyncio.ensure_future(handle_one(reader, writer)))
-
-    server = await asyncio.start_server(connected, host, port, ssl=tls)
-    async with server:
-        yield int(server.sockets[0].getsockname()[1])
-    await asyncio.gather(*handled)
-
-
-class Receiver:
-    """A server that keeps each request and replies as told."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.requests: list[bytes] = []
-
-    def running(
-        self, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-    ) -> contextlib.AbstractAsyncContextManager[int]:
-        return serving(self._serve, host=host, port=port, tls=tls)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        self.requests.append(head + await reader.readexactly(length))
-        await self.reply(reader, writer)
-
-
-def saying(data: bytes) -> Reply:
-    async def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-        await writer.drain()
-
-    return reply
-
-
-async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Hold the connection until the other side leaves."""
-    await reader.read()
-
-
-async def endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b"x" * 4_096)
-        await writer.drain()
-
-
-async def dripping(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b".")
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-def resolving(*answers: Sequence[str]) -> Resolver:
-    """Answer each question with the next list of addresses, and the last one for ever."""
-    asked: list[str] = []
-
-    async def resolve(host: str, port: int) -> Sequence[str]:
-        asked.append(f"{host}:{port}")
-        return answers[min(len(asked), len(answers)) - 1]
-
-    return resolve
-
-
-async def unresolvable(host: str, port: int) -> Sequence[str]:
-    raise OSError("no such name")
 
 
 async def post(port: int, *, path: str = "/", deadline_ms: int = DEADLINE_MS) -> Answer:
@@ -157,6 +79,32 @@ async def test_a_message_arrives_whole_with_its_headers_and_the_answer_comes_bac
     assert body == b"\xffbody"
     assert (answer.status, answer.headers["retry-after"], answer.body) == (202, "7", b"fine")
     assert 0 <= answer.elapsed_ms <= DEADLINE_MS
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+async def test_a_request_goes_out_by_its_method_and_an_empty_get_says_no_length(method: str) -> None:
+    receiver = Receiver(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfine"))
+    async with receiver.running() as port:
+        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)))
+
+        answer = await egress.request(method, f"http://127.0.0.1:{port}/x", b"", {}, deadline_ms=DEADLINE_MS)
+
+    assert receiver.requests[0].startswith(f"{method} /x HTTP/1.1\r\n".encode())
+    assert (b"content-length" in receiver.requests[0]) == (method not in {"GET", "HEAD"})
+    assert (answer.status, answer.body) == (200, b"" if method == "HEAD" else b"fine")
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "post", "", "GET /x HTTP/1.1\r\nX:", "\u00fc"])
+async def test_a_method_that_is_none_of_ours_is_never_sent_and_never_retried(method: str) -> None:
+    receiver = Receiver(saying(OK))
+    async with receiver.running() as port:
+        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)))
+
+        with pytest.raises(EgressFailed) as caught:
+            await egress.request(method, f"http://127.0.0.1:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
+
+    assert (caught.value.reason, caught.value.retryable) == (Failure.REQUEST, False)
+    assert receiver.requests == []
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"307 Temporary", b"308 Permanent"])
@@ -392,61 +340,58 @@ async def test_each_request_has_a_connection_of_its_own() -> None:
     assert connections == 3
 
 
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Give what a server called `name` shows, and what a client that trusts it has."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    began = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(began)
-        .not_valid_after(began + datetime.timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / f"{name}.pem"
-    pem.write_bytes(
-        built.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(pem)
-    return server, ssl.create_default_context(cafile=str(pem))
-
-
-async def test_tls_is_checked_against_the_name_on_the_checked_address(tmp_path: Path) -> None:
-    server, client = certificate(tmp_path, "hooks.example")
+async def test_tls_is_checked_against_the_name_on_the_checked_address() -> None:
+    authority = trustme.CA()
+    server = shown_by(authority.issue_cert("hooks.example"))
     names: list[str | None] = []
     server.sni_callback = lambda _socket, name, _context: names.append(name)
     async with Receiver(saying(OK)).running(tls=server) as port:
-        egress = Egress(EgressPolicy(allow=(f"127.0.0.1:{port}",)), resolve=resolving(["127.0.0.1"]), tls=client)
+        policy = EgressPolicy(allow=(f"127.0.0.1:{port}",))
+        egress = Egress(policy, resolve=resolving(["127.0.0.1"]), tls=trusting(authority))
 
         answer = await egress.post(f"https://hooks.example:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
 
     assert (answer.status, names) == (200, ["hooks.example"])
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_a_certificate_of_another_name_or_authority_is_no_receiver(tmp_path: Path, trusted: bool) -> None:
-    server, client = certificate(tmp_path, "other.example" if trusted else "hooks.example")
+OURS, THEIRS = trustme.CA(), trustme.CA()
+LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+BROKEN_TLS = {
+    "of another name": shown_by(OURS.issue_cert("other.example")),
+    "of a wildcard that is not the name's": shown_by(OURS.issue_cert("*.hooks.example")),
+    "of the address alone": shown_by(OURS.issue_cert("127.0.0.1")),
+    "of nobody we trust": shown_by(THEIRS.issue_cert("hooks.example")),
+    "of an authority between that nobody trusts": shown_by(THEIRS.create_child_ca().issue_cert("hooks.example")),
+    "expired": shown_by(OURS.issue_cert("hooks.example", not_after=LONG_AGO)),
+}
+
+
+@pytest.mark.parametrize("tls", BROKEN_TLS.values(), ids=BROKEN_TLS)
+async def test_a_receiver_whose_certificate_does_not_hold_is_sent_nothing(tls: ssl.SSLContext) -> None:
     receiver = Receiver(saying(OK))
-    async with receiver.running(tls=server) as port:
-        egress = Egress(
-            EgressPolicy(allow=(f"127.0.0.1:{port}",)),
-            resolve=resolving(["127.0.0.1"]),
-            tls=client if trusted else None,
-        )
+    async with receiver.running(tls=tls) as port:
+        policy = EgressPolicy(allow=(f"127.0.0.1:{port}",))
+        egress = Egress(policy, resolve=resolving(["127.0.0.1"]), tls=trusting(OURS))
 
         with pytest.raises(EgressFailed) as caught:
             await egress.post(f"https://hooks.example:{port}/", b"", {}, deadline_ms=DEADLINE_MS)
 
-    assert caught.value.reason is Failure.TLS
+    assert (caught.value.reason, caught.value.retryable) == (Failure.TLS, True)
     assert receiver.requests == []
+
+
+async def test_a_receiver_that_answers_in_plain_text_has_no_trusted_connection() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        await saying(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")(reader, writer)
+
+    async with serving(plain) as port:
+        with pytest.raises(EgressFailed) as caught:
+            await Egress(EgressPolicy(allow=("127.0.0.1",))).post(
+                f"https://127.0.0.1:{port}/", b"", {}, deadline_ms=DEADLINE_MS
+            )
+
+    assert caught.value.reason is Failure.TLS
 
 
 async def test_a_server_that_never_ends_its_handshake_is_left_at_the_deadline() -> None:

@@ -16,7 +16,8 @@ from flowgauge.sinks.webhooks.receiver import (
     listen,
     receiver_app,
 )
-from flowgauge.sinks.webhooks.signing import new_secret, signed_headers
+from flowgauge.sinks.webhooks.signing import signed_headers
+from flowgauge.sinks.webhooks.signing_keys import new_private_key, new_secret, public_key_of
 from flowgauge.transport import wall_clock
 
 pytestmark = pytest.mark.integration
@@ -113,6 +114,15 @@ async def test_either_of_two_secrets_is_taken() -> None:
     client = Client(OTHER_SECRET, SECRET)
 
     assert await client.post(signed()) == (204, "")
+
+
+async def test_secrets_of_both_kinds_verify_side_by_side() -> None:
+    private = new_private_key(bytes(range(32)))
+    client = Client(SECRET, public_key_of(private))
+
+    assert await client.post(signed(secret=private)) == (204, "")
+    assert await client.post(signed()) == (204, "")
+    assert await client.post(signed(secret=new_private_key(bytes(32)))) == (401, "no signature matches\n")
 
 
 async def test_a_repeated_id_is_told_as_a_duplicate_and_still_accepted() -> None:

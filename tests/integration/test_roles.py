@@ -237,6 +237,17 @@ def test_the_console_shows_what_the_other_roles_do(running: Running) -> None:
     assert console.get("/v1/health").json()["rules_version"] == 1
 
 
+def test_what_people_do_is_told_by_the_console_from_the_log(running: Running) -> None:
+    console = running.one("console-1")
+    incident = console.get("/v1/incidents").json()["rows"][0]["incident_id"]
+
+    done = running.roles.run("incidents", "ack", incident, "--as", "ann", "--url", console.wait_until_answers())
+
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = console.get(f"/v1/incidents/{incident}").json()
+    assert [(act["act"], act["by"]) for act in shown["acts"]] == [("ack", "ann")]
+
+
 def test_a_rule_set_is_switched_while_two_of_each_work(running: Running) -> None:
     running.publish(runs("failed", 5))
     (running.roles.folder / "rules.yaml").write_text(FAILING + CRASHED, encoding="utf-8")

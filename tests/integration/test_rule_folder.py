@@ -143,7 +143,7 @@ a.yaml:4:68: rules[1].notify[1]: no channel is called 'others' for tenant acme: 
 a.yaml:7:42: channels[0].webhook.secret: environment variable NOT_SET is not set or empty\
  (set it where flowgauge is started)
 a.yaml:7:66: channels[0].webhook.previous_secret: no webhook secret: expected whsec_ and the base64 of 24 to 64\
- random bytes (make one: echo whsec_$(openssl rand -base64 32))
+ random bytes, or whsk_ and that of an ed25519 key (make one: flowgauge webhooks keygen)
 a.yaml:9:73: channels[2].webhook.secret: file /no/such cannot be read: No such file or directory\
  (make it readable for flowgauge)
 a.yaml:9:45: channels[2].webhook.url: no message may go there: loopback address\

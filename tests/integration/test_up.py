@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Generator, Iterator
+from getpass import getuser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def test_every_answer_carries_the_security_headers(up: Up, path: str) -> None:
 
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 def test_health_and_measurements_are_told(up: Up) -> None:
@@ -493,6 +494,36 @@ def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> 
     late = wait_for(lambda: up.get("/v1/health")["left_out"]["late"]["samples"], "the late sample")
     assert (late, up.get("/v1/health")["left_out"]["late"]["rules"]) == (1, ["all failing"])
     assert "came later than their rule allows" in up.http.get("/").text
+
+
+def test_what_people_do_about_an_incident_is_kept_and_told_without_a_server_too(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "rules.yaml").write_text(FAILING, encoding="utf-8")
+    data = tmp_path / "data"
+    with running_up(data, "--rules", str(tmp_path / "rules")) as up:
+        publish(up, *[event("orders", "failed") for _ in range(4)])
+        (incident,) = wait_for(lambda: up.rows("/v1/incidents"), "the incident")
+        begins = incident["incident_id"][:8]
+
+        def act(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return run("incidents", *arguments, "--url", up.url, cwd=tmp_path)
+
+        done = act("ack", begins, "--as", "ann")
+        by_default = act("note", begins, "--text", "the disk\nis full")
+        none = act("ack", begins, "0" * 32, "--as", "ann")
+        wrong = act("merge", begins, "--into", begins, "--as", "ann")
+    shown = run("incidents", "show", begins, "--data", str(data), cwd=tmp_path)
+    listed = run("incidents", "list", "--data", str(data), cwd=tmp_path)
+    away = run("incidents", "ack", begins, "--data", str(data), cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, f"{incident['incident_id']}  ann acknowledged it\n")
+    assert (by_default.returncode, by_default.stdout.endswith(f"{getuser()} noted: the disk is full\n")) == (0, True)
+    assert (none.returncode, none.stdout.count("\n"), none.stderr.count("\n")) == (1, 1, 1)
+    assert (wrong.returncode, wrong.stderr) == (2, "flowgauge: into: an incident cannot be part of itself\n")
+    assert "\nacknowledged by ann\n" in shown.stdout
+    assert "What people did\n" in shown.stdout
+    assert "acknowledged by ann" in listed.stdout
+    assert (away.returncode, "no flowgauge server answers" in away.stderr) == (3, True)
 
 
 def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_channel_that_is_not_there(

@@ -1,7 +1,9 @@
-"""The worked example of docs/webhooks.md, with its own files and commands, on free ports."""
+"""The worked examples of docs/webhooks.md, with their own files and commands, on free ports."""
 
 import contextlib
+import os
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def listening(env: dict[str, str]) -> Generator[tuple[subprocess.Popen[str], str
 def test_the_worked_example_ends_with_a_verified_message(tmp_path: Path) -> None:
     (settings,) = blocks(DOCUMENT, "toml")
     rules = next(block for block in blocks(DOCUMENT, "yaml") if "try it" in block.text)
-    (shell,) = blocks(DOCUMENT, "sh")
+    _, shell = blocks(DOCUMENT, "sh")
     _, listen, up, publish = commands(shell)
     assert (listen, up) == ("flowgauge webhooks listen", "flowgauge up --rules rules")
     (tmp_path / "rules").mkdir()
@@ -53,3 +55,14 @@ def test_the_worked_example_ends_with_a_verified_message(tmp_path: Path) -> None
             printed = receiver.stdout.readline().split()
 
     assert (printed[1], printed[-1]) == ("incident.firing", "verified")
+
+
+def test_the_example_of_keys_verifies_what_it_signed(tmp_path: Path) -> None:
+    shell, _ = blocks(DOCUMENT, "sh")
+    env = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+    ran = subprocess.run(
+        ["bash", "-euc", shell.text], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "verified\n", "")

@@ -7,6 +7,8 @@
 * At the end nothing of a closed incident is left.
 * Once a channel is well again all that waits for it goes out, as soon as each delivery's `Retry-After` lets it.
 * Waking makes nothing dead sooner: a delivery is given up with its schedule, after a bounded number of attempts.
+* Nothing of a silenced incident goes out; once no silence holds it, what still fires is told, and what was told before.
+* Channel "b" tells of incidents together: all of this holds there as well.
 """
 
 from collections import defaultdict
@@ -24,12 +26,12 @@ from flowgauge.sinks.webhooks.outbox import (
     SENDS_MAX,
     SENDS_PER_LANE_MAX,
     WOKEN_BY_SUCCESS,
-    Lane,
     Outbox,
-    Send,
 )
+from flowgauge.sinks.webhooks.policy import Grouping, Hidden, Lane, LinePolicy, Ways
 from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
-from flowgauge.sinks.webhooks.telling import is_told
+from flowgauge.sinks.webhooks.sends import Send
+from flowgauge.sinks.webhooks.telling import OVER_WHILE_HIDDEN, is_told
 
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000
@@ -55,7 +57,7 @@ class World:
     """A log of transitions, a store of what was committed, receivers that remember, and one outbox that may die."""
 
     log: Sequence[Transition]
-    outbox: Outbox = field(default_factory=lambda: Outbox(max_alert_age_ms=HOUR_MS))
+    outbox: Outbox = field(init=False)
     now_ms: int = START_MS
     is_caught_up: bool = False
     position: int = 0
@@ -69,6 +71,25 @@ class World:
     failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     refusals: int = 0
     is_defined: bool = False  # the channel "nil" is
+    silenced: set[str] = field(default_factory=set[str])  # flows
+
+    def __post_init__(self) -> None:
+        self.outbox = self._new_outbox()
+
+    def _new_outbox(self) -> Outbox:
+        policies = {"b": LinePolicy(group=Grouping((), wait_ms=1_000, interval_ms=5_000))}
+        return Outbox(
+            max_alert_age_ms=HOUR_MS,
+            ways=Ways(policy=lambda lane: policies.get(lane[1], LinePolicy()), hidden=self._hidden),
+        )
+
+    def _hidden(self, transition: Transition, now_ms: int) -> Hidden | None:
+        return Hidden(now_ms + HOUR_MS, "s") if transition.key["flow"] in self.silenced else None
+
+    def silence(self, flow: str) -> None:
+        """Silence a flow, or end its silence."""
+        self.silenced ^= {flow}
+        self.outbox.ask_again(self.now_ms)
 
     def read(self, count: int) -> None:
         for transition in self.log[self.position : self.position + count]:
@@ -87,7 +108,10 @@ class World:
             self.outbox.release(self.now_ms)
 
     def begin(self) -> None:
-        self.begun += self.outbox.begin_due(self.now_ms, self._refusal)
+        begun = self.outbox.begin_due(self.now_ms, self._refusal)
+        members = [member for send in begun for member in send.members]
+        assert not {member.transition.key["flow"] for member in members} & self.silenced
+        self.begun += begun
 
     def define(self) -> None:
         """Somebody adds the channel that was missing."""
@@ -111,7 +135,7 @@ class World:
         self.stored_position = self.position
         self.records += changes.records
         self.flying += self.begun
-        self.went_out += self.begun
+        self.went_out += _each(self.begun)
         self.begun = []
         self._check_flying()
 
@@ -119,18 +143,19 @@ class World:
         if not self.flying:
             return
         send = self.flying.pop(which % len(self.flying))
-        if not succeeds and self.failures[send.delivery_id] < FAILURES_MAX:
-            self.failures[send.delivery_id] += 1
+        if not succeeds and all(self.failures[each.delivery_id] < FAILURES_MAX for each in send.members):
+            for member in send.members:
+                self.failures[member.delivery_id] += 1
             if is_heard:
-                self.answered.append(send)  # the receiver took it, its answer got lost
+                self.answered += _each([send])  # the receiver took it, its answer got lost
             self.outbox.settle(send, Verdict("failed", "answered 5xx"), self.now_ms)
         else:
-            self.answered.append(send)
+            self.answered += _each([send])
             self.outbox.settle(send, Verdict("delivered"), self.now_ms)
             self.outbox.wake(self.now_ms, WOKEN_BY_SUCCESS, lambda lane: lane[1] == send.channel)
 
     def crash(self) -> None:
-        self.outbox = Outbox(max_alert_age_ms=HOUR_MS)
+        self.outbox = self._new_outbox()
         self.outbox.restore(self.stored, self.now_ms)
         self.position = self.stored_position
         self.is_caught_up = False
@@ -141,6 +166,8 @@ class World:
         self.read(len(self.log))
         self.catch_up()
         self.define()
+        self.silenced.clear()
+        self.outbox.ask_again(self.now_ms)
         for _ in range(20 * len(self.log) + 20):
             self.begin()
             self.commit()
@@ -154,9 +181,9 @@ class World:
         assert self.outbox.backlogs() == {}
 
     def _check_flying(self) -> None:
-        lines = [(send.incident_id, send.channel) for send in self.flying]
+        lines = [(member.incident_id, send.channel) for send in self.flying for member in send.members]
         assert len(lines) == len(set(lines))
-        assert len(lines) <= SENDS_MAX
+        assert len(self.flying) <= SENDS_MAX
         lanes = [send.channel for send in self.flying]
         assert all(lanes.count(lane) <= SENDS_PER_LANE_MAX for lane in set(lanes))
 
@@ -194,6 +221,7 @@ STEPS = st.one_of(
     st.tuples(st.just("read_again"), st.integers(1, 4)),
     st.tuples(st.just("answer"), st.integers(0, 9), st.booleans(), st.booleans()),
     st.tuples(st.just("clock"), st.sampled_from([1, 6_000, HOUR_MS, 13 * HOUR_MS, -6_000, -5 * HOUR_MS])),
+    st.tuples(st.just("silence"), st.sampled_from(["i0", "i1"])),
     *(st.just((name,)) for name in ("go", "go", "go", "begin", "commit", "crash", "catch_up", "define")),
 )
 
@@ -341,30 +369,32 @@ def _do(world: World, step: tuple[object, ...]) -> None:
             world.answer(which, succeeds=succeeds, is_heard=is_heard)
         case ("clock", int(jump_ms)):
             world.now_ms += jump_ms
+        case ("silence", str(flow)):
+            world.silence(flow)
         case ("go",):
             world.begin()
             world.commit()
-        case ("begin",):
-            world.begin()
-        case ("commit",):
-            world.commit()
-        case ("crash",):
-            world.crash()
-        case ("define",):
-            world.define()
         case _:
-            world.catch_up()
+            getattr(world, str(step[0]))()
+
+
+def _each(sends: Sequence[Send]) -> list[Send]:
+    """Return what each incident had in the messages, as if it had gone out by itself."""
+    return [Send(send.channel, (member,)) for send in sends for member in send.members]
 
 
 def _check_delivered(world: World) -> None:
     """Each (incident, channel) with something to tell hears of it; if it heard and all is over, of the end too."""
     heard = {(send.incident_id, send.channel, send.transition.to_state) for send in world.answered}
     backfilled = {record.incident_id for record in world.records if record.outcome == "backfilled"}
+    hidden = {(each.incident_id, each.channel) for each in world.records if each.reason == OVER_WHILE_HIDDEN}
     for last in _last_of_each(world.log):
         told = [each for each in world.log if each.incident_id == last.incident_id and is_told(each)]
         for channel in set(last.notify) if told else ():
             states = {state for incident, name, state in heard if (incident, name) == (last.incident_id, channel)}
-            if last.incident_id not in backfilled or not _is_over(last):
+            if (last.incident_id, channel) in hidden and not states:
+                assert _is_over(last)
+            elif last.incident_id not in backfilled or not _is_over(last):
                 assert states - {"resolved"}
             if states and last.to_state == "resolved":
                 assert "resolved" in states

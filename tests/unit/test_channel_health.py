@@ -3,8 +3,8 @@
 import pytest
 
 from flowgauge.schemas.delivery import Delivery, Outcome
+from flowgauge.sinks.webhooks.backlog import Backlog
 from flowgauge.sinks.webhooks.channel_health import REMEDIES, ChannelHealth
-from flowgauge.sinks.webhooks.outbox import Backlog
 from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL
 from flowgauge.transport.health import Health
 

@@ -7,6 +7,7 @@ import pytest
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.schemas.setting_parts import SecretFromEnv, SecretFromFile
 from flowgauge.sinks.webhooks.channels import ChannelBook, load_channels, parse_channels
+from flowgauge.sinks.webhooks.kinds import KINDS
 
 GOOD = """
 rules: [{name: passed over here}]
@@ -69,7 +70,19 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             "channels:\n- name: a\n  webhook: {url: 'https://h', secret: {env: A}, secrets: 3}",
             "c.yaml:3:49: channels[0].webhook.secrets: unknown field (did you mean `secret`?)",
         ),
-        ("channels:\n- name: a", "c.yaml:2:3: channels[0]: expected one of: webhook"),
+        (
+            "channels:\n- name: a\n  slack: {}\n  webhook: {url: 'https://h', secret: {env: A}}",
+            "c.yaml:3:3: channels[0].slack: expected `url`, or `token` and `channel`",
+        ),
+        (
+            "channels:\n- name: a\n  slack: {url: {env: A}, channel: '#a', token: {env: B}}",
+            "c.yaml:3:3: channels[0].slack: expected `url`, or `token` and `channel`; got url and token and channel",
+        ),
+        (
+            "channels:\n- name: a\n  slack: {token: xoxb-S3CRET, channel: '#a'}",
+            "c.yaml:3:11: channels[0].slack.token: expected where the secret stands: {env: NAME} or {file: PATH}",
+        ),
+        ("channels:\n- name: a", f"c.yaml:2:3: channels[0]: expected one of: {', '.join(KINDS)}"),
         (
             "channels:\n- webhook: {url: 'https://h', secret: {env: A}}",
             "c.yaml:2:3: channels[0].name: this field is required (add `name:`)",

@@ -1,19 +1,14 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.sinks.webhooks.signing import (
-    SignatureFault,
-    SignatureInvalid,
-    new_secret,
-    sign,
-    signed_headers,
-    verify,
-)
+from flowgauge.sinks.webhooks.signing import SignatureFault, SignatureInvalid, sign, signed_headers, verify
+from flowgauge.sinks.webhooks.signing_keys import new_private_key, new_secret, public_key_of, signing_key, verifying_key
 
 # The vector that the libraries of Standard Webhooks share.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -22,9 +17,17 @@ TIMESTAMP_S = 1614265330
 BODY = b'{"test": 2432232314}'
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
-OTHER_SECRET = new_secret(bytes(range(32)))
+# The vector of Svix for ed25519, over the same message; the specification shows its signature.
+PRIVATE = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+SIGNATURE_V1A = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
 
-secrets = st.binary(min_size=24, max_size=64).map(new_secret)
+OTHER_SECRET = new_secret(bytes(range(32)))
+OTHER_PRIVATE = new_private_key(bytes(range(32)))
+
+shared = st.binary(min_size=24, max_size=64).map(new_secret)
+private = st.binary(min_size=32, max_size=32).map(new_private_key)
+secrets = shared | private
 message_ids = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="."), min_size=1)
 timestamps = st.integers(min_value=0, max_value=10**11)
 
@@ -34,9 +37,15 @@ def headers_with(**changed: str | None) -> dict[str, str]:
     return {f"webhook-{name}": value for name, value in full.items() if value is not None}
 
 
-def fault_of(headers: dict[str, str], *, now_s: int = TIMESTAMP_S, body: bytes = BODY) -> SignatureFault | None:
+def for_receivers(secret: str) -> str:
+    return public_key_of(secret) if secret.startswith("whsk_") else secret
+
+
+def fault_of(
+    headers: dict[str, str], *, now_s: int = TIMESTAMP_S, body: bytes = BODY, secrets: Sequence[str] = (SECRET,)
+) -> SignatureFault | None:
     try:
-        verify([SECRET], headers, body, now_s=now_s)
+        verify(secrets, headers, body, now_s=now_s)
     except SignatureInvalid as invalid:
         return invalid.reason
     return None
@@ -54,11 +63,34 @@ def test_the_shared_vector_is_signed_and_verified() -> None:
     assert fault_of(headers_with()) is None
 
 
+def test_the_vector_of_ed25519_is_signed_and_verified_by_its_public_key() -> None:
+    signature = sign(PRIVATE, message_id=MESSAGE_ID, timestamp_s=TIMESTAMP_S, body=BODY)
+
+    assert signature == SIGNATURE_V1A
+    assert public_key_of(PRIVATE) == PUBLIC
+    assert fault_of(headers_with(signature=signature), secrets=[PUBLIC]) is None
+
+
 @given(secrets, message_ids, timestamps, st.binary(max_size=300))
 def test_what_is_signed_verifies(secret: str, message_id: str, timestamp_s: int, body: bytes) -> None:
     headers = signed_headers([secret], message_id=message_id, timestamp_s=timestamp_s, body=body)
 
     verify([secret], headers, body, now_s=timestamp_s)
+    verify([for_receivers(secret)], headers, body, now_s=timestamp_s)
+
+
+@given(st.lists(secrets, min_size=2, max_size=2, unique=True), st.lists(secrets, max_size=2), st.binary(max_size=99))
+def test_while_one_secret_replaces_another_of_any_kind_receivers_of_either_verify_and_strangers_do_not(
+    ours: list[str], others: list[str], body: bytes
+) -> None:
+    headers = signed_headers(ours, message_id="m1", timestamp_s=7, body=body)
+    strangers = [other for other in others if other not in ours]
+
+    for secret in ours:
+        verify([*strangers, for_receivers(secret)], headers, body, now_s=7)
+    if strangers:
+        with pytest.raises(SignatureInvalid):
+            verify(strangers, headers, body, now_s=7)
 
 
 @given(
@@ -81,13 +113,26 @@ def test_any_flipped_bit_of_body_id_timestamp_or_signature_is_found(
         headers[part] = flipped(headers[part].encode(), bit).decode("latin-1")
 
     with pytest.raises(SignatureInvalid):
-        verify([secret], headers, body, now_s=timestamp_s)
+        verify([for_receivers(secret)], headers, body, now_s=timestamp_s)
 
 
-@given(st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "x"]), st.text()))
+headers_of_strangers = st.dictionaries(
+    st.sampled_from(["webhook-id", "Webhook-Timestamp", "webhook-signature", "x"]), st.text(st.characters())
+) | st.fixed_dictionaries(
+    {
+        "webhook-id": st.just(MESSAGE_ID),
+        "webhook-timestamp": st.just(str(TIMESTAMP_S)),
+        "webhook-signature": st.lists(
+            st.tuples(st.sampled_from(["v1,", "v1a,", "v1", "v1a", "v2,", ","]), st.text(st.characters())).map("".join)
+        ).map(" ".join),
+    }
+)
+
+
+@given(headers_of_strangers)
 def test_no_header_whatever_ends_in_anything_but_signature_invalid(headers: dict[str, str]) -> None:
     with pytest.raises(SignatureInvalid):
-        verify([SECRET], headers, BODY, now_s=TIMESTAMP_S)
+        verify([SECRET, PUBLIC, OTHER_PRIVATE], headers, BODY, now_s=TIMESTAMP_S)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +185,32 @@ def test_the_body_is_bytes_and_need_not_be_text() -> None:
     assert fault_of(headers, body=body + b".") is SignatureFault.MISMATCH
 
 
+@pytest.mark.parametrize(
+    ("signature", "secrets", "expected"),
+    [
+        (SIGNATURE_V1A, [PRIVATE], None),
+        (SIGNATURE_V1A, [SECRET, PUBLIC], None),
+        (f"{SIGNATURE} {SIGNATURE_V1A}", [PUBLIC], None),
+        (f"v1a,AAAA v1a, {SIGNATURE_V1A}", [PUBLIC], None),
+        (SIGNATURE, [PUBLIC], SignatureFault.NO_KNOWN_VERSION),
+        (SIGNATURE_V1A, [SECRET], SignatureFault.NO_KNOWN_VERSION),
+        (SIGNATURE_V1A.replace("v1a", "v1"), [PUBLIC, SECRET], SignatureFault.MISMATCH),
+        (SIGNATURE.replace("v1", "v1a"), [PUBLIC, SECRET], SignatureFault.MISMATCH),
+        (SIGNATURE_V1A, [public_key_of(OTHER_PRIVATE)], SignatureFault.MISMATCH),
+        (SIGNATURE_V1A.rstrip("="), [PUBLIC], SignatureFault.MISMATCH),
+        (SIGNATURE_V1A.replace("Ag==", "Ah=="), [PUBLIC], SignatureFault.MISMATCH),
+        (SIGNATURE_V1A.replace("+", "-").replace("/", "_"), [PUBLIC], SignatureFault.MISMATCH),
+        ("v1a," + "A" * 86 + "==", [PUBLIC], SignatureFault.MISMATCH),
+        ("v1a,\udcff", [PUBLIC], SignatureFault.MISMATCH),
+        ("v1a", [PUBLIC], SignatureFault.NO_KNOWN_VERSION),
+    ],
+)
+def test_each_signature_is_verified_by_the_secrets_of_its_kind(
+    signature: str, secrets: list[str], expected: SignatureFault | None
+) -> None:
+    assert fault_of(headers_with(signature=signature), secrets=secrets) == expected
+
+
 def test_during_a_rotation_old_and_new_receivers_both_verify() -> None:
     headers = signed_headers([SECRET, OTHER_SECRET], message_id="m1", timestamp_s=TIMESTAMP_S, body=BODY)
 
@@ -165,12 +236,17 @@ def test_the_signature_is_the_hmac_of_id_timestamp_and_body() -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        *("", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_!!!!"),
+        *("", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_!!!!"),
         "whsec_" + base64.b64encode(b"hidden-hidden-hidden-23").decode(),
         "whsec_" + base64.b64encode(b"h" * 65).decode(),
         "whsec_" + base64.urlsafe_b64encode(b"\xff" * 32).decode(),
         "whsec_" + base64.b64encode(b"h" * 32).decode().rstrip("="),
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS\u00fc",
+        "WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        *("whsk_", "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsk_!!!!", PRIVATE.rstrip("=")),
+        "whsk_" + base64.b64encode(b"h" * 33).decode(),
+        "whsk_" + base64.b64encode(b"h" * 64).decode(),
+        "whsk_" + base64.b64encode(b"h" * 96).decode(),
     ],
 )
 def test_a_bad_secret_is_refused_with_a_remedy_and_never_shown(secret: str) -> None:
@@ -179,9 +255,38 @@ def test_a_bad_secret_is_refused_with_a_remedy_and_never_shown(secret: str) -> N
     with pytest.raises(ValueError, match="webhook secret: "):
         verify([secret], headers_with(), BODY, now_s=TIMESTAMP_S)
 
-    hidden = secret.removeprefix("whsec_")
+    hidden = secret.partition("_")[2] if "_" in secret else secret
     assert not hidden or hidden not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_a_bad_public_key_verifies_nothing_and_says_why(length: int) -> None:
+    with pytest.raises(ValueError, match=f"expected 32 bytes after whpk_, got {length}"):
+        verify(["whpk_" + base64.b64encode(bytes(length)).decode()], headers_with(), BODY, now_s=TIMESTAMP_S)
+
+
+def test_a_public_key_signs_nothing() -> None:
+    with pytest.raises(ValueError, match="only verifies; sign with its whsk_"):
+        sign(PUBLIC, message_id="m1", timestamp_s=1, body=b"")
+
+
+def test_the_first_half_of_an_ed25519_secret_signs_alike() -> None:
+    half = "whsk_" + base64.b64encode(base64.b64decode(PRIVATE.removeprefix("whsk_"))[:32]).decode()
+
+    assert sign(half, message_id=MESSAGE_ID, timestamp_s=TIMESTAMP_S, body=BODY) == SIGNATURE_V1A
+    assert public_key_of(half) == PUBLIC
+
+
+def test_a_shared_secret_has_no_public_key() -> None:
+    with pytest.raises(ValueError, match="whsec_ has no public key"):
+        public_key_of(SECRET)
+
+
+@given(secrets)
+def test_no_key_shows_itself(secret: str) -> None:
+    for key in (signing_key(secret), verifying_key(for_receivers(secret))):
+        assert not any(part in repr(key) for part in (secret, secret.partition("_")[2]))
 
 
 def test_verifying_without_a_secret_is_a_mistake_of_ours() -> None:
@@ -204,3 +309,9 @@ def test_a_negative_time_is_refused() -> None:
 def test_a_new_secret_takes_24_to_64_bytes(length: int) -> None:
     with pytest.raises(ValueError, match="expected 24 to 64 bytes"):
         new_secret(bytes(length))
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_new_ed25519_secret_takes_32_bytes(length: int) -> None:
+    with pytest.raises(ValueError, match="expected 32 random bytes"):
+        new_private_key(bytes(length))

@@ -62,7 +62,10 @@ BODY: dict[str, Any] = {
     "runs_counted": 3,
     "deliveries": [],
     "context": msgspec.to_builtins(CONTEXT),
+    "handling": {"says": ""},
+    "acts": [],
 }
+NOTE = {"at": "2027-01-15T07:55:00.000Z", "by": "ann", "says": "noted: the disk is full"}
 
 
 def hostile(value: object) -> object:
@@ -88,6 +91,7 @@ def test_text_of_others_is_one_line_without_control_characters() -> None:
 def test_no_text_of_an_incident_reaches_the_terminal_with_control_characters_or_lines_of_its_own(kind: str) -> None:
     line = {"time": "2027-01-15T07:49:01Z", "level": "ERROR", "logger": "x", "message": "refused"}
     body = BODY | {"kind": kind, "runs": [RUN | {"error_lines": [line], "late_by_seconds": 5.0}], "labels": {"a": "b"}}
+    body |= {"acts": [NOTE], "handling": {"says": "acknowledged by ann"}}
     calm = incident_text(body)
 
     said = incident_text(cast("dict[str, Any]", hostile(body)))
@@ -138,6 +142,13 @@ def test_an_incident_whose_alert_flaps_says_so_below_its_state() -> None:
     said = incident_text(BODY | {"flapping": {"says": "flapping: 5 incidents in 2h"}})
 
     assert said.splitlines()[:5].count("flapping: 5 incidents in 2h") == 1
+
+
+def test_an_incident_says_who_looks_after_it_and_what_people_did() -> None:
+    said = incident_text(BODY | {"handling": {"says": "acknowledged by ann"}, "acts": [NOTE]})
+
+    assert said.splitlines()[3] == "acknowledged by ann"
+    assert "What people did\n  2027-01-15T07:55:00.000Z ann noted: the disk is full\n" in said
 
 
 def test_an_event_told_once_was_never_opened() -> None:

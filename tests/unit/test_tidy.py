@@ -39,7 +39,8 @@ PORTS = {
 # What touches the world: the log's file, sockets, threads, clocks, and whatever awaits them.
 SHELLS = {
     *(f"transport/{name}.py" for name in (
-        "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka", "kafka_batch",
+        "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka",
+        "kafka_batch",
         "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security", "kafka_steps",
         "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading", "local_tail",
         "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
@@ -65,8 +66,8 @@ SHELLS = {
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "incident_context",
         "kafka_rules", "listening",
         "loading", "log_lines", "prefect_api", "price_file", "role", "rule_files", "rule_folder", "running_rules",
-        "stored_events", "up", "web/answers", "web/api", "web/app", "web/guard", "web/json_answer", "web/pages",
-        "web/probes", "web/remembered", "web/turns",
+        "stored_events", "up", "web/acting", "web/answers", "web/api", "web/app", "web/guard", "web/json_answer",
+        "web/pages", "web/probes", "web/remembered", "web/turns",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a kind of channel tells a service.

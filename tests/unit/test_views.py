@@ -14,6 +14,8 @@ from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
 from flowgauge.console.web.words import ago, in_short, moment, percent, span, value_of
+from flowgauge.schemas.control import Acknowledged, Assigned
+from flowgauge.schemas.controls_in_force import Handling
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -291,7 +293,7 @@ def test_the_incident_page_leads_to_the_runbook_of_its_rule() -> None:
 
 
 def test_the_incident_page_says_what_stands_around_it() -> None:
-    context = incident_page(IncidentView(OPEN, [], [], []), NOW, None, CONTEXT).context
+    context = incident_page(IncidentView(OPEN, [], [], []), NOW, context=CONTEXT).context
 
     assert [(row.error, row.times, row.runs) for row in context.errors] == [
         ("connection to <n> refused", "12 times", "4 runs"),
@@ -615,6 +617,44 @@ def test_an_incident_as_json_has_the_names_of_the_rule_language() -> None:
             "late_by_seconds": None,
         }
     ]
+
+
+HANDLING = Handling(
+    (
+        Acknowledged(control_id="c1", tenant="default", at_ms=NOW - MINUTE, by="ann", incident_id="i1"),
+        Assigned(control_id="c2", tenant="default", at_ms=NOW, by="ann", incident_id="i1", to="bob"),
+    ),
+    is_cut=True,
+)
+
+
+def test_an_incident_says_on_its_page_who_did_what_the_newest_first() -> None:
+    page = incident_page(IncidentView(OPEN, [], [], []), NOW, handling=HANDLING)
+
+    assert page.row.handling == "acknowledged by ann, assigned to bob"
+    assert [(act.by, act.says, act.at.ago) for act in page.acts] == [
+        ("ann", "assigned it to bob", "just now"),
+        ("ann", "acknowledged it", "1 min 0 s ago"),
+    ]
+    assert page.acts_cut
+
+
+def test_an_incident_as_json_says_how_it_is_handled_and_who_did_what() -> None:
+    body = incident_view_json(IncidentView(OPEN, [], [], []), NOW, handling=HANDLING)
+
+    assert msgspec.convert(body, WholeIncident) == body
+    assert body["handling"] == {
+        "says": "acknowledged by ann, assigned to bob",
+        "acknowledged": {"by": "ann", "at": rfc3339(NOW - MINUTE)},
+        "assignee": "bob",
+        "resolved_by_hand": None,
+        "merged_into": None,
+    }
+    assert [(act["act"], act["by"], act["to"]) for act in body["acts"]] == [
+        ("ack", "ann", None),
+        ("assign", "ann", "bob"),
+    ]
+    assert body["acts_cut"]
 
 
 def test_health_is_ok_only_without_problems_and_with_a_known_clock() -> None:

@@ -20,10 +20,12 @@ from flowgauge.schemas.errors import BadInput, DataFolderLocked, FlowgaugeError,
 from flowgauge.schemas.event import DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from flowgauge.processors.ruleset import RuleSet
     from flowgauge.sinks.clickhouse.store import ClickHouseStore
+    from flowgauge.transport.log import Log
 
 RULES = "/v1/rules"
+INCIDENTS = "/v1/incidents"
+OF_THE_LOG = (RULES, INCIDENTS)  # what is answered with more than ClickHouse has
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 
@@ -167,36 +169,44 @@ async def _ask_routes(store: "ClickHouseStore", data: Path, path: str, parameter
     from flowgauge.console.web.api import api_routes  # noqa: PLC0415
     from flowgauge.console.web.json_answer import refused_path  # noqa: PLC0415
     from flowgauge.processors.ruleset import RuleSet  # noqa: PLC0415
+    from flowgauge.processors.ruletopic import RuleBook  # noqa: PLC0415
     from flowgauge.producers.tokens import TokenTable  # noqa: PLC0415
     from flowgauge.schemas.settings import load_settings  # noqa: PLC0415
     from flowgauge.sinks.clickhouse.event_history import history_clock_ms  # noqa: PLC0415
     from flowgauge.sinks.clickhouse.prices import PriceList  # noqa: PLC0415
+    from flowgauge.transport.control_book import ControlBook  # noqa: PLC0415
     from flowgauge.transport.health import Health  # noqa: PLC0415
+    from flowgauge.transport.local_file import FILE_NAME  # noqa: PLC0415
 
     def prices(tenant: str) -> PriceList:
         watched = WatchedPrices(load_settings(None, os.environ, {}).prices, Health())
         watched.open()
         return watched.of(tenant)
 
-    ruleset = await _rules_in(data) if path == RULES else RuleSet()
     health = Health(clock_ms=await history_clock_ms(store) or 0)  # nobody detects since then
-    routes = api_routes(Answers(store, health, TokenTable(), rules=lambda: ruleset, prices=prices))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: refused_path})
-    transport = httpx2.ASGITransport(app=app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
-        return _read(await client.get(path, params=dict(parameters)), "the data folder")
+    ruleset, controls = RuleSet(), None
+    async with contextlib.AsyncExitStack() as held:
+        if path.startswith(OF_THE_LOG) and (data / FILE_NAME).exists():
+            log = await held.enter_async_context(_log_in(data))
+            book, controls = RuleBook(log), ControlBook(log, health)
+            await book.refresh()
+            await controls.refresh()
+            ruleset = book.current
+        answers = Answers(store, health, TokenTable(), rules=lambda: ruleset, prices=prices, controls=controls)
+        app = Starlette(routes=api_routes(answers), exception_handlers={HTTPException: refused_path})
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=TIMEOUT_S) as client:
+            return _read(await client.get(path, params=dict(parameters)), "the data folder")
 
 
-async def _rules_in(data: Path) -> "RuleSet":
-    """Return the rules in force in the log of a data folder whose lock is ours."""
-    from flowgauge.processors.ruletopic import RuleBook  # noqa: PLC0415
+@contextlib.asynccontextmanager
+async def _log_in(data: Path) -> AsyncGenerator["Log"]:
+    """Open the log of a data folder whose lock is ours."""
     from flowgauge.transport.local import open_local_log  # noqa: PLC0415
 
     log = await open_local_log(data, partitions={})
     try:
-        book = RuleBook(log)
-        await book.refresh()
-        return book.current
+        yield log
     finally:
         await log.close()
 

@@ -35,7 +35,7 @@ from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.setting_parts import EgressSettings
 from flowgauge.schemas.settings import Settings
 from flowgauge.sinks.webhooks.receiver import Received, listen
-from flowgauge.sinks.webhooks.signing import new_secret
+from flowgauge.sinks.webhooks.signing_keys import new_secret
 from flowgauge.transport.wall_clock import now_ms
 
 HOST = "127.0.0.1"

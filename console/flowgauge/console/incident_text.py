@@ -38,6 +38,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
         f"{body['state']}, {body['severity']}, {moment} {body['opened_at']}",
         str(body["standing"]),
         *([str(body["flapping"]["says"])] if body["flapping"] else []),
+        str(body["handling"]["says"]),
     ]
     few = shown_of(len(runs), body["runs_counted"])
     title = examples.title + (f" ({few})" if few else "")
@@ -45,6 +46,7 @@ def incident_text(body: Mapping[str, Any]) -> str:
         "\n".join(printable(line) for line in head if line),
         _section("Why", why),
         _section("Timeline", _table(body["transitions"], STEPS)),
+        *([_section("What people did", _acts(body["acts"]))] if body["acts"] else []),
         _section(title, _table(runs, EXAMPLES[examples.shows])),
         *(
             _section(f"Last error lines of {printable(str(run['run']))}", _lines(run["error_lines"]))
@@ -83,6 +85,10 @@ def _section(title: str, text: str) -> str:
 def _lines(lines: Iterable[Mapping[str, object]]) -> str:
     told = (f"{line['time']} {line['level']} {in_short(str(line['message']))}" for line in reversed([*lines]))
     return "\n".join(printable(line) for line in told)
+
+
+def _acts(acts: Iterable[Mapping[str, object]]) -> str:
+    return "\n".join(printable(f"{act['at']} {act['by']} {act['says']}") for act in acts)
 
 
 def _table(rows: Sequence[Mapping[str, object]], fields: Iterable[str]) -> str:

@@ -50,8 +50,10 @@ from flowgauge.sinks.clickhouse.expiring import keep_expired
 from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.webhooks.attempt import Wording
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.transport.control_book import ControlBook, run_controls
 from flowgauge.transport.data_folder import lock_data_folder
 from flowgauge.transport.health import Health
 from flowgauge.transport.lag import Lag, run_lag
@@ -77,6 +79,7 @@ class Opened:
     health: Health
     rules: RuleFolder
     prices: WatchedPrices
+    controls: ControlBook
     tokens: TokenTable
     listening: socket.socket
 
@@ -113,7 +116,9 @@ async def run_up(
         prices = WatchedPrices(settings.prices, health)
         prices.open()
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
-        opened = Opened(settings, *await _open(settings), health, rules, prices, tokens, listening)
+        log, store = await _open(settings)
+        controls = ControlBook(log, health)
+        opened = Opened(settings, log, store, health, rules, prices, controls, tokens, listening)
         async with closed_after("log or ClickHouse", lambda: _close(opened), shutdown_ms):
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
@@ -192,6 +197,7 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             bounds=opened.settings.questions,
             prices=opened.prices.of,
             run_url=opened.settings.run_url,
+            controls=opened.controls,
         ),
         [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
         apply_rules,
@@ -218,11 +224,12 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
             stop=stop,
             health=health,
             max_alert_age_ms=settings.max_alert_age_ms,
-            public_url=settings.public_url or address_of(opened.listening),
+            wording=Wording(settings.public_url or address_of(opened.listening)),
         ),
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
+    yield "controls", lambda stop: run_controls(opened.controls, stop=stop, health=health)
     yield "retention", lambda stop: _trim(opened, stop)
     yield "lag", lambda stop: run_lag(log, readiness.lags, stop=stop, health=health)
 

@@ -12,6 +12,7 @@ import msgspec
 from flowgauge.schemas.errors import Unreadable
 
 TEXT_CHARS_MAX = 2_000  # of a note or a reason
+PERSON_CHARS_MAX = 200  # of who did it, and of whose an incident is
 MATCHERS_MAX = 16  # of one silence; all of them must hold
 
 MatcherOp = Literal["=", "!=", "=~", "!~"]
@@ -58,53 +59,53 @@ class _Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     by: str  # who did it
 
 
-class Acknowledged(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
+class Acknowledged(_Control, frozen=True, tag="ack"):
     """Somebody looks after the incident."""
 
     incident_id: str
 
 
-class Assigned(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="assign"):
+class Assigned(_Control, frozen=True, tag="assign"):
     """The incident is `to`'s; "" is nobody's."""
 
     incident_id: str
     to: str
 
 
-class Noted(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="note"):
+class Noted(_Control, frozen=True, tag="note"):
     """Somebody wrote something down about the incident."""
 
     incident_id: str
     text: str
 
 
-class ResolvedByHand(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="resolve"):
+class ResolvedByHand(_Control, frozen=True, tag="resolve"):
     """The incident is over for people, whatever its rule says; its channels are told so."""
 
     incident_id: str
     reason: str = ""
 
 
-class Merged(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="merge"):
+class Merged(_Control, frozen=True, tag="merge"):
     """The incident is part of another: it is looked after there, and its channels hear no more of it by itself."""
 
     incident_id: str
     into: str
 
 
-class Silenced(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="silence"):
+class Silenced(_Control, frozen=True, tag="silence"):
     """A silence was added."""
 
     silence: Silence
 
 
-class SilenceExpired(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="expire"):
+class SilenceExpired(_Control, frozen=True, tag="expire"):
     """A silence was ended before its time."""
 
     silence_id: str
 
 
-class Replayed(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="replay"):
+class Replayed(_Control, frozen=True, tag="replay"):
     """Send again what was given up: one delivery, or all of a channel ("" is every channel) since a moment."""
 
     delivery_id: str = ""
@@ -112,15 +113,14 @@ class Replayed(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="rep
     since_ms: int = 0
 
 
-class ActionsSwitched(_Control, frozen=True, kw_only=True, omit_defaults=True, tag="actions"):
+class ActionsSwitched(_Control, frozen=True, tag="actions"):
     """The kill switch of automated actions."""
 
     are_stopped: bool
 
 
-Control: TypeAlias = (
-    Acknowledged | Assigned | Noted | ResolvedByHand | Merged | Silenced | SilenceExpired | Replayed | ActionsSwitched
-)
+Act: TypeAlias = Acknowledged | Assigned | Noted | ResolvedByHand | Merged  # on one incident
+Control: TypeAlias = Act | Silenced | SilenceExpired | Replayed | ActionsSwitched
 
 encode_control = msgspec.json.Encoder().encode
 _decode: Callable[[bytes], Control] = msgspec.json.Decoder(Control).decode

@@ -357,12 +357,12 @@ def _text(value: object) -> str:
             return _short(str(value))
 
 
-def _percent(value: object) -> str:
+def percent(value: object) -> str:
     """Show a share of 1 in percent: 0.6 as `60%`, 0.1234 as `12.3%`."""
     return f"{round(value * 100, 1):g}%" if isinstance(value, int | float) else ""
 
 
-def _duration(ms: object) -> str:
+def duration(ms: object) -> str:
     """Show ms as a duration, in whole seconds from a minute on: 90500 as `1m30s`."""
     if not isinstance(ms, int | float) or ms < 0:
         return ""
@@ -370,9 +370,9 @@ def _duration(ms: object) -> str:
     return _short(format_duration(whole - whole % 1000 if whole >= 60_000 else whole))
 
 
-def _seconds(seconds: object) -> str:
+def seconds(seconds: object) -> str:
     """Show seconds as a duration: 90.5 as `1m30s`."""
-    return _duration(seconds * 1000) if isinstance(seconds, int | float) else ""
+    return duration(seconds * 1000) if isinstance(seconds, int | float) else ""
 
 
 def _round(value: object, digits: object = 0) -> str:
@@ -412,9 +412,9 @@ def _abs(value: object) -> object:
 
 
 _FILTERS: Mapping[str, Callable[..., object]] = {
-    "percent": _percent,
-    "duration": _duration,
-    "seconds": _seconds,
+    "percent": percent,
+    "duration": duration,
+    "seconds": seconds,
     "round": _round,
     "default": _default,
     "join": _join,

@@ -1,7 +1,8 @@
-"""`flowgauge webhooks listen|sign|check-address`: the receiving side of webhooks."""
+"""`flowgauge webhooks listen|sign|verify|keygen|public-key|check-address`: what both sides of a webhook need."""
 
 import asyncio
 import os
+import secrets as chance
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,17 +20,17 @@ SECRET_VARIABLE = "FLOWGAUGE_WEBHOOK_SECRET"  # noqa: S105  # the name of the va
 
 
 def secret_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Say where the secret stands."""
+    """Say where the secret stands; several, of either kind, are separated by spaces or lines."""
     env = click.option(
-        "--secret-env", default=SECRET_VARIABLE, show_default=True, help="The variable that holds the secret."
+        "--secret-env", default=SECRET_VARIABLE, show_default=True, help="The variable that holds the secrets."
     )
-    file = click.option("--secret-file", type=existing_file, help="A file that holds the secret, instead.")
+    file = click.option("--secret-file", type=existing_file, help="A file that holds them, instead.")
     return env(file(command))
 
 
 @click.group()
 def command() -> None:
-    """Receive, sign and check webhooks."""
+    """Receive, sign, verify and check webhooks."""
 
 
 @command.command()
@@ -41,11 +42,12 @@ def listen(host: str, port: int, secret_env: str, secret_file: Path | None) -> N
 
     Without a secret nothing can be verified: then it listens on loopback only.
     """
-    secret = _secret(secret_env, secret_file)
-    if secret:
-        _check(secret)
+    from flowgauge.sinks.webhooks.signing_keys import verifying_key
+
+    secrets = _secrets(secret_env, secret_file)
+    _check(verifying_key, secrets)
     try:
-        asyncio.run(_listen(host, port, [secret] if secret else [], secret_env))
+        asyncio.run(_listen(host, port, secrets, secret_env))
     except ValueError as error:
         raise BadInput(str(error)) from None
     except OSError as error:
@@ -55,24 +57,84 @@ def listen(host: str, port: int, secret_env: str, secret_file: Path | None) -> N
 
 
 @command.command()
-@click.option("--secret", help="The secret itself, whsec_…; others on this machine may see it.")
+@click.option("--secret", help="The secret itself, whsec_… or whsk_…; others on this machine may see it.")
 @secret_options
 @click.option("--id", "message_id", required=True, help="The message's webhook-id.")
 @click.option("--timestamp", required=True, type=click.IntRange(0), help="Its webhook-timestamp, in Unix seconds.")
 def sign(*, secret: str | None, secret_env: str, secret_file: Path | None, message_id: str, timestamp: int) -> None:
-    """Print the webhook-signature header of the body on standard input."""
-    from flowgauge.sinks.webhooks.signing import NEW_SECRET
-    from flowgauge.sinks.webhooks.signing import sign as signature_of
+    """Print the webhook-signature header of the body on standard input, signed with every secret."""
+    from flowgauge.sinks.webhooks.signing import HEADER_SIGNATURE, signed_headers
+    from flowgauge.sinks.webhooks.signing_keys import signing_key
 
-    secret = secret or _secret(secret_env, secret_file)
-    if not secret:
-        raise BadInput(f"no secret to sign with: set {secret_env}, or give --secret-file ({NEW_SECRET})")
-    _check(secret)
+    secrets = _given_secrets("sign with", signing_key, secret_env, secret_file, given=secret)
     body = sys.stdin.buffer.read()
     try:
-        click.echo(signature_of(secret, message_id=message_id, timestamp_s=timestamp, body=body))
+        headers = signed_headers(secrets, message_id=message_id, timestamp_s=timestamp, body=body)
     except ValueError as error:
         raise BadInput(str(error)) from None
+    click.echo(headers[HEADER_SIGNATURE])
+
+
+@command.command()
+@click.option("--secret", help="The secret itself, whsec_… or whsk_…, or whpk_…, which is none.")
+@secret_options
+@click.option("--id", "message_id", default="", help="The message's webhook-id.")
+@click.option("--timestamp", default="", help="Its webhook-timestamp.")
+@click.option("--signature", default="", help="Its webhook-signature.")
+@click.option("--now", type=click.IntRange(0), help="Judge as of then, in Unix seconds.  [default: now]")
+def verify(
+    *,
+    secret: str | None,
+    secret_env: str,
+    secret_file: Path | None,
+    message_id: str,
+    timestamp: str,
+    signature: str,
+    now: int | None,
+) -> None:
+    """Say whether the body on standard input is signed with one of the secrets, and recent.
+
+    Exit code 1 if it is not.
+    """
+    from flowgauge.sinks.webhooks.signing import SignatureInvalid, headers_of
+    from flowgauge.sinks.webhooks.signing import verify as check
+    from flowgauge.sinks.webhooks.signing_keys import verifying_key
+    from flowgauge.transport import wall_clock
+
+    secrets = _given_secrets("verify with", verifying_key, secret_env, secret_file, given=secret)
+    headers = headers_of(message_id, timestamp, signature)
+    now_s = wall_clock.now_ms() // 1000 if now is None else now
+    try:
+        check(secrets, headers, sys.stdin.buffer.read(), now_s=now_s)
+    except SignatureInvalid as invalid:
+        click.echo(f"not verified: {invalid}")
+        raise SystemExit(1) from None
+    click.echo("verified")
+
+
+@command.command()
+@click.option("--ed25519", is_flag=True, help="A key pair, whsk_…: its public key goes to standard error.")
+def keygen(*, ed25519: bool) -> None:
+    """Print a new secret, whsec_…, that sender and receiver share."""
+    from flowgauge.sinks.webhooks.signing_keys import ED25519_BYTES, new_private_key, new_secret, public_key_of
+
+    random_bytes = chance.token_bytes(ED25519_BYTES)
+    if not ed25519:
+        click.echo(new_secret(random_bytes))
+        return
+    private = new_private_key(random_bytes)
+    click.echo(private)
+    click.echo(f"for receivers: {public_key_of(private)}", err=True)
+
+
+@command.command(name="public-key")
+@secret_options
+def public_key(*, secret_env: str, secret_file: Path | None) -> None:
+    """Print the public key, whpk_…, of each ed25519 secret: what a receiver verifies with."""
+    from flowgauge.sinks.webhooks.signing_keys import public_key_of
+
+    for secret in _given_secrets("derive it from", public_key_of, secret_env, secret_file):
+        click.echo(public_key_of(secret))
 
 
 @command.command(name="check-address")
@@ -87,22 +149,36 @@ def check_address(hosts: Sequence[str], config: Path | None) -> None:
     raise SystemExit(1 if is_refused else 0)
 
 
-def _secret(variable: str, file: Path | None) -> str:
-    """Return what the file holds, or the variable; "" where there is nothing."""
+def _given_secrets(
+    what_for: str, read: Callable[[str], object], variable: str, file: Path | None, *, given: str | None = None
+) -> list[str]:
+    """Return the secret that was given itself, else those of file or variable; refuse none, and what `read` does."""
+    from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET
+
+    secrets = [given] if given else _secrets(variable, file)
+    if not secrets:
+        raise BadInput(f"no secret to {what_for}: set {variable}, or give --secret-file ({NEW_SECRET})")
+    _check(read, secrets)
+    return secrets
+
+
+def _secrets(variable: str, file: Path | None) -> list[str]:
+    """Return what the file holds, or the variable."""
     if file is None:
-        return os.environ.get(variable, "").strip()
+        return os.environ.get(variable, "").split()
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadInput(f"--secret-file {file}: cannot be read: {reason}") from None
 
 
-def _check(secret: str) -> None:
-    from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
+def _check(read: Callable[[str], object], secrets: Sequence[str]) -> None:
+    from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET
 
     try:
-        check_secret(secret)
+        for secret in secrets:
+            read(secret)
     except ValueError as error:
         raise BadInput(f"{error} ({NEW_SECRET})") from None
 

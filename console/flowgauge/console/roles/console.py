@@ -1,4 +1,4 @@
-"""`flowgauge console`: pages and answers for people and programs, and the door for rules. It takes no events.
+"""`flowgauge console`: pages and answers for people and programs, and the door for rules and acts. It takes no events.
 
 Detection runs elsewhere: what the console says of it, it reads from the log. A group that does not keep up is named,
 with the command that would.
@@ -22,6 +22,7 @@ from flowgauge.console.web.probes import probe_routes
 from flowgauge.processors.detection_watch import run_detection_watch
 from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.schemas.settings import is_loopback
+from flowgauge.transport.control_book import ControlBook, run_controls
 from flowgauge.transport.health import Health
 from flowgauge.transport.patience import Patience, pause
 
@@ -37,6 +38,7 @@ async def _open(opened: Opened) -> Work:
     prices.open()
     store = await open_server(opened)
     book = RuleBook(log)
+    controls = ControlBook(log, health)
 
     async def apply_rules(texts: dict[str, str]) -> Applied:
         return await put_in_force(log, texts, settings)
@@ -51,6 +53,7 @@ async def _open(opened: Opened) -> Work:
             bounds=settings.questions,
             prices=prices.of,
             run_url=settings.run_url,
+            controls=controls,
         ),
         probe_routes(opened.readiness),
         apply_rules,
@@ -62,6 +65,7 @@ async def _open(opened: Opened) -> Work:
         parts=[
             ("detection watch", lambda stop: run_detection_watch(log, stop=stop, health=health)),
             ("rules", lambda stop: _read_rules(book, health, stop)),
+            ("controls", lambda stop: run_controls(controls, stop=stop, health=health)),
             ("prices", prices.watch),
             ("groups", lambda stop: _tell_lags(opened.readiness, stop)),
         ],

@@ -12,6 +12,7 @@ from flowgauge.console.rule_folder import RuleFolder
 from flowgauge.processors.detection_watch import run_detection_watch
 from flowgauge.schemas.errors import BadEnvironment, InvalidSettings
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.attempt import Wording
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 
@@ -32,7 +33,7 @@ async def _open(opened: Opened) -> Work:
                     stop=stop,
                     health=health,
                     max_alert_age_ms=settings.max_alert_age_ms,
-                    public_url=settings.public_url,
+                    wording=Wording(settings.public_url),
                 ),
             ),
             ("channels", lambda stop: folder.watch(None, stop)),

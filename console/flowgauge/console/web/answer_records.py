@@ -38,6 +38,49 @@ class FlappingTold(TypedDict):
     keep_firing_for: str
 
 
+class Said(TypedDict):
+    """Who said something, and when."""
+
+    by: str
+    at: str
+
+
+class HandlingTold(TypedDict):
+    """How people handle an incident: what was said last. `says` is it in a few words, empty where nobody does."""
+
+    says: str
+    acknowledged: Said | None
+    assignee: str | None
+    resolved_by_hand: Said | None
+    merged_into: str | None
+
+
+class ActTold(TypedDict):
+    """What somebody did about an incident. `to` is of an assign, `text` of a note or a resolve, `into` of a merge."""
+
+    control_id: str
+    act: str
+    at: str
+    by: str
+    to: str | None
+    text: str | None
+    into: str | None
+    says: str
+
+
+class HandledIncident(TypedDict):
+    """How an incident is handled after an act, and all that people did, the oldest first.
+
+    `acts_cut` is true where still older ones are no longer told.
+    """
+
+    incident_id: str
+    tenant: str
+    handling: HandlingTold
+    acts: list[ActTold]
+    acts_cut: bool
+
+
 class ListedIncident(TypedDict):
     """An incident as a row of the list. `value` is the one that made it fire; `flapping` is null where it does not."""
 
@@ -61,6 +104,7 @@ class ListedIncident(TypedDict):
     late_samples: int
     window: str
     flapping: FlappingTold | None
+    handling: HandlingTold
 
 
 class CountedRun(TypedDict):
@@ -100,7 +144,8 @@ class SentDelivery(TypedDict):
 class WholeIncident(ListedIncident):
     """One incident with all its reasons. `runs` are the first of the `runs_counted` that counted.
 
-    Where detection is unknown, what happened since then is not judged yet.
+    `acts` are what people did, the oldest first; `acts_cut` is true where still older ones are no longer told. Where
+    detection is unknown, what happened since then is not judged yet.
     """
 
     standing: str
@@ -109,6 +154,8 @@ class WholeIncident(ListedIncident):
     runs: list[CountedRun]
     deliveries: list[SentDelivery]
     context: IncidentContext
+    acts: list[ActTold]
+    acts_cut: bool
     detection_unknown_since: str | None
 
 

@@ -25,6 +25,7 @@ from flowgauge.console.web.turns import Turns
 from flowgauge.processors.rule_plan import OpenIncidents
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, NAME_MAX, STATES
 from flowgauge.schemas.incident_context import IncidentContext
@@ -36,9 +37,11 @@ from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock
 from flowgauge.sinks.clickhouse.hints import hint
 from flowgauge.sinks.clickhouse.incident_context import Links, about_incident, incident_context
 from flowgauge.sinks.clickhouse.incidents import (
+    Incident,
     IncidentView,
     flapping,
     incident,
+    incident_named,
     incidents,
     open_by_rule,
     open_incidents,
@@ -55,6 +58,7 @@ from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, Page, PagePlace, erase, page, readable, told
 from flowgauge.sinks.clickhouse.whole_letters import Choice, place_in, places_in, whole_letters
+from flowgauge.transport.control_book import ControlBook
 from flowgauge.transport.health import Health
 from flowgauge.transport.wall_clock import now_ms as wall_clock_ms
 
@@ -76,7 +80,7 @@ _TEXTS = frozenset(CHOICES) - {"bucket", "context", "grace", "limit"}
 class Answers:
     """Answers for the pages and the API."""
 
-    def __init__(  # noqa: PLR0913  # what it stands on, each with its name
+    def __init__(  # noqa: PLR0913  # what it goes by, each with its name
         self,
         store: ClickHouseStore,
         health: Health,
@@ -87,6 +91,7 @@ class Answers:
         bounds: QuestionSettings = BOUNDS,
         prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
         run_url: str = "",
+        controls: ControlBook | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
@@ -97,6 +102,7 @@ class Answers:
         self._remembered = Remembered(parse_duration_ms(bounds.fresh), now_ms)
         self._prices = prices
         self._run_url = run_url  # the orchestrator's page of a run
+        self.controls = controls
         self.health = health
         self.now_ms = now_ms
 
@@ -186,8 +192,8 @@ class Answers:
         closed = [item for item in newest if not item.is_open][:RECENT_MAX]
         flaps = await flapping(self._store, tenant, [*open_, *closed])
         return Asked(
-            open=[incident_row(item, now, flaps.get(item.incident_id)) for item in open_],
-            recent=[incident_row(item, now, flaps.get(item.incident_id)) for item in closed],
+            open=[incident_row(item, now, flaps.get(item.incident_id), self.handling(item)) for item in open_],
+            recent=[incident_row(item, now, flaps.get(item.incident_id), self.handling(item)) for item in closed],
             minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
             heat=heat.dicts(),
         )
@@ -197,7 +203,10 @@ class Answers:
         found = await self._whole_incident(tenant, incident_id)
         now_ms, health = self.now_ms(), self.health_of(tenant)
         unknown = banner(health, now_ms) if health.unknown_since_ms(now_ms) else None
-        return incident_page(found[0], now_ms, unknown, found[1]) if found else None
+        if found is None:
+            return None
+        view, context = found
+        return incident_page(view, now_ms, unknown, self.handling(view.incident), context=context)
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
@@ -209,12 +218,16 @@ class Answers:
                 else await incidents(self._store, tenant, limit_of(limit))
             )[: limit_of(limit)]
             flaps = await flapping(self._store, tenant, found)
-        return [incident_json(item, flaps.get(item.incident_id)) for item in found]
+        return [incident_json(item, flaps.get(item.incident_id), self.handling(item)) for item in found]
 
     async def incident_body(self, tenant: str, incident_id: str) -> WholeIncident | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
         found = await self._whole_incident(tenant, incident_id)
-        return incident_view_json(found[0], self.now_ms(), self.unknown_since(), found[1]) if found else None
+        if found is None:
+            return None
+        view, context = found
+        handling = self.handling(view.incident)
+        return incident_view_json(view, self.now_ms(), self.unknown_since(), handling, context=context)
 
     async def _whole_incident(self, tenant: str, incident_id: str) -> tuple[IncidentView, IncidentContext] | None:
         async with self.turns.turn(tenant):
@@ -223,6 +236,15 @@ class Answers:
                 return None
             about, links = about_incident(found.incident, self.now_ms()), Links(run_url=self._run_url)
             return found, await incident_context(self._store, about, runs=found.runs, links=links)
+
+    async def incident_named(self, tenant: str, incident_id: str) -> Incident | None:
+        """Return the incident of `tenant` whose id this is, or begins so, None where it has none."""
+        async with self.turns.turn(tenant):
+            return await incident_named(self._store, tenant, incident_id)
+
+    def handling(self, of: Incident) -> Handling:
+        """Return what people did about an incident, as far as this process knows."""
+        return self.controls.in_force.handling(of.tenant, of.incident_id) if self.controls else NOTHING_DONE
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""
@@ -272,7 +294,9 @@ class Answers:
             return await history_page(self._store, asked, after), clock_ms
 
     async def erase(self, tenant: str) -> Holding:
-        """Begin or go on to erase all rows of `tenant`; return what there still is."""
+        """Begin or go on to erase all of `tenant`, its controls in the log too; return what rows there still are."""
+        if self.controls:
+            await self.controls.erase(tenant)
         return await erase(self._store, tenant, self.now_ms())
 
     def _clock_ms(self) -> int:

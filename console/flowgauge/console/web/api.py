@@ -8,9 +8,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from flowgauge.console.rule_folder import Applied
+from flowgauge.console.web.act_operations import act_path
+from flowgauge.console.web.acting import do
+from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
 from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.api_operations import KNOWN
+from flowgauge.console.web.guard import body_of, login_of, media_type_of
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
@@ -45,6 +49,10 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
     )
     return [
         Route(METRIC_ROUTE, api.for_tenant(api.metric), methods=["GET"]),
+        *(
+            Route(act_path(verb), api.for_tenant(api.doing(verb), KNOWN["POST", act_path(verb)]), methods=["POST"])
+            for verb in BODIES
+        ),
         *(Route(path, api.for_tenant(ask, KNOWN[method, path]), methods=[method]) for method, path, ask in asks),
         Route("/healthz", api.healthz, methods=["GET"]),
     ]
@@ -95,10 +103,21 @@ class _Api:
     async def incident(self, request: Request, tenant: str) -> Response:
         body = await self._answers.incident_body(tenant, request.path_params["incident_id"])
         if body is None:
-            asked = request.path_params["incident_id"][:INCIDENT_CHARS_SHOWN]
-            where = "`flowgauge incidents list` shows them, and the first 6 digits of one are enough"
-            raise _Refused(404, f"no incident of tenant {tenant} has the id {asked!r}: {where}")
+            raise _no_incident(request, tenant)
         return json_answer(body)
+
+    def doing(self, verb: Verb) -> Ask:
+        """Return what answers an act of this verb."""
+
+        async def done(request: Request, tenant: str) -> Response:
+            body = await _json_body(request, ACT_BYTES_MAX, "an act is")
+            doing = read_doing(verb, body, login_of(request.headers))
+            handled = await do(self._answers, tenant, request.path_params["incident_id"], doing)
+            if handled is None:
+                raise _no_incident(request, tenant)
+            return json_answer(handled)
+
+        return done
 
     async def dlq(self, request: Request, tenant: str) -> Response:
         return json_bytes(await self._answers.dead_letters(tenant, dict(request.query_params)))
@@ -153,9 +172,7 @@ class _Api:
             raise _Refused(403, "this server takes its rules from its own folder (up --rules DIR)")
         if not self._answers.is_operator(tenant):
             raise _Refused(403, "rules may see every tenant: send a token of the tenant that `operator` names")
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise _Refused(415, "send application/json")
-        applied = await self._apply_rules(_files(await _body(request)))
+        applied = await self._apply_rules(_files(await _json_body(request, RULES_BYTES_MAX, "rules are")))
         in_force: RulesInForce = {"version": applied.version, "tenant": tenant, "warnings": applied.warnings}
         return json_answer(in_force)
 
@@ -184,13 +201,19 @@ def _refusal(error: FlowgaugeError) -> Response:
             return json_answer({"error": str(error)}, 503, {"retry-after": "1"})
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > RULES_BYTES_MAX:
-            raise _Refused(413, f"rules are at most {RULES_BYTES_MAX} bytes")
-    return bytes(body)
+async def _json_body(request: Request, bytes_max: int, what: str) -> bytes:
+    if media_type_of(request.headers) != "application/json":
+        raise _Refused(415, "send application/json")
+    body = await body_of(request, bytes_max)
+    if body is None:
+        raise _Refused(413, f"{what} at most {bytes_max} bytes")
+    return body
+
+
+def _no_incident(request: Request, tenant: str) -> _Refused:
+    asked = request.path_params["incident_id"][:INCIDENT_CHARS_SHOWN]
+    where = "`flowgauge incidents list` shows them, and the first 6 digits of one are enough"
+    return _Refused(404, f"no incident of tenant {tenant} has the id {asked!r}: {where}")
 
 
 def _files(body: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from flowgauge.console.web.act_operations import ACT_OPERATIONS, INCIDENT_ID
 from flowgauge.console.web.answer_records import (
     HistoryPage,
     IncidentList,
@@ -50,16 +51,12 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         method="GET",
         path="/v1/incidents/{incident_id}",
-        title="One incident, with its transitions, runs and deliveries",
-        parameters=(
-            Parameter(
-                name="incident_id", about="Its id, or the first six or more of its digits", example="0123456789abcdef"
-            ),
-            TENANT,
-        ),
+        title="One incident, with its transitions, runs, deliveries and what people did about it",
+        parameters=(INCIDENT_ID, TENANT),
         answer=WholeIncident,
         refusals=(*OF_QUESTIONS, 404),
     ),
+    *ACT_OPERATIONS,
     Operation(
         method="GET",
         path="/v1/dlq",

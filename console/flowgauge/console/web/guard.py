@@ -11,11 +11,13 @@ import binascii
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES = frozenset({"same-origin", "none"})  # from where a browser says that a request comes; none is its reader
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -24,7 +26,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # without any, a browser keeps back where our own forms come from
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -65,22 +67,50 @@ class Guard:
         if self._only_loopback and _name_of(host) not in LOOPBACK_NAMES:
             return "this flowgauge listens on loopback: ask it as localhost or 127.0.0.1"
         origin = headers.get("origin")
-        if method not in SAFE_METHODS and origin is not None and origin.partition("://")[2] != host:
+        is_foreign = origin is not None and origin.partition("://")[2] != host
+        if method not in SAFE_METHODS and (is_foreign or headers.get("sec-fetch-site", "none") not in OWN_SITES):
             return "a page of another origin may not send here"
         return None
 
 
 def authorization_of(headers: Headers) -> str | None:
     """Return the request's authorization as `Bearer TOKEN`: browsers send a token as the password of HTTP Basic."""
-    authorization = headers.get("authorization")
-    scheme, _, value = (authorization or "").partition(" ")
+    basic = _basic(headers)
+    if basic is None:
+        return headers.get("authorization")
+    _, colon, password = basic.partition(":")
+    return f"Bearer {password}" if colon else None
+
+
+def login_of(headers: Headers) -> str:
+    """Return the user name that a browser's reader gave beside the token, "" where there is none. It proves nothing."""
+    return (_basic(headers) or "").partition(":")[0]
+
+
+def media_type_of(headers: Headers) -> str:
+    """Return the media type of a request's body, without its parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def body_of(request: Request, bytes_max: int) -> bytes | None:
+    """Return a request's body, None where it is longer than `bytes_max`: the rest is not read."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)
+
+
+def _basic(headers: Headers) -> str | None:
+    """Return `NAME:PASSWORD` of HTTP Basic, "" where that cannot be read; None for another scheme or none."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
-        return authorization
-    try:
-        _, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
         return None
-    return f"Bearer {password}"
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _name_of(host: str) -> str:

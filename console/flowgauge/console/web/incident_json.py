@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import msgspec
 
+from flowgauge.console.web.acts import acts_json, handling_json
 from flowgauge.console.web.answer_records import (
     Change,
     CountedRun,
@@ -19,6 +20,7 @@ from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import HAPPENED, flapping_words
+from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.left_out import Recent
@@ -30,7 +32,9 @@ INCIDENT_COLUMNS = tuple(ListedIncident.__annotations__)
 LEFT_OUT_RULES_SHOWN = 10
 
 
-def incident_json(incident: Incident, flapping: Flapping | None = None) -> ListedIncident:
+def incident_json(
+    incident: Incident, flapping: Flapping | None = None, handling: Handling = NOTHING_DONE
+) -> ListedIncident:
     """Return an incident as a row of a list, with INCIDENT_COLUMNS."""
     return {
         "incident_id": incident.incident_id,
@@ -53,21 +57,29 @@ def incident_json(incident: Incident, flapping: Flapping | None = None) -> Liste
         "late_samples": incident.late_samples,
         "window": format_duration(incident.window_ms),
         "flapping": None if flapping is None else _flapping(flapping),
+        "handling": handling_json(handling),
     }
 
 
 def incident_view_json(
-    view: IncidentView, now_ms: int, unknown_since: str | None = None, context: IncidentContext | None = None
+    view: IncidentView,
+    now_ms: int,
+    unknown_since: str | None = None,
+    handling: Handling = NOTHING_DONE,
+    *,
+    context: IncidentContext | None = None,
 ) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
-        **incident_json(view.incident, view.flapping),
+        **incident_json(view.incident, view.flapping, handling),
         "standing": standing(view.incident, view.ended),
         "transitions": [_step(step) for step in view.transitions],
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
         "context": context or IncidentContext(incident_id=view.incident.incident_id),
+        "acts": acts_json(handling),
+        "acts_cut": handling.is_cut,
         "detection_unknown_since": unknown_since,
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from flowgauge.console.web.acts import act_words, handling_words
 from flowgauge.console.web.banner import Banner
 from flowgauge.console.web.context_views import ContextPart, context_part
 from flowgauge.console.web.examples import Shown, counted, shown_examples
@@ -27,6 +28,7 @@ from flowgauge.console.web.words import (
     value_of,
 )
 from flowgauge.processors.kinds.kind import Examples, Shows
+from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.summary import summarize
@@ -54,6 +56,16 @@ class IncidentRow:
     value: str
     threshold: str
     flapping: str = ""
+    handling: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """Something that somebody did about the incident."""
+
+    at: Moment
+    by: str
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +154,14 @@ class IncidentPage:
     example_count: str
     deliveries: tuple[DeliveryRow, ...]
     context: ContextPart
+    acts: tuple[ActRow, ...]
+    acts_cut: bool  # still older ones are no longer told
     unknown: Banner | None  # where detection is
 
 
-def incident_row(incident: Incident, now_ms: int, flapping: Flapping | None = None) -> IncidentRow:
+def incident_row(
+    incident: Incident, now_ms: int, flapping: Flapping | None = None, handling: Handling = NOTHING_DONE
+) -> IncidentRow:
     """Return an incident's row in a list."""
     ended_ms = now_ms if incident.is_open else incident.at_ms
     return IncidentRow(
@@ -160,11 +176,17 @@ def incident_row(incident: Incident, now_ms: int, flapping: Flapping | None = No
         value=value_of(incident.value, incident.rule_kind),
         threshold=value_of(incident.threshold, incident.rule_kind),
         flapping="" if flapping is None else flapping_words(flapping),
+        handling=handling_words(handling),
     )
 
 
 def incident_page(
-    view: IncidentView, now_ms: int, unknown: Banner | None = None, context: IncidentContext | None = None
+    view: IncidentView,
+    now_ms: int,
+    unknown: Banner | None = None,
+    handling: Handling = NOTHING_DONE,
+    *,
+    context: IncidentContext | None = None,
 ) -> IncidentPage:
     """Return an incident's page; `unknown` is said where detection does not know how it stands now."""
     incident, kind = view.incident, kind_of(view.incident.rule_kind)
@@ -172,7 +194,7 @@ def incident_page(
     examples = tuple(_example_rows(shown_examples(view, now_ms), kind.examples_as.shows, now_ms))
     told = sorted(view.deliveries, key=lambda delivery: (delivery.at_ms, delivery.delivery_id), reverse=True)
     return IncidentPage(
-        row=incident_row(incident, now_ms, view.flapping),
+        row=incident_row(incident, now_ms, view.flapping, handling),
         labels=tuple(incident.labels.items()),
         reason=_sentence(incident.reason),
         standing=standing(incident, view.ended),
@@ -185,6 +207,8 @@ def incident_page(
         example_count=shown_of(len(examples), counted(incident)),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
         context=context_part(context or IncidentContext(incident_id=incident.incident_id), now_ms),
+        acts=tuple(ActRow(moment(act.at_ms, now_ms), act.by, act_words(act)) for act in reversed(handling.acts)),
+        acts_cut=handling.is_cut,
         unknown=unknown,
     )
 

@@ -1,22 +1,32 @@
-"""The two pages: overview and incident. Each asks, makes a view of the answers, and renders it."""
+"""The two pages: overview and incident. Each asks, makes a view of the answers, and renders it.
+
+Forms of an incident's page are read as the API reads its bodies, and lead back to the page, which shows what they did.
+"""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from flowgauge.console.web.acting import do
+from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
 from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.guard import SAFE_METHODS, body_of, login_of, media_type_of
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.console.web.words import moment
+from flowgauge.schemas.control import PERSON_CHARS_MAX, TEXT_CHARS_MAX
 from flowgauge.schemas.errors import BadInput, Transient
 
+FORM = "application/x-www-form-urlencoded"
+FIELDS_MAX = 8  # of a form; ours have two
 HERE = Path(__file__).parent
 
 Page = Callable[[Request, str], Awaitable[Response]]
@@ -28,6 +38,10 @@ def page_routes(answers: Answers) -> list[BaseRoute]:
     return [
         Route("/", pages.for_tenant(pages.overview), methods=["GET"]),
         Route("/incidents/{incident_id}", pages.for_tenant(pages.incident), methods=["GET"]),
+        *(
+            Route(f"/incidents/{{incident_id}}/{verb}", pages.for_tenant(pages.doing(verb)), methods=["POST"])
+            for verb in BODIES
+        ),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
 
@@ -54,7 +68,8 @@ class _Pages:
             try:
                 return await page(request, self._answers.shown_to(tenant, request))
             except BadInput as error:
-                return self._render(request, "problem.html", Problem("Not yours to see", f"{error}."), status=400)
+                title = "Not yours to see" if request.method in SAFE_METHODS else "That cannot be done"
+                return self._render(request, "problem.html", Problem(title, f"{error}."), status=400)
             except TooManyQuestions as error:
                 problem = Problem("Too many questions at a time", f"{error}.")
                 headers = {"retry-after": str(RETRY_AFTER_S)}
@@ -72,9 +87,31 @@ class _Pages:
     async def incident(self, request: Request, tenant: str) -> Response:
         view = await self._answers.incident_page(tenant, request.path_params["incident_id"])
         if view is None:
-            text = "No incident of this tenant has this id. It may be a second old: reload the page."
-            return self._render(request, "problem.html", Problem("No such incident", text), tenant=tenant, status=404)
+            return self._no_incident(request, tenant)
         return self._render(request, "incident.html", view, tenant=tenant, page="incident")
+
+    def doing(self, verb: Verb) -> Page:
+        """Return what takes a form of this verb."""
+
+        async def done(request: Request, tenant: str) -> Response:
+            fields = await _fields(request)
+            doing = read_doing(verb, fields, login_of(request.headers))
+            handled = await do(self._answers, tenant, request.path_params["incident_id"], doing)
+            if handled is None:
+                return self._no_incident(request, tenant)
+            place = f"/incidents/{handled['incident_id']}{self._query(request, tenant)}#acts"
+            return RedirectResponse(place, status_code=303)
+
+        return done
+
+    def _no_incident(self, request: Request, tenant: str) -> Response:
+        text = "No incident of this tenant has this id. It may be a second old: reload the page."
+        return self._render(request, "problem.html", Problem("No such incident", text), tenant=tenant, status=404)
+
+    def _query(self, request: Request, tenant: str) -> str:
+        """Return what addresses of further pages need to be of the same tenant."""
+        asked = request.query_params.get("tenant")
+        return f"?{urlencode({'tenant': tenant})}" if asked and tenant != "–" else ""
 
     def _render(  # what a page is made of, each with its name
         self,
@@ -88,13 +125,31 @@ class _Pages:
         headers: dict[str, str] | None = None,
     ) -> Response:
         now_ms = self._answers.now_ms()
-        asked = request.query_params.get("tenant")
         html = self._templates.get_template(template).render(
             view=view,
             page=page,
             tenant=tenant,
-            query=f"?tenant={tenant}" if asked and tenant != "–" else "",
+            query=self._query(request, tenant),
+            login=login_of(request.headers)[:PERSON_CHARS_MAX],
+            bounds={"person": PERSON_CHARS_MAX, "text": TEXT_CHARS_MAX},
             now=moment(now_ms, now_ms),
             heat_words=STEP_WORDS,
         )
         return HTMLResponse(html, status_code=status, headers=headers)
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """Return the fields of a form; raise BadInput where the body is none, too large, or names one twice."""
+    if media_type_of(request.headers) != FORM:
+        raise BadInput(f"expected a form ({FORM})")
+    body = await body_of(request, ACT_BYTES_MAX)
+    if body is None:
+        raise BadInput(f"an act is at most {ACT_BYTES_MAX} bytes")
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+    except ValueError as error:
+        raise BadInput(f"the form cannot be read: {error}") from None
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise BadInput("the form names a field twice")
+    return {name: value.replace("\r\n", "\n") for name, value in fields.items()}

@@ -53,6 +53,7 @@ OUTCOMES = {
     "dead": Mark("Given up", "cross", "is-firing"),
     "superseded": Mark("Superseded by newer", "dash", "is-idle"),
     "backfilled": Mark("Recorded only", "dash", "is-idle"),
+    "silenced": Mark("Silenced", "dash", "is-idle"),
 }
 
 

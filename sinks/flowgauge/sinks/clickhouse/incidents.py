@@ -186,25 +186,34 @@ async def incident(
     With `clock_ms`, where detection stands now, also what ended in the window before it. Raises InvalidQuestion where
     several ids begin so.
     """
-    found = await _list(store, tenant, incident_id=incident_id, limit=1) if incident_id else []
-    if not found and _ID_BEGINS.fullmatch(incident_id):
-        found = await _list(store, tenant, id_begins=incident_id.lower(), limit=2)
-    if not found:
+    found = await incident_named(store, tenant, incident_id)
+    if found is None:
         return None
-    if len(found) > 1:
-        ids = " and ".join(each.incident_id for each in found)
-        raise InvalidQuestion(f"incident: several ids begin with {incident_id}, such as {ids}: write more of it")
-    of = {"tenant": tenant, "incident_id": found[0].incident_id}
+    of = {"tenant": tenant, "incident_id": found.incident_id}
     steps = await store.query(question("incident_transitions"), of, seen=rows_of(tenant))
     told = await store.query(question("incident_deliveries"), of, seen=rows_of(tenant))
     return IncidentView(
-        found[0],
+        found,
         [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
         [_delivery(row) for row in told.rows],
-        await example_runs(store, tenant, found[0].examples),
-        await _ended(store, found[0], clock_ms) if clock_ms is not None else None,
-        (await flapping(store, tenant, found)).get(found[0].incident_id),
+        await example_runs(store, tenant, found.examples),
+        await _ended(store, found, clock_ms) if clock_ms is not None else None,
+        (await flapping(store, tenant, [found])).get(found.incident_id),
     )
+
+
+async def incident_named(store: ClickHouseStore, tenant: str, incident_id: str) -> Incident | None:
+    """Return the incident whose id this is, or begins so; None when this tenant has none.
+
+    Raises InvalidQuestion where several ids begin so.
+    """
+    found = await _list(store, tenant, incident_id=incident_id, limit=1) if incident_id else []
+    if not found and _ID_BEGINS.fullmatch(incident_id):
+        found = await _list(store, tenant, id_begins=incident_id.lower(), limit=2)
+    if len(found) > 1:
+        ids = " and ".join(each.incident_id for each in found)
+        raise InvalidQuestion(f"incident: several ids begin with {incident_id}, such as {ids}: write more of it")
+    return found[0] if found else None
 
 
 async def example_runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]) -> list[RunView]:

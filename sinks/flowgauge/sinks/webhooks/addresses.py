@@ -11,7 +11,7 @@ Order of the cases in `EgressPolicy.verdict`, the first that holds decides:
   3. an entry of `egress.allow` matches    allowed
   4. the address lies in a closed network  refused (a v4-mapped one by the IPv4 address it carries)
   5. plain http                            refused, it is only for exceptions
-  6. the port is not one webhooks use      refused
+  6. the port is not one of its scheme     refused: webhooks and mail have ports of their own
   7. else                                  allowed
 The connection is made by egress.py, to the very address that was checked.
 """
@@ -28,6 +28,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 PORTS = frozenset({80, 443, 8443})  # Where public receivers listen; any other port is an entry of egress.allow.
+MAIL_PORTS = frozenset({25, 465, 587})  # Where mail servers take messages; open to mail only.
 PORT_MAX = 65_535
 URL_CHARS_MAX = 2_048  # Longer ones are no receivers' addresses, and every log and form can hold this.
 HOST_CHARS_MAX = 253  # RFC 1035, as text.
@@ -59,6 +60,7 @@ class Reason(StrEnum):
     BAD_PORT = "port is not between 1 and 65535"
     BAD_URL = "not a URL"
     CONTROL = "has a space or control character"
+    MAIL_PORT = "port is not 25, 465, 587 or opened by egress.allow"
     NO_HOST = "no host"
     NUMERIC_HOST = "number that is not a plain IPv4 address"
     PLAIN_HTTP = "plain http is only for egress.allow"
@@ -67,6 +69,11 @@ class Reason(StrEnum):
     TOO_LONG = "too long"
     UNRESOLVED = "does not resolve"
     USERINFO = "has a user name or password"
+
+    @property
+    def refusal(self) -> str:
+        """Why a delivery failed, for everybody who may see that: without host, address and remedy."""
+        return f"address refused: {self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +90,14 @@ class Verdict:
 
 
 # What people run on purpose. Nobody is led to open a cloud's metadata service or an address that is no receiver's.
-_WORTH_OPENING = frozenset({Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED, Reason.PLAIN_HTTP, Reason.PORT})
+WORTH_OPENING = frozenset(
+    {Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED, Reason.PLAIN_HTTP, Reason.PORT, Reason.MAIL_PORT}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL points: the host in lower case, ASCII, without brackets or a final dot."""
+    """Where a URL points: the host in lower case, ASCII, without brackets or a final dot; mail's scheme is smtp."""
 
     scheme: str
     host: str
@@ -124,9 +133,7 @@ class EgressPolicy:
         if any(opening.opens(host, port, ip) for opening in self._openings):
             return Verdict(allowed=True, reason=Reason.EXCEPTION)
         if closed := closed_because(ip) or _unusual(scheme, port):
-            return Verdict(
-                allowed=False, reason=closed, remedy=_opening(host, port) if closed in _WORTH_OPENING else ""
-            )
+            return Verdict(allowed=False, reason=closed, remedy=_opening(host, port) if closed in WORTH_OPENING else "")
         return Verdict(allowed=True, reason=Reason.PUBLIC)
 
 
@@ -192,7 +199,7 @@ class _Opening:
         return self.name == host.lower().removesuffix(".")
 
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+_DEFAULT_PORTS = {"https": 443, "http": 80, "smtp": 587}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _ENTRY = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
@@ -259,7 +266,9 @@ def _opening(host: str, port: int) -> str:
 
 
 def _unusual(scheme: str, port: int) -> Reason | None:
-    """Cases 5 and 6: what a public receiver does not need."""
+    """Cases 5 and 6: what a public receiver does not need. Mail begins plain and asks for TLS itself."""
+    if scheme == "smtp":
+        return None if port in MAIL_PORTS else Reason.MAIL_PORT
     if scheme != "https":
         return Reason.PLAIN_HTTP
     return None if port in PORTS else Reason.PORT

@@ -1,7 +1,7 @@
 """One attempt at a delivery: read the secrets, tell the channel, and say what came of it. It never raises."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,23 +10,45 @@ import structlog
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
+from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
 from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
-from flowgauge.sinks.webhooks.outbox import Send
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
+from flowgauge.sinks.webhooks.sends import Send
+from flowgauge.sinks.webhooks.telling import UNKNOWN_OUTCOME
 
 _log = structlog.get_logger("flowgauge.notifier")
 
 
+Details = Callable[[Transition], Awaitable[tuple[str, ...]]]  # plain lines about an incident; they never fail
+
+
+async def no_details(_transition: Transition) -> tuple[str, ...]:  # as the others are
+    """Give none."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What messages say beside their transition.
+
+    `public_url` is where people reach the console; `details` gives lines about an incident for people, () where it
+    cannot: it takes its time from the attempt's.
+    """
+
+    public_url: str = ""
+    details: Details = no_details
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What every attempt needs. `public_url` is where people reach the console."""
+    """What every attempt needs."""
 
     egress: Egress
     environ: Mapping[str, str]
     now_ms: Callable[[], int]
-    public_url: str
+    wording: Wording
 
     async def attempt(self, channel: Channel, send: Send) -> Verdict:
         """Make one attempt within ATTEMPT_MS_MAX and judge it."""
@@ -38,11 +60,12 @@ class Sender:
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
         except AddressRefused as refused:
-            verdict = Verdict("failed", f"address refused: {refused}")  # tried again: it can be opened
+            # Tried again: it can be opened. The remedy names the host, which not everybody may see who sees the reason.
+            verdict = Verdict("failed", refused.reason.refusal)
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
-            verdict = Verdict("failed", NOT_SENT)
+            verdict = Verdict("failed", NOT_SENT) if channel.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
         except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
             _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
             verdict = Verdict("failed", NOT_SENT)
@@ -50,7 +73,14 @@ class Sender:
 
     async def _tell(self, kind: ChannelKind, send: Send) -> Verdict:
         secrets = await asyncio.to_thread(self._secrets, kind)
-        notice = Notice(send.delivery_id, (send.transition,), public_url=self.public_url)
+        notice = Notice(
+            send.delivery_id,
+            tuple(member.transition for member in send.members),
+            reference=send.members[0].reference if len(send.members) == 1 else "",
+            public_url=self.wording.public_url,
+            details=await self.wording.details(send.transition) if len(send.members) == 1 else (),
+            is_replay=send.is_replay,
+        )
         return await kind.tell(notice, Means(self.egress, self.now_ms, secrets))
 
     def _secrets(self, kind: ChannelKind) -> dict[SecretRef, str]:

@@ -8,14 +8,20 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from flowgauge.schemas.delivery import Delivery
-from flowgauge.sinks.webhooks.outbox import Backlog, Lane
+from flowgauge.sinks.webhooks.addresses import WORTH_OPENING
+from flowgauge.sinks.webhooks.backlog import Backlog
+from flowgauge.sinks.webhooks.circuit import DISABLED
+from flowgauge.sinks.webhooks.policy import Lane
 from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, NO_SECRET
 from flowgauge.transport.health import Health, TenantHealth
 
+OPEN_IT = "open it by `egress.allow`: `flowgauge webhooks check-address` says how"
 REMEDIES = {
     NO_CHANNEL: "define it under `channels:`, or take it out of `notify:` for the next ones",
     NO_SECRET: "set the variable or the file that its `secret:` names",
+    DISABLED: "mend the endpoint, then change its `url:` or restart the notifier",
     GONE: "change its `url:`, or take it out of `notify:`",
+    **dict.fromkeys((reason.refusal for reason in sorted(WORTH_OPENING)), OPEN_IT),
 }
 
 _T = TypeVar("_T")

@@ -21,16 +21,39 @@ from pydantic import Field, ValidationError, model_validator
 
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.sinks.webhooks.kinds import KINDS
+from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
+from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
+from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
+from flowgauge.sinks.webhooks.schedule import RetryClass
 from flowgauge.transport.yaml_files import read_documents
 
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
 _TOP_LEVEL = ("rules", "channels")
+
+
+class Group(Written):
+    """Which incidents share messages, and how often one goes."""
+
+    by: Annotated[
+        tuple[str, ...],
+        Field(strict=False, max_length=GROUP_FIELDS_MAX, description="rule, severity, names of for_each or of labels."),
+    ] = ()
+    wait: Annotated[DurationMs, Field(description="How long the first message waits for others.")] = 1_000
+    interval: Annotated[DurationMs, Field(description="How long after a message the next one goes.")] = 15_000
+
+    @property
+    def grouping(self) -> Grouping:
+        """What the outbox goes by."""
+        return Grouping(self.by, self.wait, self.interval)
 
 
 class Channel(Written):
@@ -40,7 +63,23 @@ class Channel(Written):
     tenant: Annotated[
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
+    retry: Annotated[
+        RetryClass | None, Field(description="How long and how often a message is tried; by default the kind's.")
+    ] = None
+    fallback: Annotated[
+        str, Field(max_length=CHANNEL_NAME_MAX, description="The channel that is told when this one is not reached.")
+    ] = ""
+    fallback_after: Annotated[DurationMs, Field(description="How long after the first try.")] = 15 * 60_000
+    repeat: Annotated[DurationMs, Field(description="How long after a message what still fires is told again.")] = 0
+    group: Annotated[Group | None, Field(description="Which incidents share messages, where the kind can.")] = None
+    delivery_failures: Annotated[bool, Field(description="Whether it is told when another channel is not reached.")] = (
+        False
+    )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
+    slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
+    incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
+    alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
 
     @property
     def kind_name(self) -> str:
@@ -52,6 +91,18 @@ class Channel(Written):
         """Where to, and how."""
         return cast("ChannelKind", getattr(self, self.kind_name))
 
+    @property
+    def policy(self) -> LinePolicy:
+        """How its lines are told."""
+        group = self.group or Group()
+        return LinePolicy(
+            retry=self.retry or self.kind.retry,
+            fallback=self.fallback,
+            fallback_after_ms=self.fallback_after,
+            repeat_ms=self.repeat,
+            group=group.grouping if self.kind.takes_groups else None,
+        )
+
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> "Channel":
         written = [name for name in KINDS if getattr(self, name) is not None]
@@ -59,6 +110,10 @@ class Channel(Written):
             raise ValueError(
                 f"expected one of: {', '.join(KINDS)}" + (f"; got {' and '.join(written)}" if written else "")
             )
+        if self.group and not self.kind.takes_groups:
+            raise ValueError(f"a {written[0]} is told of each incident by itself: take `group` out")
+        if self.fallback == self.name:
+            raise ValueError("a channel is no fallback for itself: name another one")
         return self
 
 
@@ -72,6 +127,17 @@ class ChannelBook:
     def __post_init__(self) -> None:
         by_name = {(channel.tenant, channel.name): channel for channel in self.channels}
         object.__setattr__(self, "_by_name", by_name)
+
+    def watchers(self, tenant: str, name: str) -> tuple[str, ...]:
+        """Return the channels that are told when the channel `name` of `tenant` is not reached: never itself."""
+        lost = self.find(tenant, name)
+        names = {each.name for each in self.channels if each.delivery_failures and each.tenant in {tenant, ANY_TENANT}}
+        found = [(each, self.find(tenant, each)) for each in sorted(names - {name})]
+        return tuple(
+            each
+            for each, channel in found
+            if channel and channel.delivery_failures and not (lost and channel.kind.endpoint == lost.kind.endpoint)
+        )
 
     def find(self, tenant: str, name: str) -> Channel | None:
         """Return the channel that `tenant`'s rules call `name`: its own, else everybody's, else None."""

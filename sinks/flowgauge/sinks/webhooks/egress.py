@@ -1,4 +1,4 @@
-"""The only way out: one POST to a checked address, on a connection of its own.
+"""The only way out: one request, or one socket for mail, to a checked address, on a connection of its own.
 
 A name is resolved once, every address it has is checked, and the connection goes to one of these very addresses,
 so an answer that changes in between (DNS rebinding) reaches nothing. TLS still checks the certificate against
@@ -16,6 +16,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, cast
@@ -37,9 +38,12 @@ from flowgauge.sinks.webhooks.addresses import (
 ANSWER_BYTES_MAX = 16 * 1024  # A receiver's words are kept for people to read; more is cut, not an error.
 CONNECT_MS_MAX = 5_000  # For one address, so that a dead IPv6 route leaves time for the next address.
 ADDRESSES_TRIED_MAX = 4  # Of the checked ones, in the resolver's order.
-RESOLVE_MS_MAX = 5_000  # For `check_host`; a post has its own deadline.
+RESOLVE_MS_MAX = 5_000  # For `check_host`; a request has its own deadline.
 USER_AGENT = "flowgauge"
+METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})  # CONNECT and TRACE are for proxies.
 
+_WEB_SCHEMES = frozenset({"http", "https"})
+_ALL_SCHEMES = _WEB_SCHEMES | {"smtp"}
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 # The caller's headers may not change where the message goes or how it is framed.
 _OWN_HEADERS = frozenset(
@@ -107,7 +111,7 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 
 class Egress:
-    """Sends webhooks to checked addresses.
+    """Sends to checked addresses.
 
     `own_ports` are the ports this process listens on: it never calls itself. `tls` replaces the system's trusted
     certificates, for receivers with a private authority.
@@ -127,7 +131,13 @@ class Egress:
         self._tls = tls or ssl.create_default_context()
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_ms: int) -> Answer:
-        """Send one POST and read its answer, all of it within `deadline_ms`, the body included.
+        """Send one POST; `request` says the rest."""
+        return await self.request("POST", url, body, headers, deadline_ms=deadline_ms)
+
+    async def request(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, deadline_ms: int
+    ) -> Answer:
+        """Send one request, by one of METHODS, and read its answer, all of it within `deadline_ms`.
 
         A redirect is an answer like any other. Raises AddressRefused before anything is sent, else EgressFailed.
         """
@@ -136,16 +146,33 @@ class Egress:
         try:
             async with asyncio.timeout(deadline_ms / 1000):
                 target, path = _read_url(url)
+                message = _message(method, target, path, body, headers)
                 addresses = await self._checked_addresses(target)
-                status, received, text = await self._exchange(target, path, addresses, (body, headers))
+                status, received, text = await self._exchange(message, addresses)
         except TimeoutError:
             raise EgressFailed(Failure.TIMEOUT) from None
         return Answer(status, received, text, elapsed_ms=round((loop.time() - began) * 1000))
 
-    async def check_host(self, text: str) -> Verdict:
-        """Say whether `text` (a host, host:port, address or URL) may be reached now; it is not connected to."""
+    async def open_socket(self, host: str, port: int, *, deadline_ms: int) -> socket.socket:
+        """Give a connected, non-blocking socket to a mail server, the caller's to close.
+
+        `host` is a name or an address without brackets. The name is not looked up again: TLS is to be checked
+        against it. Raises AddressRefused before anything is sent, else EgressFailed.
+        """
         try:
-            target, _ = _read_url(_as_url(text))
+            async with asyncio.timeout(deadline_ms / 1000):
+                target = _mail_target(host, port)
+                return await self._connected(await self._checked_addresses(target), port)
+        except TimeoutError:
+            raise EgressFailed(Failure.TIMEOUT) from None
+
+    async def check_host(self, text: str) -> Verdict:
+        """Say whether `text` (a host, host:port, address or URL) may be reached now; it is not connected to.
+
+        `smtp://host:port` asks for mail.
+        """
+        try:
+            target, _ = _read_url(_as_url(text), schemes=_ALL_SCHEMES)
             async with asyncio.timeout(RESOLVE_MS_MAX / 1000):
                 verdicts = self._verdicts(target, await self._addresses(target))
         except AddressRefused as refused:
@@ -185,31 +212,48 @@ class Egress:
         ]
 
     async def _exchange(
-        self,
-        target: Target,
-        path: bytes,
-        addresses: Sequence[Address],
-        message: tuple[bytes, Mapping[str, str]],
+        self, message: httpcore2.Request, addresses: Sequence[Address]
     ) -> tuple[int, dict[str, str], bytes]:
-        body, headers = message
         dialer = _CheckedDialer(addresses, self._own_ports)
-        where = httpcore2.URL(scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=path)
-        request = httpcore2.Request(b"POST", where, headers=_request_headers(target, body, headers), content=body)
-        connection = httpcore2.AsyncHTTPConnection(origin=where.origin, ssl_context=self._tls, network_backend=dialer)
+        connection = httpcore2.AsyncHTTPConnection(
+            origin=message.url.origin, ssl_context=self._tls, network_backend=dialer
+        )
         with _failures(dialer):
             try:
-                return await _read_answer(await connection.handle_async_request(request))
+                return await _read_answer(await connection.handle_async_request(message))
             finally:
                 await connection.aclose()
                 await dialer.aclose()
+
+    async def _connected(self, addresses: Sequence[Address], port: int) -> socket.socket:
+        for address in addresses[:ADDRESSES_TRIED_MAX]:
+            connected = await _connect(address, port)
+            if connected is None:
+                continue
+            if _is_ourselves(connected.getsockname(), connected.getpeername(), port, self._own_ports):
+                connected.close()
+                raise AddressRefused(_refusal(Reason.OWN))
+            return connected
+        raise EgressFailed(Failure.CONNECT)
 
 
 def refused_unasked(url: str, policy: EgressPolicy) -> Verdict | None:
     """Return why a webhook may never go to `url`, as far as that shows without asking for a name; else None."""
     try:
-        target, _ = _read_url(url)
+        return _refused_unasked(_read_url(url)[0], policy)
     except AddressRefused as refused:
         return refused.verdict
+
+
+def mail_refused_unasked(host: str, port: int, policy: EgressPolicy) -> Verdict | None:
+    """Return why no mail may ever go to this server, as far as that shows without asking for a name; else None."""
+    try:
+        return _refused_unasked(_mail_target(host, port), policy)
+    except AddressRefused as refused:
+        return refused.verdict
+
+
+def _refused_unasked(target: Target, policy: EgressPolicy) -> Verdict | None:
     address = literal_of("127.0.0.1" if target.host in _LOOPBACK_NAMES else target.host)
     if address is None:
         return None
@@ -258,16 +302,42 @@ class _CheckedDialer(httpcore2.AsyncNetworkBackend):
             await self._stream.aclose()
 
     def _refuse_ourselves(self, stream: httpcore2.AsyncNetworkStream, port: int) -> None:
-        """Nothing was sent yet. A connection whose two ends have one address never left this machine."""
-        if port not in self._own_ports:
-            return
         ours = cast("tuple[object, ...]", stream.get_extra_info("client_addr"))
         theirs = cast("tuple[object, ...]", stream.get_extra_info("server_addr"))
-        if ours[0] == theirs[0]:
+        if _is_ourselves(ours, theirs, port, self._own_ports):
             raise AddressRefused(_refusal(Reason.OWN))
 
 
-def _read_url(url: str) -> tuple[Target, bytes]:
+def _is_ourselves(ours: tuple[object, ...], theirs: tuple[object, ...], port: int, own_ports: AbstractSet[int]) -> bool:
+    """Nothing was sent yet. A connection whose two ends have one address never left this machine."""
+    return port in own_ports and ours[0] == theirs[0]
+
+
+async def _connect(address: Address, port: int) -> socket.socket | None:
+    """Give a connected socket, or None where the address does not answer."""
+    connecting = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connecting.setblocking(False)
+        async with asyncio.timeout(CONNECT_MS_MAX / 1000):
+            await asyncio.get_running_loop().sock_connect(connecting, (str(address), port))
+    except OSError:  # A TimeoutError is one.
+        connecting.close()
+        return None
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
+
+
+def _mail_target(host: str, port: int) -> Target:
+    """Check the parts of a mail server's address. Raises AddressRefused."""
+    target = text_fault(host) or target_of("smtp", b"", host, port)
+    if isinstance(target, Reason):
+        raise AddressRefused(_refusal(target))
+    return target
+
+
+def _read_url(url: str, *, schemes: AbstractSet[str] = _WEB_SCHEMES) -> tuple[Target, bytes]:
     """Parse once; the parts that are checked are the parts that are used. Raises AddressRefused."""
     if fault := text_fault(url):
         raise AddressRefused(_refusal(fault))
@@ -275,6 +345,8 @@ def _read_url(url: str) -> tuple[Target, bytes]:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
         raise AddressRefused(_refusal(Reason.BAD_URL)) from None
+    if parsed.scheme not in schemes:
+        raise AddressRefused(_refusal(Reason.SCHEME))
     target = target_of(parsed.scheme, parsed.userinfo, parsed.raw_host.decode("ascii"), parsed.port)
     if isinstance(target, Reason):
         raise AddressRefused(_refusal(target))
@@ -292,15 +364,27 @@ def _as_url(text: str) -> str:
     return f"https://[{text}]/" if address is not None and address.version == 6 else f"https://{text}"
 
 
-def _request_headers(target: Target, body: bytes, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _message(  # noqa: PLR0917 the parts of one request line and what follows it
+    method: str, target: Target, path: bytes, body: bytes, headers: Mapping[str, str]
+) -> httpcore2.Request:
+    if method not in METHODS:
+        raise EgressFailed(Failure.REQUEST, retryable=False)
+    where = httpcore2.URL(scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=path)
+    return httpcore2.Request(
+        method.encode(), where, headers=_request_headers(method, target, body, headers), content=body
+    )
+
+
+def _request_headers(method: str, target: Target, body: bytes, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     host = f"[{target.host}]" if ":" in target.host else target.host
     is_default_port = (target.scheme, target.port) in {("https", 443), ("http", 80)}
     ours = {
         "host": host if is_default_port else f"{host}:{target.port}",
-        "content-length": str(len(body)),
         "connection": "close",
         "accept-encoding": "identity",
     }
+    if body or method not in {"GET", "HEAD"}:
+        ours["content-length"] = str(len(body))
     theirs = {name.lower(): value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
     merged = {"user-agent": USER_AGENT, **theirs, **ours}
     try:

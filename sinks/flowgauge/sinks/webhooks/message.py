@@ -74,31 +74,36 @@ def message_body(transition: Transition, *, public_url: str = "") -> bytes:
     message = Message(
         type=f"incident.{transition.to_state}",
         timestamp=rfc3339(transition.at_ms),
-        data=Incident(
-            incident_id=transition.incident_id,
-            transition_id=transition.transition_id,
-            tenant=transition.tenant,
-            rule=transition.rule,
-            rule_kind=transition.rule_kind,
-            key=transition.key,
-            state=transition.to_state,
-            severity=transition.severity,
-            labels=transition.labels,
-            summary=summarize(transition),
-            reason=transition.reason,
-            value=transition.value,
-            threshold=transition.threshold,
-            samples=transition.samples,
-            late_samples=transition.late_samples,
-            window_ms=transition.window_ms,
-            opened_at=rfc3339(transition.opened_at_ms),
-            at=rfc3339(transition.at_ms),
-            examples=[_run(example) for example in transition.examples],
-            link=incident_link(transition.incident_id, public_url),
-            runbook=transition.runbook or None,
-        ),
+        data=incident_of(transition, public_url),
     )
     return _encode_message(message)
+
+
+def incident_of(transition: Transition, public_url: str) -> Incident:
+    """Return what is told of the incident as of `transition`."""
+    return Incident(
+        incident_id=transition.incident_id,
+        transition_id=transition.transition_id,
+        tenant=transition.tenant,
+        rule=transition.rule,
+        rule_kind=transition.rule_kind,
+        key=transition.key,
+        state=transition.to_state,
+        severity=transition.severity,
+        labels=transition.labels,
+        summary=summarize(transition),
+        reason=transition.reason,
+        value=transition.value,
+        threshold=transition.threshold,
+        samples=transition.samples,
+        late_samples=transition.late_samples,
+        window_ms=transition.window_ms,
+        opened_at=rfc3339(transition.opened_at_ms),
+        at=rfc3339(transition.at_ms),
+        examples=[_run(example) for example in transition.examples],
+        link=incident_link(transition.incident_id, public_url),
+        runbook=transition.runbook or None,
+    )
 
 
 def message_headers(secrets: Sequence[str], *, delivery_id: str, now_ms: int, body: bytes) -> dict[str, str]:
@@ -115,6 +120,11 @@ def incident_link(incident_id: str, public_url: str) -> str | None:
     if not public_url or len(public_url) > PUBLIC_URL_CHARS_MAX:
         return None
     return f"{public_url.rstrip('/')}/incidents/{quote(incident_id, safe='')}"
+
+
+def incidents_link(public_url: str) -> str | None:
+    """Return the address of the page that lists the open incidents under `public_url`, None without one."""
+    return f"{public_url.rstrip('/')}/" if public_url and len(public_url) <= PUBLIC_URL_CHARS_MAX else None
 
 
 def fitted(transition: Transition) -> Transition:

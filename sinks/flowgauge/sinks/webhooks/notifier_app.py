@@ -1,17 +1,19 @@
-"""The notifier: reads transitions, keeps the outbox, sends signed webhooks. The shell around outbox.py.
+"""The notifier: reads transitions and controls, keeps the outbox, tells channels. The shell around outbox.py.
 
+    0. at the start: read what people said, silences above all, to the end
 One step of a partition:
-    1. read what is new, take in the outcomes of attempts that ended
+    1. read what is new, take in what people said since, and the outcomes of attempts that ended
     2. begin what is due: `started` is committed with state, delivery records and offset as one
     3. only then the attempts go out, several at a time, each within ATTEMPT_MS_MAX
-A kill between 2 and the next step leaves `started` behind: after the restart it is sent again under the same id.
+A kill between 2 and the next step leaves `started` behind: after the restart it is sent again under the same id. Who
+was frozen between 2 and 3 for longer than SEND_WITHIN_MS sends nothing: a successor may be at work.
 
 Caught up means: transitions were read to their end while the detector's clock (`health.clock_ms`) was less than
 CLOCK_BEHIND_MS_MAX behind and no history was being loaded. It ends when the clock falls behind: then old transitions
 may come again in a rush. Only transitions older than `max_alert_age_ms` at first sight wait for it.
 
 Waking (see outbox.py): a delivery wakes what waits for the same channel, of whatever tenant; new channels or rules, as
-somebody who mended them expects, probe each failing channel.
+somebody who mended them expects, probe each failing channel; so does the circuit of an endpoint, now and then.
 
 Shutdown: begin nothing more, give attempts SHUTDOWN_MS_MAX to end and commit their outcomes, cancel the others (they
 are `started`: the next start repeats them). An endpoint's trouble is recorded, shown in health, retried, and never
@@ -28,18 +30,26 @@ import msgspec
 import structlog
 
 from flowgauge.schemas import topics
+from flowgauge.schemas.control import Control
 from flowgauge.schemas.counted import counted
-from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter, encode_delivery
+from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, Delivery, encode_dead_letter, encode_delivery
 from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.ids import events_partition
-from flowgauge.schemas.transition import decode_transition
-from flowgauge.sinks.webhooks.attempt import Sender
+from flowgauge.schemas.transition import decode_transition, encode_transition
+from flowgauge.sinks.webhooks.attempt import Sender, Wording
+from flowgauge.sinks.webhooks.backlog import merged
 from flowgauge.sinks.webhooks.channel_health import ChannelHealth
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
+from flowgauge.sinks.webhooks.circuit import Circuits
+from flowgauge.sinks.webhooks.delivery_watch import RULE_KIND, DeliveryWatch
 from flowgauge.sinks.webhooks.egress import Egress
-from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Lane, Outbox, Send, merged
-from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, Verdict
+from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Outbox
+from flowgauge.sinks.webhooks.people import People
+from flowgauge.sinks.webhooks.policy import Lane, LinePolicy, Ways, policy_of_unknown
+from flowgauge.sinks.webhooks.schedule import NO_CHANNEL, NOT_SENT, Verdict
+from flowgauge.sinks.webhooks.sends import Send
 from flowgauge.transport import wall_clock
+from flowgauge.transport.control_book import ControlBook, run_controls
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
 from flowgauge.transport.patience import Patience
@@ -50,6 +60,8 @@ CLOCK_BEHIND_MS_MAX = 60_000  # a detector this close to now tells of the presen
 RECORDS_MAX = 500  # a poll takes: a step stays short
 POLL_MS_MAX = 250  # so that stopping is quick
 POLL_MS_WHILE_OUT = 20  # and that an outcome waits little for its commit
+SEND_WITHIN_MS = 5_000  # after its commit; far below what a group waits for a member before it gives its part away
+NO_WORDING = Wording()
 BACKLOG_EVERY_MS = 500  # counting it looks at every incident
 
 
@@ -65,16 +77,13 @@ async def run_notifier(
     health: Health,
     max_alert_age_ms: int,
     now_ms: Callable[[], int] = wall_clock.now_ms,
-    public_url: str = "",
+    wording: Wording = NO_WORDING,
 ) -> None:
-    """Tell channels about transitions until `stop` is set.
-
-    `channels` gives the book that applies now. `public_url` is where people reach the console; messages link to it.
-    """
+    """Tell channels about transitions until `stop` is set. `channels` gives the book that applies now."""
     notifier = _Notifier(
         log=log,
         channels=channels,
-        sender=Sender(egress, os.environ, now_ms, public_url),
+        sender=Sender(egress, os.environ, now_ms, wording),
         stop=stop,
         health=health,
         max_alert_age_ms=max_alert_age_ms,
@@ -107,9 +116,13 @@ class _Notifier:
     positions: dict[int, int] = field(default_factory=dict[int, int])
     finished: deque[_Finished] = field(default_factory=deque[_Finished])
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    gone: set[str] = field(default_factory=set[str])  # endpoints; a restart asks each once more
+    circuits: Circuits = field(default_factory=Circuits)
+    watch: DeliveryWatch = field(default_factory=DeliveryWatch)
     counted_at: float = 0.0
     book: ChannelBook = field(init=False)
+    controls: ControlBook = field(init=False)
+    people: People = field(init=False)
+    ways: Ways = field(init=False)
     channel_health: ChannelHealth = field(init=False)
     patiently: Patience = field(init=False)
 
@@ -117,13 +130,23 @@ class _Notifier:
         self.book = self.channels()
         self.channel_health = ChannelHealth(self.health)
         self.patiently = Patience("notifier", self.health, self.stop)
+        self.controls = ControlBook(self.log, self.health, self._take)
+        self.people = People(self.controls.in_force)
+        self.ways = Ways(self._policy, self.people.hidden, self.people.concluded)
+
+    def _take(self, control: Control) -> None:
+        self.people.take(control)
 
     async def run(self) -> None:
+        await self.patiently.unless_stopped(self.controls.refresh)
+        if not self.controls.is_read.is_set():
+            return
         steps = await self.patiently.unless_stopped(lambda: self.log.open_steps(topics.TRANSITIONS, GROUP))
         if steps is None:
             return
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(run_controls(self.controls, stop=self.stop, health=self.health))
                 while not self.stop.is_set():
                     await self._step(steps, group)
                 await self._finish(steps)
@@ -152,7 +175,9 @@ class _Notifier:
                     dead_letters[item.partition] = self._see(item, now_ms)
                     read[item.partition] = self.positions[item.partition] = item.next_offset
         self._note_channels(now_ms)
+        self.people.apply_fresh(self.outboxes.values(), now_ms)
         self._settle(now_ms)
+        self._probe(now_ms)
         await self._note_caught_up(now_ms)
         for partition in list(self.outboxes):
             sends = self._begin(partition, now_ms)
@@ -161,12 +186,14 @@ class _Notifier:
         self._count_backlog()
 
     def _assign(self, assigned: Assigned, now_ms: int) -> None:
-        outbox = Outbox(max_alert_age_ms=self.max_alert_age_ms)
+        outbox = Outbox(max_alert_age_ms=self.max_alert_age_ms, ways=self.ways)
         try:
             outbox.restore(assigned.state, now_ms)
         except Unreadable as error:
             where = f"{topics.OUTBOX}, of {topics.TRANSITIONS} partition {assigned.partition}"
             raise InvariantBroken(f"{where}: {error}") from error
+        self.people.apply_all(outbox, now_ms)
+        self.watch.restore(each for each in outbox.open_incidents() if each.rule_kind == RULE_KIND)
         self.outboxes[assigned.partition] = outbox
         self.positions[assigned.partition] = assigned.next_offset
         self.caught_up.discard(assigned.partition)
@@ -198,6 +225,7 @@ class _Notifier:
             return
         self.book = book
         self.channel_health.forget_given_up()
+        self.circuits.forget()
         for outbox in self.outboxes.values():
             outbox.wake(now_ms, PROBES)
 
@@ -205,18 +233,30 @@ class _Notifier:
         owned = {id(outbox) for outbox in self.outboxes.values()}
         while self.finished:
             done = self.finished.popleft()
+            self.circuits.note(done.channel.kind.endpoint, done.verdict, now_ms)
             if id(done.outbox) not in owned:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
-            if done.verdict.is_gone:
-                self.gone.add(done.channel.kind.endpoint)
-            elif done.verdict.outcome == "delivered":
+            if done.verdict.outcome == "delivered":
                 self._wake(done.channel, now_ms)
             _log_outcome(done.send, done.verdict)
 
     def _wake(self, channel: Channel, now_ms: int) -> None:
         for outbox in self.outboxes.values():
             outbox.wake(now_ms, WOKEN_BY_SUCCESS, lambda lane: self.book.find(*lane) is channel)
+
+    def _probe(self, now_ms: int) -> None:
+        if due := self.circuits.due(now_ms):
+            for outbox in self.outboxes.values():
+                outbox.wake(now_ms, PROBES, lambda lane: self._endpoint(lane) in due)
+
+    def _policy(self, lane: Lane) -> LinePolicy:
+        channel = self.book.find(*lane)
+        return channel.policy if channel else policy_of_unknown(lane)
+
+    def _endpoint(self, lane: Lane) -> str:
+        channel = self.book.find(*lane)
+        return channel.kind.endpoint if channel else ""
 
     async def _note_caught_up(self, now_ms: int) -> None:
         if not self._is_live(now_ms):
@@ -239,13 +279,13 @@ class _Notifier:
             channel = self.book.find(*lane)
             if channel is None:
                 return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
-            if channel.kind.endpoint in self.gone:
-                return Verdict("dead", GONE)
-            found[lane] = channel
-            return None
+            refused = self.circuits.refusal(channel.kind.endpoint, now_ms)
+            if refused is None:
+                found[lane] = channel
+            return refused
 
         sends = self.outboxes[partition].begin_due(now_ms, refusal)
-        return [(send, found[send.transition.tenant, send.channel]) for send in sends]
+        return [(send, found[send.lane]) for send in sends]
 
     async def _commit(self, steps: Steps, partition: int, next_offset: int | None, more: Sequence[Output]) -> None:
         changes = self.outboxes[partition].take_changes()
@@ -259,19 +299,39 @@ class _Notifier:
             )
             for each in changes.records
         ]
+        outputs += self._troubles(changes.records)
         await self.patiently(
             lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
         )
         self.channel_health.note(changes.records)
 
+    def _troubles(self, records: Sequence[Delivery]) -> list[Output]:
+        """Return the transitions that tell of channels which are not reached, or are again."""
+        transitions = self.watch.after(
+            records,
+            lambda lane: self.circuits.is_open(self._endpoint(lane)),
+            lambda lane: self.book.watchers(*lane),
+            self.now_ms(),
+        )
+        spread = self.log.partitions(topics.TRANSITIONS)
+        return [
+            Output(
+                topics.TRANSITIONS,
+                Outgoing(events_partition(each.incident_id, spread), each.incident_id, encode_transition(each)),
+            )
+            for each in transitions
+        ]
+
     def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Channel]]) -> None:
+        until = asyncio.get_running_loop().time() + SEND_WITHIN_MS / 1000
         for send, channel in sends:
-            task = group.create_task(self._send(self.outboxes[partition], send, channel))
+            task = group.create_task(self._send(self.outboxes[partition], send, channel, until=until))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
-    async def _send(self, outbox: Outbox, send: Send, channel: Channel) -> None:
-        verdict = await self.sender.attempt(channel, send)
+    async def _send(self, outbox: Outbox, send: Send, channel: Channel, *, until: float) -> None:
+        is_late = asyncio.get_running_loop().time() > until
+        verdict = Verdict("failed", NOT_SENT) if is_late else await self.sender.attempt(channel, send)
         self.finished.append(_Finished(outbox, send, verdict, channel))
 
     async def _finish(self, steps: Steps) -> None:

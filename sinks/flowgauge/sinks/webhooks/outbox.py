@@ -5,13 +5,16 @@
     outcome    ──► settle ┘                        └──► Sends: go out only after that commit
 
 Laws, which the property tests hold: per incident and channel one attempt is out at a time and order is kept; every
-opened incident that is not backfilled is told until it is delivered or dead; a delivery has one id whatever happens;
-a resolve never comes before something was delivered; once a channel is well again, what waits for it goes out soon.
-No await, no I/O, no clock: `now_ms` comes in and may jump.
+opened incident that is neither silenced nor backfilled is told until it is delivered or dead; a delivery has one id
+whatever happens; a resolve never comes before something was delivered; once a channel is well again, what waits for it
+goes out soon. No await, no I/O, no clock: `now_ms` comes in and may jump.
 
 Waking: what waits after a failure is brought forward in the order of failing, a few at a time. A restart or a change
 of channels wakes PROBES of each lane, a delivery WOKEN_BY_SUCCESS of its channel, and each of these that is delivered
 wakes as many again. So an endpoint that is back is not overrun, and one that is not meets one probe.
+
+Before an attempt the silences are asked (`Ways.hidden`), then the way itself (`Refusal`). In a lane with a grouping the
+heads of many incidents go out as one Send, and share its outcome.
 
 Bounds: INCIDENTS_MAX incidents are held; one beyond is recorded as dead and counted. SENDS_MAX attempts are out at a
 time, SENDS_PER_LANE_MAX of them to one channel, so that one endpoint that hangs does not hold up the others.
@@ -19,18 +22,24 @@ time, SENDS_PER_LANE_MAX of them to one channel, so that one endpoint that hangs
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome
 from flowgauge.schemas.errors import Unreadable
-from flowgauge.schemas.ids import delivery_id
+from flowgauge.schemas.ids import transition_id
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks import telling as tell
+from flowgauge.sinks.webhooks.backlog import Backlog
+from flowgauge.sinks.webhooks.dead_letters import DeadLetters, Letter
+from flowgauge.sinks.webhooks.groups import Groups
+from flowgauge.sinks.webhooks.message import fitted
+from flowgauge.sinks.webhooks.policy import Lane, Ways
 from flowgauge.sinks.webhooks.schedule import Verdict
-from flowgauge.sinks.webhooks.telling import Owed, Telling
+from flowgauge.sinks.webhooks.sends import Changes, Member, Refusal, Send
+from flowgauge.sinks.webhooks.telling import Line, Owed, Telling
 
 INCIDENTS_MAX = 20_000  # held at a time, open or not yet told: about 100 MB at 2 kB and two channels each
 SENDS_MAX = 32  # attempts out at a time, of all channels
@@ -39,76 +48,13 @@ PROBES = 1  # woken when nothing says that the channel is well
 WOKEN_BY_SUCCESS = 2  # more than one, so that one that fails for itself does not end the waking
 STEP_BACK_MS = 1_000  # a clock that steps back further takes what is due with it
 
-NEVER_MS = 2**62  # later than every event
-
 TOO_MANY_INCIDENTS = f"more than {INCIDENTS_MAX} incidents are open or undelivered"
 
-Lane = tuple[str, str]  # tenant and channel name: what leads to one endpoint
-Refusal = Callable[[Lane], Verdict | None]  # what comes of it without an attempt; None: it can be told
+_DEAD = "dead "  # what the name of a dead letter's state begins with; the others are incident ids
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Telling).decode
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """One attempt that goes out now."""
-
-    incident_id: str
-    channel: str
-    attempt: int
-    transition: Transition
-
-    @property
-    def delivery_id(self) -> str:
-        """The id under which it goes out, the same for every attempt."""
-        return delivery_id(self.transition.transition_id, self.channel)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What one step makes durable together; a state of None deletes."""
-
-    state: Mapping[str, bytes | None]
-    records: tuple[Delivery, ...]
-
-
-@dataclass(slots=True)
-class Backlog:
-    """What one lane is owed."""
-
-    count: int = 0
-    since_ms: int = NEVER_MS  # event time of the oldest transition
-    waiting: int = 0  # incidents whose newest attempt failed
-    reason: str = ""  # of the newest of these failures
-    failed_ms: int = 0  # and when that was
-
-    def count_in(self, owed: Owed, at_ms: int) -> None:
-        """Count one transition of `at_ms`."""
-        self.count += 1
-        if at_ms < self.since_ms:
-            self.since_ms = at_ms
-        if owed.failures or owed.early:
-            self.waiting += 1
-            if owed.recorded_ms >= self.failed_ms:
-                self.reason, self.failed_ms = owed.reason, owed.recorded_ms
-
-    def add(self, more: "Backlog") -> None:
-        """Count `more` of the same lane."""
-        self.count += more.count
-        self.since_ms = min(self.since_ms, more.since_ms)
-        self.waiting += more.waiting
-        if more.failed_ms >= self.failed_ms:
-            self.reason, self.failed_ms = more.reason, more.failed_ms
-
-
-def merged(backlogs: Iterable[Mapping[Lane, Backlog]]) -> dict[Lane, Backlog]:
-    """Return what each lane is owed by all partitions together."""
-    found: dict[Lane, Backlog] = {}
-    for each in backlogs:
-        for lane, backlog in each.items():
-            found.setdefault(lane, Backlog()).add(backlog)
-    return found
+_decode_letter = msgspec.msgpack.Decoder(Letter).decode
 
 
 def _no_waiting() -> dict[Lane, OrderedDict[str, None]]:
@@ -120,7 +66,9 @@ class Outbox:
     """The state of one partition. Every method may change it; `take_changes` says what to commit."""
 
     max_alert_age_ms: int
+    ways: Ways = field(default_factory=Ways)
     incidents_max: int = INCIDENTS_MAX
+    letters: DeadLetters = field(init=False, default_factory=DeadLetters)
     refused_incidents: int = field(init=False, default=0)  # beyond incidents_max, since start
     out: int = field(init=False, default=0)  # attempts begun and not settled
     _tellings: dict[str, Telling] = field(init=False, default_factory=dict[str, Telling])
@@ -130,22 +78,30 @@ class Outbox:
     _dirty: dict[str, None] = field(init=False, default_factory=dict[str, None])
     _records: list[Delivery] = field(init=False, default_factory=list[Delivery])
     _withheld: set[str] = field(init=False, default_factory=set[str])
+    _groups: Groups = field(init=False, default_factory=Groups)
     _now_ms: int = field(init=False, default=0)
 
     def restore(self, state: Mapping[str, bytes], now_ms: int) -> None:
         """Go on from committed state: attempts of unknown outcome are due again at once, and each lane is probed.
 
-        Raises Unreadable for what another version wrote.
+        Those that are not to be repeated are dead instead. Raises Unreadable for what another version wrote.
         """
         self._now_ms = now_ms
-        for incident_id, encoded in state.items():
-            telling = _read(incident_id, encoded)
-            tell.resume(telling, now_ms)
-            self._tellings[incident_id] = telling
+        letters: list[tuple[str, Letter]] = []
+        for name, encoded in state.items():
+            if name.startswith(_DEAD):
+                letters.append((name.removeprefix(_DEAD), _read_letter(name, encoded)))
+                continue
+            telling = self._tellings[name] = _read(name, encoded)
             if telling.is_withheld:
-                self._withheld.add(incident_id)
-            for channel in telling.lines:
-                self._push(incident_id, channel)
+                self._withheld.add(name)
+        for delivery_id, letter in sorted(letters, key=lambda each: each[1].dead_ms):
+            self.letters.bury(delivery_id, letter)
+        self.letters.dirty.clear()
+        for incident_id, telling in list(self._tellings.items()):
+            self._end_unknown(incident_id, telling, now_ms)
+            tell.resume(telling, now_ms)
+            self._push_all(incident_id, telling)
         self.wake(now_ms, PROBES)
 
     @property
@@ -163,14 +119,84 @@ class Outbox:
         telling = self._tellings.get(transition.incident_id)
         if not tell.is_told(transition) or (telling and transition.seq <= telling.seq):
             return
+        if routed := self.ways.routed(transition):
+            notify = list(dict.fromkeys([*transition.notify, *routed]))
+            transition = msgspec.structs.replace(transition, notify=notify)
+        why = self.ways.concluded(transition)
+        if why and (telling is None or telling.is_concluded):
+            self._record_all(transition, "superseded", why, now_ms)
+            return
         if telling is None:
             telling = self._open(transition, now_ms, is_caught_up=is_caught_up)
-            if telling is None:
-                return
-        self._records += tell.add(telling, transition, now_ms)
-        self._changed(transition.incident_id, telling)
-        for channel in telling.lines:
-            self._push(transition.incident_id, channel)
+        if telling is not None:
+            self._add(telling, transition, now_ms)
+
+    def conclude(self, incident_id: str, reason: str, *, at_ms: int, now_ms: int) -> None:
+        """Tell everybody who heard of an incident that a person ended it. Once it is over it changes nothing."""
+        self._note_clock(now_ms)
+        telling = self._tellings.get(incident_id)
+        if telling is None or telling.is_closed or telling.newest not in telling.transitions:
+            return
+        newest = telling.transitions[telling.newest]
+        telling.is_concluded = True
+        ended = msgspec.structs.replace(
+            newest,
+            transition_id=transition_id(incident_id, telling.seq, f"resolved {at_ms}"),
+            from_state=newest.to_state,
+            to_state="resolved",
+            at_ms=max(at_ms, newest.at_ms),
+            reason=reason,
+        )
+        self._add(telling, ended, now_ms)
+
+    def look_after(self, incident_id: str) -> None:
+        """Take in that somebody acknowledged an incident: no reminders, and no fallback any more."""
+        telling = self._tellings.get(incident_id)
+        if telling is None or telling.is_looked_after:
+            return
+        telling.is_looked_after = True
+        for line in telling.lines.values():
+            line.owed = [owed for owed in line.owed if not owed.repeat or owed.is_started]
+        self._changed(incident_id, telling)
+
+    def replay(self, delivery_id: str, *, asked_ms: int, now_ms: int) -> bool:
+        """Owe again, under the same id, what was given up before somebody asked for it; tell whether it is."""
+        self._note_clock(now_ms)
+        letter = self.letters.get(delivery_id)
+        if letter is None or letter.dead_ms >= asked_ms:
+            return False
+        about = letter.transition
+        telling = self._tellings.get(about.incident_id) or Telling(
+            tenant=about.tenant, is_withheld=False, seq=about.seq, newest=about.transition_id, is_closed=True
+        )
+        line = telling.lines.setdefault(letter.channel, Line())
+        if line.owed:
+            return False
+        self.letters.take(delivery_id)
+        following = letter.end or (None if telling.is_closed else telling.transitions.get(telling.newest))
+        for each in [about, *([following] if following else [])]:
+            telling.transitions[each.transition_id] = each
+            if each is about or each.transition_id != about.transition_id:
+                line.owed.append(Owed(each.transition_id, now_ms, since_ms=now_ms, is_replay=True))
+        line.owed[0].attempt, line.owed[0].recorded_ms = letter.attempt, letter.recorded_ms
+        self._tellings[about.incident_id] = telling
+        self._changed(about.incident_id, telling)
+        self._push(about.incident_id, letter.channel)
+        return True
+
+    def open_incidents(self) -> list[Transition]:
+        """Return the newest transition of each incident that is open."""
+        newest = [each.transitions.get(each.newest) for each in self._tellings.values() if not each.is_closed]
+        return [each for each in newest if each]
+
+    def ask_again(self, now_ms: int) -> None:
+        """Ask for all that is held whether it still is: silences changed."""
+        self._note_clock(now_ms)
+        for incident_id, telling in self._tellings.items():
+            for channel, line in telling.lines.items():
+                if line.owed and line.owed[0].is_held:
+                    line.owed[0].due_ms = now_ms
+                    self._push(incident_id, channel)
 
     def release(self, now_ms: int) -> None:
         """Let what was withheld and is still open be told once: the notifier has caught up."""
@@ -179,13 +205,14 @@ class Outbox:
             telling = self._tellings[incident_id]
             tell.release(telling, now_ms)
             self._changed(incident_id, telling)
-            for channel in telling.lines:
-                self._push(incident_id, channel)
+            self._push_all(incident_id, telling)
 
     def begin_due(self, now_ms: int, refusal: Refusal) -> list[Send]:
         """Begin what is due and may go out; each goes out after the next commit. Refused ones do not go out."""
         self._note_clock(now_ms)
         sends: list[Send] = []
+        for lane in self._groups.lanes():
+            self._lanes.setdefault(lane, [])
         lanes, self._lanes = self._lanes, {}
         served: dict[Lane, list[tuple[int, str]]] = {}
         for lane, heap in lanes.items():
@@ -199,12 +226,12 @@ class Outbox:
     def settle(self, send: Send, verdict: Verdict, now_ms: int) -> None:
         """Take in the outcome of an attempt that `begin_due` returned."""
         self._note_clock(now_ms)
-        telling = self._tellings[send.incident_id]
-        self._out[telling.tenant, send.channel] -= 1
+        lane = send.lane
+        self._out[lane] -= 1
         self.out -= 1
-        self._records += tell.settle(telling, send.channel, verdict, now_ms)
-        self._changed(send.incident_id, telling)
-        self._push(send.incident_id, send.channel)
+        for member in send.members:
+            self._settle(member.incident_id, lane, verdict, now_ms, drawn_by=send.delivery_id)
+            self._push(member.incident_id, send.channel)
 
     def wake(self, now_ms: int, most: int, where: Callable[[Lane], bool] = lambda _lane: True) -> None:
         """Bring forward up to `most` of what waits in each lane `where` that holds, the longest untried first.
@@ -221,14 +248,19 @@ class Outbox:
             incident_id: _encode(telling) if (telling := self._tellings.get(incident_id)) else None
             for incident_id in self._dirty
         }
+        for delivery_id in self.letters.dirty:
+            letter = self.letters.get(delivery_id)
+            state[_DEAD + delivery_id] = _encode(letter) if letter else None
         changes = Changes(state, tuple(self._records))
-        self._dirty = {}
+        self._dirty, self.letters.dirty = {}, {}
         self._records = []
         return changes
 
     def wait_ms(self, now_ms: int) -> int | None:
         """Return how long until something is due that may go out, None when nothing is."""
         waits = [heap[0][0] - now_ms for lane, heap in self._lanes.items() if heap and self._has_room(lane)]
+        ready = [self._groups.ready_ms(lane) for lane in self._groups.lanes() if self._has_room(lane)]
+        waits += [ready_ms - now_ms for ready_ms in ready if ready_ms is not None]
         return max(0, min(waits)) if waits else None
 
     def backlogs(self) -> dict[Lane, Backlog]:
@@ -236,10 +268,10 @@ class Outbox:
         found: dict[Lane, Backlog] = {}
         for telling in self._tellings.values():
             for channel, line in telling.lines.items():
-                if line.owed:
-                    lane = telling.tenant, channel
-                    backlog = found.get(lane) or found.setdefault(lane, Backlog())
-                    for owed in line.owed:
+                for owed in line.owed:
+                    if owed.is_undelivered:
+                        lane = telling.tenant, channel
+                        backlog = found.get(lane) or found.setdefault(lane, Backlog())
                         backlog.count_in(owed, telling.transitions[owed.transition_id].at_ms)
         return found
 
@@ -252,44 +284,122 @@ class Outbox:
             self.refused_incidents += 1
             reason = TOO_MANY_INCIDENTS
         if reason or not transition.notify:
-            self._records += [
-                tell.record(transition, channel, Owed("", now_ms), outcome, now_ms=now_ms, reason=reason)
-                for channel in dict.fromkeys(transition.notify)
-            ]
+            self._record_all(transition, outcome, reason, now_ms)
             return None
         is_old = now_ms - transition.at_ms > self.max_alert_age_ms
         telling = Telling(tenant=transition.tenant, is_withheld=is_old and not is_caught_up)
         self._tellings[transition.incident_id] = telling
         return telling
 
+    def _add(self, telling: Telling, transition: Transition, now_ms: int) -> None:
+        for record in tell.add(telling, transition, now_ms):
+            self._records.append(record)
+            self._note_end(record, transition)
+        self._changed(transition.incident_id, telling)
+        self._push_all(transition.incident_id, telling)
+
+    def _record_all(self, transition: Transition, outcome: Outcome, reason: str, now_ms: int) -> None:
+        """Record for each channel that a transition names what became of it without ever being owed."""
+        for channel in dict.fromkeys(transition.notify):
+            record = tell.record(transition, channel, Owed("", now_ms), outcome, now_ms=now_ms, reason=reason)
+            self._records.append(record)
+            self._note_end(record, transition)
+
     def _begin_lane(self, lane: Lane, heap: list[tuple[int, str]], now_ms: int, refusal: Refusal) -> list[Send]:
+        grouping = self.ways.policy(lane).group
         sends: list[Send] = []
-        while heap and heap[0][0] <= now_ms and self._has_room(lane):
+        while heap and heap[0][0] <= now_ms and (grouping or self._has_room(lane)):
             due_ms, incident_id = heapq.heappop(heap)
             if not self._is_head(incident_id, lane[1], due_ms):
                 continue
-            if verdict := refusal(lane):
-                self._refuse(incident_id, lane[1], verdict, now_ms)
-                self._push_next(heap, incident_id, lane)
+            if grouping:
+                self._groups.add(lane, grouping, self._head(incident_id, lane), now_ms)
             else:
-                sends.append(self._begin(incident_id, lane, now_ms))
+                sends += self._begin_together(lane, [incident_id], now_ms, refusal=refusal, heap=heap)
+        while grouping and self._has_room(lane) and (taken := self._groups.take_ready(lane, grouping, now_ms)):
+            sends += self._begin_together(lane, taken, now_ms, refusal=refusal, heap=heap)
         return sends
 
-    def _begin(self, incident_id: str, lane: Lane, now_ms: int) -> Send:
-        telling = self._tellings[incident_id]
-        self._records.append(tell.begin(telling, lane[1], now_ms))
+    def _begin_together(
+        self, lane: Lane, incident_ids: Sequence[str], now_ms: int, *, refusal: Refusal, heap: list[tuple[int, str]]
+    ) -> list[Send]:
+        going = [each for each in incident_ids if self._may_go(each, lane, now_ms, heap)]
+        verdict = refusal(lane) if going else None
+        if verdict:
+            for incident_id in going:
+                self._refuse(incident_id, lane, verdict, now_ms)
+                self._push_next(heap, incident_id, lane)
+            return []
+        if not going:
+            return []
+        members = tuple(self._begin(incident_id, lane, now_ms) for incident_id in going)
         self._out[lane] += 1
         self.out += 1
+        is_replay = any(self._tellings[each].lines[lane[1]].owed[0].is_replay for each in going)
+        return [Send(lane[1], members, is_replay)]
+
+    def _may_go(self, incident_id: str, lane: Lane, now_ms: int, heap: list[tuple[int, str]]) -> bool:
+        """Tell whether the head of a line is still to go and no silence holds it."""
+        telling = self._tellings.get(incident_id)
+        line = telling.lines.get(lane[1]) if telling else None
+        if telling is None or line is None or not line.owed or line.owed[0].is_started:
+            return False
+        hidden = self.ways.hidden(telling.transitions[line.owed[0].transition_id], now_ms)
+        if hidden is None and not line.owed[0].is_held:
+            return True
+        let = tell.hold(telling, lane[1], hidden, now_ms) if hidden else tell.unhold(telling, lane[1], now_ms)
+        self._records += let
+        self._changed(incident_id, telling)
+        if hidden is None and line.owed:
+            return True
+        self._push_next(heap, incident_id, lane)
+        return False
+
+    def _begin(self, incident_id: str, lane: Lane, now_ms: int) -> Member:
+        telling = self._tellings[incident_id]
+        self._records.append(tell.begin(telling, lane[1], now_ms))
         self._stop_waiting(incident_id, lane)
         self._changed(incident_id, telling)
-        owed = telling.lines[lane[1]].owed[0]
-        return Send(incident_id, lane[1], owed.attempt, telling.transitions[owed.transition_id])
+        line = telling.lines[lane[1]]
+        owed = line.owed[0]
+        about = telling.transitions[owed.transition_id]
+        return Member(about, owed.attempt, owed.delivery_id(lane[1]), line.reference)
 
-    def _refuse(self, incident_id: str, channel: str, verdict: Verdict, now_ms: int) -> None:
-        telling = self._tellings[incident_id]
-        telling.lines[channel].owed[0].attempt += 1  # Counted, so that its record is newer than "backfilled".
-        self._records += tell.settle(telling, channel, verdict, now_ms)
+    def _settle(self, incident_id: str, lane: Lane, verdict: Verdict, now_ms: int, *, drawn_by: str = "") -> None:
+        """Take in the outcome for the head of a line; what is given up becomes a dead letter."""
+        telling, channel = self._tellings[incident_id], lane[1]
+        owed, lines = list(telling.lines[channel].owed), len(telling.lines)
+        about = [telling.transitions[each.transition_id] for each in owed]
+        for record in tell.settle(telling, channel, verdict, now_ms, policy=self.ways.policy(lane), drawn_by=drawn_by):
+            self._records.append(record)
+            if record.outcome == "dead":
+                letter = Letter(channel, about[0], now_ms, owed[0].attempt, owed[0].recorded_ms)
+                self.letters.bury(record.delivery_id, letter)
+            elif len(about) > 1:
+                self._note_end(record, about[1])
         self._changed(incident_id, telling)
+        if len(telling.lines) > lines:
+            self._push_all(incident_id, telling)
+
+    def _refuse(self, incident_id: str, lane: Lane, verdict: Verdict, now_ms: int) -> None:
+        # Counted, so that its record is newer than "backfilled".
+        self._tellings[incident_id].lines[lane[1]].owed[0].attempt += 1
+        self._settle(incident_id, lane, verdict, now_ms)
+
+    def _end_unknown(self, incident_id: str, telling: Telling, now_ms: int) -> None:
+        """Give up what was out when the end came and is not to be repeated."""
+        for channel, line in list(telling.lines.items()):
+            lane = telling.tenant, channel
+            if line.owed and line.owed[0].is_started and not self.ways.policy(lane).is_repeatable:
+                self._settle(incident_id, lane, Verdict("dead", tell.UNKNOWN_OUTCOME), now_ms)
+
+    def _note_end(self, record: Delivery, transition: Transition) -> None:
+        if record.reason == tell.NEVER_TOLD:
+            self.letters.note_end(record.incident_id, record.channel, fitted(transition))
+
+    def _head(self, incident_id: str, lane: Lane) -> Transition:
+        telling = self._tellings[incident_id]
+        return telling.transitions[telling.lines[lane[1]].owed[0].transition_id]
 
     def _wake_lane(self, lane: Lane, now_ms: int, most: int) -> None:
         waiting = self._waiting[lane]
@@ -328,6 +438,10 @@ class Outbox:
         line = telling.lines.get(channel) if telling else None
         return bool(line and line.owed and not line.owed[0].is_started and line.owed[0].due_ms == due_ms)
 
+    def _push_all(self, incident_id: str, telling: Telling) -> None:
+        for channel in telling.lines:
+            self._push(incident_id, channel)
+
     def _push(self, incident_id: str, channel: str) -> None:
         telling = self._tellings.get(incident_id)
         if telling and telling.lines[channel].owed:
@@ -351,10 +465,10 @@ class Outbox:
         if back_ms <= STEP_BACK_MS:
             return
         self._lanes = {}
+        self._groups.step_back(back_ms)
         for incident_id, telling in self._tellings.items():
             tell.step_back(telling, back_ms)
-            for channel in telling.lines:
-                self._push(incident_id, channel)
+            self._push_all(incident_id, telling)
 
 
 def _read(incident_id: str, encoded: bytes) -> Telling:
@@ -362,3 +476,10 @@ def _read(incident_id: str, encoded: bytes) -> Telling:
         return _decode(encoded)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"what the notifier keeps of incident {incident_id!r}", error) from error
+
+
+def _read_letter(name: str, encoded: bytes) -> Letter:
+    try:
+        return _decode_letter(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"what the notifier keeps of {name!r}", error) from error

@@ -19,7 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from flowgauge.sinks.webhooks.signing import HEADER_ID, SignatureInvalid, check_secret, verify
+from flowgauge.sinks.webhooks.signing import HEADER_ID, SignatureInvalid, verify
+from flowgauge.sinks.webhooks.signing_keys import verifying_key
 from flowgauge.transport import wall_clock
 
 BODY_BYTES_MAX = 1024 * 1024  # A message is under 20 kB by the standard; this leaves room for others' senders.
@@ -57,10 +58,10 @@ def receiver_app(
     """Answer POST on every path: 204 valid, 401 not valid, 413 over 1 MiB.
 
     `on_message` is called for valid and invalid messages, before the answer. Without secrets every message is
-    taken, as not verified. Raises ValueError for a malformed secret.
+    taken, as not verified. A secret is one of any kind. Raises ValueError for a malformed one.
     """
     for secret in secrets:
-        check_secret(secret)
+        verifying_key(secret)
     receiver = _Receiver(secrets, on_message, now_ms, remembered_ids_max)
     return Starlette(routes=[Route("/{path:path}", receiver.receive, methods=["POST"])])
 

@@ -52,6 +52,7 @@ class Verdict:
     elapsed_ms: int = 0
     retry_after_ms: int = 0  # what the receiver asked for
     reference: str = ""  # by which the channel knows what it was told, for a change in place
+    was_tried: bool = True  # else nothing went out: it costs no patience to try it early
     is_gone: bool = False  # the endpoint wants nothing any more: nobody tries it again
 
 

@@ -3,7 +3,17 @@
 A new kind is a file here and a line in KINDS; `kind` says what it must have.
 """
 
+from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
+from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
+from flowgauge.sinks.webhooks.kinds.slack import Slack
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 
-KINDS: dict[str, type[ChannelKind]] = {"webhook": Webhook}
+KINDS: dict[str, type[ChannelKind]] = {
+    "webhook": Webhook,
+    "slack": Slack,
+    "pagerduty": PagerDuty,
+    "incident_io": IncidentIo,
+    "alertmanager": Alertmanager,
+}

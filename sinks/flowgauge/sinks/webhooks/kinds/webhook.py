@@ -22,7 +22,7 @@ from flowgauge.sinks.webhooks.kinds.kind import (
 )
 from flowgauge.sinks.webhooks.message import message_body, message_headers
 from flowgauge.sinks.webhooks.schedule import Verdict
-from flowgauge.sinks.webhooks.signing import NEW_SECRET, check_secret
+from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET, signing_key
 
 REPLAY_HEADER = "flowgauge-replay"
 
@@ -55,7 +55,7 @@ class Webhook(ChannelKind):
     def secret_fault(self, name: str, secret: str) -> tuple[str, str] | None:  # noqa: ARG002  # both sign
         """Return why `secret` cannot sign."""
         try:
-            check_secret(secret)
+            signing_key(secret)
         except ValueError as error:
             return f"no webhook secret: {str(error).removeprefix('webhook secret: ')}", NEW_SECRET
         return None

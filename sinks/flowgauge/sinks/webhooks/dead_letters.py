@@ -1,0 +1,76 @@
+"""Dead letters: deliveries that were given up, kept so that somebody can have them sent again. Pure.
+
+Each is kept with the end of its incident, where that was not told because the opening was dead: who is told of an
+opening again must hear of the end as well. Bounded: LETTERS_MAX, the oldest go first and are counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from flowgauge.schemas.transition import Transition
+
+LETTERS_MAX = 2_000  # of one partition: some megabytes
+
+
+class Letter(msgspec.Struct, array_like=True):
+    """One delivery that was given up."""
+
+    channel: str
+    transition: Transition
+    dead_ms: int
+    attempt: int  # how many were begun: the next is counted on from here
+    recorded_ms: int
+    end: Transition | None = None  # of the incident, when it was not told for want of the opening
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """All of one partition, by delivery id, in the order of dying. `dirty` names what is to be stored anew."""
+
+    dropped: int = 0
+    dirty: dict[str, None] = field(default_factory=dict[str, None])
+    _letters: dict[str, Letter] = field(default_factory=dict[str, Letter])
+    _by_line: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])  # the newest of each
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def get(self, delivery_id: str) -> Letter | None:
+        """Return a letter that is still kept."""
+        return self._letters.get(delivery_id)
+
+    def bury(self, delivery_id: str, letter: Letter) -> None:
+        """Keep a delivery that was given up."""
+        self._letters.pop(delivery_id, None)
+        self._letters[delivery_id] = letter
+        self._by_line[letter.transition.incident_id, letter.channel] = delivery_id
+        self.dirty[delivery_id] = None
+        if len(self._letters) > LETTERS_MAX:
+            self.dropped += 1
+            self.take(next(iter(self._letters)))
+
+    def note_end(self, incident_id: str, channel: str, end: Transition) -> None:
+        """Keep the end of an incident with the opening that the channel never heard of."""
+        delivery_id = self._by_line.get((incident_id, channel))
+        if delivery_id is not None:
+            self._letters[delivery_id].end = end
+            self.dirty[delivery_id] = None
+
+    def take(self, delivery_id: str) -> Letter | None:
+        """Give a letter out: it is kept no more."""
+        letter = self._letters.pop(delivery_id, None)
+        if letter is not None:
+            self.dirty[delivery_id] = None
+            line = letter.transition.incident_id, letter.channel
+            if self._by_line.get(line) == delivery_id:
+                del self._by_line[line]
+        return letter
+
+    def since(self, since_ms: int, until_ms: int, channel: str, tenant: str) -> Iterator[str]:
+        """Yield the ids of what died from one moment to before another, of a channel ("" of all), in that order."""
+        for delivery_id, letter in self._letters.items():
+            is_meant = channel in {"", letter.channel} and tenant in {"*", letter.transition.tenant}
+            if is_meant and since_ms <= letter.dead_ms < until_ms:
+                yield delivery_id
