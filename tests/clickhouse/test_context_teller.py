@@ -12,7 +12,7 @@ from tests.clickhouse.test_clickhouse_incidents import T0_MS, put, transition
 
 from flowgauge.console.incident_context import AWAY_MS, ContextTeller, LateStore, links_of
 from flowgauge.schemas.errors import BadEnvironment
-from flowgauge.schemas.incident_context import RunLink
+from flowgauge.schemas.incident_context import RunLink, context_lines
 from flowgauge.schemas.settings import parse_settings
 from flowgauge.schemas.transition import Transition, decode_transition
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -52,6 +52,7 @@ async def test_the_context_of_a_transition_is_told_with_links(store: ClickHouseS
     assert [each.error for each in found.errors] == ["refused"]
     assert [each.link for each in found.related] == ["https://gauge.example/incidents/other"]
     assert found.untold == []
+    assert await teller(lambda: store).details(fired) == tuple(context_lines(found))
 
 
 async def test_an_incident_of_which_nothing_more_is_known_has_an_empty_context(
@@ -85,6 +86,7 @@ async def test_a_store_that_cannot_be_opened_or_breaks_tells_nothing_and_raises_
 
     assert await teller(away).context_of(fired) is None
     assert await teller(broken).context_of(fired) is None
+    assert await teller(away).details(fired) == ()
 
 
 async def test_a_store_that_hangs_is_given_up_at_the_deadline(store: ClickHouseStore, fired: Transition) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from flowgauge.console.clickhouse import open_store
-from flowgauge.schemas.incident_context import IncidentContext
+from flowgauge.schemas.incident_context import IncidentContext, context_lines
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.clickhouse.incident_context import Links, about_transition, incident_context
@@ -63,6 +63,11 @@ class ContextTeller:
         if found is None and has_asked:
             self._away_until_ms = self._now_ms() + AWAY_MS
         return found
+
+    async def details(self, transition: Transition) -> tuple[str, ...]:
+        """Return the same as plain lines for a message, () where nothing can be told now."""
+        found = await self.context_of(transition)
+        return () if found is None else tuple(context_lines(found))
 
     async def _asked(self, transition: Transition) -> IncidentContext | None:
         store = await asyncio.to_thread(self._store)

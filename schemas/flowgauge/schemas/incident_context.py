@@ -3,12 +3,10 @@
 Made when it is asked for, from what ClickHouse has by then: no part of a transition, and never in an identity.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import msgspec
-
-from flowgauge.schemas.transition import Transition
 
 ERRORS_MAX = 5  # groups of errors: a message has room for few, and the question `errors` has all
 LINES_MAX = 10  # error lines of the failing runs, the newest
@@ -87,10 +85,6 @@ class IncidentContext(msgspec.Struct, frozen=True, kw_only=True):
     related: list[RelatedIncident] = []
     runs: list[RunLink] = []
     untold: list[str] = []
-
-
-ContextOf = Callable[[Transition], Awaitable[IncidentContext | None]]
-"""Tells what stands around a transition's incident within seconds; None where nothing can be told now. Never raises."""
 
 
 def run_link(run: str, flow: str, run_url: str) -> str:
