@@ -172,6 +172,7 @@ async def test_the_newest_error_lines_of_the_failing_runs_come_first_and_are_cut
         *[event(tenant, 5 * MINUTE, run=run) for run in ("run-1", "run-2", "run-3")],
         *[log(tenant, 1_000 * n, f"line {n}", run) for n in range(1, 7) for run in ("run-1", "run-2", "run-3")],
         log(tenant, 0, "x" * 1_000 + "\n\x1b[2J"),
+        log(tenant, 500, "Traceback:\n  at line 1\nrefused"),
         log(tenant, 0, "calm", level="info"),
         log(tenant, 0, "elsewhere", "run-9"),
     ]
@@ -180,7 +181,8 @@ async def test_the_newest_error_lines_of_the_failing_runs_come_first_and_are_cut
     found = await context_of(store, about(tenant, examples=examples), events)
 
     assert found.lines[0].text == "x" * (TEXT_CHARS_MAX - 1) + "…"
-    assert [(line.run, line.text) for line in found.lines[1:4]] == [(f"run-{n}", "line 1") for n in (3, 2, 1)]
+    assert found.lines[1].text == "Traceback: … refused"
+    assert [(line.run, line.text) for line in found.lines[2:5]] == [(f"run-{n}", "line 1") for n in (3, 2, 1)]
     assert len(found.lines) == LINES_MAX
     assert {line.level for line in found.lines} == {"ERROR"}
 

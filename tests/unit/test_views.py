@@ -13,9 +13,10 @@ from flowgauge.console.web.incident_json import health_json, incident_json, inci
 from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
-from flowgauge.console.web.words import ago, in_short, moment, percent, span, value_of
+from flowgauge.console.web.words import ago, moment, percent, span, value_of
 from flowgauge.schemas.control import Acknowledged, Assigned
 from flowgauge.schemas.controls_in_force import Handling
+from flowgauge.schemas.incident_context import in_short
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition

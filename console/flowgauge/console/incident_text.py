@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
-from flowgauge.console.web.words import HAPPENED, in_short, kind_of, shown_of, span
+from flowgauge.console.web.words import HAPPENED, kind_of, shown_of, span
 from flowgauge.processors.kinds.kind import Shows
+from flowgauge.schemas.incident_context import in_short
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason", "runbook")
 STEPS = ("at", "from", "to", "value", "samples", "reason")

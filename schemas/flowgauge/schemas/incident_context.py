@@ -95,6 +95,14 @@ def run_link(run: str, flow: str, run_url: str) -> str:
     return link if len(link) <= URL_CHARS_MAX else ""
 
 
+def in_short(message: str) -> str:
+    """Return the first line of a message and, of a longer one, the last: of a traceback that is what went wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return message.strip()
+    return f"{lines[0]} … {lines[-1]}" if lines[-1] not in lines[0] else lines[0]
+
+
 def shortened(text: str) -> str:
     """Return `text` as one printable line of at most TEXT_CHARS_MAX characters, cut in the end."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * TEXT_CHARS_MAX]).split())

@@ -19,7 +19,6 @@ from flowgauge.console.web.words import (
     Moment,
     count,
     flapping_words,
-    in_short,
     kind_of,
     mark,
     moment,
@@ -30,7 +29,7 @@ from flowgauge.console.web.words import (
 from flowgauge.processors.kinds.kind import Examples, Shows
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
-from flowgauge.schemas.incident_context import IncidentContext
+from flowgauge.schemas.incident_context import IncidentContext, in_short
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition

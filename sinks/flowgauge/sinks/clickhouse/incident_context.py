@@ -27,6 +27,7 @@ from flowgauge.schemas.incident_context import (
     IncidentContext,
     RelatedIncident,
     RunLink,
+    in_short,
     run_link,
     shortened,
 )
@@ -241,11 +242,11 @@ def _link(run: RunView, links: Links) -> RunLink:
 def _lines(runs: Sequence[RunView]) -> list[ErrorLine]:
     """Return the newest error lines of all runs, the newest first."""
     lines = [
-        ErrorLine(time=line.time, level=line.level, run=run.run, flow=run.flow, text=shortened(line.message))
+        ErrorLine(time=line.time, level=line.level, run=run.run, flow=run.flow, text=shortened(in_short(line.message)))
         for run in runs
         for line in run.error_lines
     ]
-    return sorted(lines, key=lambda line: (line.time, line.run, line.text), reverse=True)[:LINES_MAX]
+    return sorted(lines, key=lambda line: (_in_order(line.time), line.run, line.text), reverse=True)[:LINES_MAX]
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]]) -> list[ErrorGroup]:
@@ -270,10 +271,15 @@ def _together(one: ErrorGroup, other: ErrorGroup) -> ErrorGroup:
         error=one.error,
         count=one.count + other.count,
         runs=one.runs + other.runs,
-        first_seen=min(one.first_seen, other.first_seen),
-        last_seen=max(one.last_seen, other.last_seen),
+        first_seen=min(one.first_seen, other.first_seen, key=_in_order),
+        last_seen=max(one.last_seen, other.last_seen, key=_in_order),
         example_run=one.example_run,
     )
+
+
+def _in_order(time: str) -> str:
+    """Return a time of ClickHouse's as text that sorts: whole seconds have no fraction."""
+    return time.removesuffix("Z")
 
 
 def _news(rows: Sequence[Sequence[Any]], since_ms: int) -> Iterator[Changed]:
