@@ -163,6 +163,7 @@ class _Api:
     def _is_operator(self, request: Request) -> bool:
         asking = self._answers.tenant_of(request)
         return asking is not None and self._answers.is_operator(asking)
+
     async def actions(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the tenant says it all
         return json_answer(actions_told(self._answers, tenant))
 
