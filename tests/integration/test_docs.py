@@ -225,7 +225,7 @@ def test_rules_channels_and_prices_in_a_document_are_valid(block: Block, folder:
     if "prices" in yaml.safe_load(block.text):
         parse_prices(str(block), block.text)
         return
-    assert set(yaml.safe_load(block.text)) <= {"rules", "channels"}
+    assert set(yaml.safe_load(block.text)) <= {"rules", "channels", "actions"}
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 
     run_in_shell(["flowgauge rules validate block.yaml"], folder, variables(folder, URL_DEFAULT))

@@ -59,7 +59,8 @@ SHELLS = {
         "clickhouse/hints", "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
         "clickhouse/whole_letters", "clickhouse/windows",
-        "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
+        "webhooks/actions/action", "webhooks/actions/action_kind", "webhooks/actions/command", "webhooks/actions/http",
+        "webhooks/actions/prefect", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",

@@ -1,5 +1,6 @@
 """The forms of single settings: each takes the text or says what was expected. Pure."""
 
+import posixpath
 from urllib.parse import urlsplit
 
 from flowgauge.schemas.times import parse_duration_ms
@@ -15,6 +16,13 @@ def duration_form(text: str) -> str:
 def span_form(text: str) -> str:
     """Return a duration, or 0s for none."""
     parse_duration_ms(text)
+    return text
+
+
+def program_form(text: str) -> str:
+    """Return the absolute path of a program, without any other way to write it: it is compared as text."""
+    if not text.startswith("/") or not text.isprintable() or posixpath.normpath(text) != text:
+        raise ValueError(f"expected the absolute path of a program, such as /usr/bin/restart-worker, got {text!r}")
     return text
 
 

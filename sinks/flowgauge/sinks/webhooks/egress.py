@@ -253,22 +253,14 @@ class Egress:
 
 
 def refused_unasked(url: str, policy: EgressPolicy) -> Verdict | None:
-    """Return why no message may ever go to `url`, as far as that shows without asking for a name; else None."""
+    """Return why nothing may ever go to `url`, as far as that shows without asking for a name; else None.
+
+    `smtp://host:port` asks for mail.
+    """
     try:
-        return _refused_unasked(_read_url(url, schemes=_ALL_SCHEMES)[0], policy)
+        target, _ = _read_url(url, schemes=_ALL_SCHEMES)
     except AddressRefused as refused:
         return refused.verdict
-
-
-def mail_refused_unasked(host: str, port: int, policy: EgressPolicy) -> Verdict | None:
-    """Return why no mail may ever go to this server, as far as that shows without asking for a name; else None."""
-    try:
-        return _refused_unasked(_mail_target(host, port), policy)
-    except AddressRefused as refused:
-        return refused.verdict
-
-
-def _refused_unasked(target: Target, policy: EgressPolicy) -> Verdict | None:
     address = literal_of("127.0.0.1" if target.host in _LOOPBACK_NAMES else target.host)
     if address is None:
         return None
