@@ -6,11 +6,13 @@ read from a folder here, and watched.
 
 from flowgauge.console.access import egress_policy
 from flowgauge.console.groups import NOTIFIER
+from flowgauge.console.incident_context import ContextTeller, LateStore, links_of
 from flowgauge.console.metrics import ALL
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.rule_folder import RuleFolder
 from flowgauge.processors.detection_watch import run_detection_watch
 from flowgauge.schemas.errors import BadEnvironment, InvalidSettings
+from flowgauge.schemas.setting_parts import ActionSettings
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.attempt import Wording
 from flowgauge.sinks.webhooks.egress import Egress
@@ -21,6 +23,7 @@ async def _open(opened: Opened) -> Work:
     settings, log, health = opened.settings, opened.log, opened.health
     policy = egress_policy(settings)
     folder = _channels(opened, policy)
+    teller = ContextTeller(LateStore(settings), links_of(settings, settings.public_url))
     egress = Egress(policy, own_ports=frozenset({int(opened.listening.getsockname()[1])}))
     return Work(
         parts=[
@@ -28,12 +31,12 @@ async def _open(opened: Opened) -> Work:
                 "notifier",
                 lambda stop: run_notifier(
                     log,
-                    lambda: folder.channels,
+                    lambda: folder.places,
                     egress=egress,
                     stop=stop,
                     health=health,
                     max_alert_age_ms=settings.max_alert_age_ms,
-                    wording=Wording(settings.public_url),
+                    wording=Wording(settings.public_url, teller.details),
                 ),
             ),
             ("channels", lambda stop: folder.watch(None, stop)),
@@ -48,7 +51,8 @@ def _channels(opened: Opened, policy: EgressPolicy) -> RuleFolder:
         raise InvalidSettings(
             "rules is not set: notify reads its channels in a folder here (give --rules DIR, or set FLOWGAUGE_RULES)"
         )
-    folder = RuleFolder(opened.settings.rules, opened.health, policy)
+    without_programs = ActionSettings(enabled=opened.settings.actions.enabled)  # they run in the embedded profile only
+    folder = RuleFolder(opened.settings.rules, opened.health, policy, without_programs)
     try:
         folder.open()
     except OSError as error:
