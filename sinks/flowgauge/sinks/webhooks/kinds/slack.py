@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.sinks.webhooks.egress import Answer
+from flowgauge.sinks.webhooks.kinds.authorization import bearer
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
     ChannelKind,
@@ -102,6 +103,7 @@ _PERMANENT = frozenset({400, 413})  # the message itself is refused
 _REFERENCE = re.compile(r"([A-Z0-9]{2,40}) ([0-9]{1,20}\.[0-9]{1,20})")
 _NO_UNFURLING = {"unfurl_links": False, "unfurl_media": False}  # previews of the console would be its login page
 _TOKEN = re.compile(r"xox[a-z.\-][!-~]+")
+_HEADERS = {"content-type": "application/json; charset=utf-8"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -150,7 +152,7 @@ class Slack(ChannelKind):
         if self.url is None:
             return await self._tell_as_bot(notice, message, means)
         body = _encode({**message, **_NO_UNFURLING})
-        answer = await means.egress.post(means.url(self.url), body, _headers(), deadline_ms=ATTEMPT_MS_MAX)
+        answer = await means.egress.post(means.url(self.url), body, _HEADERS, deadline_ms=ATTEMPT_MS_MAX)
         return judge_webhook(answer, means)
 
     async def _tell_as_bot(self, notice: Notice, message: dict[str, Any], means: Means) -> Verdict:
@@ -173,7 +175,7 @@ class Slack(ChannelKind):
     async def _call(self, means: Means, method: str, arguments: Mapping[str, Any]) -> "_Said":
         url = f"{means.url(self._api).rstrip('/')}/{method}"
         token = means.secret(self.secret_refs["token"])
-        headers = {**_headers(), "authorization": f"Bearer {token}"}
+        headers = {**_HEADERS, **bearer(token)}
         answer = await means.egress.post(url, _encode(arguments), headers, deadline_ms=ATTEMPT_MS_MAX)
         return judge_api(answer, means)
 
@@ -256,7 +258,3 @@ def _read_answer(body: bytes) -> _ApiAnswer | None:
 def _place(reference: str) -> dict[str, str] | None:
     found = _REFERENCE.fullmatch(reference)
     return {"channel": found[1], "ts": found[2]} if found else None
-
-
-def _headers() -> dict[str, str]:
-    return {"content-type": "application/json; charset=utf-8"}
