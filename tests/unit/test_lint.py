@@ -10,6 +10,7 @@ from tests.integration.fenced_blocks import ROOT, blocks
 from flowgauge.console.main import main
 from flowgauge.processors.lint import CHECKS, Finding, lint
 from flowgauge.processors.ruleset import rules_of
+from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
 from flowgauge.transport.yaml_files import read_documents
 
 GOLDEN = ROOT / "tests" / "golden" / "lint"
@@ -153,7 +154,7 @@ def test_a_check_can_be_left_out_and_must_have_a_name_that_there_is(
     ("text", "said"),
     [
         ("rules:\n  - name: a\n", "broken.yaml:2:5: rules[0].when: this field is required (add `when:`)\n"),
-        ("channels:\n  - name: a\n", "broken.yaml:2:5: channels[0]: expected one of: webhook\n"),
+        ("channels:\n  - name: a\n", f"broken.yaml:2:5: channels[0]: expected one of: {', '.join(CHANNEL_KINDS)}\n"),
     ],
     ids=["rule", "channel"],
 )
