@@ -87,20 +87,28 @@ async def test_an_incoming_webhooks_answers_mean_what_slack_says(reply: bytes, v
         assert await told_to(server, hook(server), notice(FIRING)) == verdict
 
 
-async def test_a_bot_posts_the_opening_changes_it_in_place_and_tells_the_thread_of_the_end() -> None:
+async def test_a_bot_posts_the_opening_changes_it_in_place_and_tells_its_thread() -> None:
     async with slack() as server:
         opened = await told_to(server, bot(server, "#alerts"), notice(FIRING))
-        silent = await told_to(
-            server, bot(server), notice(structs.replace(FIRING, seq=1, to_state="no_data"), reference=opened.reference)
-        )
-        ended = await told_to(server, bot(server), notice(RESOLVED, reference=silent.reference))
+        ended = await told_to(server, bot(server), notice(RESOLVED, reference=opened.reference))
 
-    assert {each.reference for each in (opened, silent, ended)} == {FIRST}
-    assert server.methods == ["chat.postMessage", "chat.update", "chat.update", "chat.postMessage"]
+    assert (opened.reference, ended.reference) == (FIRST, FIRST)
+    assert server.methods == ["chat.postMessage", "chat.update", "chat.postMessage"]
     message, reply = server.messages.values()
     assert message["text"] == "✅ Resolved: orders-eu in prod: 0% of 5 runs failed"
     assert (reply["channel"], reply["thread_ts"]) == tuple(FIRST.split(" "))
     assert reply["text"] == "✅ Resolved: orders-eu in prod: 0% of 5 runs failed"
+
+
+async def test_what_still_fires_or_fires_again_is_told_to_the_whole_channel_and_what_else_to_the_thread() -> None:
+    silent = structs.replace(FIRING, seq=1, to_state="no_data")
+    async with slack() as server:
+        await told_to(server, bot(server), notice(FIRING))
+        for transition in (FIRING, silent, RESOLVED):
+            await told_to(server, bot(server), notice(transition, reference=FIRST))
+
+    _, *replies = server.messages.values()
+    assert [each.get("reply_broadcast", False) for each in replies] == [True, False, False]
 
 
 @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed", "is_archived"])

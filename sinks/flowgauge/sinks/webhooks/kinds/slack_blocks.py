@@ -52,8 +52,8 @@ def slack_message(notice: Notice) -> dict[str, Any]:
     return _about_many(notice) if is_group(notice) else _about_one(notice)
 
 
-def end_reply(notice: Notice) -> dict[str, Any]:
-    """Return the line that tells a thread of the end."""
+def thread_reply(notice: Notice) -> dict[str, Any]:
+    """Return the line that tells a thread of the newest state."""
     return {"text": escaped(worded(notice).line, TEXT_CHARS_MAX)}
 
 
