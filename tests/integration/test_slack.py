@@ -2,14 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 from tests.integration.http_service import HANGS, HTML_PAGE, http
 from tests.integration.slack_server import CHANNEL, TOKEN, SlackServer, slack
+from tests.integration.test_notifier import Running, notifying, tell, transition
 from tests.notices import FIRING, RESOLVED, notice, storm
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.kinds.kind import Means, Notice
 from flowgauge.sinks.webhooks.kinds.slack import (
@@ -210,6 +213,34 @@ async def test_a_token_that_is_renewed_is_taken_at_the_next_attempt() -> None:
 
     assert old == Verdict("dead", REFUSALS["invalid_auth"], 200)
     assert new.outcome == "delivered"
+
+
+async def has_told(running: Running, count: int) -> None:
+    """Let time pass for what waits for others that may share its message, until so many were told."""
+
+    def is_told() -> bool:
+        running.clock.now_ms += 1_000
+        return sum(each.outcome == "delivered" for each in running.deliveries) >= count
+
+    await running.until(is_told)
+
+
+async def test_the_notifier_changes_a_message_in_place_after_a_restart_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", TOKEN)
+    async with slack() as server:
+        channel = Channel.model_validate({"name": "ops", "slack": bot(server)})
+        async with notifying(tmp_path, channel) as running:
+            await tell(running.log, transition("firing", 0))
+            await has_told(running, 1)
+        async with notifying(tmp_path, channel) as running:
+            await tell(running.log, transition("resolved", 1))
+            await has_told(running, 2)
+
+    assert server.methods == ["chat.postMessage", "chat.update", "chat.postMessage"]
+    message, reply = server.messages.values()
+    assert (message["text"], reply["text"]) == ("✅ Resolved: orders: 60%", "✅ Resolved: orders: 60%")
 
 
 async def test_a_slack_that_hangs_is_left_from_outside() -> None:
