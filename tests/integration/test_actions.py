@@ -12,12 +12,13 @@ from tests.actions_about import NOW_MS, firing, notice
 from tests.integration.egress_servers import Receiver, Reply, endless, saying, serving, silent, unresolvable
 
 from flowgauge.schemas.setting_parts import SecretFromEnv, SecretRef
-from flowgauge.sinks.webhooks.actions.action import DRY_RUN, NOT_REPEATED, Action
+from flowgauge.sinks.webhooks.actions.action import DRY_RUN, Action
 from flowgauge.sinks.webhooks.actions.command import NOT_LISTED, NOT_STARTED, TIMED_OUT
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.kinds.kind import Means
 from flowgauge.sinks.webhooks.schedule import Verdict
+from flowgauge.sinks.webhooks.telling import UNKNOWN_OUTCOME
 
 pytestmark = pytest.mark.integration
 
@@ -109,13 +110,13 @@ async def test_without_a_body_a_post_has_the_message_of_a_webhook_and_a_get_has_
             Verdict("dead", "refused: answered 404", 404),
             Verdict("dead", "refused: answered 404", 404),
         ),
-        (saying_status(503), Verdict("dead", NOT_REPEATED, 503), Verdict("failed", "answered 5xx", 503)),
+        (saying_status(503), Verdict("dead", UNKNOWN_OUTCOME, 503), Verdict("failed", "answered 5xx", 503)),
         (
             saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
-            Verdict("dead", NOT_REPEATED),
+            Verdict("dead", UNKNOWN_OUTCOME),
             Verdict("failed", "answer is not whole HTTP"),
         ),
-        (saying(b""), Verdict("dead", NOT_REPEATED), Verdict("failed", "answer is not whole HTTP")),
+        (saying(b""), Verdict("dead", UNKNOWN_OUTCOME), Verdict("failed", "answer is not whole HTTP")),
         (endless, Verdict("delivered", "", 200), Verdict("delivered", "", 200)),
     ],
     ids=["201", "429", "307", "404", "503", "cut short", "hung up", "endless"],
@@ -128,7 +129,7 @@ async def test_what_may_have_been_done_is_only_repeated_where_that_does_no_harm(
 
 
 async def test_no_answer_in_time_is_an_unknown_outcome() -> None:
-    assert await told(silent, timeout="50ms") == Verdict("dead", NOT_REPEATED)
+    assert await told(silent, timeout="50ms") == Verdict("dead", UNKNOWN_OUTCOME)
 
 
 async def test_what_never_left_is_tried_again() -> None:
@@ -142,7 +143,7 @@ async def test_what_never_left_is_tried_again() -> None:
     assert await outcome(f"http://127.0.0.1:{closed_later}/") == ("failed", "cannot connect")
     assert await outcome("http://nowhere.example/") == ("failed", "does not resolve")
     assert (await outcome("http://169.254.169.254/latest/"))[0] == "failed"
-    assert "address refused" in (await outcome("http://169.254.169.254/latest/"))[1]
+    assert "169.254" not in (await outcome("http://169.254.169.254/latest/"))[1]
 
 
 async def test_a_tls_handshake_that_fails_sent_nothing() -> None:
@@ -213,7 +214,7 @@ async def test_a_program_that_is_not_listed_is_not_started(tmp_path: Path) -> No
 async def test_a_program_that_fails_is_run_again_only_where_that_does_no_harm(tmp_path: Path) -> None:
     script = program(tmp_path, "sys.exit(3)")
 
-    assert await ran(script) == ("dead", NOT_REPEATED)
+    assert await ran(script) == ("dead", UNKNOWN_OUTCOME)
     assert await ran(script, idempotent=True) == ("failed", "the program failed: exit status 3")
     assert await ran(program(tmp_path, "os.kill(0, 9)"), idempotent=True) == ("failed", "the program failed: signal 9")
     assert await ran(str(tmp_path / "nothing")) == ("failed", NOT_STARTED)

@@ -13,6 +13,12 @@ def action_lane(action: str) -> str:
     return f"{ACTION_PREFIX}{action}"
 
 
+def lane_words(lane: str) -> str:
+    """Return a lane as people read it: the channel's name, or `action NAME`."""
+    action = action_of(lane)
+    return lane if action is None else f"action {action}"
+
+
 def action_of(lane: str) -> str | None:
     """Return the name of the action that a lane runs, None for a channel's."""
     return lane.removeprefix(ACTION_PREFIX) if lane.startswith(ACTION_PREFIX) else None

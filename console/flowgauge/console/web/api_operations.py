@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from flowgauge.console.web.act_operations import ACT_OPERATIONS, INCIDENT_ID
+from flowgauge.console.web.action_switch import ACTION_OPERATIONS
 from flowgauge.console.web.answer_records import (
     HistoryPage,
     IncidentList,
@@ -21,6 +22,7 @@ from flowgauge.console.web.answer_records import (
 )
 from flowgauge.console.web.metric_operations import LIMIT, SINCE, TENANT, UNTIL, metric_operations, table
 from flowgauge.console.web.openapi import OF_QUESTIONS, Content, Operation, Parameter
+from flowgauge.console.web.silence_operations import SILENCE_OPERATIONS
 from flowgauge.sinks.clickhouse.dead_letters import COLUMNS as DEAD_LETTER_COLUMNS
 from flowgauge.sinks.clickhouse.whole_letters import COLUMNS as LETTER_COLUMNS
 from flowgauge.sinks.clickhouse.whole_letters import LETTERS_MAX
@@ -57,6 +59,8 @@ OPERATIONS: Sequence[Operation] = (
         refusals=(*OF_QUESTIONS, 404),
     ),
     *ACT_OPERATIONS,
+    *SILENCE_OPERATIONS,
+    *ACTION_OPERATIONS,
     Operation(
         method="GET",
         path="/v1/dlq",

@@ -35,6 +35,7 @@ from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
 from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
+from flowgauge.sinks.webhooks.kinds.teams import Teams
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
 from flowgauge.sinks.webhooks.routes import ROUTES_MAX, Route, routed
@@ -92,6 +93,7 @@ class Channel(Written):
     )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    teams: Annotated[Teams | None, Field(description="A Microsoft Teams channel or chat, by a workflow.")] = None
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None

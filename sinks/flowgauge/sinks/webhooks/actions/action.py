@@ -39,6 +39,7 @@ from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means, Notice, UrlRef, Written
 from flowgauge.sinks.webhooks.policy import LinePolicy
 from flowgauge.sinks.webhooks.schedule import RetryClass, Verdict
+from flowgauge.sinks.webhooks.telling import UNKNOWN_OUTCOME
 from flowgauge.transport.yaml_files import read_documents
 
 ACTIONS_MAX = 1_000  # all files together
@@ -46,7 +47,6 @@ TIMEOUT_MS_MAX = 60_000
 LIMIT_COUNT_MAX = 1_000  # the guard remembers so many of each rule
 LIMIT_MS_MAX = 31 * 86_400_000
 DRY_RUN = "dry run"
-NOT_REPEATED = "outcome unknown: not repeated"
 _NOT_REACHED: Final = frozenset({Failure.CONNECT, Failure.DNS, Failure.TLS})  # nothing of the request was sent
 
 
@@ -158,7 +158,7 @@ class Action(ChannelKind):
         except CannotRender as fault:
             verdict = Verdict("dead", f"not done: {fault}")
         except AddressRefused as refused:
-            verdict = Verdict("failed", f"address refused: {refused}")  # tried again: it can be opened
+            verdict = Verdict("failed", refused.reason.refusal)  # tried again: it can be opened
         except EgressFailed as failed:
             verdict = self._of_failure(failed)
         except OutcomeUnknown as unknown:
@@ -173,7 +173,7 @@ class Action(ChannelKind):
         return self._unknown(Verdict("failed", failed.reason.value))
 
     def _unknown(self, verdict: Verdict) -> Verdict:
-        return verdict if self.idempotent else Verdict("dead", NOT_REPEATED, verdict.status, verdict.elapsed_ms)
+        return verdict if self.idempotent else Verdict("dead", UNKNOWN_OUTCOME, verdict.status, verdict.elapsed_ms)
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> "Action":

@@ -10,11 +10,13 @@ from flowgauge.sinks.webhooks.kinds.kind import ChannelKind
 from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
+from flowgauge.sinks.webhooks.kinds.teams import Teams
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 
 KINDS: dict[str, type[ChannelKind]] = {
     "webhook": Webhook,
     "slack": Slack,
+    "teams": Teams,
     "pagerduty": PagerDuty,
     "incident_io": IncidentIo,
     "alertmanager": Alertmanager,
