@@ -110,6 +110,22 @@ async def test_an_open_incident_leads_to_its_reasons(browser: Browser, up: Up) -
     assert await seen.page.locator("svg.meter").get_attribute("aria-label") == "60% against a threshold of 50%"
 
 
+async def test_a_failing_run_leads_to_all_that_was_told_of_it(browser: Browser, up: Up) -> None:
+    seen = await visit(browser, f"{up.url}/incidents/{incident_of(up, 'flow failing')}")
+
+    await seen.page.locator("article.run a").first.click()
+
+    await seen.page.get_by_role("heading", name="All that was told of it").wait_for()
+    text = await seen.page.inner_text("main")
+    assert "running" in text
+    assert "connection to orders-db refused" in text
+    found = await cast("Any", Axe()).run(seen.page)
+    assert [each["id"] for each in cast("list[dict[str, Any]]", found.response["violations"])] == []
+    assert await seen.all_faults() == []
+    missing = await visit(browser, f"{up.url}/runs/nothing")
+    assert "No such run" in await missing.page.inner_text("main")
+
+
 async def test_late_runs_say_when_they_were_to_start_and_whether_they_did(browser: Browser, up: Up) -> None:
     seen = await visit(browser, f"{up.url}/incidents/{incident_of(up, 'runs not starting')}")
 
