@@ -22,7 +22,7 @@ SHARED: Mapping[str, Any] = {
     "name": "orders failing",
     "for_each": ["flow"],
     "when": RATE,
-    "actions": [{"call": "https://a.example/?key=s3cret"}],
+    "actions": [{"run": "s3cret"}],
 }
 OWN = {**SHARED, "tenant": "running-a", "when": {"failure_rate": {"above": 0.5, "within": "10m"}}}
 OTHERS = {**SHARED, "name": "only of b", "tenant": "running-b"}

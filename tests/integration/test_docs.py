@@ -116,6 +116,8 @@ def folder(tmp_path: Path) -> Path:
     for file in (tmp_path / "rules.yaml", tmp_path / "rules" / "rules.yaml"):
         file.write_text(rules.text, encoding="utf-8")
     (story,) = (block for block in blocks(ROOT / "docs" / "replay.md", "yaml") if is_story(block))
+    (actions,) = blocks(ROOT / "docs" / "actions.md", "yaml")
+    (tmp_path / "actions.yaml").write_text(actions.text, encoding="utf-8")
     (tmp_path / "story.yaml").write_text(story.text, encoding="utf-8")
     for file in (CAPTURE, AUTOMATIONS):
         recorded = tmp_path / file.relative_to(ROOT)  # as in a checkout
@@ -225,7 +227,7 @@ def test_rules_channels_and_prices_in_a_document_are_valid(block: Block, folder:
     if "prices" in yaml.safe_load(block.text):
         parse_prices(str(block), block.text)
         return
-    assert set(yaml.safe_load(block.text)) <= {"rules", "channels"}
+    assert set(yaml.safe_load(block.text)) <= {"rules", "channels", "actions"}
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 
     run_in_shell(["flowgauge rules validate block.yaml"], folder, variables(folder, URL_DEFAULT))

@@ -11,7 +11,7 @@ import structlog
 from tests.integration.up_process import running_up, wait_for
 
 from flowgauge.console.rule_files import replace_files
-from flowgauge.console.rule_folder import RuleFolder
+from flowgauge.console.rule_folder import PUBLIC_ONLY, RuleFolder, read_texts
 from flowgauge.console.up import partitions_of
 from flowgauge.processors.ruletopic import RuleBook
 from flowgauge.schemas.errors import BadInput, InvalidRules, Transient
@@ -152,6 +152,39 @@ a.yaml:9:45: channels[2].webhook.url: no message may go there: loopback address\
     assert health.seen_by("acme", is_operator=True).problems == {"notify": f"{problems[0]} and 6 more"}
     assert health.seen_by("acme", is_operator=False).problems == {}
     assert len(written.ruleset.rules) == 2
+
+
+RUNNING = """
+rules:
+  - {name: one, when: {event: {}}, actions: [restrt, {run: tidy, on: [resolved]}]}
+actions:
+  - {name: restart, http: {url: "http://127.0.0.1:9/", headers: {authorization: {env: NOT_SET}}}}
+  - {name: tidy, tenant: acme, command: {run: [/usr/bin/tidy]}}
+"""
+
+
+def test_what_would_not_be_run_is_told_with_its_place_and_refused_where_it_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    replace_files(tmp_path / "rules", {"a.yaml": RUNNING})
+
+    folder = RuleFolder(tmp_path / "rules", Health())
+    written = folder.open()
+
+    told = "\n".join(str(each) for each in written.warnings)
+    assert (
+        told.replace(str(tmp_path / "rules" / "a.yaml"), "a.yaml")
+        == """\
+a.yaml:3:46: rules[0].actions[0]: no action is called 'restrt': nothing would be run (did you mean 'restart'?)
+a.yaml:5:66: actions[0].http.headers.authorization: environment variable NOT_SET is not set or empty\
+ (set it where flowgauge is started)
+a.yaml:5:28: actions[0].http.url: no message may go there: loopback address\
+ (allow it by egress.allow = ["127.0.0.1:9"] in flowgauge.toml)"""
+    )
+    assert [each.name for each in folder.actions.actions] == ["restart", "tidy"]
+    with pytest.raises(InvalidRules, match="no action is called 'restrt'"):
+        read_texts({"a.yaml": RUNNING}, PUBLIC_ONLY)
 
 
 async def test_a_secret_that_comes_later_ends_its_problem_without_a_new_version(tmp_path: Path) -> None:

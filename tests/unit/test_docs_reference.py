@@ -17,6 +17,7 @@ from flowgauge.schemas.event import EVENT_FIELDS, STATES
 from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.setting_parts import (
+    ActionSettings,
     ClickHouseSettings,
     EgressSettings,
     KafkaSettings,
@@ -31,18 +32,31 @@ from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.metric import GROUPS
 from flowgauge.sinks.clickhouse.metrics import METRICS
 from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
+from flowgauge.sinks.webhooks.actions import KINDS as ACTION_KINDS
+from flowgauge.sinks.webhooks.actions.action import Action
 from flowgauge.sinks.webhooks.channels import Channel, Group
 from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
 from flowgauge.sinks.webhooks.routes import Route
 
 DOCS = Path(__file__).parents[2] / "docs"
+ACTIONS = (DOCS / "actions.md").read_text(encoding="utf-8")
 CHANNELS = (DOCS / "channels.md").read_text(encoding="utf-8")
 RULES = (DOCS / "rules.md").read_text(encoding="utf-8")
 PUBLISH = (DOCS / "publish.md").read_text(encoding="utf-8")
 QUESTIONS = (DOCS / "questions.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
 FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
-DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
+DURATIONS = {
+    "fallback_after",
+    "repeat",
+    "wait",
+    "interval",
+    "for",
+    "keep_firing_for",
+    "allowed_lateness",
+    "after",
+    "within",
+}
 TRANSITION = Transition(
     transition_id="t",
     incident_id="i",
@@ -65,6 +79,8 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "## `group`": Group,
     "## Routes": Route,
     **{f"## `{name}`": kind for name, kind in CHANNEL_KINDS.items()},
+    "## The fields of an action": Action,
+    **{f"## `{name}`": kind for name, kind in ACTION_KINDS.items()},
 }
 
 
@@ -86,8 +102,6 @@ def default_of(name: str, field: FieldInfo) -> str:
         return f"[{', '.join(str(each) for each in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # texts
     if name in DURATIONS and isinstance(value, int):
         return format_duration(value)
-    if isinstance(value, bool):
-        return str(value).lower()
     return "none" if value in (None, "") else str(value)
 
 
@@ -96,10 +110,10 @@ def documented(text: str, heading: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("heading", MODELS)
-def test_the_fields_of_rules_and_channels_stand_in_the_reference_with_their_defaults(heading: str) -> None:
+def test_the_fields_of_rules_channels_and_actions_stand_in_the_reference_with_their_defaults(heading: str) -> None:
     fields = {field.alias or name: field for name, field in MODELS[heading].model_fields.items()}
 
-    text = RULES if f"\n{heading}\n" in RULES else CHANNELS
+    text = next(each for each in (RULES, CHANNELS, ACTIONS) if f"\n{heading}\n" in each)
     assert documented(text, heading) == {name: default_of(name, field) for name, field in fields.items()}
 
 
@@ -165,6 +179,7 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
 
     tables: Mapping[str, type[BaseModel]] = {
         "egress": EgressSettings,
+        "actions": ActionSettings,
         "clickhouse": ClickHouseSettings,
         "questions": QuestionSettings,
         "kafka": KafkaSettings,

@@ -35,7 +35,7 @@ VALIDATOR = validator(SCHEMA)
 
 # Mistakes that a schema of single fields cannot see: they hang on others, on order, on size, or on the summary's words.
 BEYOND = {
-    "absence_no_data", "absence_of_a_year", "absence_of_nothing", "absence_of_tasks", "broken_summary",
+    "absence_no_data", "action_twice", "absence_of_a_year", "absence_of_nothing", "absence_of_tasks", "broken_summary",
     "burn_failures_not_finished", "burn_of_everything", "burn_of_failures_alone", "burn_pair_twice",
     "burn_that_never_fires", "burn_windows_wrong", "burn_without_common_step", "burn_without_failures",
     "change_does_not_fit_a_week", "change_more_weeks_than_there_are", "change_no_data", "change_no_data_of_a_count",
@@ -49,7 +49,7 @@ BEYOND = {
     "missed_anchor_without_zone", "missed_completes_before_grace", "missed_if_failed_alone", "missed_never_fires",
     "missed_no_data", "missed_of_runs", "missed_two_schedules", "missed_without_completion",
     "missed_without_dialect", "missed_without_schedule", "missed_without_starts",
-    "missed_seconds_first", "name_twice", "prefect_outside",
+    "missed_seconds_first", "name_twice", "notify_of_an_action", "prefect_outside",
     "prefect_too_short", "row_failures_not_finished", "row_of_a_year", "row_of_single_runs",
     "row_that_never_begins", "row_that_never_ends", "row_without_window_no_data", "sequence_no_data",
     "state_in_late", "state_not_finished", "summary_with_a_loop",
@@ -66,7 +66,7 @@ def examples() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         for block in blocks(document, "yaml"):
             data = read_yaml(str(block), block.text).data
-            if data.keys() <= {"rules", "channels"}:
+            if data.keys() <= {"rules", "channels", "actions"}:
                 yield str(block), block.text
     for folder in ("compose/rules", "console/flowgauge/console/demo", "tests/golden/lint"):
         for file in sorted((ROOT / folder).glob("*.yaml")):

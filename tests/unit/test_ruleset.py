@@ -11,6 +11,7 @@ from flowgauge.processors.rule_view import RuleView
 from flowgauge.processors.ruleset import RuleSet, load_rules, parse_rules, rules_from_sources
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.schemas.event import Event
+from flowgauge.schemas.rule import told_lanes
 from flowgauge.schemas.times import EPOCH
 from flowgauge.transport.yaml_files import yaml_files
 
@@ -188,10 +189,17 @@ def test_run_rules_look_at_flow_runs_unless_told_otherwise() -> None:
     assert not rule.could_match("x", "flow-run", None)
 
 
-def test_actions_are_read_and_a_warning_says_that_they_are_not_carried_out() -> None:
-    (warning,) = parse(one("    actions: [{call: reboot}]\n")).warnings
+def test_an_action_is_named_alone_or_with_the_states_that_it_is_run_in() -> None:
+    ruleset = parse(one("    notify: [ops]\n    actions: [restart, {run: tidy, on: [no_data, resolved]}]\n"))
+    (rule,) = (each.rule for each in ruleset.rules)
 
-    assert str(warning).startswith("rules.yaml:4:5: rules[0].actions: actions are read but not carried out")
+    assert ruleset.warnings == ()
+    assert {state: told_lanes(rule, state) for state in ("pending", "firing", "no_data", "resolved")} == {
+        "pending": ["ops"],
+        "firing": ["ops", "action:restart"],
+        "no_data": ["ops", "action:tidy"],
+        "resolved": ["ops", "action:tidy"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ async def apply_files(place: Place, files: Sequence[Path]) -> tuple[Written, App
     except ServerAway as away:
         if not has_log(place.data):
             raise
-        written.refuse_unknown_channels()  # these files become all there is: a channel stands in them or nowhere
+        written.refuse_unknown_names()  # these files become all there is: a channel stands in them or nowhere
         version = await _apply_to_folder(place.data, texts, written.ruleset, away)
     # The server that will start here has an environment of its own: its secrets are for it to miss.
     return written, Applied(version, tuple(str(warning) for warning in written.ruleset.warnings))

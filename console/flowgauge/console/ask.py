@@ -28,7 +28,8 @@ RULES = "/v1/rules"
 INCIDENTS = "/v1/incidents"
 SILENCES = "/v1/silences"
 PREVIEW = "/v1/silences/preview"
-OF_THE_LOG = (RULES, INCIDENTS, SILENCES)  # what is answered with more than ClickHouse has
+ACTIONS = "/v1/actions"
+OF_THE_LOG = (RULES, INCIDENTS, SILENCES, ACTIONS)  # what is answered with more than ClickHouse has
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 

@@ -18,7 +18,7 @@ from flowgauge.schemas.settings import Settings
 from flowgauge.transport.log import Log
 from flowgauge.transport.yaml_files import yaml_files
 
-CHANNELS_ELSEWHERE = "the channels of these files apply where `flowgauge notify --rules DIR` reads them, not here"
+ELSEWHERE = "the {} of these files apply where `flowgauge notify --rules DIR` reads them, not here"
 
 
 async def apply_to_kafka(settings: Settings, files: Sequence[Path]) -> tuple[Written, Applied]:
@@ -51,11 +51,20 @@ def _read(texts: Mapping[str, str], settings: Settings) -> Written:
 
 def _warnings(written: Written) -> tuple[str, ...]:
     """Return what to mend. Secrets and ways out are for the notifier's machine to miss."""
-    elsewhere = (CHANNELS_ELSEWHERE,) if written.channels.channels else ()
+    elsewhere = [
+        ELSEWHERE.format(what)
+        for what, entries in (("channels", written.channels.channels), ("actions", written.actions.actions))
+        if entries
+    ]
     return (*map(str, written.ruleset.warnings), *elsewhere)
 
 
 def told_elsewhere(written: Written) -> str:
     """Return the names that `flowgauge notify` must know, as a line for people; nothing where there are none."""
-    names = sorted({name for rule in written.ruleset.rules for name in rule.rule.notify})
-    return f"they tell {', '.join(names)}: channels that `flowgauge notify --rules DIR` must know" if names else ""
+    rules = [rule.rule for rule in written.ruleset.rules]
+    named = {
+        "they tell {}: channels": {name for rule in rules for name in rule.notify},
+        "they run {}: actions": {each.run for rule in rules for each in rule.actions},
+    }
+    told = [said.format(", ".join(sorted(names))) for said, names in named.items() if names]
+    return f"{'; '.join(told)} that `flowgauge notify --rules DIR` must know" if told else ""

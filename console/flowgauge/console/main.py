@@ -26,6 +26,7 @@ COMMANDS = {
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "silences": "Hide incidents from channels until a time.",
+    "actions": "List actions, try one, stop or start all of them.",
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, lint, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",

@@ -1,4 +1,4 @@
-"""The folder of rule and channel files: what applies now, and what is wrong with what was written last.
+"""The folder of rule, channel and action files: what applies now, and what is wrong with what was written last.
 
 A broken file never replaces a good set: it is told in the health banner until it is mended, and the rules go on. So
 is a folder that lost its last file, for good or while somebody moves files: a file with `rules: []` ends all rules. A
@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.console.notify_check import address_problems, has_channels, secret_problems, unknown_channels
+from flowgauge.console.notify_check import address_problems, has_any_defined, secret_problems, unknown_names
 from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
@@ -26,6 +26,7 @@ from flowgauge.schemas.errors import BadInput, InvalidRules, Problem, Transient
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
+from flowgauge.sinks.webhooks.actions.action import ActionBook, actions_of
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of
 from flowgauge.sinks.webhooks.egress import refused_unasked
@@ -48,26 +49,30 @@ log = structlog.get_logger("flowgauge.rules")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What files say, whole: rules, channels, and what would keep people from being told."""
+    """What files say, whole: rules, channels, actions, and what would keep people from being told."""
 
     ruleset: RuleSet
     channels: ChannelBook
-    unknown_channels: tuple[Problem, ...] = ()
+    actions: ActionBook
+    unknown_names: tuple[Problem, ...] = ()  # of channels and actions that rules name
     here: tuple[Problem, ...] = ()  # of the place that this process runs in: its secrets, its way out
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """What to mend, though the rules can apply."""
-        return (*self.ruleset.warnings, *self.unknown_channels, *self.here)
+        return (*self.ruleset.warnings, *self.unknown_names, *self.here)
 
     def __str__(self) -> str:
         """Return how much it is, such as `3 rules and 1 channel`."""
-        return f"{count(len(self.ruleset.rules), 'rule')} and {count(len(self.channels.channels), 'channel')}"
+        counts = [count(len(self.ruleset.rules), "rule"), count(len(self.channels.channels), "channel")]
+        if self.actions.actions:
+            counts.append(count(len(self.actions.actions), "action"))
+        return f"{', '.join(counts[:-1])} and {counts[-1]}"
 
-    def refuse_unknown_channels(self) -> None:
-        """Raise InvalidRules when a rule notifies a channel that is not there."""
-        if self.unknown_channels:
-            raise InvalidRules(self.unknown_channels)
+    def refuse_unknown_names(self) -> None:
+        """Raise InvalidRules when a rule names a channel or an action that is not there."""
+        if self.unknown_names:
+            raise InvalidRules(self.unknown_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,8 @@ def check_written(documents: Sequence[Document], unread: Sequence[Problem], egre
     """
     written = _written(documents, unread, egress)
     written.ruleset.refuse_lapsed(now_ms())
-    if written.channels.channels:
-        written.refuse_unknown_channels()
+    if written.channels.channels or written.actions.actions:
+        written.refuse_unknown_names()
     return written
 
 
@@ -112,7 +117,7 @@ def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_b
             problems.extend(error.problems)
     written = check_written(documents, problems, egress)
     if not channels_may_be_elsewhere:
-        written.refuse_unknown_channels()
+        written.refuse_unknown_names()
     return written
 
 
@@ -123,6 +128,7 @@ class RuleFolder:
         self.folder = folder
         self._egress = egress
         self.channels = ChannelBook()
+        self.actions = ActionBook()
         self.ruleset = RuleSet()  # in force
         self._health = health
         self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
@@ -132,7 +138,7 @@ class RuleFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         finish_replacing(self.folder)
         written = read_written([self.folder], self._egress)
-        self.channels, self.ruleset = written.channels, written.ruleset
+        self.channels, self.actions, self.ruleset = written.channels, written.actions, written.ruleset
         self._tell(written)
         return written
 
@@ -189,7 +195,7 @@ class RuleFolder:
 
     async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:
         was_broken = PART in self._health.problems
-        self.channels = written.channels  # first: a new rule may tell at once
+        self.channels, self.actions = written.channels, written.actions  # first: a new rule may tell at once
         version = await self._publish(written.ruleset, log_, stop) if log_ else 0
         before, self.ruleset = self.ruleset.version, replace(written.ruleset, version=version)
         self._health.problems.pop(PART, None)
@@ -205,7 +211,7 @@ class RuleFolder:
         return await Patience(PART, self._health, stop)(lambda: publish_rules(log_, ruleset))
 
     def _tell(self, written: Written) -> None:
-        problems = [*written.unknown_channels, *written.here]
+        problems = [*written.unknown_names, *written.here]
         before = self._health.operator_problems.pop(TELLING_PART, "")
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -216,7 +222,7 @@ class RuleFolder:
 
 def _written(documents: Sequence[Document], problems: Sequence[Problem], egress: EgressPolicy) -> Written:
     found: list[Problem] = []
-    ruleset, channels = RuleSet(), ChannelBook()
+    ruleset, channels, actions = RuleSet(), ChannelBook(), ActionBook()
     try:
         ruleset = rules_of(documents, problems)
     except InvalidRules as error:
@@ -225,17 +231,22 @@ def _written(documents: Sequence[Document], problems: Sequence[Problem], egress:
         channels = channels_of(documents, problems)
     except InvalidRules as error:
         found += error.problems
-    unknown = tuple(unknown_channels(documents))
+    try:
+        actions = actions_of(documents, problems)
+    except InvalidRules as error:
+        found += error.problems
+    unknown = tuple(unknown_names(documents))
     if found:
-        found += unknown if has_channels(documents) else ()
+        found += unknown if has_any_defined(documents) else ()
         raise InvalidRules(_in_order(documents, found))
     return Written(
         ruleset,
         channels,
+        actions,
         unknown,
         (
-            *secret_problems(documents, channels, _secret_of),
-            *address_problems(documents, channels, partial(refused_unasked, policy=egress)),
+            *secret_problems(documents, channels, actions, _secret_of),
+            *address_problems(documents, channels, actions, partial(refused_unasked, policy=egress)),
         ),
     )
 

@@ -1,6 +1,6 @@
 """The JSON Schema of rule files, made of the models that read them: editors complete and check by it. Pure.
 
-    Rule, each kind, Channel ──pydantic──► $defs ──► {rules: [Rule], channels: [Channel]}
+    Rule, each kind, Channel, Action ──pydantic──► $defs ──► {rules: [Rule], channels: [Channel], actions: [Action]}
 
 What hangs on several fields or on other rules is left to `rules validate`.
 """
@@ -17,8 +17,11 @@ from flowgauge.processors.kinds import KINDS, Compound
 from flowgauge.schemas.rule import Rule
 from flowgauge.schemas.rule_forms import DURATION, WINDOW
 from flowgauge.schemas.times import format_duration
+from flowgauge.sinks.webhooks.actions import KINDS as ACTION_KINDS
+from flowgauge.sinks.webhooks.actions.action import Action
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
+from flowgauge.sinks.webhooks.routes import Route
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NAME_OR_CONDITION = {
@@ -28,13 +31,14 @@ PUBLISHED = "https://raw.githubusercontent.com/flowgauge/flowgauge/main/docs/rul
 
 
 def rule_file_schema() -> dict[str, Any]:
-    """Return the schema of a file of rules and channels."""
-    models: list[type[BaseModel]] = [Rule, Channel, *KINDS.values()]
+    """Return the schema of a file of rules, channels and actions."""
+    models: list[type[BaseModel]] = [Rule, Channel, Route, Action, *KINDS.values()]
     found, definitions = models_json_schema(
         [(model, "validation") for model in models], schema_generator=_AsWritten, ref_template="#/$defs/{model}"
     )
     refs = {model: found[model, "validation"] for model in models}
     defs = cast("dict[str, Any]", definitions["$defs"])
+    del defs["JsonValue"]  # of bodies: whatever it is, and nothing refers to it
     for name, kind in KINDS.items():
         defs[kind.__name__]["description"] = _rule_of(kind, name)
     kinds = {name: refs[kind] for name, kind in KINDS.items()}
@@ -45,6 +49,10 @@ def rule_file_schema() -> dict[str, Any]:
         "maxProperties": 1,
     }
     defs["Channel"]["oneOf"] = [{"required": [name]} for name in CHANNEL_KINDS]
+    run_action = defs["Rule"]["properties"]["actions"]["items"]
+    named = {"type": "string", "minLength": 1, "description": "The name of an action, run on firing."}
+    defs["Rule"]["properties"]["actions"]["items"] = {"anyOf": [named, run_action]}
+    defs["Action"]["oneOf"] = [{"required": [name]} for name in ACTION_KINDS]
     defs["Condition"] = _condition(defs["Rule"]["properties"])
     for kind in KINDS.values():
         if issubclass(kind, Compound):
@@ -52,11 +60,13 @@ def rule_file_schema() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "$id": PUBLISHED,
-        "title": "flowgauge rules and channels",
+        "title": "flowgauge rules, channels, routes and actions",
         "type": "object",
         "properties": {
             "rules": {"type": ["array", "null"], "items": refs[Rule], "description": "What somebody must know of."},
             "channels": {"type": ["array", "null"], "items": refs[Channel], "description": "Where people are told."},
+            "routes": {"type": ["array", "null"], "items": refs[Route], "description": "Who hears of what besides."},
+            "actions": {"type": ["array", "null"], "items": refs[Action], "description": "What rules may run."},
         },
         "additionalProperties": False,
         "$defs": defs,

@@ -153,7 +153,7 @@ def _refuse_rules(document: Document) -> None:
     data = cast("dict[str, object]", document.data)
     rules = cast("list[object]", data["rules"]) if isinstance(data.get("rules"), list) else []
     written = [index for index, each in enumerate(rules) if isinstance(each, dict)]
-    if "channels" in data or (written and not {"events", "expect"} & data.keys()):
+    if "channels" in data or "actions" in data or (written and not {"events", "expect"} & data.keys()):
         name = Path(document.file).name
         what, remedy = (
             "this is a file of rules, and no test of them",

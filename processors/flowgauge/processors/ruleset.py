@@ -25,15 +25,14 @@ from flowgauge.schemas.event import KINDS as EVENT_KINDS
 from flowgauge.schemas.event import NAME_MAX, STATES, Event
 from flowgauge.schemas.ids import digest
 from flowgauge.schemas.plain_yaml import Path
-from flowgauge.schemas.rule import Rule
+from flowgauge.schemas.rule import TOP_LEVEL, Rule
 from flowgauge.schemas.sample import Sample
 from flowgauge.schemas.summary import check_template, rule_values, unknown_names, written_name
 from flowgauge.schemas.times import rfc3339
-from flowgauge.schemas.yaml_places import Document, dotted, problems_of, read_yaml
+from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
 from flowgauge.transport.yaml_files import read_documents
 
 RULES_MAX = 20_000
-_TOP_LEVEL = ("rules", "channels")
 _GLANCE_FIELDS = ("event", "kind", "state")
 # Fields that say how people are told, not what is detected: changing them keeps the window.
 _TELLING_FIELDS = frozenset({"severity", "labels", "summary", "runbook", "notify", "actions"})
@@ -234,8 +233,8 @@ def _sources(document: Document, problems: list[Problem]) -> list[Mapping[str, A
         )
         return []
     top = cast("dict[str, Any]", data)
-    known = f"known fields: {', '.join(_TOP_LEVEL)}"
-    problems += [document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL]
+    known = f"known fields: {', '.join(TOP_LEVEL)}"
+    problems += [document.problem((name,), "unknown field", known) for name in top if name not in TOP_LEVEL]
     rules: object = [] if top.get("rules") is None else top["rules"]
     if not isinstance(rules, list):
         problems.append(document.problem(("rules",), "expected a list", "begin each rule with `- name:`"))
@@ -464,11 +463,6 @@ def _warnings(item: ReadRule) -> Iterator[Problem]:
     assert rule is not None and item.kind is not None  # noqa: S101, PT018  # else there is a mistake
     for name, remedy in absent_names(rule, item.kind):
         yield document.problem((*path, "summary"), f"the name `{name}` is always empty here", remedy)
-    if rule.actions:
-        place = (*path, "actions")
-        line, column = document.place(place)
-        message = "actions are read but not carried out by this version"
-        yield Problem(document.file, line, column, dotted(place), message)
 
 
 def _notes(item: ReadRule) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from flowgauge.processors.alert_state import Change
 from flowgauge.processors.reading import Reading
 from flowgauge.processors.ruleset import CompiledRule
 from flowgauge.schemas.ids import incident_id, transition_id
+from flowgauge.schemas.rule import told_lanes
 from flowgauge.schemas.transition import ExampleRun, Transition
 
 
@@ -47,6 +48,6 @@ def transition_of(rule: CompiledRule, key: Sequence[str], change: Change, **told
         severity=written.severity,
         labels=dict(written.labels),
         summary=written.summary,
-        notify=list(written.notify),
+        notify=told_lanes(written, change.to_state),
         runbook=written.runbook,
     )

@@ -141,6 +141,10 @@ class ControlsInForce:
         circle = [*passed.values()][[*passed].index(here) :]
         return max(circle, key=order).incident_id
 
+    def switch_of_actions(self, tenant: str) -> ActionsSwitched | None:
+        """Return the newest word on the actions of this tenant alone, or of "*"; None where there is none."""
+        return self._switches.get(tenant)
+
     def are_actions_stopped(self, tenant: str) -> bool:
         """Tell whether the kill switch of actions is on, for `tenant` or for everybody."""
         return any(each.are_stopped for name in (tenant, ANY_TENANT) if (each := self._switches.get(name)))

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from flowgauge.schemas.lane import ACTION_PREFIX, action_lane, action_of
 from flowgauge.schemas.rule_forms import (
     DURATION,
     LABEL_FIELD,
@@ -29,6 +30,9 @@ from flowgauge.schemas.rule_forms import (
 from flowgauge.schemas.times import format_duration, parse_duration_ms, parse_time_ms, rfc3339
 
 RULE_NAME_MAX = 200
+ACTION_NAME_MAX = 200
+ACTIONS_MAX = 8  # of one rule: they share an incident's 16 lanes with its channels
+TOP_LEVEL = ("rules", "channels", "routes", "actions")  # what a file of rules holds
 GROUP_FIELDS_MAX = 8
 SUMMARY_MAX = 2_000
 PATTERN_MAX = 1_024
@@ -173,6 +177,31 @@ def _told(description: str) -> Any:
     return Field(description=description)
 
 
+class RunAction(Written):
+    """An action that a rule runs when its incident gets into one of some states."""
+
+    run: Annotated[str, Field(min_length=1, max_length=ACTION_NAME_MAX), _told("The name of the action.")]
+    on: Annotated[
+        tuple[Literal["firing", "no_data", "resolved"], ...],
+        Field(json_schema_extra={"minItems": 1}),
+        _told("The states that it is run in."),
+    ] = ("firing",)
+
+    @field_validator("on")
+    @classmethod
+    def _in_some_state(cls, states: tuple[str, ...]) -> tuple[str, ...]:
+        if not states:
+            raise ValueError("expected a list of at least one, got none (name one)")
+        return states
+
+
+def _run_actions(value: object) -> object:
+    """Read a name by itself as the action that runs when the rule fires."""
+    if not isinstance(value, list | tuple):
+        return value
+    return [{"run": each} if isinstance(each, str) else each for each in cast("list[object]", value)]
+
+
 class Rule(Written):
     """One rule. Its name is the identity of its incidents within a tenant."""
 
@@ -211,7 +240,12 @@ class Rule(Written):
         _told("The address of what to do about it."),
     ] = ""
     notify: Annotated[tuple[str, ...], _told("Names of the channels that are told.")] = ()
-    actions: Annotated[tuple[dict[str, Any], ...], _told("Read, and not carried out by this version.")] = ()
+    actions: Annotated[
+        tuple[RunAction, ...],
+        Field(max_length=ACTIONS_MAX),
+        BeforeValidator(_run_actions),
+        _told("Names of the actions that are run, and in which states."),
+    ] = ()
 
     @field_validator("for_each", mode="before")
     @classmethod
@@ -225,6 +259,20 @@ class Rule(Written):
             raise ValueError("a field stands twice")
         return fields
 
+    @field_validator("notify")
+    @classmethod
+    def _channels_alone(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if actions := [name for name in names if name.startswith(ACTION_PREFIX)]:
+            raise ValueError(f"{actions[0]!r} is no channel's name: write `actions: [{action_of(actions[0])}]`")
+        return names
+
+    @field_validator("actions")
+    @classmethod
+    def _actions_once(cls, actions: tuple[RunAction, ...]) -> tuple[RunAction, ...]:
+        if len({each.run for each in actions}) != len(actions):
+            raise ValueError("an action stands twice")
+        return actions
+
     @field_validator("when")
     @classmethod
     def _one_kind(cls, when: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -232,6 +280,11 @@ class Rule(Written):
             found = f"got {', '.join(when)}: write a rule for each" if when else "got none, such as failure_rate"
             raise ValueError(f"expected exactly one kind under `when`, {found}")
         return when
+
+
+def told_lanes(rule: Rule, state: str) -> list[str]:
+    """Return whom a transition into `state` is for: the channels, and the lanes of the actions that run in it."""
+    return [*rule.notify, *(action_lane(each.run) for each in rule.actions if state in each.on)]
 
 
 def as_written(written: Written) -> dict[str, str]:

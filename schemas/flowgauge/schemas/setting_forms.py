@@ -1,5 +1,6 @@
 """The forms of single settings: each takes the text or says what was expected. Pure."""
 
+import posixpath
 from urllib.parse import urlsplit
 
 from flowgauge.schemas.times import parse_duration_ms
@@ -18,6 +19,13 @@ def span_form(text: str) -> str:
     return text
 
 
+def program_form(text: str) -> str:
+    """Return the absolute path of a program, without any other way to write it: it is compared as text."""
+    if not text.startswith("/") or not text.isprintable() or posixpath.normpath(text) != text:
+        raise ValueError(f"expected the absolute path of a program, such as /usr/bin/restart-worker, got {text!r}")
+    return text
+
+
 def public_url_form(text: str) -> str:
     """Return the address at which people reach the console, or nothing."""
     try:
@@ -27,6 +35,21 @@ def public_url_form(text: str) -> str:
         is_url = False
     if text and not is_url:
         raise ValueError(f"expected the console's address, such as https://flowgauge.example.com, got {text!r}")
+    return text
+
+
+def run_url_form(text: str) -> str:
+    """Return the address of a run's page in the orchestrator, with {run} and perhaps {flow} to fill in, or nothing."""
+    filled = text.replace("{run}", "run").replace("{flow}", "flow")
+    try:
+        parts = urlsplit(filled)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and filled.isprintable() and " " not in text
+    except ValueError:
+        is_url = False
+    if text and not (is_url and "{run}" in text and not {"{", "}"} & {*filled}):
+        raise ValueError(
+            f"expected where a run is shown, such as https://prefect.example.com/runs/flow-run/{{run}}, got {text!r}"
+        )
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from flowgauge.schemas.setting_forms import duration_form, server_url_form, span_form
+from flowgauge.schemas.setting_forms import duration_form, program_form, server_url_form, span_form
 from flowgauge.schemas.times import parse_duration_ms
 
 QUESTIONS_RUNNING_MAX = 64  # ClickHouse itself takes 100 by default
@@ -54,9 +54,17 @@ class Tenant(Part):
 
 
 class EgressSettings(Part):
-    """Where webhooks may go besides public addresses: a host, host:port, CIDR or CIDR:port each."""
+    """Where messages may go besides public addresses: a host, host:port, CIDR or CIDR:port each."""
 
     allow: tuple[str, ...] = Field(default=(), strict=False)
+    apprise: bool = False  # channels by apprise too, which connects by itself, to no address that we checked
+
+
+class ActionSettings(Part):
+    """Whether rules may run actions here, and which programs they may start."""
+
+    enabled: bool = True
+    commands: tuple[Annotated[str, AfterValidator(program_form)], ...] = Field(default=(), strict=False)
 
 
 class ClickHouseSettings(Part):

@@ -29,10 +29,11 @@ from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.setting_forms import public_url_form
+from flowgauge.schemas.setting_forms import public_url_form, run_url_form
 from flowgauge.schemas.setting_parts import (
     DATABASE_NAME,
     PLACE,
+    ActionSettings,
     ClickHouseSettings,
     Duration,
     EgressSettings,
@@ -58,10 +59,12 @@ _PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # 
 CLIENT_VARIABLES = ("FLOWGAUGE_URL", "FLOWGAUGE_TOKEN", *(f"FLOWGAUGE_KAFKA_{name}" for name in _PUBLISHERS))
 ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 
-_ENV_LISTS = ("egress.allow", "quarantine.go_on")  # in the environment, entries are separated by commas
+# In the environment, entries are separated by commas.
+_ENV_LISTS = ("egress.allow", "actions.commands", "quarantine.go_on")
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
-_TABLES = ("egress", "clickhouse", "questions", "kafka", "quarantine")
+_ENV_TRUTHS = ("actions.enabled", "kafka.tls")
+_TABLES = ("egress", "actions", "clickhouse", "questions", "kafka", "quarantine")
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
 _KAFKA_SECRETS = ("password", "token")
@@ -82,10 +85,13 @@ class Settings(Part):
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
     # Where people reach the console: links in messages lead there. Empty: where it listens.
     public_url: Annotated[str, AfterValidator(public_url_form)] = Field(default="", max_length=2_000)
+    # Where the orchestrator shows a run, with {run} and perhaps {flow} to fill in: failing runs link there.
+    run_url: Annotated[str, AfterValidator(run_url_form)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = Field(default={})
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
     egress: EgressSettings = EgressSettings()
+    actions: ActionSettings = ActionSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     questions: QuestionSettings = QuestionSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -267,7 +273,7 @@ def _from_text(name: str, text: str) -> object:
         return {"env": _variable(name)}
     if name in _ENV_LISTS:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
-    if name == "kafka.tls" and text in ("true", "false"):
+    if name in _ENV_TRUTHS and text in ("true", "false"):
         return text == "true"
     if _is_number(name):
         try:

@@ -50,10 +50,15 @@ def render_summary(template: str, values: Mapping[str, object]) -> str:
     if not template.strip():
         return _plain(values)
     try:
-        text = _cut(_compile(template).generate(values))
+        text = render_template(template, values)
     except Exception:  # noqa: BLE001  # whatever it is: an alert must go out
         return _plain(values)
     return text.strip() or _plain(values)
+
+
+def render_template(template: str, values: Mapping[str, object]) -> str:
+    """Return the text of `template`, at most SUMMARY_BYTES_MAX bytes, where it may be empty; it may raise anything."""
+    return _cut(_compile(template).generate(values))
 
 
 def check_template(template: str) -> str | None:

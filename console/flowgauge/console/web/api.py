@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.act_operations import act_path
 from flowgauge.console.web.acting import do
+from flowgauge.console.web.action_switch import START, STOP, SWITCHES, actions_told, read_switch, switch_actions
 from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
 from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
@@ -44,6 +45,9 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("POST", SILENCES, api.add_silence),
         ("POST", PREVIEW, api.preview_silence),
         ("DELETE", SILENCE, api.expire_silence),
+        ("GET", SWITCHES, api.actions),
+        ("POST", STOP, api.switching(are_stopped=True)),
+        ("POST", START, api.switching(are_stopped=False)),
         ("GET", "/v1/dlq", api.dlq),
         ("GET", "/v1/dlq/letters", api.letters),
         ("GET", "/v1/tenant", api.tenant),
@@ -159,6 +163,21 @@ class _Api:
     def _is_operator(self, request: Request) -> bool:
         asking = self._answers.tenant_of(request)
         return asking is not None and self._answers.is_operator(asking)
+
+    async def actions(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the tenant says it all
+        return json_answer(actions_told(self._answers, tenant))
+
+    def switching(self, *, are_stopped: bool) -> Ask:
+        """Return what answers a stop of actions, or its end."""
+
+        async def switched(request: Request, tenant: str) -> Response:
+            asked = read_switch(await _json_body(request, ACT_BYTES_MAX, "a switch is"), login_of(request.headers))
+            asking = self._answers.tenant_of(request)
+            if asked.everyone and (asking is None or not self._answers.is_operator(asking)):
+                raise _Refused(403, "everyone: only the operator stops the actions of all tenants: leave it out")
+            return json_answer(await switch_actions(self._answers, tenant, asked, are_stopped=are_stopped))
+
+        return switched
 
     async def dlq(self, request: Request, tenant: str) -> Response:
         return json_bytes(await self._answers.dead_letters(tenant, dict(request.query_params)))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from flowgauge.console.web.act_operations import ACT_OPERATIONS, INCIDENT_ID
+from flowgauge.console.web.action_switch import ACTION_OPERATIONS
 from flowgauge.console.web.answer_records import (
     HistoryPage,
     IncidentList,
@@ -59,6 +60,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     *ACT_OPERATIONS,
     *SILENCE_OPERATIONS,
+    *ACTION_OPERATIONS,
     Operation(
         method="GET",
         path="/v1/dlq",

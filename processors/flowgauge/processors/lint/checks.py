@@ -27,7 +27,7 @@ from flowgauge.processors.lint.seeing import (
     tasks_too,
     unbounded_key,
 )
-from flowgauge.processors.lint.telling import absent_name, key_not_told, nobody_told, wrong_unit
+from flowgauge.processors.lint.telling import absent_name, key_not_told, nobody_told, own_events, wrong_unit
 from flowgauge.processors.ruleset import RuleSet
 from flowgauge.schemas.yaml_places import Document
 
@@ -50,6 +50,7 @@ _OF_A_RULE: Mapping[str, _Check] = {
     "no-time-to-arrive": no_time_to_arrive,
     "unbounded-key": unbounded_key,
     "every-event": every_event,
+    "own-events": own_events,
     "absent-name": absent_name,
     "wrong-unit": wrong_unit,
     "key-not-told": key_not_told,

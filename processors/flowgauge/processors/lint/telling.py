@@ -1,11 +1,16 @@
 """Checks of what people are told: by whom a rule is heard, and what its summary says. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from uuid import UUID
 
 from flowgauge.processors.kinds.kind import Unit
 from flowgauge.processors.lint.placed_rule import Complaint, Finding, PlacedRule
 from flowgauge.processors.ruleset import absent_names
+from flowgauge.processors.selector import predicate
+from flowgauge.schemas.event import DEFAULT_TENANT, Event
+from flowgauge.schemas.lane import ACTION_EVENTS
 from flowgauge.schemas.summary import names_in, render_summary, shown_by, written_name
+from flowgauge.schemas.times import EPOCH
 
 # The filter that shows a value of each unit as people read it.
 _FILTER_OF: dict[Unit, str] = {"share": "percent", "seconds": "seconds", "count": "round"}
@@ -15,6 +20,16 @@ _FILTERS_OF_UNITS = frozenset({"percent", "seconds", "duration"})
 _NUMBERS = ("value", "threshold")
 _OF_A_WINDOW = ("value", "threshold", "late_samples", "window_ms")
 _OF_AN_EVENT = "event_id"
+_OF_A_RUN = ("flow", "task", "run")
+# The end of some action.
+_RESULT = Event(
+    id=UUID(int=0),
+    tenant=DEFAULT_TENANT,
+    occurred=EPOCH,
+    event=ACTION_EVENTS[0],
+    resource={"id": "flowgauge.action.restart", "name": "restart"},
+    related=[{"id": "0", "role": "incident"}, {"id": "failing", "role": "rule"}],
+)
 
 
 def nobody_told(items: Sequence[PlacedRule]) -> Iterator[Finding]:
@@ -36,6 +51,17 @@ def nobody_told(items: Sequence[PlacedRule]) -> Iterator[Finding]:
             yield item.finding("nobody-told", (("when", item.kind.name), message, remedy))
         elif has_channels and not rule.actions and rule.name not in looked_at:
             yield item.finding("nobody-told", (("name",), "there are channels, and it tells none", remedy))
+
+
+def own_events(item: PlacedRule) -> Iterator[Complaint]:
+    """Find rules with actions that see how actions end, so that an action could set itself off."""
+    compiled = item.compiled
+    if not item.rule.actions or not any(compiled.could_match(name, _RESULT.kind, None) for name in ACTION_EVENTS):
+        return
+    of_runs = (predicate(name, item.rule.match[name]) for name in _OF_A_RUN if name in item.rule.match)
+    if compiled.key_of(_RESULT) is not None and all(holds(_RESULT) for holds in of_runs):
+        message = "it sees what actions did too: such a firing is refused, unless the action `follows_actions`"
+        yield ("actions",), message, 'add `event: "!flowgauge.action.*"` to `match`'
 
 
 def absent_name(item: PlacedRule) -> Iterator[Complaint]:

@@ -15,29 +15,41 @@ never logged, shown or part of a message about a mistake. Secrets stand elsewher
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.lane import ACTION_PREFIX
 from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs
 from flowgauge.schemas.settings import ANY_TENANT
-from flowgauge.schemas.yaml_places import Document, problems_of, read_yaml
+from flowgauge.schemas.transition import Transition
+from flowgauge.schemas.yaml_places import Document, read_yaml
+from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.apprise_service import AppriseService
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
+from flowgauge.sinks.webhooks.kinds.teams import Teams
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
+from flowgauge.sinks.webhooks.routes import ROUTES_MAX, Route, routed
 from flowgauge.sinks.webhooks.schedule import RetryClass
 from flowgauge.transport.yaml_files import read_documents
 
 CHANNELS_MAX = 10_000  # all files together; each is a few hundred bytes
 CHANNEL_NAME_MAX = 200
-_TOP_LEVEL = ("rules", "channels")
+
+
+def _no_action(name: str) -> str:
+    if name.startswith(ACTION_PREFIX):
+        raise ValueError(f"a channel's name does not begin with {ACTION_PREFIX}: define it under `actions:`")
+    return name
 
 
 class Group(Written):
@@ -59,7 +71,11 @@ class Group(Written):
 class Channel(Written):
     """One named place to tell."""
 
-    name: Annotated[str, Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says.")]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=CHANNEL_NAME_MAX, description="What a rule's notify says."),
+        AfterValidator(_no_action),
+    ]
     tenant: Annotated[
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it tells of; *: everybody's.")
     ] = ANY_TENANT
@@ -77,9 +93,12 @@ class Channel(Written):
     )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    teams: Annotated[Teams | None, Field(description="A Microsoft Teams channel or chat, by a workflow.")] = None
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
+    email: Annotated[Mail | None, Field(description="A mail, by SMTP.")] = None
+    apprise: Annotated[AppriseService | None, Field(description="One of the many services that apprise knows.")] = None
 
     @property
     def kind_name(self) -> str:
@@ -122,11 +141,16 @@ class ChannelBook:
     """All channels that apply together."""
 
     channels: tuple[Channel, ...] = ()
+    routes: tuple[Route, ...] = ()
     _by_name: Mapping[tuple[str, str], Channel] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_name = {(channel.tenant, channel.name): channel for channel in self.channels}
         object.__setattr__(self, "_by_name", by_name)
+
+    def routed(self, transition: Transition) -> tuple[str, ...]:
+        """Return the channels that hear of an incident by its routes."""
+        return routed(self.routes, transition) if self.routes else ()
 
     def watchers(self, tenant: str, name: str) -> tuple[str, ...]:
         """Return the channels that are told when the channel `name` of `tenant` is not reached: never itself."""
@@ -158,60 +182,21 @@ def parse_channels(file: str, text: str) -> ChannelBook:
 
 
 def channels_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> ChannelBook:
-    """Return the channels of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
-    problems = list(unread)
-    channels: list[Channel] = []
-    names: set[tuple[str, str]] = set()
-    for document in documents:
-        for index, source in enumerate(_sources(document, problems)):
-            if not isinstance(source, dict):
-                message = "expected a channel"
-                problems.append(
-                    document.problem(
-                        ("channels", index),
-                        message,
-                        "write `- name:` and `webhook:` or another kind below it",
-                    )
-                )
-                continue
-            try:
-                channel = Channel.model_validate(source)
-            except ValidationError as error:
-                problems.extend(problems_of(error, document, ("channels", index), _known_fields(error)))
-                continue
-            if (channel.tenant, channel.name) in names:
-                place = ("channels", index, "name")
-                problems.append(document.problem(place, f"a second channel {channel.name!r}", "rename one of them"))
-            names.add((channel.tenant, channel.name))
-            channels.append(channel)
-    if len(channels) > CHANNELS_MAX:
-        problems.append(Problem("channels", 0, 0, "", f"{len(channels)} channels, at most {CHANNELS_MAX} are carried"))
-    if problems:
-        raise InvalidRules(tuple(problems))
-    return ChannelBook(tuple(channels))
+    """Return the channels and routes of `documents`, in their order; raise InvalidRules with every mistake.
 
-
-def _sources(document: Document, problems: list[Problem]) -> list[object]:
-    data = document.data
-    if data is None:
-        return []
-    if not isinstance(data, dict):
-        problems.append(
-            document.problem((), "expected `rules:` or `channels:` at the top", "write rules: and a list below it")
-        )
-        return []
-    top = cast("dict[str, Any]", data)
-    known = f"known fields: {', '.join(_TOP_LEVEL)}"
-    problems.extend(document.problem((name,), "unknown field", known) for name in top if name not in _TOP_LEVEL)
-    channels = cast("object", top.get("channels") or [])
-    if not isinstance(channels, list):
-        problems.append(document.problem(("channels",), "expected a list", "begin each channel with `- name:`"))
-        return []
-    return cast("list[object]", channels)
-
-
-def _known_fields(error: ValidationError) -> tuple[str, ...]:
-    """Return what the unknown fields may have been meant as: the fields of where they stand."""
-    inside = {detail["loc"][0] for detail in error.errors() if len(detail["loc"]) > 1}
-    kinds = (KINDS[name] for name in KINDS if name in inside)
-    return (*Channel.model_fields, *(name for kind in kinds for name in kind.model_fields))
+    The `unread` come first.
+    """
+    found: list[Problem] = []
+    channels: tuple[Channel, ...] = ()
+    routes: tuple[Route, ...] = ()
+    try:
+        channels = read_entries(documents, unread, "channels", model=Channel, kinds=KINDS, most=CHANNELS_MAX)
+    except InvalidRules as error:
+        found += error.problems
+    try:
+        routes = read_entries(documents, unread, "routes", model=Route, kinds={}, most=ROUTES_MAX)
+    except InvalidRules as error:
+        found += [each for each in error.problems if each not in found]
+    if found:
+        raise InvalidRules(tuple(found))
+    return ChannelBook(channels, routes)

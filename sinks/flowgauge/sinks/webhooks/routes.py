@@ -1,8 +1,9 @@
 """Routes: who hears of which incidents, by what they are, besides those that their rules name.
 
-    routes:
-      - match: {severity: critical, team: [data, ml*]}     # all fields must; globs, as in the match of a rule
-        notify: [pager]
+routes:
+- name: pages
+match: {severity: critical, team: [data, ml*]}     # all fields must; globs, as in the match of a rule
+notify: [pager]
 """
 
 import fnmatch
@@ -12,7 +13,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.rule import PATTERNS_MAX, Patterns
+from flowgauge.schemas.rule import PATTERN_MAX, PATTERNS_MAX, Patterns
+from flowgauge.schemas.rule_forms import labels_form
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.silencing import value_of
 from flowgauge.schemas.transition import Transition
@@ -25,11 +27,13 @@ MATCH_FIELDS_MAX = 16
 class Route(Written):
     """Channels that hear of the incidents it matches."""
 
+    name: Annotated[str, Field(min_length=1, max_length=200, description="What people call it.")]
     match: Annotated[
         dict[str, Patterns],
         Field(
             min_length=1,
             max_length=MATCH_FIELDS_MAX,
+            json_schema_extra=labels_form(longest=PATTERN_MAX, most=PATTERNS_MAX),
             description="rule, severity, names of for_each or of labels, and patterns: all must match.",
         ),
     ]

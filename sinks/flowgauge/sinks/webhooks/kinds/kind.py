@@ -47,6 +47,7 @@ class Means:
     egress: Egress
     now_ms: Callable[[], int]
     secrets: Mapping[SecretRef, str] = field(repr=False)
+    commands: frozenset[str] = frozenset()  # programs that actions may start here, by absolute path
 
     def secret(self, ref: SecretRef) -> str:
         """Return what stands where `ref` says."""
