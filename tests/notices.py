@@ -1,5 +1,7 @@
 """Notices that tests tell channels of: a usual incident, a storm, and any that the outbox can hold."""
 
+import dataclasses
+
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -76,6 +78,30 @@ def storm(count: int) -> tuple[Transition, ...]:
         for number in range(count)
     ]
     return (*opened, *(replace(each, seq=1, to_state="resolved") for each in opened[::10]))
+
+
+def crammed(char: str, incidents: int) -> Notice:
+    """Return a notice in which all that a rule or an event says is as long as it can be, of `char` alone."""
+    long = char * 2_000
+    runs = [ExampleRun(FIRING.at_ms * 1000, long, long, long)] * 5
+    told = [
+        replace(
+            FIRING,
+            incident_id=f"{number:032x}",
+            rule=f"{number % 12} {long}"[:200],
+            key={long: long},
+            labels={long: long},
+            tenant=long[:64],
+            severity=long,
+            reason=long,
+            summary=long,
+            examples=runs,
+        )
+        for number in range(incidents)
+    ]
+    return dataclasses.replace(
+        notice(*told, details=(long,) * 30), public_url="https://" + "h" * (110 if incidents > 1 else 900)
+    )
 
 
 def _repeated(text: str, times: int) -> str:

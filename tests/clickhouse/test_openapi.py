@@ -29,8 +29,10 @@ from flowgauge.console.web.intake_operation import intake_operation
 from flowgauge.console.web.metric_operations import METRIC_ROUTE, TENANT
 from flowgauge.console.web.openapi import DESCRIPTION, Operation
 from flowgauge.console.web.probes import intake_app
+from flowgauge.console.web.silences import EXAMPLE_ID
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.control import Silence, Silenced, encode_control
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS
@@ -39,6 +41,7 @@ from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.transport.control_book import ControlBook
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
+from flowgauge.transport.log import Outgoing
 from flowgauge.transport.wall_clock import now_ms
 
 WHO = str(TENANT.example)
@@ -132,8 +135,11 @@ async def log(tmp_path: Path) -> AsyncGenerator[LocalLog]:
 
 
 @pytest.fixture
-def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
+async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
     health = Health()
+    silence = Silence(silence_id=EXAMPLE_ID, matchers=[], starts_ms=0, ends_ms=now_ms() + HOUR_MS, reason="told")
+    said = Silenced(control_id="s", tenant=WHO, at_ms=0, by="ann", silence=silence)
+    await log.append(CONTROLS, [Outgoing(0, "s", encode_control(said))])
     tokens = TokenTable({"of-the-operator": WHO})
 
     async def apply_rules(texts: dict[str, str]) -> Applied:
@@ -278,7 +284,7 @@ async def test_a_route_that_nobody_described_is_an_error(app: Starlette, http: h
 
 async def test_every_route_stands_in_the_reference(app: Starlette) -> None:
     text = CONSOLE.read_text(encoding="utf-8")
-    written = {"{incident_id}": "ID", "{table}": "events", "{name}": "NAME"}
+    written = {"{incident_id}": "ID", "{silence_id}": "ID", "{table}": "events", "{name}": "NAME"}
 
     for path, method in v1_routes(app):
         place = METRIC_ROUTE if path.startswith("/v1/metrics/") else path

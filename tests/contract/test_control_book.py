@@ -2,13 +2,19 @@
 
 import asyncio
 
+from prometheus_client import REGISTRY
 from tests.contract.contract_log import OpenLog
 
 from flowgauge.schemas.control import Acknowledged, Control, Noted, encode_control
+from flowgauge.schemas.controls_in_force import ACTS_MAX
 from flowgauge.schemas.topics import CONTROLS
 from flowgauge.transport.control_book import UNREADABLE_PART, ControlBook, run_controls
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log, Outgoing
+
+
+def dropped_acts() -> float:
+    return REGISTRY.get_sample_value("flowgauge_transport_controls_dropped_total", {"what": "acts"}) or 0.0
 
 
 def acknowledged(number: int) -> Control:
@@ -54,6 +60,17 @@ async def test_a_control_that_cannot_be_read_is_shown_and_passed_over(log: Log) 
         "1 passed over, the newest at flowgauge.controls partition 0 offset 0"
         in (health.operator_problems[UNREADABLE_PART])
     )
+
+
+async def test_what_no_longer_finds_room_is_counted_once(log: Log) -> None:
+    book = ControlBook(log, Health())
+    before = dropped_acts()
+    await log.append(CONTROLS, [Outgoing(0, f"c{n}", encode_control(acknowledged(n))) for n in range(ACTS_MAX + 2)])
+
+    await book.refresh()
+    await book.refresh()
+
+    assert dropped_acts() - before == 2
 
 
 async def test_an_erased_control_no_longer_counts(log: Log) -> None:

@@ -1,5 +1,6 @@
 """What is recorded of an attempt that failed is one of a few sentences: tenants read it, and strangers cause it."""
 
+import json
 import re
 import ssl
 
@@ -32,7 +33,14 @@ NOW_MS = 1_700_000_000_000
 SECRET = new_secret(bytes(range(32)))
 HOST = "s3cret-host.example"
 PATH = "/s3cret-path?token=s3cret-token"
-CHANNEL = Channel.model_validate({"name": "ops", "webhook": {"url": {"env": "URL"}, "secret": {"env": "SECRET"}}})
+KINDS_WRITTEN = {
+    "webhook": '{"url": {"env": "URL"}, "secret": {"env": "SECRET"}}',
+    "slack": '{"url": {"env": "URL"}}',
+    "slack, by its bot": '{"token": {"env": "SECRET"}, "channel": "C0123456789", "api_url": {"env": "URL"}}',
+    "pagerduty": '{"routing_key": {"env": "SECRET"}, "api_url": "%s"}',
+    "incident_io": '{"url": {"env": "URL"}, "token": {"env": "SECRET"}}',
+    "alertmanager": '{"url": {"env": "URL"}}',
+}
 TRANSITION = Transition(
     transition_id="t1",
     incident_id="i1",
@@ -52,19 +60,23 @@ REFUSED = [form for form in ALL if form.webhook_reason is not Reason.PUBLIC]
 TELLING = re.compile(r"s3cret|://|127\.0\.0\.1|\d+\.\d+\.\d+\.\d+|::|:\d|\[|Errno|ssl|certificate", re.IGNORECASE)
 
 
-async def attempted(url: str, *, resolve: Resolver, allow: str = "", secret: str = SECRET) -> Verdict:
+async def attempted(
+    url: str, *, resolve: Resolver, allow: str = "", secret: str = SECRET, kind: str = "webhook"
+) -> Verdict:
     egress = Egress(
         EgressPolicy(allow=(allow,) if allow else ()), resolve=resolve, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     )
     sender = Sender(egress, {"URL": url, "SECRET": secret}, lambda: NOW_MS, Wording())
-    return await sender.attempt(CHANNEL, Send("ops", (Member(TRANSITION, 1, "d1"),)))
+    written = KINDS_WRITTEN[kind].replace("%s", url)
+    channel = Channel.model_validate({"name": "ops", kind.partition(",")[0]: json.loads(written)})
+    return await sender.attempt(channel, Send("ops", (Member(TRANSITION, 1, "d1"),)))
 
 
-async def answered(answer: bytes, *, tls: ssl.SSLContext | None = None) -> Verdict:
+async def answered(answer: bytes, *, tls: ssl.SSLContext | None = None, kind: str = "webhook") -> Verdict:
     """Attempt to tell a receiver that answers so, under a name and a path that are nobody's business."""
     async with Receiver(saying(answer)).running(tls=tls) as port:
         url = f"{'https' if tls else 'http'}://{HOST}:{port}{PATH}"
-        return await attempted(url, resolve=resolving(["127.0.0.1"]), allow=f"127.0.0.1:{port}")
+        return await attempted(url, resolve=resolving(["127.0.0.1"]), allow=f"127.0.0.1:{port}", kind=kind)
 
 
 @pytest.mark.parametrize("reason", [*(reason.refusal for reason in Reason), *Failure, GONE, NO_SECRET])
@@ -100,6 +112,33 @@ async def test_what_a_receiver_says_is_not_recorded(answer: bytes, reason: str |
 
     assert verdict.reason in ({reason} if reason else {Failure.PROTOCOL.value, Failure.CUT_SHORT.value})
     assert not TELLING.search(f"{verdict.reason} {verdict.reference}")
+
+
+BODIES = [
+    b"s3cret",
+    b'{"ok": false, "error": "s3cret", "message": "s3cret", "status": "s3cret", "errors": ["s3cret"]}',
+    b'{"ok": true, "ts": "s3cret", "channel": "s3cret", "error": {"code": "s3cret", "message": "s3cret"}}',
+    b"\xff s3cret",
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["text", "error", "success", "binary"])
+@pytest.mark.parametrize("status", [200, 202, 301, 400, 401, 403, 404, 410, 413, 422, 429, 500, 503])
+@pytest.mark.parametrize("kind", KINDS_WRITTEN)
+async def test_no_kind_of_channel_records_what_its_service_says(kind: str, status: int, body: bytes) -> None:
+    head = b"HTTP/1.1 %d s3cret\r\nX: s3cret\r\nLocation: http://s3cret/\r\nContent-Length: %d\r\n\r\n"
+
+    verdict = await answered(head % (status, len(body)) + body, kind=kind)
+
+    assert verdict.status == status
+    assert not TELLING.search(f"{verdict.reason} {verdict.reference}")
+
+
+@pytest.mark.parametrize("kind", KINDS_WRITTEN)
+async def test_no_kind_of_channel_reaches_an_address_that_is_refused(kind: str) -> None:
+    verdict = await attempted(f"https://{HOST}{PATH}", resolve=resolving(["8.8.8.8", "169.254.169.254"]), kind=kind)
+
+    assert (verdict.outcome, verdict.reason) == ("failed", Reason.LINK_LOCAL.refusal)
 
 
 async def test_why_a_connection_failed_is_not_recorded_in_detail() -> None:

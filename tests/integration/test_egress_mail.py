@@ -13,7 +13,7 @@ from flowgauge.sinks.webhooks.egress import (
     EgressFailed,
     Failure,
     Resolver,
-    mail_refused_unasked,
+    refused_unasked,
 )
 
 pytestmark = pytest.mark.integration
@@ -99,7 +99,6 @@ async def test_the_socket_is_connected_does_not_block_and_ends_at_the_checked_ad
 )
 async def test_mail_has_the_deny_list_of_webhooks_and_ports_of_its_own(host: str, port: int, reason: Reason) -> None:
     assert await refusal_of(Egress(EgressPolicy(allow=("10.0.0.1:443",))), host, port) is reason
-    assert mail_refused_unasked(host, port, EgressPolicy()) == Verdict(allowed=False, reason=reason)
 
 
 @pytest.mark.parametrize("port", [25, 465, 587])
@@ -107,9 +106,23 @@ async def test_a_public_mail_server_is_open_to_mail_and_closed_to_webhooks(port:
     egress = Egress(EgressPolicy(), resolve=resolving(["8.8.8.8"]))
 
     assert (await egress.check_host(f"smtp://mail.example:{port}")).allowed
-    assert mail_refused_unasked("mail.example", port, EgressPolicy()) is None
-    assert mail_refused_unasked("8.8.8.8", port, EgressPolicy()) is None
+    assert refused_unasked(f"smtp://mail.example:{port}", EgressPolicy()) is None
+    assert refused_unasked(f"smtp://8.8.8.8:{port}", EgressPolicy()) is None
     assert (await egress.check_host(f"https://mail.example:{port}")).reason is Reason.PORT
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("smtp://localhost:25", Reason.LOOPBACK),
+        ("smtp://10.0.0.1", Reason.PRIVATE),
+        ("smtp://[::1]:465", Reason.LOOPBACK),
+        ("smtp://8.8.8.8:443", Reason.MAIL_PORT),
+        ("smtp://user@8.8.8.8:25", Reason.USERINFO),
+    ],
+)
+def test_where_no_mail_may_go_is_known_without_asking_for_a_name(url: str, reason: Reason) -> None:
+    assert refused_unasked(url, EgressPolicy()) == Verdict(allowed=False, reason=reason)
 
 
 async def test_a_webhook_does_not_go_to_a_mail_server_by_its_scheme() -> None:

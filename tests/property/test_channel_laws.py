@@ -3,6 +3,9 @@
 import json
 import re
 from dataclasses import replace
+from email import message_from_bytes
+from email.policy import SMTP
+from email.utils import parseaddr
 from typing import Any
 
 from hypothesis import given
@@ -12,6 +15,7 @@ from msgspec.structs import replace as changed
 from flowgauge.schemas.transition import ExampleRun, Transition
 from flowgauge.sinks.webhooks.kinds import alertmanager, incident_io, pagerduty
 from flowgauge.sinks.webhooks.kinds.kind import Notice
+from flowgauge.sinks.webhooks.kinds.mail_message import address_form, mail_of
 from flowgauge.sinks.webhooks.message import fitted
 
 texts = st.one_of(
@@ -46,13 +50,29 @@ transitions = st.builds(
     summary=texts,
     runbook=texts,
 ).map(fitted)
+deliveries = st.sampled_from(["d" * 32, "d\r\nX: y", ""])
 notices = st.builds(
     Notice,
-    delivery_id=st.just("d" * 32),
+    delivery_id=deliveries,
     transitions=st.tuples(transitions),
     public_url=st.sampled_from(["", "https://gauge.example", "https://" + "h" * 1_000]),
     details=st.lists(texts, max_size=60).map(tuple),
 )
+
+
+storms = st.builds(
+    Notice,
+    delivery_id=deliveries,
+    transitions=st.lists(transitions, min_size=1, max_size=5).map(
+        lambda few: tuple(changed(few[n % len(few)], incident_id=f"{n:032x}") for n in range(200))
+    ),
+    public_url=st.just("https://gauge.example"),
+)
+MAIL_BYTES_MAX = 1_000_000  # a tenth of what mail servers usually take
+HEADERS = {
+    *("From", "To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted"),
+    *("MIME-Version", "Content-Type"),
+}
 
 
 @given(notices)
@@ -92,3 +112,27 @@ def test_an_alert_has_labels_that_alertmanager_takes_and_ends_after_it_began(
     assert sum(len(name) + len(text) for name, text in labels.items()) <= 2_000 + 4 * 220
     again = replace(notice, reference=json.dumps(labels), transitions=(changed(notice.transition, labels={}),))
     assert alertmanager.told_labels(again) == labels
+
+
+@given(st.one_of(notices, storms))
+def test_a_mail_is_lines_of_ascii_that_every_server_takes_and_its_headers_are_ours(notice: Notice) -> None:
+    mail = mail_of(notice, "gauge@flow.example", ["ops@example.com"], now_ms=0).as_bytes()
+
+    assert mail.isascii()
+    assert max(map(len, mail.split(b"\r\n"))) <= 998
+    assert b"\n" not in mail.replace(b"\r\n", b"")
+    assert len(mail) <= MAIL_BYTES_MAX
+    read = message_from_bytes(mail, policy=SMTP)
+    assert set(read.keys()) <= HEADERS
+    assert len(set(read.keys())) == len(read.keys())
+    assert len(read["Subject"]) <= 150
+
+
+@given(st.text(max_size=40))
+def test_what_is_no_plain_address_is_refused(text: str) -> None:
+    try:
+        address_form(text)
+    except ValueError:
+        return
+    assert text.isascii()
+    assert parseaddr(text) == ("", text)

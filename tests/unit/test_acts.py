@@ -38,6 +38,8 @@ def test_who_does_not_say_its_name_is_the_login_that_the_token_came_with() -> No
     assert read_doing("ack", b'{"by": "bob"}', "ann").by == "bob"
     with pytest.raises(BadInput, match=r"^by: say who does this"):
         read_doing("ack", b'{"by": " "}', "")
+    with pytest.raises(BadInput, match=r"^by: say who does this"):
+        read_doing("ack", b"{}", "ann\x1b[2J")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,17 @@ PUBLISH = (DOCS / "publish.md").read_text(encoding="utf-8")
 QUESTIONS = (DOCS / "questions.md").read_text(encoding="utf-8")
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
 FILE_ONLY = ("kafka.password", "kafka.token", "kafka.client")
-DURATIONS = {"for", "keep_firing_for", "allowed_lateness", "after", "within"}
+DURATIONS = {
+    "fallback_after",
+    "repeat",
+    "wait",
+    "interval",
+    "for",
+    "keep_firing_for",
+    "allowed_lateness",
+    "after",
+    "within",
+}
 TRANSITION = Transition(
     transition_id="t",
     incident_id="i",
@@ -92,8 +102,6 @@ def default_of(name: str, field: FieldInfo) -> str:
         return f"[{', '.join(str(each) for each in value)}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # texts
     if name in DURATIONS and isinstance(value, int):
         return format_duration(value)
-    if isinstance(value, bool):
-        return str(value).lower()
     return "none" if value in (None, "") else str(value)
 
 

@@ -10,6 +10,7 @@ from tests.integration.fenced_blocks import ROOT, blocks
 from flowgauge.console.main import main
 from flowgauge.processors.lint import CHECKS, Finding, lint
 from flowgauge.processors.ruleset import rules_of
+from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
 from flowgauge.transport.yaml_files import read_documents
 
 GOLDEN = ROOT / "tests" / "golden" / "lint"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
-from tests.notices import DETAILS, FIRING, RESOLVED, notice, notices, storm
+from tests.notices import DETAILS, FIRING, RESOLVED, crammed, notice, notices, storm
 from tests.slack_models import block_fault
 
 from flowgauge.sinks.webhooks.kinds.kind import Notice
@@ -66,6 +67,12 @@ def test_no_name_becomes_a_link_or_a_mention(told: Notice) -> None:
         assert ">" not in ours_taken
         assert not re.search(r"&(?!amp;|lt;|gt;)", ours_taken)
         assert not re.search(r"@(channel|here|everyone)\b", ours_taken, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("incidents", [1, 2, 40])
+@pytest.mark.parametrize("char", ["x", '"', "<", "語", "\U0001f600"])
+def test_what_is_as_long_as_it_can_be_fits(char: str, incidents: int) -> None:
+    check(slack_message(crammed(char, incidents)))
 
 
 def test_a_storm_of_two_thousand_is_one_message() -> None:

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
+from tests.unit.test_incident_context import AT, CONTEXT
 
 from flowgauge.console.heat_grid import heat_grid
 from flowgauge.console.incident_text import incident_text
 from flowgauge.console.main import main
 from flowgauge.console.text_table import printable, text_table
 from flowgauge.processors.kinds import KINDS
+from flowgauge.schemas.incident_context import IncidentContext
 
 HOSTILE = "a\x1b[2J\x9b31m\r\nok  rules\u202e\x7f\ud800"
 RUN: dict[str, Any] = {
@@ -58,6 +61,7 @@ BODY: dict[str, Any] = {
     "runs": [RUN],
     "runs_counted": 3,
     "deliveries": [],
+    "context": msgspec.to_builtins(CONTEXT),
     "handling": {"says": ""},
     "acts": [],
 }
@@ -119,6 +123,21 @@ def test_an_incident_names_its_runbook_where_its_rule_has_one() -> None:
     assert "runbook" not in incident_text(BODY | {"runbook": None})
 
 
+def test_an_incident_says_what_stands_around_it_and_leaves_out_what_does_not() -> None:
+    said = incident_text(BODY)
+    alone = incident_text(BODY | {"context": msgspec.to_builtins(IncidentContext(incident_id="i1"))})
+
+    tables = {part.split("\n")[0]: [row.split() for row in part.split("\n")[1:]] for part in said.split("\n\n")}
+    assert tables["What changed before"][0] == ["at", "what", "name", "flow", "run", "detail"]
+    assert tables["What changed before"][2] == [AT, "deployment", "version", "1.4.2", "orders", "run-1"]
+    assert tables["Errors"][2] == ["12", "4", AT, "connection", "to", "<n>", "refused"]
+    assert tables["Also open then"][2] == [AT, "firing", "warning", "orders", "late", "flow=orders", "i2"]
+    assert "In the orchestrator\n  run-1 https://prefect.example/run-1\n" in said
+    assert "ClickHouse could not tell in time: changes\n" in said
+    sections = ("What changed before", "Errors", "Also open then", "In the orchestrator", "ClickHouse could not")
+    assert [each for each in sections if each in alone] == []
+
+
 def test_an_incident_whose_alert_flaps_says_so_below_its_state() -> None:
     said = incident_text(BODY | {"flapping": {"says": "flapping: 5 incidents in 2h"}})
 
@@ -159,7 +178,7 @@ def test_events_of_one_run_show_its_error_lines_once_and_no_empty_key() -> None:
     assert said.count("Last error lines of r1") == 1
     section = said[said.index("Events") :].split("\n\n")[0]
     assert section.splitlines()[1].split() == ["occurred", "event_id", "run", "flow"]
-    assert "  key " not in said
+    assert "\n  key " not in said
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])

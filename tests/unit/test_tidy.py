@@ -55,18 +55,19 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters",
         "clickhouse/event_history", "clickhouse/expiring",
-        "clickhouse/folding",
-        "clickhouse/hints", "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
+        "clickhouse/folding", "clickhouse/hidable", "clickhouse/hints", "clickhouse/incident_context",
+        "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
         "clickhouse/whole_letters", "clickhouse/windows",
         "webhooks/actions/action", "webhooks/actions/action_kind", "webhooks/actions/command", "webhooks/actions/http",
         "webhooks/actions/prefect", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
-        "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "kafka_rules", "listening",
+        "access", "applying", "ask", "clickhouse", "demo/workers", "demo_run", "ending", "incident_context",
+        "kafka_rules", "listening",
         "loading", "log_lines", "prefect_api", "price_file", "role", "rule_files", "rule_folder", "running_rules",
         "stored_events", "up", "web/acting", "web/action_switch", "web/answers", "web/api", "web/app", "web/guard",
-        "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/turns",
+        "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a kind of channel tells a service.

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import msgspec
 import pytest
+from tests.unit.test_incident_context import CONTEXT
 
 from flowgauge.console.web.answer_records import WholeIncident
 from flowgauge.console.web.banner import banner
@@ -12,9 +13,10 @@ from flowgauge.console.web.incident_json import health_json, incident_json, inci
 from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
-from flowgauge.console.web.words import ago, in_short, moment, percent, span, value_of
+from flowgauge.console.web.words import ago, moment, percent, span, value_of
 from flowgauge.schemas.control import Acknowledged, Assigned
 from flowgauge.schemas.controls_in_force import Handling
+from flowgauge.schemas.incident_context import in_short
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
@@ -289,6 +291,24 @@ def test_the_incident_page_leads_to_the_runbook_of_its_rule() -> None:
 
     assert incident_page(IncidentView(named, [], [], []), NOW).runbook == "https://wiki.example/orders"
     assert incident_page(IncidentView(OPEN, [], [], []), NOW).runbook == ""
+
+
+def test_the_incident_page_says_what_stands_around_it() -> None:
+    context = incident_page(IncidentView(OPEN, [], [], []), NOW, context=CONTEXT).context
+
+    assert [(row.error, row.times, row.runs) for row in context.errors] == [
+        ("connection to <n> refused", "12 times", "4 runs"),
+        ("disk full", "1 time", "1 run"),
+    ]
+    assert [(row.what, row.name, row.flow, row.run, row.detail) for row in context.changes] == [
+        ("deployment version", "1.4.2", "orders", "run-1", ""),
+        ("deploy event", "deploy.finished prod", "", "", "by ci"),
+    ]
+    assert [(row.incident_id, row.rule, row.state.text, row.severity.text) for row in context.related] == [
+        ("i2", "orders late", "Firing", "Warning")
+    ]
+    assert context.links == {"run-1": "https://prefect.example/run-1"}
+    assert context.untold == "changes"
 
 
 def test_the_timeline_begins_with_the_newest_step() -> None:

@@ -22,6 +22,6 @@ def tokens_of(settings: Settings) -> TokenTable:
 def egress_policy(settings: Settings) -> EgressPolicy:
     """Return where webhooks may go; raise InvalidSettings for an entry that cannot be read."""
     try:
-        return EgressPolicy(allow=settings.egress.allow)
+        return EgressPolicy(allow=settings.egress.allow, apprise=settings.egress.apprise)
     except ValueError as error:
         raise InvalidSettings(str(error)) from None

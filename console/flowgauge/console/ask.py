@@ -12,6 +12,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 RULES = "/v1/rules"
 INCIDENTS = "/v1/incidents"
+SILENCES = "/v1/silences"
+PREVIEW = "/v1/silences/preview"
 ACTIONS = "/v1/actions"
-OF_THE_LOG = (RULES, INCIDENTS, ACTIONS)  # what is answered with more than ClickHouse has
+OF_THE_LOG = (RULES, INCIDENTS, SILENCES, ACTIONS)  # what is answered with more than ClickHouse has
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
 
@@ -86,6 +89,14 @@ async def ask(place: Place, path: str, parameters: Mapping[str, str], *, of_serv
 async def post(place: Place, path: str, body: bytes, parameters: Mapping[str, str] | None = None) -> Answer:
     """Return the answer to POST `path` of a running server; raise ServerAway when there is none."""
     response = await _exchange(place, "POST", path, parameters=parameters, body=body)
+    if response is None:
+        raise _away(place)
+    return _read(response, place.url, has_token=bool(place.token))
+
+
+async def delete(place: Place, path: str, name: str, parameters: Mapping[str, str]) -> Answer:
+    """Return the answer to DELETE of what is called `name` under `path`; raise ServerAway when no server runs."""
+    response = await _exchange(place, "DELETE", f"{path}/{quote(name, safe='')}", parameters=parameters)
     if response is None:
         raise _away(place)
     return _read(response, place.url, has_token=bool(place.token))

@@ -1,11 +1,12 @@
 """One incident as text: what `flowgauge incidents show` prints for people. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from flowgauge.console.text_table import printable, text_table
-from flowgauge.console.web.words import HAPPENED, in_short, kind_of, shown_of, span
+from flowgauge.console.web.words import HAPPENED, kind_of, shown_of, span
 from flowgauge.processors.kinds.kind import Shows
+from flowgauge.schemas.incident_context import in_short
 
 WHY = ("rule", "kind", "key", "value", "threshold", "samples", "late_samples", "window", "reason", "runbook")
 STEPS = ("at", "from", "to", "value", "samples", "reason")
@@ -17,6 +18,11 @@ EXAMPLES: Mapping[Shows, Sequence[str]] = {
     "events": EVENTS,
     "last event": EVENTS,
 }
+AROUND = (
+    ("What changed before", "changes", ("at", "what", "name", "flow", "run", "detail")),
+    ("Errors", "errors", ("count", "runs", "last_seen", "error")),
+    ("Also open then", "related", ("opened_at", "state", "severity", "rule", "key", "incident_id")),
+)
 DELIVERIES = ("channel", "to", "outcome", "attempts", "status", "reason", "delivery_id")
 
 
@@ -48,9 +54,21 @@ def incident_text(body: Mapping[str, Any]) -> str:
             for run in {str(run["run"]): run for run in reversed(runs)}.values()  # several events may be of one run
             if run["error_lines"]
         ),
+        *_around(body["context"]),
         _section("Deliveries", _table(body["deliveries"], DELIVERIES)),
     ]
     return "\n\n".join(parts)
+
+
+def _around(context: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a section for each part of what stands around the incident that something is known of."""
+    for title, name, fields in AROUND:
+        if rows := context[name]:
+            yield _section(title, _table(rows, fields))
+    if links := [f"{run['run']} {run['link']}" for run in context["runs"] if run["link"]]:
+        yield _section("In the orchestrator", "\n".join(map(printable, links)))
+    if context["untold"]:
+        yield f"ClickHouse could not tell in time: {printable(', '.join(context['untold']))}"
 
 
 def _with_lateness(run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "publish": "Send event lines of files or standard input to a server.",
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
+    "silences": "Hide incidents from channels until a time.",
     "actions": "List actions, try one, stop or start all of them.",
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, lint, apply and test rules.",

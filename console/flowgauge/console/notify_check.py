@@ -21,19 +21,21 @@ from flowgauge.sinks.webhooks.kinds.kind import url_fault
 
 NAMES_MAX = 10  # in one remedy
 _DEFINED = ("channels", "actions")
-# What a rule names: where that is defined, what it is called, and what follows where it is not.
-_NAMING = {
-    "notify": ("channels", "channel", "nobody would be told"),
-    "actions": ("actions", "action", "nothing would be run"),
-}
+# What names what, in which field: where that is defined, what it is called, and what follows where it is not.
+_NAMING = (
+    ("rules", "notify", ("channels", "channel", "nobody would be told")),
+    ("rules", "actions", ("actions", "action", "nothing would be run")),
+    ("routes", "notify", ("channels", "channel", "nobody would be told")),
+    ("channels", "fallback", ("channels", "channel", "nobody would be told instead")),
+)
 
 
 def unknown_names(documents: Sequence[Document]) -> Iterator[Problem]:
-    """Yield a problem for each channel and action that a rule names and nobody defined, whatever else is wrong."""
+    """Yield a problem for each channel and action that is named and nobody defined, whatever else is wrong."""
     defined = {top: [(_text(each, "name"), _tenant(each)) for *_, each in _written(documents, top)] for top in _DEFINED}
-    for document, path, source in _written(documents, "rules"):
-        tenant = _tenant(source)
-        for field, (top, what, then) in _NAMING.items():
+    for naming, field, (top, what, then) in _NAMING:
+        for document, path, source in _written(documents, naming):
+            tenant = _tenant(source)
             known = _names_for(tenant, defined[top])
             for index, name in _named(source.get(field)):
                 if name not in known:
@@ -93,7 +95,9 @@ def _entries(
 
 
 def _named(written: object) -> Iterator[tuple[YamlPath, str]]:
-    """Yield each name in a rule's `notify` or `actions`, and where in it that stands."""
+    """Yield each name in a `notify`, `actions` or `fallback`, and where in it that stands."""
+    if isinstance(written, str) and written:
+        yield (), written
     for index, each in enumerate(cast("list[object]", written) if isinstance(written, list) else []):
         if isinstance(each, str):
             yield (index,), each

@@ -21,6 +21,7 @@ from flowgauge.sinks.webhooks.actions import KINDS as ACTION_KINDS
 from flowgauge.sinks.webhooks.actions.action import Action
 from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.kinds import KINDS as CHANNEL_KINDS
+from flowgauge.sinks.webhooks.routes import Route
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NAME_OR_CONDITION = {
@@ -31,7 +32,7 @@ PUBLISHED = "https://raw.githubusercontent.com/flowgauge/flowgauge/main/docs/rul
 
 def rule_file_schema() -> dict[str, Any]:
     """Return the schema of a file of rules, channels and actions."""
-    models: list[type[BaseModel]] = [Rule, Channel, Action, *KINDS.values()]
+    models: list[type[BaseModel]] = [Rule, Channel, Route, Action, *KINDS.values()]
     found, definitions = models_json_schema(
         [(model, "validation") for model in models], schema_generator=_AsWritten, ref_template="#/$defs/{model}"
     )
@@ -59,11 +60,12 @@ def rule_file_schema() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "$id": PUBLISHED,
-        "title": "flowgauge rules, channels and actions",
+        "title": "flowgauge rules, channels, routes and actions",
         "type": "object",
         "properties": {
             "rules": {"type": ["array", "null"], "items": refs[Rule], "description": "What somebody must know of."},
             "channels": {"type": ["array", "null"], "items": refs[Channel], "description": "Where people are told."},
+            "routes": {"type": ["array", "null"], "items": refs[Route], "description": "Who hears of what besides."},
             "actions": {"type": ["array", "null"], "items": refs[Action], "description": "What rules may run."},
         },
         "additionalProperties": False,

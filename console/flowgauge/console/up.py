@@ -196,6 +196,7 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             operator=opened.settings.operator,
             bounds=opened.settings.questions,
             prices=opened.prices.of,
+            run_url=opened.settings.run_url,
             controls=opened.controls,
         ),
         [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],

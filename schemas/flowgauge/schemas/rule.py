@@ -32,7 +32,7 @@ from flowgauge.schemas.times import format_duration, parse_duration_ms, parse_ti
 RULE_NAME_MAX = 200
 ACTION_NAME_MAX = 200
 ACTIONS_MAX = 8  # of one rule: they share an incident's 16 lanes with its channels
-TOP_LEVEL = ("rules", "channels", "actions")  # what a file of rules holds
+TOP_LEVEL = ("rules", "channels", "routes", "actions")  # what a file of rules holds
 GROUP_FIELDS_MAX = 8
 SUMMARY_MAX = 2_000
 PATTERN_MAX = 1_024

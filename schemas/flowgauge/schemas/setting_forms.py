@@ -38,6 +38,21 @@ def public_url_form(text: str) -> str:
     return text
 
 
+def run_url_form(text: str) -> str:
+    """Return the address of a run's page in the orchestrator, with {run} and perhaps {flow} to fill in, or nothing."""
+    filled = text.replace("{run}", "run").replace("{flow}", "flow")
+    try:
+        parts = urlsplit(filled)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and filled.isprintable() and " " not in text
+    except ValueError:
+        is_url = False
+    if text and not (is_url and "{run}" in text and not {"{", "}"} & {*filled}):
+        raise ValueError(
+            f"expected where a run is shown, such as https://prefect.example.com/runs/flow-run/{{run}}, got {text!r}"
+        )
+    return text
+
+
 def server_url_form(text: str) -> str:
     """Return the address of a ClickHouse server, or nothing."""
     if "@" in text:  # never repeated: it may hold a password

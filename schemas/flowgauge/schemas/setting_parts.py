@@ -54,9 +54,10 @@ class Tenant(Part):
 
 
 class EgressSettings(Part):
-    """Where webhooks may go besides public addresses: a host, host:port, CIDR or CIDR:port each."""
+    """Where messages may go besides public addresses: a host, host:port, CIDR or CIDR:port each."""
 
     allow: tuple[str, ...] = Field(default=(), strict=False)
+    apprise: bool = False  # channels by apprise too, which connects by itself, to no address that we checked
 
 
 class ActionSettings(Part):

@@ -29,7 +29,7 @@ from pydantic_core import ErrorDetails
 
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.event import NAME_MAX
-from flowgauge.schemas.setting_forms import public_url_form
+from flowgauge.schemas.setting_forms import public_url_form, run_url_form
 from flowgauge.schemas.setting_parts import (
     DATABASE_NAME,
     PLACE,
@@ -85,6 +85,8 @@ class Settings(Part):
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
     # Where people reach the console: links in messages lead there. Empty: where it listens.
     public_url: Annotated[str, AfterValidator(public_url_form)] = Field(default="", max_length=2_000)
+    # Where the orchestrator shows a run, with {run} and perhaps {flow} to fill in: failing runs link there.
+    run_url: Annotated[str, AfterValidator(run_url_form)] = Field(default="", max_length=2_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = Field(default={})
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems

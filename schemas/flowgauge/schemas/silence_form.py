@@ -128,9 +128,10 @@ def parse_matcher(text: str) -> Matcher:
         raise ValueError(f"a value has at most {VALUE_CHARS_MAX} characters, got {len(value)}")
     if op in {"=~", "!~"}:
         check_pattern(value)
-    elif "*" in value and op == "=":
+    elif "*" in written and op == "=" and not written.startswith('"'):
         raise ValueError(
-            f'= compares with the text {_shown(value)} itself: write {field}=~"{_as_pattern(value)}" for a pattern'
+            f'= compares with the text {_shown(value)} itself: write {field}=~"{_as_pattern(value)}" for a pattern, '
+            "or put the text in quotes"
         )
     return Matcher(field, op, value)
 

@@ -7,6 +7,7 @@ The topic is compacted and every control has a key of its own, so all are kept, 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ from flowgauge.schemas.errors import Transient, Unreadable
 from flowgauge.schemas.topics import CONTROLS
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log, Outgoing, Record
+from flowgauge.transport.metrics import CONTROLS_DROPPED, CONTROLS_PASSED_OVER
 from flowgauge.transport.patience import Patience, pause
 
 PART = "controls"  # how health names that they cannot be read now
@@ -44,6 +46,7 @@ class ControlBook:
         self._log = log
         self._health = health
         self._tell = tell
+        self._dropped: Counter[str] = Counter()  # of those in force, as far as they were counted
         self._next_offset = 0
         self._reading = asyncio.Lock()  # one at a time: each control is told once
 
@@ -54,6 +57,9 @@ class ControlBook:
                 for record in records:
                     self._read(record)
                     self._next_offset = record.offset + 1
+            for what, dropped in (self.in_force.dropped - self._dropped).items():
+                CONTROLS_DROPPED.labels(what).inc(dropped)
+            self._dropped = self.in_force.dropped.copy()
         self.is_read.set()
 
     async def append(self, control: Control) -> None:
@@ -91,6 +97,7 @@ class ControlBook:
 
     def _pass_over(self, record: Record, error: Unreadable) -> None:
         self.passed_over += 1
+        CONTROLS_PASSED_OVER.inc()
         where = f"{CONTROLS} partition 0 offset {record.offset}"
         log_lines.warning("control passed over", offset=record.offset, problem=str(error))
         self._health.operator_problems[UNREADABLE_PART] = (

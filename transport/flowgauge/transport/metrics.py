@@ -29,6 +29,14 @@ RESTORE_SECONDS: Final = Histogram(
     ["topic", "group"],
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15, 60),
 )
+CONTROLS_PASSED_OVER: Final = Counter(
+    "flowgauge_transport_controls_passed_over_total", "Records of what people did that this version cannot read."
+)
+CONTROLS_DROPPED: Final = Counter(
+    "flowgauge_transport_controls_dropped_total",
+    "What people did and this process no longer holds, because there is more of it than it may hold.",
+    ["what"],
+)
 
 
 def of(metric: _Metric, topic: str, group: str) -> _Metric:

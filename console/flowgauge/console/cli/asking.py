@@ -1,6 +1,7 @@
 """What commands that ask have in common: where the answer came from, and whether there is more of it."""
 
 import asyncio
+import getpass
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,3 +39,11 @@ def shown(rows: Sequence[_Row], limit: int, *, newest_last: bool = False) -> Seq
     are_shown = f"{counted(limit, 'row')} {'is' if limit == 1 else 'are'} shown"
     click.echo(f"{are_shown} and there are more: --limit says how many to show", err=True)
     return rows[-limit:] if newest_last else rows[:limit]
+
+
+def login_name() -> str:
+    """Return who is logged in here, who does something where nobody is named."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        raise click.UsageError("say who does it with --as NAME: this machine knows no name of yours") from None

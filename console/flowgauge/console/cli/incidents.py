@@ -1,7 +1,6 @@
 """`flowgauge incidents list|show`: what was found and why; `ack|assign|note|resolve|merge`: what people do about it."""
 
 import asyncio
-import getpass
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowgauge.console.cli.asking import answer_to, one_more, shown
+from flowgauge.console.cli.asking import answer_to, login_name, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option, whose
 
 if TYPE_CHECKING:
@@ -143,18 +142,11 @@ def _do(verb: str, incident_ids: Sequence[str], body: Mapping[str, str | None], 
     from flowgauge.console.text_table import printable
 
     at = Place(place["url"], place["token"], place["data"])
-    said = json.dumps({**body, "by": body["by"] or _login()}).encode()
+    said = json.dumps({**body, "by": body["by"] or login_name()}).encode()
     for incident_id in incident_ids:
         answer = asyncio.run(post(at, f"{INCIDENTS}/{incident_id}/{verb}", said, whose(place["tenant"])))
         act = answer.body["acts"][-1]
         click.echo(printable(f"{answer.body['incident_id']}  {act['by']} {act['says']}"))
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        raise click.UsageError("say who does it with --as NAME: this machine knows no name of yours") from None
 
 
 def _flapping_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -143,7 +143,7 @@ def public_key(*, secret_env: str, secret_file: Path | None) -> None:
 def check_address(hosts: Sequence[str], config: Path | None) -> None:
     """Say for each host, address or URL whether a webhook may go there; nothing is connected to.
 
-    Exit code 1 if any is refused.
+    smtp://HOST asks for mail. Exit code 1 if any is refused.
     """
     is_refused = asyncio.run(_check_hosts(hosts, config))
     raise SystemExit(1 if is_refused else 0)

@@ -52,6 +52,7 @@ async def _open(opened: Opened) -> Work:
             operator=settings.operator,
             bounds=settings.questions,
             prices=prices.of,
+            run_url=settings.run_url,
             controls=controls,
         ),
         probe_routes(opened.readiness),

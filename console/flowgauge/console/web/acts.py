@@ -93,8 +93,8 @@ def read_doing(verb: Verb, body: bytes | Mapping[str, str], login: str) -> Doing
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"the body of {verb}, such as {example_text(verb)}: {error}") from None
     by = doing.by.strip() or login.strip()[:PERSON_CHARS_MAX]
-    if not by:
-        raise BadInput("by: say who does this: a name, such as ann")
+    if not by or not by.isprintable():  # a login was checked by nobody
+        raise BadInput("by: say who does this: a name on one line, such as ann")
     if isinstance(doing, Note) and not doing.text.strip():
         raise BadInput("text: expected what is to be noted, got nothing")
     return msgspec.structs.replace(doing, by=by)

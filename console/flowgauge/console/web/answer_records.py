@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.sinks.clickhouse.incidents import LogLine
 from flowgauge.sinks.clickhouse.tenant_rows import Holding
 
@@ -152,6 +153,7 @@ class WholeIncident(ListedIncident):
     runs_counted: int
     runs: list[CountedRun]
     deliveries: list[SentDelivery]
+    context: IncidentContext
     acts: list[ActTold]
     acts_cut: bool
     detection_unknown_since: str | None

@@ -28,14 +28,18 @@ from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.event import KINDS, NAME_MAX, STATES
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
 from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
+from flowgauge.sinks.clickhouse.hidable import StoredIncident, hidable
 from flowgauge.sinks.clickhouse.hints import hint
+from flowgauge.sinks.clickhouse.incident_context import Links, about_incident, incident_context
 from flowgauge.sinks.clickhouse.incidents import (
     Incident,
+    IncidentView,
     flapping,
     incident,
     incident_named,
@@ -87,6 +91,7 @@ class Answers:
         operator: str = "",
         bounds: QuestionSettings = BOUNDS,
         prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
+        run_url: str = "",
         controls: ControlBook | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
@@ -97,6 +102,7 @@ class Answers:
         self.turns = Turns(bounds)
         self._remembered = Remembered(parse_duration_ms(bounds.fresh), now_ms)
         self._prices = prices
+        self._run_url = run_url  # the orchestrator's page of a run
         self.controls = controls
         self.health = health
         self.now_ms = now_ms
@@ -195,11 +201,13 @@ class Answers:
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""
-        async with self.turns.turn(tenant):
-            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        found = await self._whole_incident(tenant, incident_id)
         now_ms, health = self.now_ms(), self.health_of(tenant)
         unknown = banner(health, now_ms) if health.unknown_since_ms(now_ms) else None
-        return incident_page(found, now_ms, unknown, self.handling(found.incident)) if found else None
+        if found is None:
+            return None
+        view, context = found
+        return incident_page(view, now_ms, unknown, self.handling(view.incident), context=context)
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""
@@ -215,11 +223,20 @@ class Answers:
 
     async def incident_body(self, tenant: str, incident_id: str) -> WholeIncident | None:
         """Return all of one incident for programs, None when this tenant has none of that id."""
-        async with self.turns.turn(tenant):
-            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+        found = await self._whole_incident(tenant, incident_id)
         if found is None:
             return None
-        return incident_view_json(found, self.now_ms(), self.unknown_since(), self.handling(found.incident))
+        view, context = found
+        handling = self.handling(view.incident)
+        return incident_view_json(view, self.now_ms(), self.unknown_since(), handling, context=context)
+
+    async def _whole_incident(self, tenant: str, incident_id: str) -> tuple[IncidentView, IncidentContext] | None:
+        async with self.turns.turn(tenant):
+            found = await incident(self._store, tenant, incident_id, clock_ms=self._clock_ms())
+            if found is None:
+                return None
+            about, links = about_incident(found.incident, self.now_ms()), Links(run_url=self._run_url)
+            return found, await incident_context(self._store, about, runs=found.runs, links=links)
 
     async def incident_named(self, tenant: str, incident_id: str) -> Incident | None:
         """Return the incident of `tenant` whose id this is, or begins so, None where it has none."""
@@ -229,6 +246,11 @@ class Answers:
     def handling(self, of: Incident) -> Handling:
         """Return what people did about an incident, as far as this process knows."""
         return self.controls.in_force.handling(of.tenant, of.incident_id) if self.controls else NOTHING_DONE
+
+    async def hidable(self, tenant: str, since_ms: int) -> list[StoredIncident]:
+        """Return what a silence looks at, of `tenant` or of ANY_TENANT: what is open, and what opened since."""
+        async with self.turns.turn(tenant):
+            return await hidable(self._store, tenant, since_ms=since_ms)
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""

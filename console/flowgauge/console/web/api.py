@@ -19,13 +19,17 @@ from flowgauge.console.web.guard import body_of, login_of, media_type_of
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
+from flowgauge.console.web.silence_keeping import add, expire, preview, silences
+from flowgauge.console.web.silence_operations import PREVIEW, SILENCE, SILENCES
+from flowgauge.console.web.silences import SILENCE_BYTES_MAX, person, read_asked
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.schemas.silence_form import SilenceAsked
 from flowgauge.sinks.clickhouse.tenant_rows import Page
 
 RULES_BYTES_MAX = 8 * 1_048_576  # ten thousand rules fit
-INCIDENT_CHARS_SHOWN = 64  # of an id that there is not
+ID_CHARS_SHOWN = 64  # of an id that there is not
 
 ApplyRules = Callable[[dict[str, str]], Awaitable[Applied]]
 Ask = Callable[[Request, str], Awaitable[Response]]
@@ -37,6 +41,10 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
     asks = (
         ("GET", "/v1/incidents", api.incidents),
         ("GET", "/v1/incidents/{incident_id}", api.incident),
+        ("GET", SILENCES, api.silences),
+        ("POST", SILENCES, api.add_silence),
+        ("POST", PREVIEW, api.preview_silence),
+        ("DELETE", SILENCE, api.expire_silence),
         ("GET", SWITCHES, api.actions),
         ("POST", STOP, api.switching(are_stopped=True)),
         ("POST", START, api.switching(are_stopped=False)),
@@ -123,6 +131,39 @@ class _Api:
 
         return done
 
+    async def silences(self, request: Request, tenant: str) -> Response:
+        with_expired = switch_of("expired", request.query_params.get("expired", ""))
+        return json_answer(silences(self._answers, tenant, with_expired=with_expired))
+
+    async def add_silence(self, request: Request, tenant: str) -> Response:
+        body = await _json_body(request, SILENCE_BYTES_MAX, "a silence is")
+        asked = self._may_ask(request, read_asked(body, login_of(request.headers)))
+        return json_answer(await add(self._answers, tenant, asked))
+
+    async def preview_silence(self, request: Request, tenant: str) -> Response:
+        body = await _json_body(request, SILENCE_BYTES_MAX, "a silence is")
+        asked = self._may_ask(request, read_asked(body, "", is_preview=True))
+        return json_answer(await preview(self._answers, tenant, asked))
+
+    async def expire_silence(self, request: Request, tenant: str) -> Response:
+        silence_id = request.path_params["silence_id"]
+        by = person(request.query_params.get("by", ""))
+        is_operator = self._is_operator(request)
+        ended = await expire(self._answers, tenant, silence_id, by=by, is_operator=is_operator)
+        if ended is None:
+            where = "`flowgauge silences list` shows them"
+            raise _Refused(404, f"no silence of tenant {tenant} has the id {silence_id[:ID_CHARS_SHOWN]!r}: {where}")
+        return json_answer(ended)
+
+    def _may_ask(self, request: Request, asked: SilenceAsked) -> SilenceAsked:
+        if asked.everyone and not self._is_operator(request):
+            raise _Refused(403, "everyone: only the operator hides what is of all tenants: leave it out")
+        return asked
+
+    def _is_operator(self, request: Request) -> bool:
+        asking = self._answers.tenant_of(request)
+        return asking is not None and self._answers.is_operator(asking)
+
     async def actions(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the tenant says it all
         return json_answer(actions_told(self._answers, tenant))
 
@@ -171,8 +212,7 @@ class _Api:
 
     def _refuse_to_erase(self, request: Request, tenant: str) -> None:
         """Refuse whoever may not erase, and what does not name its tenant."""
-        asking = self._answers.tenant_of(request)
-        if asking is None or not self._answers.is_operator(asking):
+        if not self._is_operator(request):
             raise _Refused(403, "erasing is for the operator: send a token of the tenant that `operator` names")
         if request.query_params.get("tenant", "") != tenant:
             raise BadInput("tenant: name whose rows are to be erased: ?tenant=NAME, and nothing else")
@@ -230,7 +270,7 @@ async def _json_body(request: Request, bytes_max: int, what: str) -> bytes:
 
 
 def _no_incident(request: Request, tenant: str) -> _Refused:
-    asked = request.path_params["incident_id"][:INCIDENT_CHARS_SHOWN]
+    asked = request.path_params["incident_id"][:ID_CHARS_SHOWN]
     where = "`flowgauge incidents list` shows them, and the first 6 digits of one are enough"
     return _Refused(404, f"no incident of tenant {tenant} has the id {asked!r}: {where}")
 

@@ -22,6 +22,7 @@ from flowgauge.console.web.answer_records import (
 )
 from flowgauge.console.web.metric_operations import LIMIT, SINCE, TENANT, UNTIL, metric_operations, table
 from flowgauge.console.web.openapi import OF_QUESTIONS, Content, Operation, Parameter
+from flowgauge.console.web.silence_operations import SILENCE_OPERATIONS
 from flowgauge.sinks.clickhouse.dead_letters import COLUMNS as DEAD_LETTER_COLUMNS
 from flowgauge.sinks.clickhouse.whole_letters import COLUMNS as LETTER_COLUMNS
 from flowgauge.sinks.clickhouse.whole_letters import LETTERS_MAX
@@ -58,6 +59,7 @@ OPERATIONS: Sequence[Operation] = (
         refusals=(*OF_QUESTIONS, 404),
     ),
     *ACT_OPERATIONS,
+    *SILENCE_OPERATIONS,
     *ACTION_OPERATIONS,
     Operation(
         method="GET",

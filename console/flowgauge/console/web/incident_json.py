@@ -22,6 +22,7 @@ from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import HAPPENED, flapping_words
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
@@ -61,7 +62,12 @@ def incident_json(
 
 
 def incident_view_json(
-    view: IncidentView, now_ms: int, unknown_since: str | None = None, handling: Handling = NOTHING_DONE
+    view: IncidentView,
+    now_ms: int,
+    unknown_since: str | None = None,
+    handling: Handling = NOTHING_DONE,
+    *,
+    context: IncidentContext | None = None,
 ) -> WholeIncident:
     """Return all of one incident; `runs` are the first of the `runs_counted` that counted."""
     return {
@@ -71,6 +77,7 @@ def incident_view_json(
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
         "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+        "context": context or IncidentContext(incident_id=view.incident.incident_id),
         "acts": acts_json(handling),
         "acts_cut": handling.is_cut,
         "detection_unknown_since": unknown_since,

@@ -7,7 +7,9 @@ import msgspec
 
 from flowgauge.console.web.acts import act_words, handling_words
 from flowgauge.console.web.banner import Banner
+from flowgauge.console.web.context_views import ContextPart, context_part
 from flowgauge.console.web.examples import Shown, counted, shown_examples
+from flowgauge.console.web.silence_views import silence_query
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
     HAPPENED,
@@ -18,7 +20,6 @@ from flowgauge.console.web.words import (
     Moment,
     count,
     flapping_words,
-    in_short,
     kind_of,
     mark,
     moment,
@@ -29,6 +30,7 @@ from flowgauge.console.web.words import (
 from flowgauge.processors.kinds.kind import Examples, Shows
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
+from flowgauge.schemas.incident_context import IncidentContext, in_short
 from flowgauge.schemas.lane import lane_words
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
@@ -152,9 +154,11 @@ class IncidentPage:
     example_words: Examples
     example_count: str
     deliveries: tuple[DeliveryRow, ...]
+    context: ContextPart
     acts: tuple[ActRow, ...]
     acts_cut: bool  # still older ones are no longer told
     unknown: Banner | None  # where detection is
+    silence_query: str  # of the form that silences what is like it
 
 
 def incident_row(
@@ -179,7 +183,12 @@ def incident_row(
 
 
 def incident_page(
-    view: IncidentView, now_ms: int, unknown: Banner | None = None, handling: Handling = NOTHING_DONE
+    view: IncidentView,
+    now_ms: int,
+    unknown: Banner | None = None,
+    handling: Handling = NOTHING_DONE,
+    *,
+    context: IncidentContext | None = None,
 ) -> IncidentPage:
     """Return an incident's page; `unknown` is said where detection does not know how it stands now."""
     incident, kind = view.incident, kind_of(view.incident.rule_kind)
@@ -199,9 +208,13 @@ def incident_page(
         example_words=kind.examples_as,
         example_count=shown_of(len(examples), counted(incident)),
         deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
+        context=context_part(context or IncidentContext(incident_id=incident.incident_id), now_ms),
         acts=tuple(ActRow(moment(act.at_ms, now_ms), act.by, act_words(act)) for act in reversed(handling.acts)),
         acts_cut=handling.is_cut,
         unknown=unknown,
+        silence_query=silence_query(
+            incident.rule, {name: value for name, value in incident.key.items() if name != EVENT_ID}
+        ),
     )
 
 

@@ -1,9 +1,9 @@
-"""The two pages: overview and incident. Each asks, makes a view of the answers, and renders it.
+"""The pages: overview, incident and silences. Each asks, makes a view of the answers, and renders it.
 
 Forms of an incident's page are read as the API reads its bodies, and lead back to the page, which shows what they did.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,13 +20,16 @@ from flowgauge.console.web.guard import SAFE_METHODS, body_of, login_of, media_t
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
+from flowgauge.console.web.silence_keeping import add, expire, preview, silences
+from flowgauge.console.web.silence_views import asked_in, silence_page
+from flowgauge.console.web.silences import PreviewTold, person
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.console.web.words import moment
 from flowgauge.schemas.control import PERSON_CHARS_MAX, TEXT_CHARS_MAX
 from flowgauge.schemas.errors import BadInput, Transient
 
 FORM = "application/x-www-form-urlencoded"
-FIELDS_MAX = 8  # of a form; ours have two
+FIELDS_MAX = 16  # of a form; the one of silences has ten
 HERE = Path(__file__).parent
 
 Page = Callable[[Request, str], Awaitable[Response]]
@@ -42,6 +45,9 @@ def page_routes(answers: Answers) -> list[BaseRoute]:
             Route(f"/incidents/{{incident_id}}/{verb}", pages.for_tenant(pages.doing(verb)), methods=["POST"])
             for verb in BODIES
         ),
+        Route("/silences", pages.for_tenant(pages.silences), methods=["GET"]),
+        Route("/silences", pages.for_tenant(pages.new_silence), methods=["POST"]),
+        Route("/silences/{silence_id}/expire", pages.for_tenant(pages.expire_silence), methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
 
@@ -103,6 +109,56 @@ class _Pages:
             return RedirectResponse(place, status_code=303)
 
         return done
+
+    async def silences(self, request: Request, tenant: str) -> Response:
+        return self._silences(request, tenant, dict(request.query_params))
+
+    async def new_silence(self, request: Request, tenant: str) -> Response:
+        """Preview or add what the form asks for; what is wrong with it stands above the form, as it was filled in."""
+        fields = await _fields(request)
+        is_preview = fields.get("do") != "add"
+        try:
+            asked = asked_in(fields, login_of(request.headers), is_preview=is_preview)
+            if is_preview:
+                return self._silences(request, tenant, fields, found=await preview(self._answers, tenant, asked))
+            await add(self._answers, tenant, asked)
+        except BadInput as error:
+            return self._silences(request, tenant, fields, problem=f"{error}.")
+        return RedirectResponse(f"/silences{self._query(request, tenant)}", status_code=303)
+
+    async def expire_silence(self, request: Request, tenant: str) -> Response:
+        by = person((await _fields(request)).get("by", "") or login_of(request.headers))
+        is_operator = self._is_operator(request)
+        ended = await expire(self._answers, tenant, request.path_params["silence_id"], by=by, is_operator=is_operator)
+        if ended is None:
+            problem = Problem("No such silence", "No silence of this tenant has this id.")
+            return self._render(request, "problem.html", problem, tenant=tenant, status=404)
+        return RedirectResponse(f"/silences{self._query(request, tenant)}", status_code=303)
+
+    def _silences(
+        self,
+        request: Request,
+        tenant: str,
+        fields: Mapping[str, str],
+        *,
+        problem: str = "",
+        found: PreviewTold | None = None,
+    ) -> Response:
+        told = silences(self._answers, tenant, with_expired=True)["silences"]
+        view = silence_page(
+            told,
+            fields,
+            self._answers.now_ms(),
+            problem=problem,
+            preview=found,
+            is_operator=self._is_operator(request),
+        )
+        status = 400 if problem else 200
+        return self._render(request, "silences.html", view, tenant=tenant, page="silences", status=status)
+
+    def _is_operator(self, request: Request) -> bool:
+        asking = self._answers.tenant_of(request)
+        return asking is not None and self._answers.is_operator(asking)
 
     def _no_incident(self, request: Request, tenant: str) -> Response:
         text = "No incident of this tenant has this id. It may be a second old: reload the page."

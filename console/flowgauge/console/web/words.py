@@ -96,14 +96,6 @@ def flapping_words(flapping: Flapping) -> str:
     return f"flapping: {of}; consider `keep_firing_for: {format_duration(flapping.keep_firing_for_ms)}`"
 
 
-def in_short(message: str) -> str:
-    """Return the first line of a message and, of a longer one, the last: of a traceback that is what went wrong."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return message.strip()
-    return f"{lines[0]} … {lines[-1]}" if lines[-1] not in lines[0] else lines[0]
-
-
 def kind_of(rule_kind: str) -> type[Kind]:
     """Return the kind of that name; what all kinds have in common for one that this version does not know."""
     return KINDS.get(rule_kind, Kind)

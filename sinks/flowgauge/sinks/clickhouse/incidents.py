@@ -196,7 +196,7 @@ async def incident(
         found,
         [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
         [_delivery(row) for row in told.rows],
-        await _runs(store, tenant, found.examples),
+        await example_runs(store, tenant, found.examples),
         await _ended(store, found, clock_ms) if clock_ms is not None else None,
         (await flapping(store, tenant, [found])).get(found.incident_id),
     )
@@ -214,6 +214,28 @@ async def incident_named(store: ClickHouseStore, tenant: str, incident_id: str) 
         ids = " and ".join(each.incident_id for each in found)
         raise InvalidQuestion(f"incident: several ids begin with {incident_id}, such as {ids}: write more of it")
     return found[0] if found else None
+
+
+async def example_runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]) -> list[RunView]:
+    """Return what is known of the runs of `examples`, each with its last error lines, by when they ended."""
+    runs = sorted({example.run for example in examples if example.run})
+    if not runs:
+        return []
+    asked = {"tenant": tenant, "runs": runs}
+    found = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
+    known = cast("list[dict[str, Any]]", found.dicts())
+    if not known:
+        return []
+    # Logs of a run lie about its life, as a timeline takes it (`timeline`).
+    since_ms = min(row.pop("first_ms") for row in known) - DAY_MS
+    until_ms = max(row.pop("last_ms") for row in known) + DAY_MS + 1
+    told = {"lines": LOG_LINES_MAX, "since_ms": since_ms, "until_ms": until_ms}
+    logs = await store.query(question("incident_logs"), {**asked, **told}, seen=rows_of(tenant))
+    lines: dict[object, list[LogLine]] = {}
+    for row in logs.dicts():
+        line = LogLine(**cast("dict[str, Any]", {name: row[name] for name in LogLine.__slots__}))
+        lines.setdefault(row["run"], []).append(line)
+    return [RunView(**row, error_lines=lines.get(row["run"], [])) for row in known]
 
 
 async def flapping(
@@ -338,24 +360,3 @@ def _delivery(row: Sequence[object]) -> DeliveryView:
         next_attempt_ms=next_attempt_ms,
         elapsed_ms=elapsed_ms,
     )
-
-
-async def _runs(store: ClickHouseStore, tenant: str, examples: Sequence[Example]) -> list[RunView]:
-    runs = sorted({example.run for example in examples if example.run})
-    if not runs:
-        return []
-    asked = {"tenant": tenant, "runs": runs}
-    found = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
-    known = cast("list[dict[str, Any]]", found.dicts())
-    if not known:
-        return []
-    # Logs of a run lie about its life, as a timeline takes it (`timeline`).
-    since_ms = min(row.pop("first_ms") for row in known) - DAY_MS
-    until_ms = max(row.pop("last_ms") for row in known) + DAY_MS + 1
-    told = {"lines": LOG_LINES_MAX, "since_ms": since_ms, "until_ms": until_ms}
-    logs = await store.query(question("incident_logs"), {**asked, **told}, seen=rows_of(tenant))
-    lines: dict[object, list[LogLine]] = {}
-    for row in logs.dicts():
-        line = LogLine(**cast("dict[str, Any]", {name: row[name] for name in LogLine.__slots__}))
-        lines.setdefault(row["run"], []).append(line)
-    return [RunView(**row, error_lines=lines.get(row["run"], [])) for row in known]

@@ -10,7 +10,7 @@ Order of the cases in `EgressPolicy.verdict`, the first that holds decides:
   2. a port we listen on, at loopback      refused, whatever `egress.allow` says
   3. an entry of `egress.allow` matches    allowed
   4. the address lies in a closed network  refused (a v4-mapped one by the IPv4 address it carries)
-  5. plain http                            refused, it is only for exceptions
+  5. plain http, or mail without TLS       refused, they are only for exceptions
   6. the port is not one of its scheme     refused: webhooks and mail have ports of their own
   7. else                                  allowed
 The connection is made by egress.py, to the very address that was checked.
@@ -28,6 +28,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 PORTS = frozenset({80, 443, 8443})  # Where public receivers listen; any other port is an entry of egress.allow.
+PLAIN_MAIL = "smtp+plain"  # the scheme of mail that asks for no TLS
 MAIL_PORTS = frozenset({25, 465, 587})  # Where mail servers take messages; open to mail only.
 PORT_MAX = 65_535
 URL_CHARS_MAX = 2_048  # Longer ones are no receivers' addresses, and every log and form can hold this.
@@ -64,6 +65,7 @@ class Reason(StrEnum):
     NO_HOST = "no host"
     NUMERIC_HOST = "number that is not a plain IPv4 address"
     PLAIN_HTTP = "plain http is only for egress.allow"
+    PLAIN_MAIL = "mail without TLS is only for egress.allow"
     PORT = "port is not 80, 443, 8443 or opened by egress.allow"
     SCHEME = "scheme is not https"
     TOO_LONG = "too long"
@@ -91,7 +93,10 @@ class Verdict:
 
 # What people run on purpose. Nobody is led to open a cloud's metadata service or an address that is no receiver's.
 WORTH_OPENING = frozenset(
-    {Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED, Reason.PLAIN_HTTP, Reason.PORT, Reason.MAIL_PORT}
+    {
+        *(Reason.LOOPBACK, Reason.PRIVATE, Reason.SHARED),
+        *(Reason.PLAIN_HTTP, Reason.PORT, Reason.PLAIN_MAIL, Reason.MAIL_PORT),
+    }
 )
 
 
@@ -113,6 +118,7 @@ class EgressPolicy:
     """
 
     allow: tuple[str, ...] = ()
+    apprise: bool = False  # `egress.apprise`: apprise connects by itself
     _openings: tuple["_Opening", ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -199,7 +205,7 @@ class _Opening:
         return self.name == host.lower().removesuffix(".")
 
 
-_DEFAULT_PORTS = {"https": 443, "http": 80, "smtp": 587}
+_DEFAULT_PORTS = {"https": 443, "http": 80, "smtp": 587, PLAIN_MAIL: 25}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _ENTRY = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
@@ -267,6 +273,8 @@ def _opening(host: str, port: int) -> str:
 
 def _unusual(scheme: str, port: int) -> Reason | None:
     """Cases 5 and 6: what a public receiver does not need. Mail begins plain and asks for TLS itself."""
+    if scheme == PLAIN_MAIL:
+        return Reason.PLAIN_MAIL
     if scheme == "smtp":
         return None if port in MAIL_PORTS else Reason.MAIL_PORT
     if scheme != "https":

@@ -11,6 +11,8 @@ from flowgauge.schemas.delivery import Delivery
 from flowgauge.sinks.webhooks.addresses import WORTH_OPENING
 from flowgauge.sinks.webhooks.backlog import Backlog
 from flowgauge.sinks.webhooks.circuit import DISABLED
+from flowgauge.sinks.webhooks.kinds.apprise_service import NOT_INSTALLED, NOT_OPENED
+from flowgauge.sinks.webhooks.kinds.smtp_replies import LOGIN_NEEDED, LOGIN_REFUSED, NO_LOGIN, NO_STARTTLS
 from flowgauge.sinks.webhooks.policy import Lane
 from flowgauge.sinks.webhooks.schedule import GONE, NO_CHANNEL, NO_SECRET
 from flowgauge.transport.health import Health, TenantHealth
@@ -21,6 +23,12 @@ REMEDIES = {
     NO_SECRET: "set the variable or the file that its `secret:` names",
     DISABLED: "mend the endpoint, then change its `url:` or restart the notifier",
     GONE: "change its `url:`, or take it out of `notify:`",
+    LOGIN_NEEDED: "write its `user:` and `password:`",
+    LOGIN_REFUSED: "correct its `user:`, or the password that its `password:` names",
+    NOT_INSTALLED: "install it: pip install 'flowgauge[apprise]'",
+    NOT_OPENED: "write `egress.apprise = true` in the settings, once docs/channels.md was read",
+    NO_LOGIN: "leave out its `user:` and `password:`, or name a server with PLAIN, LOGIN or CRAM-MD5",
+    NO_STARTTLS: "write `tls: tls` with its port, or `tls: none` where egress.allow opens the server",
     **dict.fromkeys((reason.refusal for reason in sorted(WORTH_OPENING)), OPEN_IT),
 }
 

@@ -19,21 +19,26 @@ from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
-from flowgauge.schemas.errors import Problem
+from flowgauge.schemas.errors import InvalidRules, Problem
 from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.lane import ACTION_PREFIX
 from flowgauge.schemas.rule import GROUP_FIELDS_MAX, DurationMs
 from flowgauge.schemas.settings import ANY_TENANT
+from flowgauge.schemas.transition import Transition
 from flowgauge.schemas.yaml_places import Document, read_yaml
 from flowgauge.sinks.webhooks.entries import read_entries
 from flowgauge.sinks.webhooks.kinds import KINDS
 from flowgauge.sinks.webhooks.kinds.alertmanager import Alertmanager
+from flowgauge.sinks.webhooks.kinds.apprise_service import AppriseService
 from flowgauge.sinks.webhooks.kinds.incident_io import IncidentIo
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Written
+from flowgauge.sinks.webhooks.kinds.mail import Mail
 from flowgauge.sinks.webhooks.kinds.pagerduty import PagerDuty
 from flowgauge.sinks.webhooks.kinds.slack import Slack
+from flowgauge.sinks.webhooks.kinds.teams import Teams
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.policy import Grouping, LinePolicy
+from flowgauge.sinks.webhooks.routes import ROUTES_MAX, Route, routed
 from flowgauge.sinks.webhooks.schedule import RetryClass
 from flowgauge.transport.yaml_files import read_documents
 
@@ -88,9 +93,12 @@ class Channel(Written):
     )
     webhook: Annotated[Webhook | None, Field(description="A signed webhook, for any program.")] = None
     slack: Annotated[Slack | None, Field(description="A Slack channel, by an incoming webhook or a bot.")] = None
+    teams: Annotated[Teams | None, Field(description="A Microsoft Teams channel or chat, by a workflow.")] = None
     pagerduty: Annotated[PagerDuty | None, Field(description="An alert of PagerDuty.")] = None
     incident_io: Annotated[IncidentIo | None, Field(description="An alert of incident.io.")] = None
     alertmanager: Annotated[Alertmanager | None, Field(description="An alert of an Alertmanager.")] = None
+    email: Annotated[Mail | None, Field(description="A mail, by SMTP.")] = None
+    apprise: Annotated[AppriseService | None, Field(description="One of the many services that apprise knows.")] = None
 
     @property
     def kind_name(self) -> str:
@@ -133,11 +141,16 @@ class ChannelBook:
     """All channels that apply together."""
 
     channels: tuple[Channel, ...] = ()
+    routes: tuple[Route, ...] = ()
     _by_name: Mapping[tuple[str, str], Channel] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_name = {(channel.tenant, channel.name): channel for channel in self.channels}
         object.__setattr__(self, "_by_name", by_name)
+
+    def routed(self, transition: Transition) -> tuple[str, ...]:
+        """Return the channels that hear of an incident by its routes."""
+        return routed(self.routes, transition) if self.routes else ()
 
     def watchers(self, tenant: str, name: str) -> tuple[str, ...]:
         """Return the channels that are told when the channel `name` of `tenant` is not reached: never itself."""
@@ -169,5 +182,21 @@ def parse_channels(file: str, text: str) -> ChannelBook:
 
 
 def channels_of(documents: Sequence[Document], unread: Sequence[Problem] = ()) -> ChannelBook:
-    """Return the channels of `documents`, in their order; raise InvalidRules with every mistake, the `unread` first."""
-    return ChannelBook(read_entries(documents, unread, "channels", model=Channel, kinds=KINDS, most=CHANNELS_MAX))
+    """Return the channels and routes of `documents`, in their order; raise InvalidRules with every mistake.
+
+    The `unread` come first.
+    """
+    found: list[Problem] = []
+    channels: tuple[Channel, ...] = ()
+    routes: tuple[Route, ...] = ()
+    try:
+        channels = read_entries(documents, unread, "channels", model=Channel, kinds=KINDS, most=CHANNELS_MAX)
+    except InvalidRules as error:
+        found += error.problems
+    try:
+        routes = read_entries(documents, unread, "routes", model=Route, kinds={}, most=ROUTES_MAX)
+    except InvalidRules as error:
+        found += [each for each in error.problems if each not in found]
+    if found:
+        raise InvalidRules(tuple(found))
+    return ChannelBook(channels, routes)

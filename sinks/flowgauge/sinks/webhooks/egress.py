@@ -25,6 +25,7 @@ import httpcore2
 import httpx2
 
 from flowgauge.sinks.webhooks.addresses import (
+    PLAIN_MAIL,
     Address,
     EgressPolicy,
     Reason,
@@ -43,7 +44,7 @@ USER_AGENT = "flowgauge"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})  # CONNECT and TRACE are for proxies.
 
 _WEB_SCHEMES = frozenset({"http", "https"})
-_ALL_SCHEMES = _WEB_SCHEMES | {"smtp"}
+_ALL_SCHEMES = _WEB_SCHEMES | {"smtp", PLAIN_MAIL}
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 # The caller's headers may not change where the message goes or how it is framed.
 _OWN_HEADERS = frozenset(
@@ -113,8 +114,8 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
 class Egress:
     """Sends to checked addresses.
 
-    `own_ports` are the ports this process listens on: it never calls itself. `tls` replaces the system's trusted
-    certificates, for receivers with a private authority.
+    `own_ports` are the ports this process listens on: it never calls itself. `tls` and `mail_tls` replace the system's
+    trusted certificates, for receivers with a private authority.
     """
 
     def __init__(
@@ -124,11 +125,24 @@ class Egress:
         own_ports: frozenset[int] = frozenset(),
         resolve: Resolver = resolve_by_system,
         tls: ssl.SSLContext | None = None,
+        mail_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
         self._own_ports = own_ports
         self._resolve = resolve
         self._tls = tls or ssl.create_default_context()
+        self._mail_tls = mail_tls
+
+    @property
+    def opens_apprise(self) -> bool:
+        """Tell whether the settings let channels by apprise connect by themselves."""
+        return self._policy.apprise
+
+    @property
+    def mail_tls(self) -> ssl.SSLContext:
+        """What mail trusts: not the context of webhooks, which offers HTTP, and a mail server may refuse that."""
+        self._mail_tls = self._mail_tls or ssl.create_default_context()
+        return self._mail_tls
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_ms: int) -> Answer:
         """Send one POST; `request` says the rest."""
@@ -153,15 +167,16 @@ class Egress:
             raise EgressFailed(Failure.TIMEOUT) from None
         return Answer(status, received, text, elapsed_ms=round((loop.time() - began) * 1000))
 
-    async def open_socket(self, host: str, port: int, *, deadline_ms: int) -> socket.socket:
+    async def open_socket(self, host: str, port: int, *, deadline_ms: int, is_plain: bool = False) -> socket.socket:
         """Give a connected, non-blocking socket to a mail server, the caller's to close.
 
         `host` is a name or an address without brackets. The name is not looked up again: TLS is to be checked
-        against it. Raises AddressRefused before anything is sent, else EgressFailed.
+        against it; `is_plain` says that none will be asked for. Raises AddressRefused before anything is sent, else
+        EgressFailed.
         """
         try:
             async with asyncio.timeout(deadline_ms / 1000):
-                target = _mail_target(host, port)
+                target = _mail_target(host, port, PLAIN_MAIL if is_plain else "smtp")
                 return await self._connected(await self._checked_addresses(target), port)
         except TimeoutError:
             raise EgressFailed(Failure.TIMEOUT) from None
@@ -238,22 +253,14 @@ class Egress:
 
 
 def refused_unasked(url: str, policy: EgressPolicy) -> Verdict | None:
-    """Return why a webhook may never go to `url`, as far as that shows without asking for a name; else None."""
+    """Return why nothing may ever go to `url`, as far as that shows without asking for a name; else None.
+
+    `smtp://host:port` asks for mail.
+    """
     try:
-        return _refused_unasked(_read_url(url)[0], policy)
+        target, _ = _read_url(url, schemes=_ALL_SCHEMES)
     except AddressRefused as refused:
         return refused.verdict
-
-
-def mail_refused_unasked(host: str, port: int, policy: EgressPolicy) -> Verdict | None:
-    """Return why no mail may ever go to this server, as far as that shows without asking for a name; else None."""
-    try:
-        return _refused_unasked(_mail_target(host, port), policy)
-    except AddressRefused as refused:
-        return refused.verdict
-
-
-def _refused_unasked(target: Target, policy: EgressPolicy) -> Verdict | None:
     address = literal_of("127.0.0.1" if target.host in _LOOPBACK_NAMES else target.host)
     if address is None:
         return None
@@ -329,9 +336,9 @@ async def _connect(address: Address, port: int) -> socket.socket | None:
     return connecting
 
 
-def _mail_target(host: str, port: int) -> Target:
+def _mail_target(host: str, port: int, scheme: str = "smtp") -> Target:
     """Check the parts of a mail server's address. Raises AddressRefused."""
-    target = text_fault(host) or target_of("smtp", b"", host, port)
+    target = text_fault(host) or target_of(scheme, b"", host, port)
     if isinstance(target, Reason):
         raise AddressRefused(_refusal(target))
     return target

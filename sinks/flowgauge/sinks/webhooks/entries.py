@@ -36,7 +36,8 @@ def read_entries(
         for index, source in enumerate(_sources(document, top, problems)):
             if not isinstance(source, dict):
                 article = "an" if one[0] in "aeiou" else "a"
-                remedy = f"write `- name:` and `{next(iter(kinds))}:` or another kind below it"
+                below = f"`{next(iter(kinds))}:` or another kind" if kinds else "its fields"
+                remedy = f"write `- name:` and {below} below it"
                 problems.append(document.problem((top, index), f"expected {article} {one}", remedy))
                 continue
             try:

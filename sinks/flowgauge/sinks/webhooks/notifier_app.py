@@ -35,7 +35,7 @@ from flowgauge.schemas.counted import counted
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, Delivery, encode_dead_letter, encode_delivery
 from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.ids import events_partition
-from flowgauge.schemas.transition import decode_transition, encode_transition
+from flowgauge.schemas.transition import Transition, decode_transition, encode_transition
 from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.backlog import merged
 from flowgauge.sinks.webhooks.channel_health import ChannelHealth
@@ -132,7 +132,7 @@ class _Notifier:
         self.patiently = Patience("notifier", self.health, self.stop)
         self.controls = ControlBook(self.log, self.health, self._take)
         self.people = People(self.controls.in_force)
-        self.ways = Ways(self._policy, self.people.hidden, self.people.concluded)
+        self.ways = Ways(self._policy, self.people.hidden, self.people.concluded, self._routed)
 
     def _take(self, control: Control) -> None:
         self.people.take(control)
@@ -253,6 +253,9 @@ class _Notifier:
     def _policy(self, lane: Lane) -> LinePolicy:
         channel = self.book.find(*lane)
         return channel.policy if channel else policy_of_unknown(lane)
+
+    def _routed(self, about: Transition) -> tuple[str, ...]:
+        return self.book.routed(about)
 
     def _endpoint(self, lane: Lane) -> str:
         channel = self.book.find(*lane)

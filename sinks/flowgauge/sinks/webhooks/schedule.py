@@ -44,7 +44,7 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one attempt came to. `reason` is from a bounded set, a channel's host and port at most."""
+    """What one attempt came to. `reason` is from a bounded set, never a host, URL or answer."""
 
     outcome: Literal["delivered", "failed", "dead"]
     reason: str = ""

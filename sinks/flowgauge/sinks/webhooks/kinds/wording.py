@@ -24,6 +24,7 @@ from flowgauge.sinks.webhooks.telling import is_immediate
 LINES_MAX = 20  # of a message about many incidents: what people read on one screen; the list has the others
 RULES_MAX = 10  # whose counts are told in it
 HAPPENED = "happened"  # one event, told once: it was never open
+NAMELESS = "a rule without a name"  # such as one of spaces: no service takes an empty text
 SENT_AGAIN = "This was sent again: somebody asked for it."
 UNITS: Mapping[str, Literal["share", "seconds"]] = {  # of a rule's value; the other kinds count, or differ by rule
     "absence": "seconds",
@@ -112,7 +113,7 @@ def gathered(notice: Notice, *, lines_max: int = LINES_MAX) -> Gathered:
     most = sorted(rules.items(), key=lambda of: -of[1].total())[:RULES_MAX]
     return Gathered(
         headline=f"{worst} {counted(len(newest), 'incident')}: {_counts(states)}",
-        rules=tuple(Counts(plain(rule), _counts(counts)) for rule, counts in most),
+        rules=tuple(Counts(plain(rule) or NAMELESS, _counts(counts)) for rule, counts in most),
         more_rules=len(rules) - len(most),
         lines=tuple(_worded(transition, notice, ()) for transition in newest[:lines_max]),
         more=max(0, len(newest) - lines_max),
@@ -160,7 +161,7 @@ def _worded(transition: Transition, notice: Notice, details: tuple[str, ...]) ->
     return Worded(
         mark=_MARKS.get(state, "⚪"),
         state=_word(state).capitalize(),
-        rule=plain(transition.rule),
+        rule=plain(transition.rule) or NAMELESS,
         summary=summarize(transition),
         facts=tuple(_facts(transition)),
         runs=tuple(_run(example) for example in transition.examples),
