@@ -23,7 +23,7 @@ from flowgauge.sinks.webhooks.telling import UNKNOWN_OUTCOME
 pytestmark = pytest.mark.integration
 
 LOOPBACK = EgressPolicy(allow=("127.0.0.1", "nowhere.example:80"))
-SECRETS: Mapping[SecretRef, str] = {ref: "Bearer s3cret" for ref in (SecretFromEnv(env="ROBOT"),)}
+SECRETS: Mapping[SecretRef, str] = dict.fromkeys((SecretFromEnv(env="ROBOT"),), "Bearer s3cret")
 
 
 def means(*commands: str) -> Means:
