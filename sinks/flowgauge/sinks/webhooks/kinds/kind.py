@@ -76,6 +76,11 @@ class ChannelKind(Written):
         """What fails together and is switched off together; it may hold a secret and is never shown."""
 
     @property
+    def attempt_ms_max(self) -> int:
+        """How long an attempt may take, from reading the secrets to the end of the answer."""
+        return ATTEMPT_MS_MAX
+
+    @property
     def secret_refs(self) -> Mapping[str, SecretRef]:
         """Every secret that stands elsewhere, by the field that names it."""
         return {}
@@ -97,7 +102,7 @@ class ChannelKind(Written):
 
     @abstractmethod
     async def tell(self, notice: Notice, means: Means) -> Verdict:
-        """Make one attempt; ATTEMPT_MS_MAX ends it from outside."""
+        """Make one attempt; `attempt_ms_max` ends it from outside."""
 
 
 def endpoint_of(url: "UrlRef") -> str:
