@@ -82,7 +82,7 @@ async def test_without_a_body_a_post_has_the_message_of_a_webhook_and_a_get_has_
         await saying_status(200)(reader, writer)
 
     async with serving(keep) as port:
-        verdict = await action(http=http(port, method="GET", body={"a": "b"})).tell(notice(), means())
+        verdict = await action(http=http(port, method="GET")).tell(notice(), means())
 
     message = json.loads(receiver.requests[0].partition(b"\r\n\r\n")[2])
     assert (message["type"], message["data"]["incident_id"]) == ("incident.firing", firing().incident_id)
