@@ -25,6 +25,7 @@ from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
 from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.log import Committed, Outgoing

@@ -72,6 +72,7 @@ def test_a_url_is_never_shown() -> None:
         ("http: {url: 'https://h', body: {a: '{{ flow'}}", "a.yaml:3:28: actions[0].http.body"),
         ("http: {url: 'https://h', body: ['{% for x in y %}{% endfor %}']}", "`for` is not available in a summary"),
         ("http: {url: 'https://h', method: TRACE}", "a.yaml:3:28: actions[0].http.method"),
+        ("http: {url: 'https://h', method: GET, body: {}}", "`body` says nothing here: a GET has none"),
         ("http: {url: 'https://h', headers: {'a b': c}}", "actions[0].http.headers"),
         ("http: {url: 'https://h', headers: {a: \"b\\r\\nc\"}}", "a header's value is one line of ASCII"),
         (

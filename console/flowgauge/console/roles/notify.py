@@ -14,7 +14,7 @@ from flowgauge.processors.detection_watch import run_detection_watch
 from flowgauge.schemas.errors import BadEnvironment, InvalidSettings
 from flowgauge.schemas.setting_parts import ActionSettings
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
-from flowgauge.sinks.webhooks.attempt import Wording
+from flowgauge.sinks.webhooks.attempt import Details, Wording, no_details
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 
@@ -23,7 +23,9 @@ async def _open(opened: Opened) -> Work:
     settings, log, health = opened.settings, opened.log, opened.health
     policy = egress_policy(settings)
     folder = _channels(opened, policy)
-    teller = ContextTeller(LateStore(settings), links_of(settings, settings.public_url))
+    details: Details = no_details
+    if settings.clickhouse.url:
+        details = ContextTeller(LateStore(settings), links_of(settings, settings.public_url)).details
     egress = Egress(policy, own_ports=frozenset({int(opened.listening.getsockname()[1])}))
     return Work(
         parts=[
@@ -36,7 +38,7 @@ async def _open(opened: Opened) -> Work:
                     stop=stop,
                     health=health,
                     max_alert_age_ms=settings.max_alert_age_ms,
-                    wording=Wording(settings.public_url, teller.details),
+                    wording=Wording(settings.public_url, details),
                 ),
             ),
             ("channels", lambda stop: folder.watch(None, stop)),

@@ -78,7 +78,7 @@ class Sender:
             tuple(member.transition for member in send.members),
             reference=send.members[0].reference if len(send.members) == 1 else "",
             public_url=self.wording.public_url,
-            details=await self.wording.details(send.transition) if len(send.members) == 1 else (),
+            details=await self.wording.details(send.transition) if kind.has_details and len(send.members) == 1 else (),
             is_replay=send.is_replay,
         )
         return await kind.tell(notice, Means(self.egress, self.now_ms, secrets, commands))

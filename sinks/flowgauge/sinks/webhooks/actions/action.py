@@ -44,6 +44,7 @@ from flowgauge.transport.yaml_files import read_documents
 
 ACTIONS_MAX = 1_000  # all files together
 TIMEOUT_MS_MAX = 60_000
+SECRETS_MS_MAX = 5_000  # to read them before an attempt, and to end what a deadline cut
 LIMIT_COUNT_MAX = 1_000  # the guard remembers so many of each rule
 LIMIT_MS_MAX = 31 * 86_400_000
 DRY_RUN = "dry run"
@@ -82,6 +83,7 @@ class Action(ChannelKind):
     """One named thing that rules may run; the outbox tells it like a channel."""
 
     retry: ClassVar[RetryClass] = "chat"  # hours late it is no help any more
+    has_details: ClassVar[bool] = False
 
     name: Annotated[str, Field(min_length=1, max_length=ACTION_NAME_MAX, description="What a rule's actions say.")]
     tenant: Annotated[
@@ -126,6 +128,11 @@ class Action(ChannelKind):
     def timeout_ms(self) -> int:
         """`timeout` in ms."""
         return parse_duration_ms(self.timeout)
+
+    @property
+    def attempt_ms_max(self) -> int:
+        """`timeout_ms`, and time to read the secrets: it is the action itself that judges its own deadline."""
+        return self.timeout_ms + SECRETS_MS_MAX
 
     @property
     def endpoint(self) -> str:

@@ -67,7 +67,7 @@ def judge_call(answer: Answer, means: Means) -> Verdict:
         asked_ms = parse_retry_after_ms(answer.headers.get("retry-after", ""), means.now_ms())
         return Verdict("failed", "answered 429", answer.status, answer.elapsed_ms, asked_ms)
     if 300 <= answer.status < 500:
-        return Verdict("dead", f"refused: answered {answer.status}", answer.status, answer.elapsed_ms)
+        return Verdict("dead", f"answered {answer.status}", answer.status, answer.elapsed_ms)
     raise OutcomeUnknown(Verdict("failed", f"answered {answer.status // 100}xx", answer.status, answer.elapsed_ms))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from flowgauge.schemas.setting_parts import SecretFromEnv, SecretFromFile, SecretRef
 from flowgauge.sinks.webhooks.actions.action_kind import ActionKind, json_bytes, judge_call
@@ -61,6 +61,12 @@ class HttpCall(ActionKind):
     def secret_refs(self) -> Mapping[str, SecretRef]:
         """The headers that stand elsewhere."""
         return {f"headers.{name}": value for name, value in self.headers.items() if not isinstance(value, str)}
+
+    @model_validator(mode="after")
+    def _has_no_body_that_is_not_sent(self) -> "HttpCall":
+        if self.body is not None and self.method not in _WITH_BODY:
+            raise ValueError(f"`body` says nothing here: a {self.method} has none")
+        return self
 
     def shown(self, notice: Notice) -> str:
         """Return the method, where the URL is written its host, and the body."""

@@ -68,12 +68,18 @@ class ChannelKind(Written):
     """How one service is told."""
 
     retry: ClassVar[RetryClass] = "generic"  # unless the channel says otherwise
+    has_details: ClassVar[bool] = True  # it shows Notice.details
     takes_groups: ClassVar[bool] = False  # several incidents fit one message
 
     @property
     @abstractmethod
     def endpoint(self) -> str:
         """What fails together and is switched off together; it may hold a secret and is never shown."""
+
+    @property
+    def attempt_ms_max(self) -> int:
+        """How long an attempt may take, from reading the secrets to the end of the answer."""
+        return ATTEMPT_MS_MAX
 
     @property
     def secret_refs(self) -> Mapping[str, SecretRef]:
@@ -97,7 +103,7 @@ class ChannelKind(Written):
 
     @abstractmethod
     async def tell(self, notice: Notice, means: Means) -> Verdict:
-        """Make one attempt; ATTEMPT_MS_MAX ends it from outside."""
+        """Make one attempt; `attempt_ms_max` ends it from outside."""
 
 
 def endpoint_of(url: "UrlRef") -> str:
