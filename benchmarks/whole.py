@@ -29,9 +29,9 @@ from flowgauge.schemas.topics import CONTROLS, DELIVERIES, DLQ, EVENTS, RULES, S
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
-from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.wall_clock import now_ms
@@ -84,9 +84,7 @@ async def _running(log: LocalLog, store: ClickHouseStore, health: Health) -> Asy
             tasks.create_task(run_detector(log, stop=stop, health=health))
             tasks.create_task(run_sink(log, store, stop=stop, health=health))
             tasks.create_task(
-                run_notifier(
-                    log, ChannelBook, egress=egress, stop=stop, health=health, max_alert_age_ms=MAX_ALERT_AGE_MS
-                )
+                run_notifier(log, Places, egress=egress, stop=stop, health=health, max_alert_age_ms=MAX_ALERT_AGE_MS)
             )
             try:
                 yield address_of(socket)

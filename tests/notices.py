@@ -38,6 +38,7 @@ FIRING = Transition(
     severity="critical",
     labels={"team": "data"},
     summary="{{ flow }} in {{ resource.env }}: {{ value|percent }} of {{ samples }} runs failed",
+    runbook="https://wiki.example/orders-sync",
 )
 RESOLVED = replace(
     FIRING,
@@ -96,6 +97,7 @@ def crammed(char: str, incidents: int) -> Notice:
             reason=long,
             summary=long,
             examples=runs,
+            runbook="https://" + "r" * 1_000,
         )
         for number in range(incidents)
     ]
@@ -146,6 +148,7 @@ transitions = st.builds(
     examples=st.lists(st.builds(ExampleRun, times_ms.map(lambda ms: ms * 1000), texts, texts, texts), max_size=5),
     severity=texts,
     labels=mappings,
+    runbook=st.sampled_from(["", "https://wiki.example/a|b>&c", "https://" + "r" * 1_000]),
     summary=st.just("{{ labels }}{{ key }}") | texts,
 ).map(fitted)
 public_urls = st.sampled_from(["", CONSOLE, f"{CONSOLE}/a|b>&c", "https://" + "h" * 1_000])

@@ -63,14 +63,25 @@ def incident_of(up: Up, rule: str) -> str:
     return incident
 
 
+async def violations_of(page: Page) -> list[tuple[str, str]]:
+    """Return the rules of accessibility that the page breaks, each with the first place."""
+    found = await cast("Any", Axe()).run(page)
+    violations = cast("list[dict[str, Any]]", found.response["violations"])
+    return [(each["id"], each["nodes"][0]["html"]) for each in violations]
+
+
 @pytest.fixture
 def addresses(up: Up) -> dict[str, str]:
-    return {"overview": up.url, "incident": f"{up.url}/incidents/{incident_of(up, 'flow failing')}"}
+    return {
+        "overview": up.url,
+        "incident": f"{up.url}/incidents/{incident_of(up, 'flow failing')}",
+        "silences": f"{up.url}/silences?matchers=flow%3Dorders-sync",
+    }
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["overview", "incident"])
+@pytest.mark.parametrize("name", ["overview", "incident", "silences"])
 async def test_a_page_breaks_no_policy_and_no_rule_of_accessibility(
     browser: Browser, addresses: dict[str, str], *, name: str, scheme: Scheme, size: tuple[int, int]
 ) -> None:
@@ -87,7 +98,7 @@ async def violations(page: Page) -> list[tuple[str, str]]:
     return [(each["id"], each["nodes"][0]["html"]) for each in broken]
 
 
-@pytest.mark.parametrize("name", ["overview", "incident"])
+@pytest.mark.parametrize("name", ["overview", "incident", "silences"])
 async def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, addresses: dict[str, str], name: str) -> None:
     seen = await visit(browser, addresses[name], size=NARROW)
 
@@ -110,6 +121,22 @@ async def test_an_open_incident_leads_to_its_reasons(browser: Browser, up: Up) -
     assert await seen.page.locator("svg.meter").get_attribute("aria-label") == "60% against a threshold of 50%"
 
 
+async def test_a_failing_run_leads_to_all_that_was_told_of_it(browser: Browser, up: Up) -> None:
+    seen = await visit(browser, f"{up.url}/incidents/{incident_of(up, 'flow failing')}")
+
+    await seen.page.locator("article.run a").first.click()
+
+    await seen.page.get_by_role("heading", name="All that was told of it").wait_for()
+    text = await seen.page.inner_text("main")
+    assert "running" in text
+    assert "connection to orders-db refused" in text
+    found = await cast("Any", Axe()).run(seen.page)
+    assert [each["id"] for each in cast("list[dict[str, Any]]", found.response["violations"])] == []
+    assert await seen.all_faults() == []
+    missing = await visit(browser, f"{up.url}/runs/nothing")
+    assert "No such run" in await missing.page.inner_text("main")
+
+
 async def test_late_runs_say_when_they_were_to_start_and_whether_they_did(browser: Browser, up: Up) -> None:
     seen = await visit(browser, f"{up.url}/incidents/{incident_of(up, 'runs not starting')}")
 
@@ -118,6 +145,37 @@ async def test_late_runs_say_when_they_were_to_start_and_whether_they_did(browse
     for row in await seen.page.locator("article.run").all():
         assert "called late" in await row.inner_text()
         assert "later" in await row.locator(".delay").inner_text()
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["with script", "without"])
+async def test_an_incident_is_silenced_from_its_page_and_told_again(
+    browser: Browser, up: Up, *, has_script: bool
+) -> None:
+    address = f"{up.url}/incidents/{incident_of(up, 'flow failing')}"
+    seen = await visit(browser, address, has_script=has_script, size=NARROW)
+    page = seen.page
+
+    await page.get_by_role("link", name="Silence incidents like this one").click()
+    await page.get_by_label("Lasts").fill("1h")
+    await page.get_by_label("Your name", exact=True).fill("ann")
+    await page.get_by_role("button", name="Preview").click()
+    found = await page.get_by_role("status").inner_text()
+    await page.get_by_label("Why", exact=True).fill("the database moves")
+    faults = await violations_of(page) if has_script else []
+    await page.get_by_role("button", name="Silence", exact=True).click()
+    row = page.get_by_role("region", name="Silences, as a table").locator("tr", has_text="Active").first
+    listed = await row.inner_text()
+    faults += await violations_of(page) if has_script else []
+    await row.get_by_placeholder("Your name").fill("bob")
+    await row.get_by_role("button", name="End").click()
+    after = await page.get_by_role("region", name="Silences, as a table").inner_text()
+
+    assert "open now and" in found
+    assert "would be hidden" in found
+    assert 'rule="flow failing"' in listed
+    assert "the database moves" in listed
+    assert faults == []
+    assert "ended by bob" in after
 
 
 async def test_a_flapping_alert_says_so_and_what_would_damp_it_on_both_pages(browser: Browser, up: Up) -> None:

@@ -48,7 +48,8 @@ async def test_the_context_of_a_transition_is_told_with_links(store: ClickHouseS
     found = await teller(lambda: store).context_of(fired)
 
     assert found is not None
-    assert found.runs == [RunLink(run="run-1", flow="orders", state="failed", link="https://prefect.example/run-1")]
+    link, page = "https://prefect.example/run-1", "https://gauge.example/runs/run-1"
+    assert found.runs == [RunLink(run="run-1", flow="orders", state="failed", link=link, page=page)]
     assert [each.error for each in found.errors] == ["refused"]
     assert [each.link for each in found.related] == ["https://gauge.example/incidents/other"]
     assert found.untold == []

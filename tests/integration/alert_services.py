@@ -10,7 +10,7 @@ from typing import Any
 from tests.integration.egress_servers import Reply, serving
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
-from flowgauge.sinks.webhooks.channels import parse_channels
+from flowgauge.sinks.webhooks.channels import Channel, parse_channels
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means
 
@@ -58,10 +58,15 @@ async def running(service: Service) -> AsyncGenerator[int]:
         yield port
 
 
+def channel_of(yaml: str, *, name: str = "oncall") -> Channel:
+    """Return a channel whose kind is written in flow style, such as `webhook: {…}`."""
+    (channel,) = parse_channels("c.yaml", f"channels:\n- name: {name}\n  {yaml}").channels
+    return channel
+
+
 def kind_of(yaml: str) -> ChannelKind:
-    """Return the kind of a channel that is written in flow style, such as `webhook: {…}`."""
-    (channel,) = parse_channels("c.yaml", f"channels:\n- name: oncall\n  {yaml}").channels
-    return channel.kind
+    """Return the kind of a channel, written in flow style."""
+    return channel_of(yaml).kind
 
 
 def means_for(kind: ChannelKind, **secrets: str) -> Means:

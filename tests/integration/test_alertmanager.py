@@ -3,11 +3,22 @@
 import base64
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.alert_services import NOW_MS, Request, Service, kind_of, means_for, running, unavailable
+from tests.integration.alert_services import (
+    NOW_MS,
+    Request,
+    Service,
+    channel_of,
+    kind_of,
+    means_for,
+    running,
+    unavailable,
+)
+from tests.integration.test_notifier import notifying, tell, transition
 from tests.unit.test_message import FIRING, NO_DATA, RESOLVED
 
 from flowgauge.schemas.errors import InvalidRules
@@ -224,3 +235,19 @@ def test_alerts_are_posted_below_the_url(base: str, where: str) -> None:
 def test_what_cannot_be_is_refused_with_its_place(written: str, told: str) -> None:
     with pytest.raises(InvalidRules, match=re.escape(told)):
         kind_of(f"alertmanager: {{url: 'http://h', {written}}}")
+
+
+async def test_the_labels_of_the_opening_are_kept_by_the_outbox(tmp_path: Path) -> None:
+    alerts = Alerts()
+    firing, resolved = transition("firing", 0), transition("resolved", 1)
+    async with running(Service(alerts.take)) as port:
+        channel = channel_of(f"alertmanager: {{url: 'http://127.0.0.1:{port}/am'}}", name="ops")
+        async with notifying(tmp_path, channel) as at_work:
+            await tell(at_work.log, msgspec.structs.replace(firing, severity="critical", labels={"team": "data"}))
+            await at_work.has_recorded("delivered")
+            assert [(labels["severity"], labels["team"]) for labels in alerts.firing()] == [("critical", "data")]
+            await tell(at_work.log, msgspec.structs.replace(resolved, severity="info", labels={}))
+            await at_work.has_recorded("delivered", 2)
+
+    assert alerts.firing() == []
+    assert len(alerts.held) == 1

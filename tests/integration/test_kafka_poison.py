@@ -23,9 +23,9 @@ from flowgauge.schemas.topics import EVENTS, RULES, SAMPLES, TRANSITIONS, Record
 from flowgauge.sinks.clickhouse.rows import SPECS
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
-from flowgauge.sinks.webhooks.channels import ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
 from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.log import Committed, Outgoing
@@ -85,7 +85,7 @@ def part(name: str, log: KafkaLog) -> Part:
         "notifier": (
             "notifier",
             lambda stop: run_notifier(
-                log, ChannelBook, egress=Egress(EgressPolicy()), stop=stop, health=health, max_alert_age_ms=60_000
+                log, Places, egress=Egress(EgressPolicy()), stop=stop, health=health, max_alert_age_ms=60_000
             ),
         ),
     }

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from tests.integration.alert_services import NOW_MS, kind_of
-from tests.integration.egress_servers import resolving, serving, silent
+from tests.integration.egress_servers import resolving, saying, serving, silent
 from tests.integration.mail_server import NAME, PASSWORD, MailServer
 from tests.notices import storm
 from tests.unit.test_message import FIRING, RESOLVED
@@ -173,6 +173,22 @@ async def test_what_a_reply_means_hangs_on_the_step_it_answers(step: str, reply:
         assert await told(server, notice(FIRING)) == DELIVERED
 
     assert len(server.mails) == 1
+
+
+async def test_a_mail_that_is_too_big_is_refused_before_it_is_sent() -> None:
+    async with MailServer(size_max=100).running() as server:
+        verdict = await told(server, notice(FIRING))
+
+    assert verdict == Verdict("dead", "refused: mail server does not take the message", 552)
+
+
+@pytest.mark.parametrize("code", [421, 554])
+async def test_a_server_that_does_not_welcome_us_is_tried_again(code: int) -> None:
+    server = MailServer()
+    async with serving(saying(b"%d go away\r\n" % code)) as server.port:
+        verdict = await told(server, notice(FIRING))
+
+    assert verdict == Verdict("failed", f"mail server answered {code // 100}xx", code)
 
 
 async def test_a_mail_is_delivered_where_one_of_several_takes_it_and_says_that_some_do_not() -> None:

@@ -24,6 +24,7 @@ from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.sinks.webhooks.signing import verify
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
@@ -137,7 +138,7 @@ class Running:
     log: LocalLog
     health: Health
     clock: Clock
-    book: ChannelBook
+    places: Places
 
     reader: Reader
     deliveries: list[Delivery] = field(default_factory=list[Delivery])
@@ -169,13 +170,13 @@ async def notifying(
     clock = clock or Clock()
     log = await open_local_log(folder, partitions=PARTITIONS)
     reader = await log.open_reader(topics.DELIVERIES, "test")
-    running = Running(log, health or Health(clock_ms=clock.now_ms), clock, ChannelBook(channels), reader)
+    running = Running(log, health or Health(clock_ms=clock.now_ms), clock, Places(ChannelBook(channels)), reader)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(
             run_notifier(
                 log,
-                lambda: running.book,
+                lambda: running.places,
                 egress=Egress(EgressPolicy(("127.0.0.1",))),
                 stop=stop,
                 health=running.health,
@@ -349,7 +350,7 @@ async def test_a_channel_that_is_added_later_is_told_soon_of_what_waited_for_it(
         assert receiver.messages == []
 
         running.clock.now_ms += 6_000
-        running.book = ChannelBook((receiver.channel(),))
+        running.places = Places(ChannelBook((receiver.channel(),)))
         await running.has_recorded("delivered", 3)
 
         await running.until(lambda: running.problems == {})
@@ -387,7 +388,7 @@ async def test_a_restart_tells_of_a_failing_channel_and_tries_it_once_before_its
             )
             await running.has_recorded("failed", 13)
             clock.now_ms += 60_000
-            running.book = ChannelBook((receiver.channel(),))
+            running.places = Places(ChannelBook((receiver.channel(),)))
             await running.has_recorded("delivered", 3)
 
         assert len(receiver.messages) == 12
@@ -485,6 +486,7 @@ from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import parse_channels
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.attempt import Wording
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import open_local_log

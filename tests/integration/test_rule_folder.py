@@ -182,7 +182,7 @@ a.yaml:5:66: actions[0].http.headers.authorization: environment variable NOT_SET
 a.yaml:5:28: actions[0].http.url: no message may go there: loopback address\
  (allow it by egress.allow = ["127.0.0.1:9"] in flowgauge.toml)"""
     )
-    assert [each.name for each in folder.actions.actions] == ["restart", "tidy"]
+    assert [each.name for each in folder.places.actions.actions] == ["restart", "tidy"]
     with pytest.raises(InvalidRules, match="no action is called 'restrt'"):
         read_texts({"a.yaml": RUNNING}, PUBLIC_ONLY)
 

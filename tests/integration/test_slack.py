@@ -2,14 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 from tests.integration.http_service import HANGS, HTML_PAGE, http
 from tests.integration.slack_server import CHANNEL, TOKEN, SlackServer, slack
+from tests.integration.test_notifier import Running, notifying, tell, transition
 from tests.notices import FIRING, RESOLVED, notice, storm
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.kinds.kind import Means, Notice
 from flowgauge.sinks.webhooks.kinds.slack import (
@@ -87,20 +90,28 @@ async def test_an_incoming_webhooks_answers_mean_what_slack_says(reply: bytes, v
         assert await told_to(server, hook(server), notice(FIRING)) == verdict
 
 
-async def test_a_bot_posts_the_opening_changes_it_in_place_and_tells_the_thread_of_the_end() -> None:
+async def test_a_bot_posts_the_opening_changes_it_in_place_and_tells_its_thread() -> None:
     async with slack() as server:
         opened = await told_to(server, bot(server, "#alerts"), notice(FIRING))
-        silent = await told_to(
-            server, bot(server), notice(structs.replace(FIRING, seq=1, to_state="no_data"), reference=opened.reference)
-        )
-        ended = await told_to(server, bot(server), notice(RESOLVED, reference=silent.reference))
+        ended = await told_to(server, bot(server), notice(RESOLVED, reference=opened.reference))
 
-    assert {each.reference for each in (opened, silent, ended)} == {FIRST}
-    assert server.methods == ["chat.postMessage", "chat.update", "chat.update", "chat.postMessage"]
+    assert (opened.reference, ended.reference) == (FIRST, FIRST)
+    assert server.methods == ["chat.postMessage", "chat.update", "chat.postMessage"]
     message, reply = server.messages.values()
     assert message["text"] == "✅ Resolved: orders-eu in prod: 0% of 5 runs failed"
     assert (reply["channel"], reply["thread_ts"]) == tuple(FIRST.split(" "))
     assert reply["text"] == "✅ Resolved: orders-eu in prod: 0% of 5 runs failed"
+
+
+async def test_what_still_fires_or_fires_again_is_told_to_the_whole_channel_and_what_else_to_the_thread() -> None:
+    silent = structs.replace(FIRING, seq=1, to_state="no_data")
+    async with slack() as server:
+        await told_to(server, bot(server), notice(FIRING))
+        for transition in (FIRING, silent, RESOLVED):
+            await told_to(server, bot(server), notice(transition, reference=FIRST))
+
+    _, *replies = server.messages.values()
+    assert [each.get("reply_broadcast", False) for each in replies] == [True, False, False]
 
 
 @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed", "is_archived"])
@@ -202,6 +213,34 @@ async def test_a_token_that_is_renewed_is_taken_at_the_next_attempt() -> None:
 
     assert old == Verdict("dead", REFUSALS["invalid_auth"], 200)
     assert new.outcome == "delivered"
+
+
+async def has_told(running: Running, count: int) -> None:
+    """Let time pass for what waits for others that may share its message, until so many were told."""
+
+    def is_told() -> bool:
+        running.clock.now_ms += 1_000
+        return sum(each.outcome == "delivered" for each in running.deliveries) >= count
+
+    await running.until(is_told)
+
+
+async def test_the_notifier_changes_a_message_in_place_after_a_restart_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", TOKEN)
+    async with slack() as server:
+        channel = Channel.model_validate({"name": "ops", "slack": bot(server)})
+        async with notifying(tmp_path, channel) as running:
+            await tell(running.log, transition("firing", 0))
+            await has_told(running, 1)
+        async with notifying(tmp_path, channel) as running:
+            await tell(running.log, transition("resolved", 1))
+            await has_told(running, 2)
+
+    assert server.methods == ["chat.postMessage", "chat.update", "chat.postMessage"]
+    message, reply = server.messages.values()
+    assert (message["text"], reply["text"]) == ("✅ Resolved: orders: 60%", "✅ Resolved: orders: 60%")
 
 
 async def test_a_slack_that_hangs_is_left_from_outside() -> None:

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.property.test_canonical_laws import APPEND_MS, EVENTS, SEPARATORS
 
-from flowgauge.producers.event_record import event_record
 from flowgauge.schemas.errors import InvalidEvent
+from flowgauge.transport.event_record import event_record
 from flowgauge.transport.log import Outgoing
 
 PARTITIONS = st.integers(1, 256)

@@ -118,7 +118,7 @@ class World:
         self.is_defined = True
         self.outbox.wake(self.now_ms, PROBES, lambda lane: lane[1] == "nil")
 
-    def _refusal(self, lane: Lane) -> Verdict | None:
+    def _refusal(self, lane: Lane, _about: Transition) -> Verdict | None:
         if lane[1] != "nil" or self.is_defined or self.refusals == FAILURES_MAX:
             return None
         self.refusals += 1

@@ -30,7 +30,7 @@ class Form:
     @property
     def webhook_reason(self) -> Reason:
         """The verdict on a webhook; mail has a scheme of its own."""
-        return Reason.SCHEME if self.written.startswith("smtp:") else self.reason
+        return Reason.SCHEME if self.written.startswith("smtp") else self.reason
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """Resolve as the form says; what is written as an address is to ask nobody."""
@@ -195,6 +195,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         Form("8.8.8.8:25", Reason.PORT, "mail, to webhooks"),
         Form("8.8.8.8:6379", Reason.PORT, "Redis"),
         Form("smtp://8.8.8.8:443", Reason.MAIL_PORT, "webhooks, to mail"),
+        Form("smtp+plain://8.8.8.8", Reason.PLAIN_MAIL, "mail without TLS"),
         Form("8.8.8.8:0", Reason.BAD_PORT, "port 0"),
         Form("8.8.8.8:65536", Reason.BAD_PORT, "past the last port"),
         Form("8.8.8.8:https", Reason.BAD_URL, "a port that is no number"),

@@ -125,6 +125,10 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             "channels: [7]",
             "c.yaml:1:12: channels[0]: expected a channel (write `- name:` and `webhook:` or another kind below it)",
         ),
+        (
+            "channels:\n- name: a\n  email: {to: [a@b.example], from: c@d.example, host: h, form: x}",
+            "c.yaml:3:58: channels[0].email.form: unknown field (did you mean `from`?)",
+        ),
         ("channels: 7", "c.yaml:1:1: channels: expected a list (begin each channel with `- name:`)"),
         ("chanels: []", "c.yaml:1:1: chanels: unknown field (known fields: rules, channels, routes, actions)"),
         ("[]", "c.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)"),

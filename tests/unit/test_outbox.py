@@ -61,7 +61,7 @@ def see(outbox: Outbox, *transitions: Transition, now_ms: int = NOW_MS, is_caugh
 
 
 def begin(outbox: Outbox, now_ms: int = NOW_MS) -> list[Send]:
-    return outbox.begin_due(now_ms, lambda _lane: None)
+    return outbox.begin_due(now_ms, lambda _lane, _about: None)
 
 
 def told(sends: Sequence[Send]) -> list[tuple[str, str, int]]:
@@ -237,7 +237,7 @@ def test_an_endpoint_that_is_gone_makes_it_dead_without_an_attempt_and_the_other
     outbox = new_outbox()
     see(outbox, transition("firing", 0, notify=["gone", "ops"]))
 
-    sends = outbox.begin_due(NOW_MS, lambda lane: DEAD if lane == ("acme", "gone") else None)
+    sends = outbox.begin_due(NOW_MS, lambda lane, _about: DEAD if lane == ("acme", "gone") else None)
 
     assert told(sends) == [("ops", "firing", 1)]
     assert recorded(outbox) == [("firing", "dead", GONE), ("firing", "started", "")]
@@ -247,7 +247,7 @@ def test_a_channel_that_nobody_defined_yet_is_waited_for_on_the_schedule() -> No
     outbox = new_outbox()
     see(outbox, transition("firing", 0), transition("resolved", 1))
 
-    assert outbox.begin_due(NOW_MS, lambda _lane: NO_CHANNEL) == []
+    assert outbox.begin_due(NOW_MS, lambda _lane, _about: NO_CHANNEL) == []
 
     assert recorded(outbox) == [("firing", "failed", "no such channel")]
     assert outbox.backlogs()["acme", "ops"].count == 2

@@ -1,6 +1,6 @@
 """The outbox with something in the way: silences, groups, fallbacks, reminders, people, and what is sent again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flowgauge.schemas.delivery import Delivery
@@ -8,9 +8,9 @@ from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
 from flowgauge.sinks.webhooks.groups import MEMBERS_MAX
 from flowgauge.sinks.webhooks.outbox import Outbox
-from flowgauge.sinks.webhooks.policy import Grouping, Hidden, Lane, LinePolicy, Ways
+from flowgauge.sinks.webhooks.policy import Grouping, Hidden, LinePolicy, Ways
 from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
-from flowgauge.sinks.webhooks.sends import Send
+from flowgauge.sinks.webhooks.sends import Refusal, Send
 from flowgauge.sinks.webhooks.telling import NEVER_TOLD, OVER_WHILE_HIDDEN, UNKNOWN_OUTCOME
 
 NOW_MS = 1_800_000_000_000
@@ -49,7 +49,7 @@ class World:
         for each in transitions:
             self.outbox.see(each, now_ms=self.now_ms, is_caught_up=True)
 
-    def begin(self, refusal: Callable[[Lane], Verdict | None] = lambda _lane: None) -> list[Send]:
+    def begin(self, refusal: Refusal = lambda _lane, _about: None) -> list[Send]:
         sends = self.outbox.begin_due(self.now_ms, refusal)
         self.commit()
         return sends

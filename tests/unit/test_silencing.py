@@ -3,11 +3,14 @@
 import pytest
 
 from flowgauge.schemas.control import Matcher, MatcherOp, Recurrence, Silence, Silenced
+from flowgauge.schemas.controls_in_force import ControlsInForce
 from flowgauge.schemas.hours import hours_of
 from flowgauge.schemas.safe_pattern import PATTERN_CHARS_MAX, check_pattern, full_match
 from flowgauge.schemas.silencing import Silences
 from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.schemas.transition import Transition
+from flowgauge.sinks.webhooks.people import People
+from flowgauge.sinks.webhooks.policy import Hidden
 
 SUNDAY, SATURDAY = 6, 5
 
@@ -113,3 +116,14 @@ def test_a_pattern_that_is_none_or_too_large_is_refused(pattern: str, said: str)
         check_pattern(pattern)
 
     assert said in str(caught.value)
+
+
+def test_the_notifier_hides_by_what_is_in_force_until_that_is_erased() -> None:
+    in_force = ControlsInForce()
+    people = People(in_force)
+    in_force.take(silenced("s", "=", "orders"))
+
+    before = people.hidden(transition("orders"), 5)
+    in_force.forget("s")
+
+    assert (before, people.hidden(transition("orders"), 5)) == (Hidden(100, "s"), None)

@@ -25,7 +25,9 @@ from flowgauge.sinks.webhooks.kinds.slack_blocks import (
 from flowgauge.sinks.webhooks.kinds.wording import units
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "slack"
-LINK = re.compile(r"<https://[^<>|\s]+\|(?:Open the incident|All open incidents|Firing|Resolved|No data|Happened)>")
+LINK = re.compile(
+    r"<https://[^<>|\s]+\|(?:Open the incident|Runbook|All open incidents|Firing|Resolved|No data|Happened)>"
+)
 
 
 def texts_in(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -100,7 +102,7 @@ def test_details_that_do_not_fit_are_cut_and_the_link_stays() -> None:
     check(message)
     *_, details, link = message["blocks"]
     assert details["text"]["text"].endswith("y…")
-    assert link["elements"][0]["text"].endswith("|Open the incident>")
+    assert [each["text"].rpartition("|")[2] for each in link["elements"]] == ["Open the incident>", "Runbook>"]
 
 
 def test_the_messages_are_those_that_were_read() -> None:

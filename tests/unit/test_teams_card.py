@@ -69,7 +69,7 @@ def test_details_give_way_where_all_is_too_long_and_the_button_stays() -> None:
     card = card_of(teams_message(long))
 
     assert card["body"][-1]["inlines"][0]["text"].startswith("語")
-    assert [action["title"] for action in card["actions"]] == ["Open the incident"]
+    assert [action["title"] for action in card["actions"]] == ["Open the incident", "Runbook"]
 
 
 @pytest.mark.parametrize("incidents", [1, 2, 40])
@@ -83,7 +83,7 @@ def test_a_storm_of_two_thousand_is_one_card() -> None:
 
     said = ["".join(run["text"] for run in each["inlines"]) for each in card["body"]]
     assert said[0] == "🔴 2,000 incidents: 1,800 firing, 200 resolved"
-    assert said[1] == "orders failing 600 firing, 67 resolved"
+    assert said[1] == "billing failing 600 firing, 67 resolved"
     assert (said[-1], sum("runs failed" in line for line in said)) == ("and 1,980 more", 20)
     assert card["actions"][0]["title"] == "All open incidents"
 

@@ -13,6 +13,7 @@ from flowgauge.console.web.incident_json import health_json, incident_json, inci
 from flowgauge.console.web.incident_views import incident_page, incident_row
 from flowgauge.console.web.overview import Asked, overview
 from flowgauge.console.web.rate_chart import rate_chart
+from flowgauge.console.web.run_views import RUN_LINES_MAX, run_page
 from flowgauge.console.web.words import ago, moment, percent, span, value_of
 from flowgauge.schemas.control import Acknowledged, Assigned
 from flowgauge.schemas.controls_in_force import Handling
@@ -309,6 +310,27 @@ def test_the_incident_page_says_what_stands_around_it() -> None:
     ]
     assert context.links == {"run-1": "https://prefect.example/run-1"}
     assert context.untold == "changes"
+
+
+def test_the_run_page_says_all_that_was_told_and_where_it_is_cut() -> None:
+    row = {
+        "time": "2027-01-15T07:49:00Z",
+        "kind": "log",
+        "name": "app",
+        "event": "log.write",
+        "state": "",
+        "level": "ERROR",
+    }
+    told = [row | {"message": "Traceback:\n  x\nrefused"}, row | {"kind": "other", "level": "", "message": ""}]
+
+    page = run_page("r1", told, NOW)
+
+    assert [(each.kind, each.name, each.said, each.message) for each in page.rows] == [
+        ("log", "app", "ERROR", "Traceback: … refused"),
+        ("other", "app", "log.write", ""),
+    ]
+    assert not page.is_cut
+    assert run_page("r1", told * RUN_LINES_MAX, NOW).is_cut
 
 
 def test_the_timeline_begins_with_the_newest_step() -> None:

@@ -84,7 +84,7 @@ def test_a_storm_is_told_by_rule_and_state_with_its_first_lines() -> None:
         ("billing failing", "300 firing, 33 resolved"),
         ("stock failing", "300 firing, 33 resolved"),
     ]
-    assert words.lines[0].line == "✅ Resolved: flow-0: 60% of 5 runs failed"
+    assert words.lines[0].line == "🔴 Firing: flow-1: 60% of 5 runs failed"
     assert (len(words.lines), words.more, words.more_rules) == (LINES_MAX, 980, 0)
     assert words.link == "https://gauge.example/"
     assert words.details == ("since 09:51",)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from flowgauge.console.clickhouse import open_store
-from flowgauge.schemas.incident_context import IncidentContext, context_lines
+from flowgauge.schemas.incident_context import IncidentContext, context_lines, run_link
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.clickhouse.incident_context import Links, about_transition, incident_context
@@ -101,4 +101,8 @@ class LateStore:
 
 def links_of(settings: Settings, public_url: str) -> Links:
     """Return where people look at runs and incidents, as the settings say; `public_url` is where the console is."""
-    return Links(run_url=settings.run_url, incident=lambda incident_id: incident_link(incident_id, public_url) or "")
+    return Links(
+        run_url=settings.run_url,
+        incident=lambda incident_id: incident_link(incident_id, public_url) or "",
+        run=lambda run: run_link(run, "", f"{public_url.rstrip('/')}/runs/{{run}}") if public_url else "",
+    )

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from flowgauge.producers.event_record import event_record
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.refusal import refusal
 from flowgauge.schemas.topics import DLQ, EVENTS
+from flowgauge.transport.event_record import event_record
 
 BY_HAND_MAX = 10  # letters of which is told one by one what to do: people mend no more at a time
 _STILL_BAD = "still bad"

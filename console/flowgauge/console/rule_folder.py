@@ -23,13 +23,14 @@ from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
 from flowgauge.schemas.errors import BadInput, InvalidRules, Problem, Transient
-from flowgauge.schemas.setting_parts import SecretRef
+from flowgauge.schemas.setting_parts import ActionSettings, SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.yaml_places import Document, read_yaml
 from flowgauge.sinks.webhooks.actions.action import ActionBook, actions_of
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.channels import ChannelBook, channels_of
 from flowgauge.sinks.webhooks.egress import refused_unasked
+from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log
 from flowgauge.transport.patience import Patience
@@ -43,6 +44,8 @@ APPLIED = "rules"  # the folder in the data folder
 LOOK_AGAIN_MS = 30_000  # while somebody would not be told: the file of a secret may have come
 
 PUBLIC_ONLY = EgressPolicy()
+
+NO_PROGRAMS = ActionSettings()
 
 log = structlog.get_logger("flowgauge.rules")
 
@@ -122,13 +125,19 @@ def read_texts(texts: Mapping[str, str], egress: EgressPolicy, *, channels_may_b
 
 
 class RuleFolder:
-    """The rules and channels in force."""
+    """The rules, channels and actions in force."""
 
-    def __init__(self, folder: Path, health: Health, egress: EgressPolicy = PUBLIC_ONLY) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        health: Health,
+        egress: EgressPolicy = PUBLIC_ONLY,
+        actions: ActionSettings = NO_PROGRAMS,
+    ) -> None:
         self.folder = folder
         self._egress = egress
-        self.channels = ChannelBook()
-        self.actions = ActionBook()
+        self._actions = actions
+        self.places = Places()
         self.ruleset = RuleSet()  # in force
         self._health = health
         self._changing = asyncio.Lock()  # one change at a time: else one version could get two contents
@@ -138,7 +147,7 @@ class RuleFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         finish_replacing(self.folder)
         written = read_written([self.folder], self._egress)
-        self.channels, self.actions, self.ruleset = written.channels, written.actions, written.ruleset
+        self.places, self.ruleset = self._places(written), written.ruleset
         self._tell(written)
         return written
 
@@ -195,7 +204,7 @@ class RuleFolder:
 
     async def _put_in_force(self, written: Written, log_: Log | None, stop: asyncio.Event) -> int:
         was_broken = PART in self._health.problems
-        self.channels, self.actions = written.channels, written.actions  # first: a new rule may tell at once
+        self.places = self._places(written)  # first: a new rule may tell at once
         version = await self._publish(written.ruleset, log_, stop) if log_ else 0
         before, self.ruleset = self.ruleset.version, replace(written.ruleset, version=version)
         self._health.problems.pop(PART, None)
@@ -204,8 +213,16 @@ class RuleFolder:
         if version != before or was_broken:  # mended by what was there before
             log.info("rules applied", version=version, rules=len(self.ruleset.rules))
         elif log_ is None:
-            log.info("channels read", channels=len(self.channels.channels))
+            log.info("channels read", channels=len(self.places.channels.channels))
         return version
+
+    def _places(self, written: Written) -> Places:
+        return Places(
+            written.channels,
+            written.actions,
+            run_actions=self._actions.enabled,
+            commands=frozenset(self._actions.commands),
+        )
 
     async def _publish(self, ruleset: RuleSet, log_: Log, stop: asyncio.Event) -> int:
         return await Patience(PART, self._health, stop)(lambda: publish_rules(log_, ruleset))

@@ -24,6 +24,7 @@ from flowgauge.console.access import egress_policy, tokens_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
+from flowgauge.console.incident_context import ContextTeller, links_of
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
 from flowgauge.console.log_lines import configure_log_lines
@@ -112,7 +113,7 @@ async def run_up(
         note_address(address_of(listening))
         refuse_half_loaded(settings.data)
         health = Health(started_ms=now_ms())
-        rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings))
+        rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings), settings.actions)
         prices = WatchedPrices(settings.prices, health)
         prices.open()
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
@@ -210,6 +211,8 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     port = int(opened.listening.getsockname()[1])
     egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
     limits = sink_limits(settings.quarantine)
+    public_url = settings.public_url or address_of(opened.listening)
+    teller = ContextTeller(lambda: opened.store, links_of(settings, public_url))
     yield "matcher", lambda stop: run_matcher(log, stop=stop, health=health)
     yield "detector", lambda stop: run_detector(log, stop=stop, health=health)
     yield "sink", lambda stop: run_sink(log, opened.store, stop=stop, health=health, limits=limits)
@@ -219,12 +222,12 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
         "notifier",
         lambda stop: run_notifier(
             log,
-            lambda: opened.rules.channels,
+            lambda: opened.rules.places,
             egress=egress,
             stop=stop,
             health=health,
             max_alert_age_ms=settings.max_alert_age_ms,
-            wording=Wording(settings.public_url or address_of(opened.listening)),
+            wording=Wording(public_url, teller.details),
         ),
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)

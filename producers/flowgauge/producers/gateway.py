@@ -28,7 +28,6 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.producers import metrics
 from flowgauge.producers.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip, split_events
-from flowgauge.producers.event_record import event_record
 from flowgauge.producers.pulse import pulses_if_due
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, encode_dead_letter
@@ -36,6 +35,7 @@ from flowgauge.schemas.errors import InvalidEvent, Transient
 from flowgauge.schemas.refusal import refusal
 from flowgauge.schemas.topics import DLQ, EVENTS
 from flowgauge.transport import wall_clock
+from flowgauge.transport.event_record import event_record
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log, Outgoing
 

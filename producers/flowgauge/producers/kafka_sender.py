@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from flowgauge.producers.event_buffer import EventBuffer
-from flowgauge.producers.event_record import event_record
 from flowgauge.producers.kafka_target import KafkaTarget
 from flowgauge.producers.sender import BACKOFF_CLOSING_MS, THREAD_NAME, Said, backoff_ms, preparing
 from flowgauge.schemas.errors import FlowgaugeError, InvalidEvent
 from flowgauge.transport import wall_clock
+from flowgauge.transport.event_record import event_record
 from flowgauge.transport.log import Outgoing
 
 if TYPE_CHECKING:

@@ -73,6 +73,7 @@ class RunLink(msgspec.Struct, frozen=True, kw_only=True):
     flow: str
     state: str
     link: str = ""  # the orchestrator's page
+    page: str = ""  # the console's
 
 
 class IncidentContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +152,7 @@ def _related(other: RelatedIncident) -> str:
 
 
 def _run(run: RunLink) -> str:
-    return _linked(" ".join(part for part in (run.run, run.flow, run.state) if part), run.link)
+    return _linked(" ".join(part for part in (run.run, run.flow, run.state) if part), run.link or run.page)
 
 
 def _linked(said: str, link: str) -> str:

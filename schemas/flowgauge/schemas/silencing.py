@@ -9,7 +9,7 @@ alter: what an incident is stays as it was. `hours` knows when recurring windows
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from flowgauge.schemas.control import Matcher, Silence, Silenced, SilenceExpired
@@ -56,10 +56,6 @@ class SilenceInForce:
         """When it ends, or was ended."""
         ends_ms = self.silence.ends_ms
         return min(ends_ms, self.expired.at_ms) if self.expired else ends_ms
-
-    def is_at(self, at_ms: int) -> bool:
-        """Tell whether `at_ms` lies between its start and its end; its hours and matchers are another question."""
-        return self.silence.starts_ms <= at_ms < self.ends_ms
 
 
 class Silences:
@@ -182,18 +178,19 @@ class _Index:
             del self._by_field[exact.field]
 
 
-@dataclass(slots=True)
 class _Entry:
     """One silence, with its matchers compiled when first needed and the span of its hours that was asked last."""
 
-    said: SilenceInForce
-    _tests: list[_Test] | None = None
-    _hours: Hours | None = None
-    _span: Span = field(default=Span(0, 0, False))
+    __slots__ = ("_ends_ms", "_hours", "_span", "_starts_ms", "_tests", "said", "silence_id")
 
-    @property
-    def silence_id(self) -> str:
-        return self.said.silence.silence_id
+    def __init__(self, said: SilenceInForce) -> None:
+        self.said = said
+        self.silence_id = said.silence.silence_id
+        self._starts_ms = said.silence.starts_ms
+        self._ends_ms = said.ends_ms
+        self._tests: list[_Test] | None = None
+        self._hours: Hours | None = None
+        self._span = Span(0, 0, is_within=False)
 
     @property
     def exact(self) -> Matcher | None:
@@ -201,17 +198,17 @@ class _Entry:
 
     def until_ms(self, now_ms: int) -> int:
         """Return until when it goes on; 0 where it hides nothing now."""
-        if not self.said.is_at(now_ms):
+        if not self._starts_ms <= now_ms < self._ends_ms:
             return 0
         recurrence = self.said.silence.recurrence
         if recurrence is None:
-            return self.said.ends_ms
+            return self._ends_ms
         if not self._span.from_ms <= now_ms < self._span.to_ms:
             try:
                 self._hours = self._hours or hours_of(recurrence)
             except ValueError:  # a zone that only the writer's machine knows: better told than hidden
                 return 0
-            self._span = self._hours.span(now_ms, self.said.ends_ms)
+            self._span = self._hours.span(now_ms, self._ends_ms)
         return self._span.to_ms if self._span.is_within else 0
 
     def matches(self, item: Hidable) -> bool:

@@ -21,6 +21,7 @@ from flowgauge.console.web.json_answer import table_json
 from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.console.web.remembered import Remembered
 from flowgauge.console.web.rules_answer import rules_page
+from flowgauge.console.web.run_views import RUN_LINES_MAX, RunPage, run_page
 from flowgauge.console.web.turns import Turns
 from flowgauge.processors.rule_plan import OpenIncidents
 from flowgauge.processors.ruleset import RuleSet
@@ -208,6 +209,13 @@ class Answers:
             return None
         view, context = found
         return incident_page(view, now_ms, unknown, self.handling(view.incident), context=context)
+
+    async def run_page(self, tenant: str, run: str) -> RunPage | None:
+        """Return what the page of a run says, None when nothing was told of it."""
+        asked = metric_query("timeline", tenant, {"run": run, "limit": str(RUN_LINES_MAX)}, self.now_ms())
+        async with self.turns.turn(tenant):
+            told = (await answer(self._store, "timeline", asked)).dicts()
+        return run_page(run, told, self.now_ms()) if told else None
 
     async def incident_rows(self, tenant: str, limit: str, *, only_open: bool) -> list[ListedIncident]:
         """Return the newest incidents as rows for programs."""

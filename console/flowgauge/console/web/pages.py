@@ -1,4 +1,4 @@
-"""The pages: overview, incident and silences. Each asks, makes a view of the answers, and renders it.
+"""The pages: overview, incident, run and silences. Each asks, makes a view of the answers, and renders it.
 
 Forms of an incident's page are read as the API reads its bodies, and lead back to the page, which shows what they did.
 """
@@ -41,6 +41,7 @@ def page_routes(answers: Answers) -> list[BaseRoute]:
     return [
         Route("/", pages.for_tenant(pages.overview), methods=["GET"]),
         Route("/incidents/{incident_id}", pages.for_tenant(pages.incident), methods=["GET"]),
+        Route("/runs/{run:path}", pages.for_tenant(pages.run), methods=["GET"]),
         *(
             Route(f"/incidents/{{incident_id}}/{verb}", pages.for_tenant(pages.doing(verb)), methods=["POST"])
             for verb in BODIES
@@ -95,6 +96,13 @@ class _Pages:
         if view is None:
             return self._no_incident(request, tenant)
         return self._render(request, "incident.html", view, tenant=tenant, page="incident")
+
+    async def run(self, request: Request, tenant: str) -> Response:
+        view = await self._answers.run_page(tenant, request.path_params["run"])
+        if view is None:
+            problem = Problem("No such run", "Nothing was told of a run of this tenant with this id.")
+            return self._render(request, "problem.html", problem, tenant=tenant, status=404)
+        return self._render(request, "run.html", view, tenant=tenant, page="run")
 
     def doing(self, verb: Verb) -> Page:
         """Return what takes a form of this verb."""

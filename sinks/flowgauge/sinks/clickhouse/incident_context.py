@@ -86,6 +86,7 @@ class Links:
 
     run_url: str = ""
     incident: Callable[[str], str] = lambda _incident_id: ""
+    run: Callable[[str], str] = lambda _run: ""
 
 
 NO_LINKS = Links()
@@ -236,7 +237,8 @@ def _recent_hours(opened_ms: int) -> range:
 
 
 def _link(run: RunView, links: Links) -> RunLink:
-    return RunLink(run=run.run, flow=run.flow, state=run.state, link=run_link(run.run, run.flow, links.run_url))
+    link = run_link(run.run, run.flow, links.run_url)
+    return RunLink(run=run.run, flow=run.flow, state=run.state, link=link, page=links.run(run.run))
 
 
 def _lines(runs: Sequence[RunView]) -> list[ErrorLine]:

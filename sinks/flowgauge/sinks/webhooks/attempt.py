@@ -11,9 +11,9 @@ from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.transition import Transition
-from flowgauge.sinks.webhooks.channels import Channel
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
 from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
+from flowgauge.sinks.webhooks.places import Place
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
 from flowgauge.sinks.webhooks.sends import Send
 from flowgauge.sinks.webhooks.telling import UNKNOWN_OUTCOME
@@ -50,13 +50,13 @@ class Sender:
     now_ms: Callable[[], int]
     wording: Wording
 
-    async def attempt(self, channel: Channel, send: Send) -> Verdict:
+    async def attempt(self, place: Place, send: Send, *, commands: frozenset[str] = frozenset()) -> Verdict:
         """Make one attempt within ATTEMPT_MS_MAX and judge it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
-                return await self._tell(channel.kind, send)
+                return await self._tell(place.kind, send, commands)
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
         except AddressRefused as refused:
@@ -65,23 +65,23 @@ class Sender:
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
-            verdict = Verdict("failed", NOT_SENT) if channel.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
+            verdict = Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
         except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
             _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
             verdict = Verdict("failed", NOT_SENT)
         return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
 
-    async def _tell(self, kind: ChannelKind, send: Send) -> Verdict:
+    async def _tell(self, kind: ChannelKind, send: Send, commands: frozenset[str]) -> Verdict:
         secrets = await asyncio.to_thread(self._secrets, kind)
         notice = Notice(
             send.delivery_id,
             tuple(member.transition for member in send.members),
             reference=send.members[0].reference if len(send.members) == 1 else "",
             public_url=self.wording.public_url,
-            details=await self.wording.details(send.transition) if len(send.members) == 1 else (),
+            details=await self.wording.details(send.transition) if kind.has_details and len(send.members) == 1 else (),
             is_replay=send.is_replay,
         )
-        return await kind.tell(notice, Means(self.egress, self.now_ms, secrets))
+        return await kind.tell(notice, Means(self.egress, self.now_ms, secrets, commands))
 
     def _secrets(self, kind: ChannelKind) -> dict[SecretRef, str]:
         return {ref: resolve_secret(ref, self.environ, _read_text) for ref in kind.references.values()}

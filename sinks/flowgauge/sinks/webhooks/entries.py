@@ -84,4 +84,5 @@ def _known_fields(
 ) -> tuple[str, ...]:
     """Return what the unknown fields may have been meant as: the fields of where they stand."""
     inside = {detail["loc"][0] for detail in error.errors() if len(detail["loc"]) > 1}
-    return (*model.model_fields, *(name for kind in kinds if kind in inside for name in kinds[kind].model_fields))
+    models = (model, *(kinds[kind] for kind in kinds if kind in inside))
+    return tuple(field.alias or name for each in models for name, field in each.model_fields.items())

@@ -34,22 +34,27 @@ from flowgauge.schemas.control import Control
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX, DeadLetter, Delivery, encode_dead_letter, encode_delivery
 from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
+from flowgauge.schemas.event import encode_event
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import Transition, decode_transition, encode_transition
+from flowgauge.sinks.webhooks.actions.action import Action
+from flowgauge.sinks.webhooks.actions.guard import ActionGuard
+from flowgauge.sinks.webhooks.actions.result import result_event
 from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.backlog import merged
 from flowgauge.sinks.webhooks.channel_health import ChannelHealth
-from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.circuit import Circuits
 from flowgauge.sinks.webhooks.delivery_watch import RULE_KIND, DeliveryWatch
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Outbox
 from flowgauge.sinks.webhooks.people import People
-from flowgauge.sinks.webhooks.policy import Lane, LinePolicy, Ways, policy_of_unknown
+from flowgauge.sinks.webhooks.places import Place, Places
+from flowgauge.sinks.webhooks.policy import Lane, LinePolicy, Ways
 from flowgauge.sinks.webhooks.schedule import NO_CHANNEL, NOT_SENT, Verdict
 from flowgauge.sinks.webhooks.sends import Send
 from flowgauge.transport import wall_clock
 from flowgauge.transport.control_book import ControlBook, run_controls
+from flowgauge.transport.event_record import event_record
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Assigned, Batch, Log, Outgoing, Output, Record, Revoked, Steps
 from flowgauge.transport.patience import Patience
@@ -70,7 +75,7 @@ _log = structlog.get_logger("flowgauge.notifier")
 
 async def run_notifier(
     log: Log,
-    channels: Callable[[], ChannelBook],
+    places: Callable[[], Places],
     *,
     egress: Egress,
     stop: asyncio.Event,
@@ -79,10 +84,10 @@ async def run_notifier(
     now_ms: Callable[[], int] = wall_clock.now_ms,
     wording: Wording = NO_WORDING,
 ) -> None:
-    """Tell channels about transitions until `stop` is set. `channels` gives the book that applies now."""
+    """Tell channels about transitions, and run actions, until `stop` is set. `places` gives those that apply now."""
     notifier = _Notifier(
         log=log,
-        channels=channels,
+        places=places,
         sender=Sender(egress, os.environ, now_ms, wording),
         stop=stop,
         health=health,
@@ -99,13 +104,13 @@ class _Finished:
     outbox: Outbox
     send: Send
     verdict: Verdict
-    channel: Channel
+    place: Place
 
 
 @dataclass(slots=True)
 class _Notifier:
     log: Log
-    channels: Callable[[], ChannelBook]
+    places: Callable[[], Places]
     sender: Sender
     stop: asyncio.Event
     health: Health
@@ -119,7 +124,8 @@ class _Notifier:
     circuits: Circuits = field(default_factory=Circuits)
     watch: DeliveryWatch = field(default_factory=DeliveryWatch)
     counted_at: float = 0.0
-    book: ChannelBook = field(init=False)
+    now: Places = field(init=False)  # where lanes lead now
+    guard: ActionGuard = field(init=False)
     controls: ControlBook = field(init=False)
     people: People = field(init=False)
     ways: Ways = field(init=False)
@@ -127,11 +133,12 @@ class _Notifier:
     patiently: Patience = field(init=False)
 
     def __post_init__(self) -> None:
-        self.book = self.channels()
+        self.now = self.places()
         self.channel_health = ChannelHealth(self.health)
         self.patiently = Patience("notifier", self.health, self.stop)
         self.controls = ControlBook(self.log, self.health, self._take)
         self.people = People(self.controls.in_force)
+        self.guard = ActionGuard(self.now.run_actions, self.controls.in_force.are_actions_stopped)
         self.ways = Ways(self._policy, self.people.hidden, self.people.concluded, self._routed)
 
     def _take(self, control: Control) -> None:
@@ -220,10 +227,10 @@ class _Notifier:
         return unreadable
 
     def _note_channels(self, now_ms: int) -> None:
-        book = self.channels()
-        if book is self.book:
+        places = self.places()
+        if places is self.now:
             return
-        self.book = book
+        self.now = places
         self.channel_health.forget_given_up()
         self.circuits.forget()
         for outbox in self.outboxes.values():
@@ -233,33 +240,28 @@ class _Notifier:
         owned = {id(outbox) for outbox in self.outboxes.values()}
         while self.finished:
             done = self.finished.popleft()
-            self.circuits.note(done.channel.kind.endpoint, done.verdict, now_ms)
+            self.circuits.note(done.place.kind.endpoint, done.verdict, now_ms)
             if id(done.outbox) not in owned:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
             if done.verdict.outcome == "delivered":
-                self._wake(done.channel, now_ms)
+                self._wake(done.place, now_ms)
             _log_outcome(done.send, done.verdict)
 
-    def _wake(self, channel: Channel, now_ms: int) -> None:
+    def _wake(self, place: Place, now_ms: int) -> None:
         for outbox in self.outboxes.values():
-            outbox.wake(now_ms, WOKEN_BY_SUCCESS, lambda lane: self.book.find(*lane) is channel)
+            outbox.wake(now_ms, WOKEN_BY_SUCCESS, lambda lane: self.now.find(lane) is place)
 
     def _probe(self, now_ms: int) -> None:
         if due := self.circuits.due(now_ms):
             for outbox in self.outboxes.values():
-                outbox.wake(now_ms, PROBES, lambda lane: self._endpoint(lane) in due)
+                outbox.wake(now_ms, PROBES, lambda lane: self.now.endpoint(lane) in due)
 
     def _policy(self, lane: Lane) -> LinePolicy:
-        channel = self.book.find(*lane)
-        return channel.policy if channel else policy_of_unknown(lane)
+        return self.now.policy(lane)
 
     def _routed(self, about: Transition) -> tuple[str, ...]:
-        return self.book.routed(about)
-
-    def _endpoint(self, lane: Lane) -> str:
-        channel = self.book.find(*lane)
-        return channel.kind.endpoint if channel else ""
+        return self.now.routed(about)
 
     async def _note_caught_up(self, now_ms: int) -> None:
         if not self._is_live(now_ms):
@@ -275,16 +277,20 @@ class _Notifier:
     def _is_live(self, now_ms: int) -> bool:
         return not self.health.loading and now_ms - self.health.clock_ms <= CLOCK_BEHIND_MS_MAX
 
-    def _begin(self, partition: int, now_ms: int) -> list[tuple[Send, Channel]]:
-        found: dict[Lane, Channel] = {}
+    def _begin(self, partition: int, now_ms: int) -> list[tuple[Send, Place]]:
+        found: dict[Lane, Place] = {}
 
-        def refusal(lane: Lane) -> Verdict | None:
-            channel = self.book.find(*lane)
-            if channel is None:
+        def refusal(lane: Lane, about: Transition) -> Verdict | None:
+            place = self.now.find(lane)
+            if place is None:
                 return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
-            refused = self.circuits.refusal(channel.kind.endpoint, now_ms)
+            if isinstance(place, Action) and (refused := self.guard.refusal(place, about, now_ms)):
+                return refused
+            refused = self.circuits.refusal(place.kind.endpoint, now_ms)
             if refused is None:
-                found[lane] = channel
+                found[lane] = place
+                if isinstance(place, Action):
+                    self.guard.note(place, about, now_ms)
             return refused
 
         sends = self.outboxes[partition].begin_due(now_ms, refusal)
@@ -302,7 +308,7 @@ class _Notifier:
             )
             for each in changes.records
         ]
-        outputs += self._troubles(changes.records)
+        outputs += [*self._troubles(changes.records), *self._results(changes.of_actions)]
         await self.patiently(
             lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
         )
@@ -312,8 +318,8 @@ class _Notifier:
         """Return the transitions that tell of channels which are not reached, or are again."""
         transitions = self.watch.after(
             records,
-            lambda lane: self.circuits.is_open(self._endpoint(lane)),
-            lambda lane: self.book.watchers(*lane),
+            lambda lane: self.circuits.is_open(self.now.endpoint(lane)),
+            lambda lane: self.now.channels.watchers(*lane),
             self.now_ms(),
         )
         spread = self.log.partitions(topics.TRANSITIONS)
@@ -325,17 +331,31 @@ class _Notifier:
             for each in transitions
         ]
 
-    def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Channel]]) -> None:
+    def _results(self, of_actions: Sequence[tuple[Delivery, Transition]]) -> list[Output]:
+        """Return the events that tell how actions ended."""
+        now_ms, spread = self.now_ms(), self.log.partitions(topics.EVENTS) if of_actions else 0
+        events = [event for each in of_actions if (event := result_event(*each))]
+        return [
+            Output(
+                topics.EVENTS,
+                event_record(encode_event(event), tenant=event.tenant, append_ms=now_ms, partitions=spread),
+            )
+            for event in events
+        ]
+
+    def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]]) -> None:
         until = asyncio.get_running_loop().time() + SEND_WITHIN_MS / 1000
-        for send, channel in sends:
-            task = group.create_task(self._send(self.outboxes[partition], send, channel, until=until))
+        for send, place in sends:
+            task = group.create_task(self._send(self.outboxes[partition], send, place, until=until))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
-    async def _send(self, outbox: Outbox, send: Send, channel: Channel, *, until: float) -> None:
+    async def _send(self, outbox: Outbox, send: Send, place: Place, *, until: float) -> None:
         is_late = asyncio.get_running_loop().time() > until
-        verdict = Verdict("failed", NOT_SENT) if is_late else await self.sender.attempt(channel, send)
-        self.finished.append(_Finished(outbox, send, verdict, channel))
+        verdict = Verdict("failed", NOT_SENT)
+        if not is_late:
+            verdict = await self.sender.attempt(place, send, commands=self.now.commands)
+        self.finished.append(_Finished(outbox, send, verdict, place))
 
     async def _finish(self, steps: Steps) -> None:
         if self.tasks:
@@ -369,9 +389,9 @@ def _log_outcome(send: Send, verdict: Verdict) -> None:
         "status": verdict.status,
     }
     if verdict.outcome == "delivered":
-        _log.info("webhook delivered", elapsed_ms=verdict.elapsed_ms, **about)
+        _log.info("told", elapsed_ms=verdict.elapsed_ms, **about)
     else:
-        _log.warning("webhook not delivered", reason=verdict.reason, **about)
+        _log.warning("not told", reason=verdict.reason, **about)
 
 
 def _dead_letter(record: Record, partition: int, detail: str, now_ms: int) -> Output:

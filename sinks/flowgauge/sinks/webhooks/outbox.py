@@ -77,6 +77,9 @@ class Outbox:
     _out: Counter[Lane] = field(init=False, default_factory=Counter[Lane])
     _dirty: dict[str, None] = field(init=False, default_factory=dict[str, None])
     _records: list[Delivery] = field(init=False, default_factory=list[Delivery])
+    _of_actions: list[tuple[Delivery, Transition]] = field(
+        init=False, default_factory=list[tuple[Delivery, Transition]]
+    )
     _withheld: set[str] = field(init=False, default_factory=set[str])
     _groups: Groups = field(init=False, default_factory=Groups)
     _now_ms: int = field(init=False, default=0)
@@ -251,9 +254,9 @@ class Outbox:
         for delivery_id in self.letters.dirty:
             letter = self.letters.get(delivery_id)
             state[_DEAD + delivery_id] = _encode(letter) if letter else None
-        changes = Changes(state, tuple(self._records))
+        changes = Changes(state, tuple(self._records), tuple(self._of_actions))
         self._dirty, self.letters.dirty = {}, {}
-        self._records = []
+        self._records, self._of_actions = [], []
         return changes
 
     def wait_ms(self, now_ms: int) -> int | None:
@@ -324,7 +327,7 @@ class Outbox:
         self, lane: Lane, incident_ids: Sequence[str], now_ms: int, *, refusal: Refusal, heap: list[tuple[int, str]]
     ) -> list[Send]:
         going = [each for each in incident_ids if self._may_go(each, lane, now_ms, heap)]
-        verdict = refusal(lane) if going else None
+        verdict = refusal(lane, self._head(going[0], lane)) if going else None
         if verdict:
             for incident_id in going:
                 self._refuse(incident_id, lane, verdict, now_ms)
@@ -372,6 +375,8 @@ class Outbox:
         about = [telling.transitions[each.transition_id] for each in owed]
         for record in tell.settle(telling, channel, verdict, now_ms, policy=self.ways.policy(lane), drawn_by=drawn_by):
             self._records.append(record)
+            if tell.is_action(channel):
+                self._of_actions.append((record, about[0]))
             if record.outcome == "dead":
                 letter = Letter(channel, about[0], now_ms, owed[0].attempt, owed[0].recorded_ms)
                 self.letters.bury(record.delivery_id, letter)

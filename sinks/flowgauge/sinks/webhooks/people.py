@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from flowgauge.schemas.control import Acknowledged, Control, Merged, Replayed, ResolvedByHand, Silenced, SilenceExpired
 from flowgauge.schemas.controls_in_force import ControlsInForce
-from flowgauge.schemas.silencing import Silences
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.outbox import Outbox
 from flowgauge.sinks.webhooks.policy import Hidden
@@ -25,19 +24,16 @@ class People:
     """The controls of one notifier. `in_force` is the book's."""
 
     in_force: ControlsInForce
-    silences: Silences = field(default_factory=Silences)
     _fresh: deque[Control] = field(default_factory=deque[Control])
     _replays: deque[Replayed] = field(default_factory=lambda: deque[Replayed](maxlen=REPLAYS_MAX))
 
     def take(self, control: Control) -> None:
         """Take in a control that the book has read."""
-        if isinstance(control, Silenced | SilenceExpired):
-            self.silences.take(control)
         self._fresh.append(control)
 
     def hidden(self, transition: Transition, now_ms: int) -> Hidden | None:
         """Return until when an incident is silenced; None where it is told."""
-        found = self.silences.silenced_until_ms(transition, now_ms)
+        found = self.in_force.silences.silenced_until_ms(transition, now_ms)
         return Hidden(*found) if found else None
 
     def concluded(self, transition: Transition) -> str:

@@ -6,13 +6,12 @@ The outbox asks for the policy of a lane each time, so a change of channels appl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.silencing import value_of
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.schedule import RetryClass
 
 Lane = tuple[str, str]  # tenant and channel name: what leads to one endpoint
-
-ACTION = "action:"  # what the name of a lane begins with that carries out an action instead of telling a channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class LinePolicy:
 
 def policy_of_unknown(lane: Lane) -> LinePolicy:
     """Return the policy of a lane that leads nowhere (yet)."""
-    return LinePolicy(is_repeatable=not lane[1].startswith(ACTION))
+    return LinePolicy(is_repeatable=action_of(lane[1]) is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.policy import Lane
 from flowgauge.sinks.webhooks.schedule import Verdict
 
-Refusal = Callable[[Lane], Verdict | None]  # what comes of it without an attempt; None: it can be told
+# What comes of telling this lane of this without an attempt; None: it can be told.
+Refusal = Callable[[Lane, Transition], Verdict | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,4 @@ class Changes:
 
     state: Mapping[str, bytes | None]
     records: tuple[Delivery, ...]
+    of_actions: tuple[tuple[Delivery, Transition], ...] = ()  # those of the records that are about actions

@@ -28,9 +28,10 @@ import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome
 from flowgauge.schemas.ids import delivery_id
+from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.message import fitted
-from flowgauge.sinks.webhooks.policy import ACTION, Hidden, LinePolicy
+from flowgauge.sinks.webhooks.policy import Hidden, LinePolicy
 from flowgauge.sinks.webhooks.schedule import RETRY_AFTER_MS_MAX, WAIT_MS_MAX, Verdict, retry_delay_ms
 
 TOLD_STATES = frozenset({"firing", "no_data", "resolved"})  # pending, recovering and inactive are never told
@@ -268,7 +269,7 @@ def record(
 
 def is_action(channel: str) -> bool:
     """Tell whether a line carries out an action."""
-    return channel.startswith(ACTION)
+    return action_of(channel) is not None
 
 
 def _put_off(owed: Owed, verdict: Verdict, policy: LinePolicy, now_ms: int, *, drawn_by: str) -> bool:

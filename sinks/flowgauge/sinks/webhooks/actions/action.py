@@ -83,6 +83,7 @@ class Action(ChannelKind):
     """One named thing that rules may run; the outbox tells it like a channel."""
 
     retry: ClassVar[RetryClass] = "chat"  # hours late it is no help any more
+    has_details: ClassVar[bool] = False
 
     name: Annotated[str, Field(min_length=1, max_length=ACTION_NAME_MAX, description="What a rule's actions say.")]
     tenant: Annotated[

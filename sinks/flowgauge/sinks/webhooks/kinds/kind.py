@@ -68,6 +68,7 @@ class ChannelKind(Written):
     """How one service is told."""
 
     retry: ClassVar[RetryClass] = "generic"  # unless the channel says otherwise
+    has_details: ClassVar[bool] = True  # it shows Notice.details
     takes_groups: ClassVar[bool] = False  # several incidents fit one message
 
     @property

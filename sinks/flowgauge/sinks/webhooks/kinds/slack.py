@@ -3,7 +3,8 @@
     url               post                                    each state is a message of its own: it cannot be changed
     token, channel    chat.postMessage → reference            the opening; what was lost on the other side; storms
                       chat.update, in place, by reference     what follows, so that a channel shows an incident once
-                      chat.postMessage in its thread          the end too: nobody is notified of a change in place
+                      chat.postMessage in its thread          that too: nobody is notified of a change in place;
+                                                              in the channel as well what still fires, or again
 
 A storm's message has no reference: what comes of one of its incidents must not take the place of all the others.
 A bot's errors come with status 200, in words; what is not known here is tried again, in the end given up.
@@ -19,6 +20,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.sinks.webhooks.egress import Answer
+from flowgauge.sinks.webhooks.kinds.authorization import bearer
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
     ChannelKind,
@@ -30,7 +32,7 @@ from flowgauge.sinks.webhooks.kinds.kind import (
     endpoint_of,
     judge,
 )
-from flowgauge.sinks.webhooks.kinds.slack_blocks import end_reply, slack_message
+from flowgauge.sinks.webhooks.kinds.slack_blocks import slack_message, thread_reply
 from flowgauge.sinks.webhooks.kinds.wording import is_group
 from flowgauge.sinks.webhooks.schedule import RetryClass, Verdict, parse_retry_after_ms
 
@@ -102,6 +104,7 @@ _PERMANENT = frozenset({400, 413})  # the message itself is refused
 _REFERENCE = re.compile(r"([A-Z0-9]{2,40}) ([0-9]{1,20}\.[0-9]{1,20})")
 _NO_UNFURLING = {"unfurl_links": False, "unfurl_media": False}  # previews of the console would be its login page
 _TOKEN = re.compile(r"xox[a-z.\-][!-~]+")
+_HEADERS = {"content-type": "application/json; charset=utf-8"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -150,7 +153,7 @@ class Slack(ChannelKind):
         if self.url is None:
             return await self._tell_as_bot(notice, message, means)
         body = _encode({**message, **_NO_UNFURLING})
-        answer = await means.egress.post(means.url(self.url), body, _headers(), deadline_ms=ATTEMPT_MS_MAX)
+        answer = await means.egress.post(means.url(self.url), body, _HEADERS, deadline_ms=ATTEMPT_MS_MAX)
         return judge_webhook(answer, means)
 
     async def _tell_as_bot(self, notice: Notice, message: dict[str, Any], means: Means) -> Verdict:
@@ -158,22 +161,23 @@ class Slack(ChannelKind):
         if place is not None:
             said = await self._call(means, "chat.update", {**place, **message})
             if said.error not in POSTED_ANEW:
-                if said.verdict.outcome == "delivered" and notice.transition.to_state == "resolved":
-                    return await self._tell_thread(notice, place, said.verdict, means)
-                return said.verdict
+                is_told = said.verdict.outcome == "delivered"
+                return await self._tell_thread(notice, place, said.verdict, means) if is_told else said.verdict
         said = await self._call(means, "chat.postMessage", {"channel": self.channel, **message, **_NO_UNFURLING})
         return replace(said.verdict, reference="") if is_group(notice) else said.verdict
 
     async def _tell_thread(self, notice: Notice, place: dict[str, str], told: Verdict, means: Means) -> Verdict:
-        """Tell the thread of the end; where it cannot be told at all, the message itself has said it."""
-        reply = {"channel": place["channel"], "thread_ts": place["ts"], **end_reply(notice), **_NO_UNFURLING}
+        """Tell the thread of the change; where it cannot be told at all, the message itself has said it."""
+        thread = {"channel": place["channel"], "thread_ts": place["ts"]}
+        aloud = {"reply_broadcast": True} if notice.transition.to_state == "firing" else {}
+        reply = {**thread, **aloud, **thread_reply(notice), **_NO_UNFURLING}
         said = await self._call(means, "chat.postMessage", reply)
         return said.verdict if said.verdict.outcome == "failed" else told
 
     async def _call(self, means: Means, method: str, arguments: Mapping[str, Any]) -> "_Said":
         url = f"{means.url(self._api).rstrip('/')}/{method}"
         token = means.secret(self.secret_refs["token"])
-        headers = {**_headers(), "authorization": f"Bearer {token}"}
+        headers = {**_HEADERS, **bearer(token)}
         answer = await means.egress.post(url, _encode(arguments), headers, deadline_ms=ATTEMPT_MS_MAX)
         return judge_api(answer, means)
 
@@ -256,7 +260,3 @@ def _read_answer(body: bytes) -> _ApiAnswer | None:
 def _place(reference: str) -> dict[str, str] | None:
     found = _REFERENCE.fullmatch(reference)
     return {"channel": found[1], "ts": found[2]} if found else None
-
-
-def _headers() -> dict[str, str]:
-    return {"content-type": "application/json; charset=utf-8"}

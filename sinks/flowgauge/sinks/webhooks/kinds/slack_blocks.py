@@ -4,7 +4,7 @@
     section  the summary                           section  by rule
     fields   value, threshold, window, key …       section  a line for each of the first ten, and ten more
     section  runs · section  details               section  details
-    context  link to the incident                  context  and 1,214 more, link to the list
+    context  links to incident and runbook         context  and 1,214 more, link to the list
 
 All that is not ours is escaped, so that no name can notify a channel (`<!channel>`) or pass for a link; `verbatim`
 keeps Slack from finding addresses and names of channels in it. Links stand in texts: a button would ask the app for
@@ -42,7 +42,7 @@ LINES_IN_SECTION = 10
 Block: TypeAlias = dict[str, Any]
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_IN_ADDRESS = {"&": "&amp;", "<": "%3C", ">": "%3E", "|": "%7C"}  # what would end it
+_IN_ADDRESS = {"&": "&amp;", "<": "%3C", ">": "%3E", "|": "%7C", " ": "%20"}  # what would end it
 _CALL_TO_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.IGNORECASE)
 _encode = msgspec.json.Encoder().encode
 
@@ -52,8 +52,8 @@ def slack_message(notice: Notice) -> dict[str, Any]:
     return _about_many(notice) if is_group(notice) else _about_one(notice)
 
 
-def end_reply(notice: Notice) -> dict[str, Any]:
-    """Return the line that tells a thread of the end."""
+def thread_reply(notice: Notice) -> dict[str, Any]:
+    """Return the line that tells a thread of the newest state."""
     return {"text": escaped(worded(notice).line, TEXT_CHARS_MAX)}
 
 
@@ -73,7 +73,9 @@ def _about_one(notice: Notice) -> dict[str, Any]:
     ]
     if words.runs:
         blocks.append(_section(["*Runs*", *(f"• {escaped(run, RUN_CHARS_MAX)}" for run in words.runs)]))
-    end = [_context([_link(words.link, "Open the incident")])] if words.link else []
+    addresses = {"Open the incident": words.link, "Runbook": notice.transition.runbook}
+    links = [_link(address, name) for name, address in addresses.items() if address]
+    end = [_context(links)] if links else []
     blocks += [*_details(words.details, [*blocks, *end]), *end]
     return {"text": escaped(words.line, TEXT_CHARS_MAX), "blocks": blocks}
 

@@ -29,6 +29,7 @@ _DEAD = {
     "recipient": "refused: no such mailbox",
     "message": "refused: mail server does not take the message",
 }
+TOO_BIG = 552  # also said to the sender, whose command names the size (RFC 1870)
 _WANTS_LOGIN = frozenset({530, 534, 535, 538})
 
 
@@ -36,6 +37,8 @@ def judge_reply(step: Step, code: int) -> Verdict:
     """Return what a reply other than 2xx and 3xx means."""
     if code in _WANTS_LOGIN or step == "login":
         return Verdict("failed", LOGIN_NEEDED if code in {530, 538} else LOGIN_REFUSED, code)
+    if step == "sender" and code == TOO_BIG:
+        step = "message"
     if not 400 <= code < 600:
         return Verdict("failed", NO_SMTP)
     if code >= 500 and step in _DEAD:

@@ -4,14 +4,14 @@
     the summary                                    by rule
     facts: value, threshold, window, key …         a line for each of the first twenty
     runs, details                                  and 1,214 more; details
-    [Open the incident]                            [All open incidents]
+    [Open the incident] [Runbook]                  [All open incidents]
 
 What rules and events say stands in text runs, which Teams takes as it is. Facts are Markdown to it: in these, what
 would make a link of a name is taken apart.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -57,7 +57,9 @@ def _about_one(notice: Notice) -> bytes:
     if words.runs:
         body.append(_text([_run("Runs", weight="Bolder")]))
         body += [_line([_run(cut(run, RUN_CHARS_MAX))]) for run in words.runs]
-    return _fitted(body, words.details, _actions(words.link, "Open the incident"))
+    return _fitted(
+        body, words.details, _actions({"Open the incident": words.link, "Runbook": notice.transition.runbook})
+    )
 
 
 def _about_many(notice: Notice) -> bytes:
@@ -71,7 +73,7 @@ def _about_many(notice: Notice) -> bytes:
     body += [_line(_linked(each)) for each in words.lines]
     if words.more:
         body.append(_line([_run(f"and {words.more:,} more")]))
-    return _fitted(body, words.details, _actions(words.link, "All open incidents"))
+    return _fitted(body, words.details, _actions({"All open incidents": words.link}))
 
 
 def _fitted(body: Sequence[Element], details: Sequence[str], actions: Sequence[Element]) -> bytes:
@@ -114,8 +116,8 @@ def _fact(fact: Fact) -> Element:
     return {"title": fact.name, "value": cut(_LINK_END.sub("]\u200b", fact.text), FACT_CHARS_MAX)}
 
 
-def _actions(link: str | None, title: str) -> list[Element]:
-    return [{"type": "Action.OpenUrl", "title": title, "url": link}] if link else []
+def _actions(addresses: Mapping[str, str | None]) -> list[Element]:
+    return [{"type": "Action.OpenUrl", "title": name, "url": url} for name, url in addresses.items() if url]
 
 
 def _text(runs: Iterable[Element]) -> Element:

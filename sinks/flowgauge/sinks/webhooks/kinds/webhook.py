@@ -4,7 +4,7 @@ Source: the Standard Webhooks specification 1.0.0. Only 2xx is success; 410 says
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ REPLAY_HEADER = "flowgauge-replay"
 
 class Webhook(ChannelKind):
     """An endpoint that takes Standard Webhooks."""
+
+    has_details: ClassVar[bool] = False  # its body is the same in every attempt
 
     url: Annotated[Url, Field(description="https://HOST/PATH.")]
     secret: Annotated[Secret, Field(description="Where the signing secret stands, never the secret itself.")]

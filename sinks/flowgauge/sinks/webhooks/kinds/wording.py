@@ -103,8 +103,11 @@ def worded(notice: Notice) -> Worded:
 
 
 def gathered(notice: Notice, *, lines_max: int = LINES_MAX) -> Gathered:
-    """Return the words for all incidents of `notice`, each in its newest state."""
-    newest = list({transition.incident_id: transition for transition in notice.transitions}.values())
+    """Return the words for all incidents of `notice`, each in its newest state, those that fire first."""
+    newest = sorted(
+        {transition.incident_id: transition for transition in notice.transitions}.values(),
+        key=lambda transition: _rank(state_of(transition)),
+    )
     states = Counter(state_of(transition) for transition in newest)
     rules: dict[str, Counter[str]] = {}
     for transition in newest:

@@ -1,6 +1,6 @@
 """The record that an event becomes in the log: its bytes, its key, its partition. Pure.
 
-The one place where producers decide that, so that a gateway and a publisher that writes to Kafka itself make the same
+The one place where that is decided, so that a gateway and a publisher that writes to Kafka itself make the same
 record of the same event, and a run stays in one partition and in order whoever tells of it.
 """
 
