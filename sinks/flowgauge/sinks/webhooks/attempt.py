@@ -12,7 +12,7 @@ from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
-from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
+from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means, Notice
 from flowgauge.sinks.webhooks.places import Place
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
 from flowgauge.sinks.webhooks.sends import Send
@@ -51,11 +51,11 @@ class Sender:
     wording: Wording
 
     async def attempt(self, place: Place, send: Send, *, commands: frozenset[str] = frozenset()) -> Verdict:
-        """Make one attempt within ATTEMPT_MS_MAX and judge it."""
+        """Make one attempt within the `attempt_ms_max` of its kind and judge it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
+            async with asyncio.timeout(place.kind.attempt_ms_max / 1000):
                 return await self._tell(place.kind, send, commands)
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
