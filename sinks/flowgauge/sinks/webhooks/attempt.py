@@ -65,10 +65,10 @@ class Sender:
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
-            verdict = Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
+            verdict = _of_unknown(place)
         except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
             _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
-            verdict = Verdict("failed", NOT_SENT)
+            verdict = _of_unknown(place)
         return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
 
     async def _tell(self, kind: ChannelKind, send: Send, commands: frozenset[str]) -> Verdict:
@@ -85,6 +85,11 @@ class Sender:
 
     def _secrets(self, kind: ChannelKind) -> dict[SecretRef, str]:
         return {ref: resolve_secret(ref, self.environ, _read_text) for ref in kind.references.values()}
+
+
+def _of_unknown(place: Place) -> Verdict:
+    """Return what comes of an attempt that may or may not have reached the other side."""
+    return Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
 
 
 def _read_text(file: str) -> str:
