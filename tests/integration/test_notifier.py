@@ -309,9 +309,9 @@ from flowgauge.transport.health import Health
 from flowgauge.transport.local import open_local_log
 
 async def main(folder, port):
-    book = parse_channels("c", "channels: [{name: ops, webhook: {url: 'http://127.0.0.1:%s/', "
-        "secret: {env: NOTIFIER_TEST_SECRET}}}]" % port)
-    log, places = await open_local_log(Path(folder), partitions={}), Places(book)
+    places = Places(parse_channels("c", "channels: [{name: ops, webhook: {url: 'http://127.0.0.1:%s/', "
+        "secret: {env: NOTIFIER_TEST_SECRET}}}]" % port))
+    log = await open_local_log(Path(folder), partitions={})
     await run_notifier(log, lambda: places, egress=Egress(EgressPolicy(("127.0.0.1",))), stop=asyncio.Event(),
         health=Health(clock_ms=1 << 60), max_alert_age_ms=1 << 60)
 
