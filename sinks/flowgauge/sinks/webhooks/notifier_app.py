@@ -37,6 +37,7 @@ from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.event import encode_event
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import Transition, decode_transition, encode_transition
+from flowgauge.sinks import metrics
 from flowgauge.sinks.webhooks.actions.action import Action
 from flowgauge.sinks.webhooks.actions.guard import ActionGuard
 from flowgauge.sinks.webhooks.actions.result import result_event
@@ -241,6 +242,7 @@ class _Notifier:
         while self.finished:
             done = self.finished.popleft()
             self.circuits.note(done.place.kind.endpoint, done.verdict, now_ms)
+            metrics.ATTEMPT_SECONDS.observe(done.verdict.elapsed_ms / 1000)
             if id(done.outbox) not in owned:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
@@ -285,6 +287,7 @@ class _Notifier:
             if place is None:
                 return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
             if isinstance(place, Action) and (refused := self.guard.refusal(place, about, now_ms)):
+                metrics.REFUSED_ACTIONS.labels(refused.reason).inc()
                 return refused
             refused = self.circuits.refusal(place.kind.endpoint, now_ms)
             if refused is None:
@@ -313,6 +316,8 @@ class _Notifier:
             lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
         )
         self.channel_health.note(changes.records)
+        for each in changes.records:
+            metrics.DELIVERIES.labels(each.outcome).inc()
 
     def _troubles(self, records: Sequence[Delivery]) -> list[Output]:
         """Return the transitions that tell of channels which are not reached, or are again."""
@@ -345,6 +350,7 @@ class _Notifier:
 
     def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]]) -> None:
         until = asyncio.get_running_loop().time() + SEND_WITHIN_MS / 1000
+        metrics.MESSAGES.inc(len(sends))
         for send, place in sends:
             task = group.create_task(self._send(self.outboxes[partition], send, place, until=until))
             self.tasks.add(task)
@@ -376,6 +382,9 @@ class _Notifier:
         if loop_time - self.counted_at < BACKLOG_EVERY_MS / 1000:
             return
         self.counted_at = loop_time
+        metrics.OPEN_CIRCUITS.set(self.circuits.count_open())
+        metrics.DROPPED_LETTERS.set(sum(outbox.letters.dropped for outbox in self.outboxes.values()))
+        metrics.KEPT_LETTERS.set(sum(len(outbox.letters) for outbox in self.outboxes.values()))
         self.channel_health.tell(merged(outbox.backlogs() for outbox in self.outboxes.values()))
 
 
