@@ -139,6 +139,41 @@ def test_what_opened_and_ended_inside_a_silence_is_recorded_and_not_told() -> No
     assert world.stored == {}
 
 
+def test_what_outlived_a_silence_is_told_though_it_ended_before_its_group_or_its_channel_had_room() -> None:
+    for group in (Grouping((), wait_ms=1_000, interval_ms=5_000), None):
+        world = World({"ops": LinePolicy(group=group)}, silenced_until_ms=NOW_MS + H)
+        world.see(transition("firing", 0))
+        assert world.deliver() == []
+        world.wait(H - 1)
+        assert world.deliver() == []
+
+        world.wait(1)
+        if group:
+            assert world.begin() == []  # the group waits for others
+        world.see(transition("resolved", 1))
+        told = world.deliver()
+        for _ in range(2):
+            world.wait(5_000)
+            told += world.deliver()
+
+        assert told == [("ops", "firing"), ("ops", "resolved")]
+
+
+def test_what_is_silenced_takes_no_turn_of_its_group() -> None:
+    world = World({"ops": LinePolicy(group=Grouping((), wait_ms=1_000, interval_ms=15_000))}, NOW_MS + 2_000)
+    world.see(transition("firing", 0, key="hidden"))
+    assert world.deliver() == []
+    world.wait(1_500)
+    assert world.deliver() == []
+
+    world.silenced_until_ms = world.now_ms
+    world.see(transition("firing", 0, key="seen"))
+    assert world.deliver() == []
+    world.wait(1_000)
+
+    assert world.deliver() == [("ops", "firing"), ("ops", "firing")]
+
+
 def test_what_was_told_before_and_ended_inside_a_silence_is_told_at_its_end() -> None:
     world = World()
     world.see(transition("firing", 0))

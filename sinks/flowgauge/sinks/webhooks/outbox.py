@@ -315,10 +315,10 @@ class Outbox:
             due_ms, incident_id = heapq.heappop(heap)
             if not self._is_head(incident_id, lane[1], due_ms):
                 continue
-            if grouping:
-                self._groups.add(lane, grouping, self._head(incident_id, lane), now_ms)
-            else:
+            if not grouping:
                 sends += self._begin_together(lane, [incident_id], now_ms, refusal=refusal, heap=heap)
+            elif self._may_go(incident_id, lane, now_ms, heap):  # what is silenced takes no turn of its group
+                self._groups.add(lane, grouping, self._head(incident_id, lane), now_ms)
         while grouping and self._has_room(lane) and (taken := self._groups.take_ready(lane, grouping, now_ms)):
             sends += self._begin_together(lane, taken, now_ms, refusal=refusal, heap=heap)
         return sends

@@ -203,10 +203,11 @@ def hold(telling: Telling, channel: str, hidden: Hidden, now_ms: int) -> Iterato
 
 
 def unhold(telling: Telling, channel: str, now_ms: int) -> Iterator[Delivery]:
-    """Let the head of a line go on that a silence held; drop what is over and was never told."""
+    """Let the head of a line go on that a silence held; drop what was over by its end and was never told."""
     line = telling.lines[channel]
     owed = line.owed[0]
-    if telling.is_closed and not (line.is_told or owed.attempt):  # an attempt may have been heard
+    was_over = telling.is_closed and line.owed[-1].since_ms < owed.due_ms  # which is when the silence ended
+    if was_over and not (line.is_told or owed.attempt):  # an attempt may have been heard
         for each in line.owed:
             about = telling.transitions[each.transition_id]
             yield record(about, channel, each, "superseded", now_ms=now_ms, reason=OVER_WHILE_HIDDEN)
