@@ -25,6 +25,7 @@ from flowgauge.console.web.acts import EXAMPLES
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api_operations import api_operations
 from flowgauge.console.web.app import web_app
+from flowgauge.console.web.delivery_operations import DELIVERY_ID
 from flowgauge.console.web.intake_operation import intake_operation
 from flowgauge.console.web.metric_operations import METRIC_ROUTE, TENANT
 from flowgauge.console.web.openapi import DESCRIPTION, Operation
@@ -119,6 +120,14 @@ async def write_rows(store: ClickHouseStore) -> None:
     other = HOLDS["transitions"] | {"tenant": WHO, "transition_id": "u", "incident_id": EXAMPLES["merge"]["into"]}
     told_of = row(msgspec.json.encode(other), log_id="runs", partition=0, offset=0, append_ms=START_MS)
     await store.insert("flowgauge.transitions", told_of.line, f"other-{uuid.uuid4()}")
+    lost = HOLDS["deliveries"] | {
+        "tenant": WHO,
+        "delivery_id": DELIVERY_ID.example,
+        "outcome": "dead",
+        "at_ms": START_MS,
+    }
+    line = row(msgspec.json.encode(lost), log_id="runs", partition=0, offset=0, append_ms=START_MS).line
+    await store.insert("flowgauge.deliveries", line, f"lost-{uuid.uuid4()}")
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +293,13 @@ async def test_a_route_that_nobody_described_is_an_error(app: Starlette, http: h
 
 async def test_every_route_stands_in_the_reference(app: Starlette) -> None:
     text = CONSOLE.read_text(encoding="utf-8")
-    written = {"{incident_id}": "ID", "{silence_id}": "ID", "{table}": "events", "{name}": "NAME"}
+    written = {
+        "{incident_id}": "ID",
+        "{silence_id}": "ID",
+        "{delivery_id}": "ID",
+        "{table}": "events",
+        "{name}": "NAME",
+    }
 
     for path, method in v1_routes(app):
         place = METRIC_ROUTE if path.startswith("/v1/metrics/") else path

@@ -18,7 +18,7 @@ from tests.integration.alert_services import (
     running,
     unavailable,
 )
-from tests.integration.test_notifier import notifying, tell, transition
+from tests.integration.notifying import notifying, tell, transition
 from tests.unit.test_message import FIRING, NO_DATA, RESOLVED
 
 from flowgauge.schemas.errors import InvalidRules

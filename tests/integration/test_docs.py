@@ -37,6 +37,11 @@ ELSEWHERE = {
     "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
     """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
     "flowgauge dlq show 0@12 > event.json": "names a letter that a server has; test_dlq.py shows one",
+    "flowgauge channels test data-oncall --rules rules/": "needs a service; test_channel_trial.py tries every kind",
+    **dict.fromkeys(
+        ("flowgauge deliveries show 4f1c2a", "flowgauge deliveries replay 4f1c2a --as ann"),
+        "names a delivery that a server has; test_deliveries_up.py has one sent again",
+    ),
     **dict.fromkeys(
         (
             "docker compose --file compose/compose.yaml up --detach --wait",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 from tests.integration.http_service import HANGS, HTML_PAGE, http
+from tests.integration.notifying import Running, notifying, tell, transition
 from tests.integration.slack_server import CHANNEL, TOKEN, SlackServer, slack
-from tests.integration.test_notifier import Running, notifying, tell, transition
 from tests.notices import FIRING, RESOLVED, notice, storm
 
 from flowgauge.sinks.webhooks.addresses import EgressPolicy

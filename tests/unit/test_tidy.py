@@ -55,7 +55,8 @@ SHELLS = {
     *(f"sinks/{name}.py" for name in (
         "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters",
         "clickhouse/event_history", "clickhouse/expiring",
-        "clickhouse/folding", "clickhouse/hidable", "clickhouse/hints", "clickhouse/incident_context",
+        "clickhouse/deliveries", "clickhouse/folding", "clickhouse/hidable", "clickhouse/hints",
+        "clickhouse/incident_context",
         "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
         "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
         "clickhouse/whole_letters", "clickhouse/windows",
@@ -67,7 +68,8 @@ SHELLS = {
         "kafka_rules", "listening",
         "loading", "log_lines", "prefect_api", "price_file", "role", "rule_files", "rule_folder", "running_rules",
         "stored_events", "up", "web/acting", "web/action_switch", "web/answers", "web/api", "web/app", "web/guard",
-        "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
+        "web/delivery_keeping", "web/json_answer", "web/pages", "web/probes", "web/remembered",
+        "web/silence_keeping", "web/turns",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a kind of channel tells a service.

@@ -29,6 +29,7 @@ INCIDENTS = "/v1/incidents"
 SILENCES = "/v1/silences"
 PREVIEW = "/v1/silences/preview"
 ACTIONS = "/v1/actions"
+DELIVERIES = "/v1/deliveries"
 OF_THE_LOG = (RULES, INCIDENTS, SILENCES, ACTIONS)  # what is answered with more than ClickHouse has
 TIMEOUT_S = 30.0  # a question may take ClickHouse 10 s, and wait for another before it
 CONNECT_S = 3.0  # a server that lives accepts at once; without an answer by then the data folder is asked
@@ -233,7 +234,7 @@ def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> An
     if response.is_success:
         return Answer(response.text)
     said = str(body.get("error", "")) or f"{who} answered HTTP {response.status_code}"
-    if response.status_code == HTTPStatus.NOT_FOUND:
+    if response.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
         raise FlowgaugeError(said)
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         fault = "does not know this token" if has_token else "asks for a tenant's token"

@@ -26,6 +26,8 @@ COMMANDS = {
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "silences": "Hide incidents from channels until a time.",
+    "channels": "List channels, or send one a test message.",
+    "deliveries": "List what channels were told, or send again what was given up.",
     "actions": "List actions, try one, stop or start all of them.",
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, lint, apply and test rules.",

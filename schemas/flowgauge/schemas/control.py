@@ -106,7 +106,7 @@ class SilenceExpired(_Control, frozen=True, tag="expire"):
 
 
 class Replayed(_Control, frozen=True, tag="replay"):
-    """Send again what was given up: one delivery, or all of a channel ("" is every channel) since a moment."""
+    """Send again what was given up: one delivery, or all of a channel since a moment; "" is all, no actions."""
 
     delivery_id: str = ""
     channel: str = ""

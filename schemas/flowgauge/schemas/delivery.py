@@ -1,10 +1,11 @@
 """The delivery: what became of telling one channel about one transition."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 Outcome = Literal["started", "delivered", "failed", "dead", "superseded", "backfilled", "silenced"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

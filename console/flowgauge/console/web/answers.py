@@ -34,6 +34,15 @@ from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import parse_duration_ms, parse_time_ms
 from flowgauge.sinks.clickhouse.dead_letters import dead_letters
+from flowgauge.sinks.clickhouse.deliveries import (
+    Dead,
+    DeliveryRecord,
+    ToldDelivery,
+    dead_since,
+    deliveries,
+    delivery_named,
+    delivery_records,
+)
 from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock_ms, history_page
 from flowgauge.sinks.clickhouse.hidable import StoredIncident, hidable
 from flowgauge.sinks.clickhouse.hints import hint
@@ -259,6 +268,39 @@ class Answers:
         """Return what a silence looks at, of `tenant` or of ANY_TENANT: what is open, and what opened since."""
         async with self.turns.turn(tenant):
             return await hidable(self._store, tenant, since_ms=since_ms)
+
+    async def deliveries(
+        self, tenant: str, *, since: str, limit: str, channel: str = "", outcome: str = "", dead_first: bool = False
+    ) -> list[ToldDelivery]:
+        """Return deliveries as they stand. Raises BadInput for what cannot be asked."""
+        since_ms = moment_ms("since", since or SINCE_DEFAULT, self.now_ms())
+        most = limit_of(limit)
+        async with self.turns.turn(tenant):
+            return await deliveries(
+                self._store,
+                tenant,
+                since_ms=since_ms,
+                limit=most,
+                channel=channel,
+                outcome=outcome,
+                dead_first=dead_first,
+            )
+
+    async def delivery_named(self, tenant: str, delivery_id: str) -> ToldDelivery | None:
+        """Return the delivery of `tenant` whose id this is, or begins so, None where it has none."""
+        async with self.turns.turn(tenant):
+            return await delivery_named(self._store, tenant, delivery_id)
+
+    async def whole_delivery(self, tenant: str, delivery_id: str) -> tuple[ToldDelivery, list[DeliveryRecord]] | None:
+        """Return the same with all that was recorded of it."""
+        async with self.turns.turn(tenant):
+            found = await delivery_named(self._store, tenant, delivery_id)
+            return (found, await delivery_records(self._store, tenant, found)) if found else None
+
+    async def dead_deliveries(self, tenant: str, channel: str, since_ms: int) -> Dead:
+        """Return what of `tenant` stands given up since: to `channel`, or "" to all that are no actions."""
+        async with self.turns.turn(tenant):
+            return await dead_since(self._store, tenant, channel=channel, since_ms=since_ms)
 
     async def running_rules(self, tenant: str, after: str, *, is_whole: bool) -> bytes:
         """Return as JSON a page of the rules in force that `tenant` sees, or of all where `is_whole`."""

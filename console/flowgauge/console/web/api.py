@@ -15,6 +15,21 @@ from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
 from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.api_operations import KNOWN
+from flowgauge.console.web.deliveries import (
+    COLUMNS,
+    LAG,
+    REPLAY_BYTES_MAX,
+    NotDead,
+    ReplayAll,
+    ReplayOne,
+    delivery_json,
+    lane_of,
+    outcome_of,
+    read_replay,
+    whole_json,
+)
+from flowgauge.console.web.delivery_keeping import replay_all, replay_one
+from flowgauge.console.web.delivery_operations import DELIVERIES, DELIVERY, REPLAY_ALL, REPLAY_ONE
 from flowgauge.console.web.guard import body_of, login_of, media_type_of
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
@@ -48,6 +63,10 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("GET", SWITCHES, api.actions),
         ("POST", STOP, api.switching(are_stopped=True)),
         ("POST", START, api.switching(are_stopped=False)),
+        ("GET", DELIVERIES, api.deliveries),
+        ("POST", REPLAY_ALL, api.replay_all),
+        ("GET", DELIVERY, api.delivery),
+        ("POST", REPLAY_ONE, api.replay_one),
         ("GET", "/v1/dlq", api.dlq),
         ("GET", "/v1/dlq/letters", api.letters),
         ("GET", "/v1/tenant", api.tenant),
@@ -98,7 +117,7 @@ class _Api:
                     refuse_unknown(request.query_params, known)
                     _refuse_everyone(shown)
                 return await ask(request, shown)
-            except (_Refused, BadInput, Transient) as error:
+            except (_Refused, NotDead, BadInput, Transient) as error:
                 return _refusal(error)
 
         return answer
@@ -179,6 +198,36 @@ class _Api:
 
         return switched
 
+    async def deliveries(self, request: Request, tenant: str) -> Response:
+        asked = request.query_params
+        found = await self._answers.deliveries(
+            tenant,
+            since=asked.get("since", ""),
+            limit=asked.get("limit", ""),
+            channel=lane_of(asked.get("channel", "")),
+            outcome=outcome_of(asked.get("outcome", "")),
+        )
+        return json_answer({"columns": COLUMNS, "rows": [delivery_json(each) for each in found]})
+
+    async def delivery(self, request: Request, tenant: str) -> Response:
+        found = await self._answers.whole_delivery(tenant, request.path_params["delivery_id"])
+        if found is None:
+            raise _no_delivery(request, tenant)
+        return json_answer(whole_json(*found))
+
+    async def replay_one(self, request: Request, tenant: str) -> Response:
+        body = await _json_body(request, REPLAY_BYTES_MAX, "a replay is")
+        asked = read_replay(ReplayOne, body, login_of(request.headers))
+        told = await replay_one(self._answers, tenant, request.path_params["delivery_id"], asked)
+        if told is None:
+            raise _no_delivery(request, tenant)
+        return json_answer(told)
+
+    async def replay_all(self, request: Request, tenant: str) -> Response:
+        body = await _json_body(request, REPLAY_BYTES_MAX, "a replay is")
+        asked = read_replay(ReplayAll, body, login_of(request.headers))
+        return json_answer(await replay_all(self._answers, tenant, asked))
+
     async def dlq(self, request: Request, tenant: str) -> Response:
         return json_bytes(await self._answers.dead_letters(tenant, dict(request.query_params)))
 
@@ -250,6 +299,8 @@ def _refusal(error: FlowgaugeError) -> Response:
     match error:
         case _Refused():
             return json_answer({"error": str(error)}, error.status)
+        case NotDead():
+            return json_answer({"error": str(error)}, 409)
         case InvalidRules():
             return json_answer({"error": str(error), "problems": [str(each) for each in error.problems]}, 422)
         case BadInput():
@@ -273,6 +324,12 @@ def _no_incident(request: Request, tenant: str) -> _Refused:
     asked = request.path_params["incident_id"][:ID_CHARS_SHOWN]
     where = "`flowgauge incidents list` shows them, and the first 6 digits of one are enough"
     return _Refused(404, f"no incident of tenant {tenant} has the id {asked!r}: {where}")
+
+
+def _no_delivery(request: Request, tenant: str) -> _Refused:
+    asked = request.path_params["delivery_id"][:ID_CHARS_SHOWN]
+    where = "`flowgauge deliveries list` shows them, and the first 6 digits of one are enough"
+    return _Refused(404, f"no delivery of tenant {tenant} has the id {asked!r}: {where}. {LAG}")
 
 
 def _files(body: bytes) -> dict[str, str]:

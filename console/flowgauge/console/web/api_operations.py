@@ -20,6 +20,7 @@ from flowgauge.console.web.answer_records import (
     TenantPage,
     WholeIncident,
 )
+from flowgauge.console.web.delivery_operations import DELIVERY_OPERATIONS
 from flowgauge.console.web.metric_operations import LIMIT, SINCE, TENANT, UNTIL, metric_operations, table
 from flowgauge.console.web.openapi import OF_QUESTIONS, Content, Operation, Parameter
 from flowgauge.console.web.silence_operations import SILENCE_OPERATIONS
@@ -61,6 +62,7 @@ OPERATIONS: Sequence[Operation] = (
     *ACT_OPERATIONS,
     *SILENCE_OPERATIONS,
     *ACTION_OPERATIONS,
+    *DELIVERY_OPERATIONS,
     Operation(
         method="GET",
         path="/v1/dlq",

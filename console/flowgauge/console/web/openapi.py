@@ -30,6 +30,7 @@ REFUSALS: Mapping[int, str] = {
     403: "Not with this token, or not from this host or origin",
     404: "There is nothing of that name",
     408: "The body did not come in time",
+    409: "It does not stand so that this could be done",
     413: "The body is too large",
     415: "The body is of another type",
     422: "The rules are wrong: `problems` are all mistakes, each with its place",

@@ -7,6 +7,7 @@ what is sure: the last change, what a count must come down to, and how many runs
 from flowgauge.console.web.words import count, kind_of, percent
 from flowgauge.schemas.times import format_duration, rfc3339
 from flowgauge.sinks.clickhouse.incidents import Ended, Incident
+from flowgauge.sinks.webhooks.delivery_watch import RULE_KIND
 
 
 def standing(incident: Incident, ended: Ended | None) -> str:
@@ -24,6 +25,8 @@ def standing(incident: Incident, ended: Ended | None) -> str:
 
 
 def _firing(incident: Incident, ended: Ended | None) -> str:
+    if incident.rule_kind == RULE_KIND:
+        return "It resolves when the channel takes a message again."
     if said := kind_of(incident.rule_kind).stays_open(incident):
         return said
     return _ended_since(incident, ended, format_duration(incident.window_ms)) if ended else ""

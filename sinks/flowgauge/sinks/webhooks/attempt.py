@@ -12,7 +12,7 @@ from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
-from flowgauge.sinks.webhooks.kinds.kind import ATTEMPT_MS_MAX, ChannelKind, Means, Notice
+from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means, Notice
 from flowgauge.sinks.webhooks.places import Place
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
 from flowgauge.sinks.webhooks.sends import Send
@@ -51,11 +51,11 @@ class Sender:
     wording: Wording
 
     async def attempt(self, place: Place, send: Send, *, commands: frozenset[str] = frozenset()) -> Verdict:
-        """Make one attempt within ATTEMPT_MS_MAX and judge it."""
+        """Make one attempt within the `attempt_ms_max` of its kind and judge it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout(ATTEMPT_MS_MAX / 1000):
+            async with asyncio.timeout(place.kind.attempt_ms_max / 1000):
                 return await self._tell(place.kind, send, commands)
         except (InvalidSettings, ValueError):
             verdict = Verdict("failed", NO_SECRET)
@@ -65,10 +65,10 @@ class Sender:
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
-            verdict = Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
+            verdict = _of_unknown(place)
         except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
             _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
-            verdict = Verdict("failed", NOT_SENT)
+            verdict = _of_unknown(place)
         return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
 
     async def _tell(self, kind: ChannelKind, send: Send, commands: frozenset[str]) -> Verdict:
@@ -85,6 +85,11 @@ class Sender:
 
     def _secrets(self, kind: ChannelKind) -> dict[SecretRef, str]:
         return {ref: resolve_secret(ref, self.environ, _read_text) for ref in kind.references.values()}
+
+
+def _of_unknown(place: Place) -> Verdict:
+    """Return what comes of an attempt that may or may not have reached the other side."""
+    return Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
 
 
 def _read_text(file: str) -> str:

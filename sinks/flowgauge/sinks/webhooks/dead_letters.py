@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.transition import Transition
 
 LETTERS_MAX = 2_000  # of one partition: some megabytes
@@ -69,8 +70,11 @@ class DeadLetters:
         return letter
 
     def since(self, since_ms: int, until_ms: int, channel: str, tenant: str) -> Iterator[str]:
-        """Yield the ids of what died from one moment to before another, of a channel ("" of all), in that order."""
+        """Yield the ids of what died from one moment to before another, in that order.
+
+        That is of a lane, or "" of all channels: an action is done again only where somebody names it.
+        """
         for delivery_id, letter in self._letters.items():
-            is_meant = channel in {"", letter.channel} and tenant in {"*", letter.transition.tenant}
-            if is_meant and since_ms <= letter.dead_ms < until_ms:
+            is_lane = channel == letter.channel or (channel == "" and action_of(letter.channel) is None)
+            if is_lane and tenant in {"*", letter.transition.tenant} and since_ms <= letter.dead_ms < until_ms:
                 yield delivery_id

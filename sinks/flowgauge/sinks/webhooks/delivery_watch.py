@@ -78,6 +78,7 @@ def _first(lane: Lane, record: Delivery, notify: tuple[str, ...], now_ms: int) -
         opened_at_ms=now_ms,
         reason=f"not told of {record.rule}: {record.reason}",
         severity="critical",
+        summary="{{ channel }} is not reached: {{ reason }}",
         notify=list(notify),
     )
 
@@ -91,4 +92,5 @@ def _next(opening: Transition, now_ms: int) -> Transition:
         to_state="resolved",
         at_ms=max(now_ms, opening.at_ms),
         reason="a message arrived",
+        summary="{{ channel }} is reached again",
     )

@@ -4,7 +4,7 @@
 One step of a partition:
     1. read what is new, take in what people said since, and the outcomes of attempts that ended
     2. begin what is due: `started` is committed with state, delivery records and offset as one
-    3. only then the attempts go out, several at a time, each within ATTEMPT_MS_MAX
+    3. only then the attempts go out, several at a time, each within the `attempt_ms_max` of its kind
 A kill between 2 and the next step leaves `started` behind: after the restart it is sent again under the same id. Who
 was frozen between 2 and 3 for longer than SEND_WITHIN_MS sends nothing: a successor may be at work.
 

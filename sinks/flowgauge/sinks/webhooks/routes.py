@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from flowgauge.schemas.event import NAME_MAX
+from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.rule import PATTERN_MAX, PATTERNS_MAX, Patterns
 from flowgauge.schemas.rule_forms import labels_form
 from flowgauge.schemas.settings import ANY_TENANT
@@ -43,6 +44,13 @@ class Route(Written):
     tenant: Annotated[
         str, Field(min_length=1, max_length=NAME_MAX, description="Whose incidents it routes; *: everybody's.")
     ] = ANY_TENANT
+
+    @field_validator("notify")
+    @classmethod
+    def _are_channels(cls, notify: tuple[str, ...]) -> tuple[str, ...]:
+        if any(action_of(name) is not None for name in notify):
+            raise ValueError("a route tells channels: name actions in the `actions` of a rule")
+        return notify
 
     @field_validator("match")
     @classmethod
