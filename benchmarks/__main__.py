@@ -39,6 +39,8 @@ PATHS = {
     "many-rules": Path("many_rules:bench_many_rules", 50_000),
     "many-keys": Path("many_keys:bench_many_keys", 1_000_000),
     "waiting": Path("waiting:bench_waiting", 100_000),
+    "storm": Path("storm:bench_storm", 10_000),
+    "tell-latency": Path("tell_latency:bench_tell_latency", 100_000),
     "packing": Path("packing:bench_packing", 20_000),
     "kafka-append": Path("kafka:bench_append", 200_000),
     "kafka-gateway": Path("kafka:bench_kafka_gateway", 100_000),

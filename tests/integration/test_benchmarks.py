@@ -39,6 +39,15 @@ def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
     assert [(line["name"], line["events"]) for line in lines] == [(name, 4_000) for name in names]
 
 
+def test_a_storm_is_few_messages_and_webhooks_come_under_load() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--events", "2000", "storm", "tell-latency"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+
+    storm, latency = [json.loads(line) for line in run.stdout.splitlines()]
+    assert storm["notes"]["messages"] < 10
+    assert (latency["notes"]["event_webhooks"], latency["notes"]["rate_webhooks"]) == (10, 2)
+
+
 @pytest.mark.timeout(600)
 def test_a_steady_run_says_what_each_process_costs_and_that_nothing_is_missing(kafka: str) -> None:
     command = [sys.executable, "-m", "benchmarks.steady", "--rate", "300", "--minutes", "0.2", "--matchers", "2"]
