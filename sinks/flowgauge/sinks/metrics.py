@@ -67,7 +67,9 @@ ATTEMPT_SECONDS = Histogram(
     "From the begin of an attempt at a channel or an action to its answer.",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
-OPEN_CIRCUITS = Gauge("flowgauge_sinks_left_alone_endpoints", "Endpoints that are left alone, because they only failed.")
+OPEN_CIRCUITS = Gauge(
+    "flowgauge_sinks_left_alone_endpoints", "Endpoints that are left alone, because they only failed."
+)
 KEPT_LETTERS = Gauge("flowgauge_sinks_given_up_messages", "Deliveries that were given up and can be sent again.")
 DROPPED_LETTERS = Gauge(
     "flowgauge_sinks_lost_messages", "Deliveries that were given up and, with too many kept, cannot be sent again."
