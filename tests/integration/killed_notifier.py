@@ -43,19 +43,19 @@ def fast_clock(start_ms: int) -> Callable[[], int]:
 
 
 class Fate:
-    """What happens at the NTH passing of a place."""
+    """What strikes at the `nth` passing of a place."""
 
-    def __init__(self, number: int, place: str, nth: int) -> None:
-        self._signal = number
+    def __init__(self, strike: Callable[[], None], place: str, nth: int = 1) -> None:
+        self._strike = strike
         self._place = place
         self._left = nth
 
     def pass_by(self, *places: str) -> None:
-        """Signal this process when its place is among `places` for the last time it was spared."""
+        """Strike when the place is among `places` and was spared often enough."""
         if self._place in places:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), self._signal)
+                self._strike()
 
 
 class _Steps:
@@ -96,6 +96,11 @@ class _Log:
         return _Steps(await self._log.open_steps(topic, group), self._fate)
 
 
+def watched(log: Log, fate: Fate) -> Log:
+    """Return the same log, whose steps pass by a fate."""
+    return cast("Log", _Log(log, fate))
+
+
 def read_places(file: Path) -> Places:
     """Return the channels and actions that stand in a file."""
     text = file.read_text(encoding="utf-8")
@@ -108,9 +113,10 @@ async def main(*arguments: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     places = read_places(Path(places_file))
+    fate = Fate(lambda: os.kill(os.getpid(), signal.Signals[name]), place, int(nth))
     log = await open_local_log(Path(folder), partitions={})
     await run_notifier(
-        cast("Log", _Log(log, Fate(signal.Signals[name], place, int(nth)))),
+        watched(log, fate),
         lambda: places,
         egress=Egress(EgressPolicy(("127.0.0.1",))),
         stop=stop,
