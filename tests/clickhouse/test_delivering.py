@@ -235,3 +235,61 @@ async def test_the_operator_replays_for_any_tenant_and_a_tenant_for_none_but_its
 
     assert (refused.status_code, done.status_code) == (400, 200)
     assert [each.tenant for each in await replays(log)] == [OTHER]
+
+
+async def test_the_page_shows_what_was_given_up_first_with_a_form_for_each(http: httpx2.AsyncClient) -> None:
+    page = (await http.get("/deliveries")).text
+    narrowed = (await http.get("/deliveries", params={"channel": "chat", "outcome": "", "since": ""})).text
+
+    assert page.index(LOST[:12]) < page.index(TOLD[:12])
+    assert [f'action="/deliveries/{each}/replay"' in page for each in (LOST, ACTED, OLD, TOLD)] == [True] * 3 + [False]
+    assert (TOLD[:12] in narrowed, LOST[:12] in narrowed, OTHERS[:12] in page) == (True, False, False)
+    assert 'name="channel" value="chat"' in narrowed
+
+
+async def test_the_incidents_page_leads_to_them_and_sends_again_what_was_given_up(http: httpx2.AsyncClient) -> None:
+    page = (await http.get(f"/incidents/{INCIDENT}")).text
+
+    assert 'href="/deliveries"' in page
+    assert [f'action="/deliveries/{each}/replay"' in page for each in (LOST, TOLD)] == [True, False]
+
+
+async def test_a_form_has_one_sent_again_and_says_so(http: httpx2.AsyncClient, log: LocalLog) -> None:
+    done = await http.post(f"/deliveries/{LOST}/replay", data={"by": "<ann>"})
+    refused = await http.post(f"/deliveries/{TOLD}/replay", data={"by": "ann"})
+    others = await http.post(f"/deliveries/{OTHERS}/replay", data={"by": "ann"})
+
+    assert (done.status_code, f"delivery {LOST[:12]} is sent to pager again" in done.text) == (200, True)
+    assert f'href="/incidents/{INCIDENT}#deliveries"' in done.text
+    assert (refused.status_code, "was not given up, it is delivered" in refused.text) == (409, True)
+    assert (others.status_code, "No such delivery" in others.text) == (404, True)
+    assert [(each.delivery_id, each.by) for each in await replays(log)] == [(LOST, "<ann>")]
+
+
+async def test_a_form_has_all_of_a_channel_sent_again_or_says_what_is_wrong_with_it(
+    http: httpx2.AsyncClient, log: LocalLog
+) -> None:
+    done = await http.post("/deliveries/replay", data={"by": "ann", "channel": "pager", "since": "7d"})
+    wrong = await http.post("/deliveries/replay", data={"by": "ann", "channel": "pager", "since": "soon"})
+    nobody = await http.post("/deliveries/replay", data={"by": "", "channel": "", "since": "7d"})
+
+    assert (done.status_code, "2 deliveries to pager given up since" in done.text) == (200, True)
+    assert (wrong.status_code, "since: expected how long ago" in wrong.text) == (400, True)
+    assert (nobody.status_code, "by: say who does this" in nobody.text) == (400, True)
+    assert [(each.channel, each.delivery_id) for each in await replays(log)] == [("pager", "")]
+
+
+async def test_the_operators_forms_keep_the_tenant_that_is_looked_at(http: httpx2.AsyncClient) -> None:
+    page = await http.get("/deliveries", params={"tenant": OTHER}, headers=token("of-operator"))
+
+    assert f'action="/deliveries/{OTHERS}/replay?tenant={OTHER}"' in page.text
+    assert f'name="tenant" value="{OTHER}"' in page.text
+
+
+async def test_a_page_of_another_origin_has_nothing_sent_again(http: httpx2.AsyncClient, log: LocalLog) -> None:
+    foreign = {"origin": "https://evil.example"}
+
+    answers = [await http.post(f"/deliveries/{LOST}/replay", data={"by": "ann"}, headers=foreign)]
+    answers += [await http.post("/v1/deliveries/replay", json={"by": "ann", "since": "1d"}, headers=foreign)]
+
+    assert ([each.status_code for each in answers], await replays(log)) == ([403, 403], [])

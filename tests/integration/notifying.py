@@ -19,8 +19,8 @@ from flowgauge.sinks.webhooks.kinds.webhook import Webhook
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
-from flowgauge.transport.local import LocalLog, open_local_log
-from flowgauge.transport.log import Batch, Outgoing, Reader
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.log import Batch, Log, Outgoing, Reader
 
 PARTITIONS = {topics.TRANSITIONS: 2, topics.DELIVERIES: 1, topics.DLQ: 1, topics.CONTROLS: 1, topics.EVENTS: 1}
 HOUR_MS = 3_600_000
@@ -120,7 +120,7 @@ async def receiving(*replies: bytes, hangs: bool = False) -> AsyncGenerator[Rece
 class Running:
     """A notifier at work."""
 
-    log: LocalLog
+    log: Log
     health: Health
     clock: Clock
     places: Places
@@ -152,8 +152,17 @@ class Running:
 async def notifying(
     folder: Path, *channels: Channel, clock: Clock | None = None, health: Health | None = None
 ) -> AsyncGenerator[Running]:
-    clock = clock or Clock()
     log = await open_local_log(folder, partitions=PARTITIONS)
+    async with notifying_on(log, *channels, clock=clock, health=health) as running:
+        yield running
+    await log.close()
+
+
+@contextlib.asynccontextmanager
+async def notifying_on(
+    log: Log, *channels: Channel, clock: Clock | None = None, health: Health | None = None
+) -> AsyncGenerator[Running]:
+    clock = clock or Clock()
     reader = await log.open_reader(topics.DELIVERIES, "test")
     running = Running(log, health or Health(clock_ms=clock.now_ms), clock, Places(ChannelBook(channels)), reader)
     stop = asyncio.Event()
@@ -174,7 +183,7 @@ async def notifying(
             yield running
         finally:
             stop.set()
-    await log.close()
+    await reader.close()
 
 
 def transition(
@@ -204,11 +213,12 @@ def transition(
     )
 
 
-async def tell(log: LocalLog, *transitions: Transition) -> None:
+async def tell(log: Log, *transitions: Transition) -> None:
+    spread = log.partitions(topics.TRANSITIONS)
     await log.append(
         topics.TRANSITIONS,
         [
-            Outgoing(events_partition(each.incident_id, 2), each.incident_id, encode_transition(each))
+            Outgoing(events_partition(each.incident_id, spread), each.incident_id, encode_transition(each))
             for each in transitions
         ],
     )

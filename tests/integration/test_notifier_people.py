@@ -41,8 +41,8 @@ from flowgauge.sinks.webhooks.actions.action import Action, ActionBook
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.delivery_watch import RULE
 from flowgauge.sinks.webhooks.places import Places
-from flowgauge.transport.local import LocalLog, open_local_log
-from flowgauge.transport.log import Outgoing
+from flowgauge.transport.local import open_local_log
+from flowgauge.transport.log import Log, Outgoing
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +54,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFIER_TEST_SECRET", SECRET)
 
 
-async def say(log: LocalLog, *controls: Control) -> None:
+async def say(log: Log, *controls: Control) -> None:
     await log.append(topics.CONTROLS, [Outgoing(0, each.control_id, encode_control(each)) for each in controls])
 
 
@@ -65,8 +65,12 @@ def silenced(*, ends_ms: int = NOW_MS + HOUR_MS, flow: str = "orders") -> Silenc
     return Silenced(control_id="c-silence", tenant="acme", at_ms=NOW_MS - 1, by="ann", silence=silence)
 
 
-async def transitions_in(log: LocalLog) -> list[Transition]:
-    found = [record for partition in range(2) for record in await log.read(topics.TRANSITIONS, partition, 0, 100)]
+async def transitions_in(log: Log) -> list[Transition]:
+    found = [
+        record
+        for partition in range(log.partitions(topics.TRANSITIONS))
+        for record in await log.read(topics.TRANSITIONS, partition, 0, 100)
+    ]
     return [decode_transition(record.value or b"") for record in found]
 
 

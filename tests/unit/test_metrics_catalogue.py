@@ -31,6 +31,7 @@ UNITS = (
     "_milliseconds",
     "_records",
     "_messages",
+    "_endpoints",
     "_keys",
     "_problems",
     "_loading",

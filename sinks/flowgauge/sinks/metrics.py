@@ -54,3 +54,26 @@ FLUSH_SECONDS = Histogram(
     ["table"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120),
 )
+DELIVERIES = Counter(
+    "flowgauge_sinks_deliveries_total",
+    "Steps in the life of deliveries: started, delivered, failed, dead, superseded, backfilled, silenced.",
+    ["outcome"],
+)
+MESSAGES = Counter(
+    "flowgauge_sinks_messages_total", "Messages that went out to channels; one tells of many incidents in a storm."
+)
+ATTEMPT_SECONDS = Histogram(
+    "flowgauge_sinks_attempt_seconds",
+    "From the begin of an attempt at a channel or an action to its answer.",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+OPEN_CIRCUITS = Gauge(
+    "flowgauge_sinks_left_alone_endpoints", "Endpoints that are left alone, because they only failed."
+)
+KEPT_LETTERS = Gauge("flowgauge_sinks_given_up_messages", "Deliveries that were given up and can be sent again.")
+DROPPED_LETTERS = Gauge(
+    "flowgauge_sinks_lost_messages", "Deliveries that were given up and, with too many kept, cannot be sent again."
+)
+REFUSED_ACTIONS = Counter(
+    "flowgauge_sinks_refused_actions_total", "Actions that were not run: stopped, limited or in a circle.", ["reason"]
+)

@@ -8,12 +8,12 @@ import msgspec
 from flowgauge.console.web.acts import act_words, handling_words
 from flowgauge.console.web.banner import Banner
 from flowgauge.console.web.context_views import ContextPart, context_part
+from flowgauge.console.web.delivery_views import DeliveryRow, delivery_row
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.silence_views import silence_query
 from flowgauge.console.web.standing import standing
 from flowgauge.console.web.words import (
     HAPPENED,
-    OUTCOMES,
     SEVERITIES,
     STATES,
     Mark,
@@ -31,11 +31,10 @@ from flowgauge.processors.kinds.kind import Examples, Shows
 from flowgauge.schemas.controls_in_force import NOTHING_DONE, Handling
 from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.incident_context import IncidentContext, in_short
-from flowgauge.schemas.lane import lane_words
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import format_duration, parse_time_ms, rfc3339
 from flowgauge.schemas.transition import ExampleRun, Transition
-from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, LogLine
+from flowgauge.sinks.clickhouse.incidents import Incident, IncidentView, LogLine
 from flowgauge.sinks.clickhouse.incidents import Step as StoredStep
 
 METER_WIDTH = 320
@@ -88,20 +87,6 @@ class Meter:
     width: int
     words: str
     tone: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """One delivery with what has become of it."""
-
-    channel: str
-    told: Mark
-    outcome: Mark
-    attempts: int
-    last: str
-    at: Moment
-    next_at: Moment | None
-    delivery_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +192,7 @@ def incident_page(
         examples=examples,
         example_words=kind.examples_as,
         example_count=shown_of(len(examples), counted(incident)),
-        deliveries=tuple(_delivery_row(delivery, now_ms) for delivery in told),
+        deliveries=tuple(delivery_row(delivery, now_ms) for delivery in told),
         context=context_part(context or IncidentContext(incident_id=incident.incident_id), now_ms),
         acts=tuple(ActRow(moment(act.at_ms, now_ms), act.by, act_words(act)) for act in reversed(handling.acts)),
         acts_cut=handling.is_cut,
@@ -306,22 +291,6 @@ def _step(step: StoredStep, incident: Incident, now_ms: int) -> Step:
         numbers = f"{value_of(step.value, incident.rule_kind)} of {numbers}" if is_share else numbers
     state = STATES[HAPPENED] if is_point(incident) else mark(STATES, step.to_state)
     return Step(state, moment(step.at_ms, now_ms), _sentence(step.reason), numbers)
-
-
-def _delivery_row(delivery: DeliveryView, now_ms: int) -> DeliveryRow:
-    said = [f"HTTP {delivery.status}"] if delivery.status else []
-    said += [delivery.reason] if delivery.reason else []
-    said += [f"{delivery.elapsed_ms} ms"] if delivery.elapsed_ms else []
-    return DeliveryRow(
-        channel=lane_words(delivery.channel),
-        told=mark(STATES, delivery.to_state),
-        outcome=mark(OUTCOMES, delivery.outcome),
-        attempts=delivery.attempts,
-        last=", ".join(said),
-        at=moment(delivery.at_ms, now_ms),
-        next_at=moment(delivery.next_attempt_ms, now_ms) if delivery.next_attempt_ms else None,
-        delivery_id=delivery.delivery_id,
-    )
 
 
 def _example_rows(examples: Iterable[Shown], shows: Shows, now_ms: int) -> Iterator[ExampleRow]:

@@ -1,4 +1,4 @@
-"""The pages: overview, incident, run and silences. Each asks, makes a view of the answers, and renders it.
+"""The pages: overview, incident, run, silences and deliveries. Each asks, makes a view of the answers, and renders it.
 
 Forms of an incident's page are read as the API reads its bodies, and lead back to the page, which shows what they did.
 """
@@ -16,6 +16,9 @@ from starlette.staticfiles import StaticFiles
 from flowgauge.console.web.acting import do
 from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
 from flowgauge.console.web.answers import Answers
+from flowgauge.console.web.deliveries import NotDead, ReplayAll, ReplayOne, ReplayTold, lane_of, outcome_of, read_replay
+from flowgauge.console.web.delivery_keeping import replay_all, replay_one
+from flowgauge.console.web.delivery_views import SHOWN_MAX, deliveries_page
 from flowgauge.console.web.guard import SAFE_METHODS, body_of, login_of, media_type_of
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.json_answer import UNAUTHORIZED
@@ -49,6 +52,9 @@ def page_routes(answers: Answers) -> list[BaseRoute]:
         Route("/silences", pages.for_tenant(pages.silences), methods=["GET"]),
         Route("/silences", pages.for_tenant(pages.new_silence), methods=["POST"]),
         Route("/silences/{silence_id}/expire", pages.for_tenant(pages.expire_silence), methods=["POST"]),
+        Route("/deliveries", pages.for_tenant(pages.deliveries), methods=["GET"]),
+        Route("/deliveries/replay", pages.for_tenant(pages.replay_all), methods=["POST"]),
+        Route("/deliveries/{delivery_id}/replay", pages.for_tenant(pages.replay_one), methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
 
@@ -142,6 +148,55 @@ class _Pages:
             problem = Problem("No such silence", "No silence of this tenant has this id.")
             return self._render(request, "problem.html", problem, tenant=tenant, status=404)
         return RedirectResponse(f"/silences{self._query(request, tenant)}", status_code=303)
+
+    async def deliveries(self, request: Request, tenant: str) -> Response:
+        return await self._deliveries(request, tenant, dict(request.query_params))
+
+    async def replay_one(self, request: Request, tenant: str) -> Response:
+        """Have a delivery sent again, and show how those of its channel stand."""
+        asked = read_replay(ReplayOne, await _fields(request), login_of(request.headers))
+        try:
+            told = await replay_one(self._answers, tenant, request.path_params["delivery_id"], asked)
+        except NotDead as error:
+            return await self._deliveries(request, tenant, {"by": asked.by}, problem=f"{error}.", status=409)
+        if told is None:
+            problem = Problem("No such delivery", "No delivery of this tenant has this id.")
+            return self._render(request, "problem.html", problem, tenant=tenant, status=404)
+        fields = {"channel": told["channel"] or "", "by": asked.by}
+        return await self._deliveries(request, tenant, fields, told=told)
+
+    async def replay_all(self, request: Request, tenant: str) -> Response:
+        """Have all sent again that the form asks for; what is wrong with it stands above, as it was filled in."""
+        fields = {name: value.strip() for name, value in (await _fields(request)).items()}
+        try:
+            asked = read_replay(ReplayAll, fields, login_of(request.headers))
+            told = await replay_all(self._answers, tenant, asked)
+        except BadInput as error:
+            shown = {"by": fields.get("by", "")}
+            return await self._deliveries(request, tenant, shown, problem=f"{error}.", status=400)
+        return await self._deliveries(request, tenant, fields, told=told)
+
+    async def _deliveries(  # what a page is made of, each with its name
+        self,
+        request: Request,
+        tenant: str,
+        fields: Mapping[str, str],
+        *,
+        problem: str = "",
+        told: ReplayTold | None = None,
+        status: int = 200,
+    ) -> Response:
+        found = await self._answers.deliveries(
+            tenant,
+            since=fields.get("since", ""),
+            limit=str(SHOWN_MAX + 1),
+            channel=lane_of(fields.get("channel", "")),
+            outcome=outcome_of(fields.get("outcome", "")),
+            dead_first=True,
+        )
+        kept = {**fields, "tenant": request.query_params.get("tenant", "")}
+        view = deliveries_page(found, kept, self._answers.now_ms(), problem=problem, told=told)
+        return self._render(request, "deliveries.html", view, tenant=tenant, page="deliveries", status=status)
 
     def _silences(
         self,

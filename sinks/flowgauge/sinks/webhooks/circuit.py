@@ -73,6 +73,10 @@ class Circuits:
         circuit = self._circuits.get(endpoint)
         return bool(circuit and (circuit.gone or circuit.failures >= OPEN_AFTER))
 
+    def count_open(self) -> int:
+        """Return how many endpoints are left alone."""
+        return sum(map(self.is_open, self._circuits))
+
     def forget(self) -> None:
         """Ask every endpoint anew: somebody who mended them changed channels."""
         self._circuits.clear()

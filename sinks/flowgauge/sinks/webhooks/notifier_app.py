@@ -37,6 +37,7 @@ from flowgauge.schemas.errors import InvariantBroken, Transient, Unreadable
 from flowgauge.schemas.event import encode_event
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import Transition, decode_transition, encode_transition
+from flowgauge.sinks import metrics
 from flowgauge.sinks.webhooks.actions.action import Action
 from flowgauge.sinks.webhooks.actions.guard import ActionGuard
 from flowgauge.sinks.webhooks.actions.result import result_event
@@ -243,6 +244,7 @@ class _Notifier:
         while self.finished:
             done = self.finished.popleft()
             self.circuits.note(done.place.kind.endpoint, done.verdict, now_ms)
+            metrics.ATTEMPT_SECONDS.observe(done.verdict.elapsed_ms / 1000)
             if id(done.outbox) not in owned:
                 continue
             done.outbox.settle(done.send, done.verdict, now_ms)
@@ -287,6 +289,7 @@ class _Notifier:
             if place is None:
                 return Verdict("failed", NO_CHANNEL)  # tried again: it can be added
             if isinstance(place, Action) and (refused := self.guard.refusal(place, about, now_ms)):
+                metrics.REFUSED_ACTIONS.labels(refused.reason).inc()
                 return refused
             refused = self.circuits.refusal(place.kind.endpoint, now_ms)
             if refused is None:
@@ -321,6 +324,8 @@ class _Notifier:
 
         began = await self.patiently(commit)
         self.channel_health.note(changes.records)
+        for each in changes.records:
+            metrics.DELIVERIES.labels(each.outcome).inc()
         return began
 
     def _troubles(self, records: Sequence[Delivery]) -> list[Output]:
@@ -355,6 +360,7 @@ class _Notifier:
     def _launch(
         self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]], *, until: float
     ) -> None:
+        metrics.MESSAGES.inc(len(sends))
         for send, place in sends:
             task = group.create_task(self._send(self.outboxes[partition], send, place, until=until))
             self.tasks.add(task)
@@ -386,6 +392,9 @@ class _Notifier:
         if loop_time - self.counted_at < BACKLOG_EVERY_MS / 1000:
             return
         self.counted_at = loop_time
+        metrics.OPEN_CIRCUITS.set(self.circuits.count_open())
+        metrics.DROPPED_LETTERS.set(sum(outbox.letters.dropped for outbox in self.outboxes.values()))
+        metrics.KEPT_LETTERS.set(sum(len(outbox.letters) for outbox in self.outboxes.values()))
         self.channel_health.tell(merged(outbox.backlogs() for outbox in self.outboxes.values()))
 
 
