@@ -20,8 +20,7 @@ from flowgauge.schemas.delivery import Delivery, decode_delivery
 from flowgauge.schemas.ids import events_partition
 from flowgauge.schemas.transition import Transition, encode_transition
 from flowgauge.sinks.webhooks.notifier_app import GROUP
-from flowgauge.transport.local import LocalLog
-from flowgauge.transport.log import Outgoing
+from flowgauge.transport.log import Log, Outgoing
 
 PARTITIONS = {
     **dict.fromkeys((topics.DELIVERIES, topics.DLQ, topics.CONTROLS, topics.EVENTS), 1),
@@ -53,7 +52,7 @@ class Scene:
     """The log as the test sees it, the receiver, and the notifier's process."""
 
     folder: Path
-    log: LocalLog
+    log: Log
     receiver: FlakyReceiver
     story: Story
     start_ms: int
@@ -67,11 +66,11 @@ class Scene:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, place: str = killed.NEVER, nth: int = 1, *loading: str, sent: str = "SIGKILL"
+        self, place: str = killed.NEVER, nth: int = 1, *loading: str, sent: str = "SIGKILL", where: str = ""
     ) -> AsyncGenerator[asyncio.subprocess.Process]:
-        """Run a notifier until the block ends."""
+        """Run a notifier until the block ends, on the log in the folder if not elsewhere."""
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NOTIFIER_TEST_SECRET": SECRET}
-        arguments = [self.folder, self.folder / "places.yaml", self.start_ms, sent, place, nth, *loading]
+        arguments = [where or self.folder, self.folder / "places.yaml", self.start_ms, sent, place, nth, *loading]
         with (self.folder / "notifier.err").open("a") as errors:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.integration.killed_notifier", *map(str, arguments)),
@@ -87,10 +86,11 @@ class Scene:
             await process.wait()
 
     async def tell(self, transitions: Iterable[Transition]) -> None:
+        spread = self.log.partitions(topics.TRANSITIONS)
         await self.log.append(
             topics.TRANSITIONS,
             [
-                Outgoing(events_partition(each.incident_id, 2), each.incident_id, encode_transition(each))
+                Outgoing(events_partition(each.incident_id, spread), each.incident_id, encode_transition(each))
                 for each in transitions
             ],
         )
