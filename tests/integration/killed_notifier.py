@@ -1,7 +1,8 @@
 """The notifier in a process of its own, killed or frozen once at a place of its step that the log's port shows.
 
-    python -m tests.integration.killed_notifier FOLDER PLACES.yaml START_MS SIGNAL PLACE NTH [loading]
+    python -m tests.integration.killed_notifier LOG PLACES.yaml START_MS SIGNAL PLACE NTH [loading]
 
+LOG is a folder, or `kafka BOOTSTRAP PREFIX INSTANCE`.
 Nothing of the product is another than in service: the port it gets passes all on, and counts what passes. Its clock is
 SPEED times as fast as the wall's, so that schedules of minutes end within a test.
 """
@@ -23,13 +24,16 @@ from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.health import Health
-from flowgauge.transport.local import open_local_log
+from flowgauge.transport.kafka import KafkaLog, open_kafka_log
+from flowgauge.transport.kafka_client import Connection
+from flowgauge.transport.local import LocalLog, open_local_log
 from flowgauge.transport.log import Assigned, Batch, Log, Output, Revoked, Steps
 from flowgauge.transport.wall_clock import now_ms
 
 SPEED = 30
 ALERT_AGE_MS_MAX = 12 * 3_600_000
 NEVER = "never"
+SESSION_MS = 1_500  # on Kafka: who was silent for so long is put out
 # In the order of a step. What is killed while a request is out, its receiver kills.
 RESTORED, READ = "what was committed is restored", "transitions are read, nothing is committed"
 BEFORE_STARTED, AFTER_STARTED = "before `started` is committed", "`started` is committed, the request is not sent"
@@ -43,19 +47,19 @@ def fast_clock(start_ms: int) -> Callable[[], int]:
 
 
 class Fate:
-    """What happens at the NTH passing of a place."""
+    """What strikes at the `nth` passing of a place."""
 
-    def __init__(self, number: int, place: str, nth: int) -> None:
-        self._signal = number
+    def __init__(self, strike: Callable[[], None], place: str, nth: int = 1) -> None:
+        self._strike = strike
         self._place = place
         self._left = nth
 
     def pass_by(self, *places: str) -> None:
-        """Signal this process when its place is among `places` for the last time it was spared."""
+        """Strike when the place is among `places` and was spared often enough."""
         if self._place in places:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), self._signal)
+                self._strike()
 
 
 class _Steps:
@@ -96,21 +100,36 @@ class _Log:
         return _Steps(await self._log.open_steps(topic, group), self._fate)
 
 
+def watched(log: Log, fate: Fate) -> Log:
+    """Return the same log, whose steps pass by a fate."""
+    return cast("Log", _Log(log, fate))
+
+
 def read_places(file: Path) -> Places:
     """Return the channels and actions that stand in a file."""
     text = file.read_text(encoding="utf-8")
     return Places(parse_channels(str(file), text), parse_actions(str(file), text))
 
 
+async def _opened(where: str) -> LocalLog | KafkaLog:
+    if not where.startswith("kafka "):
+        return await open_local_log(Path(where), partitions={})
+    _, bootstrap, prefix, instance = where.split(" ")
+    return await open_kafka_log(
+        Connection(bootstrap=bootstrap, prefix=prefix, instance=instance, session_ms=SESSION_MS, heartbeat_ms=300)
+    )
+
+
 async def main(*arguments: str) -> None:
     """Run until SIGTERM."""
-    folder, places_file, start_ms, name, place, nth, *loading = arguments
+    where, places_file, start_ms, name, place, nth, *loading = arguments
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     places = read_places(Path(places_file))
-    log = await open_local_log(Path(folder), partitions={})
+    fate = Fate(lambda: os.kill(os.getpid(), signal.Signals[name]), place, int(nth))
+    log = await _opened(where)
     await run_notifier(
-        cast("Log", _Log(log, Fate(signal.Signals[name], place, int(nth)))),
+        watched(log, fate),
         lambda: places,
         egress=Egress(EgressPolicy(("127.0.0.1",))),
         stop=stop,

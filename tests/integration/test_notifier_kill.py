@@ -1,136 +1,37 @@
 """kill -9 of the notifier at each place of its step: all is told, under one id, in order, and nothing hidden."""
 
 import asyncio
-import contextlib
 import json
 import os
 import random
 import re
 import signal
-import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from tests.integration import killed_notifier as killed
 from tests.integration.flaky_receiver import FlakyReceiver
+from tests.integration.notifier_scene import (
+    FILE,
+    PARTITIONS,
+    Scene,
+    newest_of,
+    until,
+)
 from tests.integration.notifier_story import ACTIONS, CHANNELS, Story, never_told, replay
 
-from flowgauge.schemas import topics
-from flowgauge.schemas.control import Control, encode_control
-from flowgauge.schemas.delivery import Delivery, decode_delivery
-from flowgauge.schemas.ids import delivery_id, events_partition
-from flowgauge.schemas.transition import Transition, encode_transition
-from flowgauge.sinks.webhooks.notifier_app import GROUP
-from flowgauge.transport.local import LocalLog, open_local_log
-from flowgauge.transport.log import Outgoing
+from flowgauge.schemas.ids import delivery_id
+from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 
 KILLS = int(os.environ.get("FLOWGAUGE_KILLS", "12"))  # `make torture` does more
 SEED = 20261201
-PARTITIONS = {
-    **dict.fromkeys((topics.DELIVERIES, topics.DLQ, topics.CONTROLS, topics.EVENTS), 1),
-    topics.TRANSITIONS: 2,
-}
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LIVES_S_MAX = 5.0  # whose place does not come up is killed wherever it is then
-SETTLE_S_MAX = 120.0
-LOOK_S = 0.05
 WHILE_OUT = "a request is out"
 ANYWHERE = "anywhere"
 OLD_PLACES = (killed.READ, killed.BEFORE_OUTCOME, killed.AFTER_OUTCOME)  # nothing begins while history is loaded
 FINAL = {"delivered", "dead", "superseded", "backfilled"}
-FILE = """
-channels:
-  - name: hook
-    webhook: {{url: "http://127.0.0.1:{port}/hook", secret: {{env: NOTIFIER_TEST_SECRET}}}}
-  - name: chat
-    slack: {{url: "http://127.0.0.1:{port}/chat"}}
-    group: {{wait: 1s, interval: 15s}}
-actions:
-  - name: once
-    http: {{url: "http://127.0.0.1:{port}/once"}}
-    limit: {{count: 1000, per: 1s}}
-  - name: again
-    http: {{url: "http://127.0.0.1:{port}/again"}}
-    idempotent: true
-    limit: {{count: 1000, per: 1s}}
-"""
-
-
-@dataclass
-class Scene:
-    """The log as the test sees it, the receiver, and the notifier's process."""
-
-    folder: Path
-    log: LocalLog
-    receiver: FlakyReceiver
-    story: Story
-    start_ms: int
-    records: list[Delivery] = field(default_factory=list[Delivery])
-    kills: Counter[str] = field(default_factory=Counter[str])
-    early: list[str] = field(default_factory=list[str])  # told while it was hidden
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        return killed.fast_clock(self.start_ms)
-
-    @contextlib.asynccontextmanager
-    async def running(
-        self, place: str = killed.NEVER, nth: int = 1, *loading: str, sent: str = "SIGKILL"
-    ) -> AsyncGenerator[asyncio.subprocess.Process]:
-        """Run a notifier until the block ends."""
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NOTIFIER_TEST_SECRET": SECRET}
-        arguments = [self.folder, self.folder / "places.yaml", self.start_ms, sent, place, nth, *loading]
-        with (self.folder / "notifier.err").open("a") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.integration.killed_notifier", *map(str, arguments)),
-                env=environ,
-                stderr=errors,
-                stdout=errors,
-            )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    async def tell(self, transitions: Iterable[Transition]) -> None:
-        await self.log.append(
-            topics.TRANSITIONS,
-            [
-                Outgoing(events_partition(each.incident_id, 2), each.incident_id, encode_transition(each))
-                for each in transitions
-            ],
-        )
-
-    async def say(self, *controls: Control) -> None:
-        await self.log.append(
-            topics.CONTROLS, [Outgoing(0, each.control_id, encode_control(each)) for each in controls]
-        )
-
-    async def look(self) -> None:
-        """Read what was recorded since."""
-        offset = len(self.records)
-        while read := await self.log.read(topics.DELIVERIES, 0, offset, 1_000):
-            self.records += [decode_delivery(record.value or b"") for record in read]
-            offset = len(self.records)
-
-    async def has_read_all(self) -> bool:
-        """Tell whether the notifier has committed all transitions."""
-        ends = await self.log.ends(topics.TRANSITIONS)
-        committed = await self.log.committed(topics.TRANSITIONS, GROUP)
-        return all(committed[each].next_offset == end for each, end in ends.items())
-
-    async def expire(self, names: Sequence[str]) -> None:
-        """End silences; what they hid must not have been told."""
-        told = {str(each.body["data"]["incident_id"]) for each in self.receiver.at("/hook")}
-        hidden = {each.id for each in self.story.incidents if each.hidden_by in names}
-        self.early += sorted(told & hidden)
-        await self.say(*[self.story.expire(name, self.clock()) for name in names])
 
 
 async def _die(scene: Scene, place: str, *loading: str) -> None:
@@ -156,17 +57,8 @@ async def _load_history(scene: Scene, kills: int) -> None:
     for number in range(kills):
         await _die(scene, OLD_PLACES[number % len(OLD_PLACES)], "loading")
     async with scene.running(killed.NEVER, 1, "loading"):
-        await _until(scene.has_read_all)
+        await until(scene.has_read_all)
     scene.early += [each.id for each in scene.receiver.at("/hook")]
-
-
-async def _until(condition: Callable[[], "asyncio.Future[bool] | object"]) -> None:
-    async with asyncio.timeout(SETTLE_S_MAX):
-        while True:
-            found = condition()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(LOOK_S)
 
 
 async def _turn(scene: Scene, number: int) -> None:
@@ -188,14 +80,14 @@ async def _settle(scene: Scene) -> None:
     """Let all be told: the receiver is well, no silence is left, and what was given up is asked for again."""
     scene.receiver.is_calm = True
     async with scene.running():
-        await _until(scene.has_read_all)
+        await until(scene.has_read_all)
         await scene.expire(list(scene.story.silences))
         asked = 0
 
         async def is_settled() -> bool:
             nonlocal asked
             await scene.look()
-            newest = _newest(scene.records)
+            newest = newest_of(scene.records)
             is_final = all(each.outcome in FINAL for each in newest.values())
             owed = [each for each in _owed_to_channels(scene) if each not in newest]
             has_dead = any(each.outcome == "dead" and each.channel == "chat" for each in newest.values())
@@ -205,21 +97,12 @@ async def _settle(scene: Scene) -> None:
                 await asyncio.sleep(1)  # the notifier looks for controls twice a second
             return is_final and not owed and not has_dead
 
-        await _until(is_settled)
+        await until(is_settled)
 
 
 def _owed_to_channels(scene: Scene) -> list[str]:
     """Return the ids of the deliveries of which something must be recorded."""
     return [delivery_id(each.transition_id, channel) for each in scene.story.transitions for channel in each.notify]
-
-
-def _newest(records: Iterable[Delivery]) -> dict[str, Delivery]:
-    found: dict[str, Delivery] = {}
-    for each in records:
-        known = found.get(each.delivery_id)
-        if known is None or (known.attempt, known.at_ms) < (each.attempt, each.at_ms):
-            found[each.delivery_id] = each
-    return found
 
 
 @pytest.mark.integration
@@ -247,7 +130,7 @@ async def test_kills_at_each_place_lose_and_double_nothing_and_tell_nothing_that
     assert _unnamed_in_chat(scene) == []
     assert _requests_that_nobody_committed(scene) == []
     assert _ended_before_it_began(scene) == []
-    assert [each for each in _newest(scene.records).values() if each.outcome not in FINAL] == []
+    assert [each for each in newest_of(scene.records).values() if each.outcome not in FINAL] == []
     assert [key for key, times in Counter(each.id for each in receiver.at("/once")).items() if times > 1] == []
 
 
@@ -301,7 +184,7 @@ def _ids_beside_the_records(scene: Scene) -> list[str]:
     """
     taken = scene.receiver.at("/hook")
     wrong = [each.id for each in taken if each.id != delivery_id(str(each.body["data"]["transition_id"]), "hook")]
-    newest = {each.delivery_id: each.outcome for each in _newest(scene.records).values() if each.channel == "hook"}
+    newest = {each.delivery_id: each.outcome for each in newest_of(scene.records).values() if each.channel == "hook"}
     delivered = {each for each, outcome in newest.items() if outcome == "delivered"}
     accepted = {each.id for each in taken if each.is_accepted}
     lost = [each for each in accepted - delivered if newest.get(each) != "superseded"]

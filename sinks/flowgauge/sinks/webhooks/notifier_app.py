@@ -6,7 +6,7 @@ One step of a partition:
     2. begin what is due: `started` is committed with state, delivery records and offset as one
     3. only then the attempts go out, several at a time, each within the `attempt_ms_max` of its kind
 A kill between 2 and the next step leaves `started` behind: after the restart it is sent again under the same id. Who
-was frozen between 2 and 3 for longer than SEND_WITHIN_MS sends nothing: a successor may be at work.
+was frozen in 2, or before 3, for longer than SEND_WITHIN_MS sends nothing: a successor may be at work.
 
 Caught up means: transitions were read to their end while the detector's clock (`health.clock_ms`) was less than
 CLOCK_BEHIND_MS_MAX behind and no history was being loaded. It ends when the clock falls behind: then old transitions
@@ -66,7 +66,9 @@ CLOCK_BEHIND_MS_MAX = 60_000  # a detector this close to now tells of the presen
 RECORDS_MAX = 500  # a poll takes: a step stays short
 POLL_MS_MAX = 250  # so that stopping is quick
 POLL_MS_WHILE_OUT = 20  # and that an outcome waits little for its commit
-SEND_WITHIN_MS = 5_000  # after its commit; far below what a group waits for a member before it gives its part away
+SEND_WITHIN_MS = (
+    5_000  # after its commit began; far below what a group waits for a member before it gives its part away
+)
 NO_WORDING = Wording()
 BACKLOG_EVERY_MS = 500  # counting it looks at every incident
 
@@ -189,8 +191,8 @@ class _Notifier:
         await self._note_caught_up(now_ms)
         for partition in list(self.outboxes):
             sends = self._begin(partition, now_ms)
-            await self._commit(steps, partition, read.get(partition), dead_letters.get(partition, []))
-            self._launch(group, partition, sends)
+            began = await self._commit(steps, partition, read.get(partition), dead_letters.get(partition, []))
+            self._launch(group, partition, sends, until=began + SEND_WITHIN_MS / 1000)
         self._count_backlog()
 
     def _assign(self, assigned: Assigned, now_ms: int) -> None:
@@ -299,10 +301,12 @@ class _Notifier:
         sends = self.outboxes[partition].begin_due(now_ms, refusal)
         return [(send, found[send.lane]) for send in sends]
 
-    async def _commit(self, steps: Steps, partition: int, next_offset: int | None, more: Sequence[Output]) -> None:
+    async def _commit(self, steps: Steps, partition: int, next_offset: int | None, more: Sequence[Output]) -> float:
+        """Return when, by the loop's clock, the commit began: by then the partition was still ours."""
+        began = asyncio.get_running_loop().time()
         changes = self.outboxes[partition].take_changes()
         if next_offset is None and not changes.state and not changes.records:
-            return
+            return began
         spread = self.log.partitions(topics.DELIVERIES)
         outputs = [
             Output(
@@ -312,12 +316,17 @@ class _Notifier:
             for each in changes.records
         ]
         outputs += [*self._troubles(changes.records), *self._results(changes.of_actions)]
-        await self.patiently(
-            lambda: steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
-        )
+
+        async def commit() -> float:
+            began = asyncio.get_running_loop().time()
+            await steps.commit(partition, next_offset=next_offset, state=changes.state, outputs=[*outputs, *more])
+            return began
+
+        began = await self.patiently(commit)
         self.channel_health.note(changes.records)
         for each in changes.records:
             metrics.DELIVERIES.labels(each.outcome).inc()
+        return began
 
     def _troubles(self, records: Sequence[Delivery]) -> list[Output]:
         """Return the transitions that tell of channels which are not reached, or are again."""
@@ -348,8 +357,9 @@ class _Notifier:
             for event in events
         ]
 
-    def _launch(self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]]) -> None:
-        until = asyncio.get_running_loop().time() + SEND_WITHIN_MS / 1000
+    def _launch(
+        self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]], *, until: float
+    ) -> None:
         metrics.MESSAGES.inc(len(sends))
         for send, place in sends:
             task = group.create_task(self._send(self.outboxes[partition], send, place, until=until))
