@@ -2,11 +2,11 @@
 
 import pytest
 
-from flowgauge.schemas.control import Matcher, MatcherOp, Recurrence, Silence, Silenced
+from flowgauge.schemas.control import Matcher, MatcherOp, Recurrence, Silence, Silenced, SilenceExpired
 from flowgauge.schemas.controls_in_force import ControlsInForce
 from flowgauge.schemas.hours import hours_of
 from flowgauge.schemas.safe_pattern import PATTERN_CHARS_MAX, check_pattern, full_match
-from flowgauge.schemas.silencing import Silences
+from flowgauge.schemas.silencing import SILENCES_MAX, Silences
 from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.people import People
@@ -127,3 +127,17 @@ def test_the_notifier_hides_by_what_is_in_force_until_that_is_erased() -> None:
     in_force.forget("s")
 
     assert (before, people.hidden(transition("orders"), 5)) == (Hidden(100, "s"), None)
+
+
+def test_silences_that_were_ended_by_hand_go_before_those_that_hide_something() -> None:
+    silences = Silences()
+    silences.take(silenced("active", "=", "orders"))
+    for number in range(SILENCES_MAX):
+        long = Silence(silence_id=f"s{number}", matchers=[], starts_ms=0, ends_ms=10**12, reason="long")
+        silences.take(Silenced(control_id=f"c{number}", tenant="other", at_ms=1, by="eve", silence=long))
+        silences.take(
+            SilenceExpired(control_id=f"e{number}", tenant="other", at_ms=2, by="eve", silence_id=long.silence_id)
+        )
+
+    assert (len(silences), silences.dropped) == (SILENCES_MAX, 1)
+    assert silences.silenced_until_ms(transition("orders"), 5) == (100, "active")

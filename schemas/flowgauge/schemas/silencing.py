@@ -8,6 +8,7 @@ Invariant: an answer follows from the set of controls, the transition and the ti
 alter: what an incident is stays as it was. `hours` knows when recurring windows begin and end.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -64,6 +65,8 @@ class Silences:
     def __init__(self) -> None:
         self.dropped = 0  # silences that went at SILENCES_MAX: those that end first
         self._controls: dict[Key, tuple[Silenced | None, SilenceExpired | None]] = {}
+        self._keys: dict[str, set[Key]] = {}  # by the id of a control about them
+        self._ends: list[tuple[int, Key]] = []  # a heap; an entry holds while its silence ends then
         self._indexes: dict[str, _Index] = {}  # by tenant
 
     def take(self, control: Silenced | SilenceExpired) -> bool:
@@ -80,19 +83,19 @@ class Silences:
             expired = _newer(expired, control)
         self._put(key, added, expired)
         if len(self._controls) > SILENCES_MAX:
-            self._put(min(self._controls, key=lambda each: (self._ends_ms(each), each)), None, None)
+            self._put(self._first_to_end(), None, None)
             self.dropped += 1
         return self._controls.get(key, (None, None)) != before
 
     def forget(self, control_id: str) -> None:
         """Take a control out again: it was erased from the log."""
-        for key, (added, expired) in [*self._controls.items()]:
-            if control_id in {each.control_id for each in (added, expired) if each}:
-                self._put(
-                    key,
-                    added if added and added.control_id != control_id else None,
-                    expired if expired and expired.control_id != control_id else None,
-                )
+        for key in [*self._keys.get(control_id, ())]:
+            added, expired = self._controls[key]
+            self._put(
+                key,
+                added if added and added.control_id != control_id else None,
+                expired if expired and expired.control_id != control_id else None,
+            )
 
     def of(self, tenant: str) -> list[SilenceInForce]:
         """Return all silences for `tenant` that are known, its own and everybody's, over ones too, by their ends."""
@@ -122,20 +125,39 @@ class Silences:
                 yield self._indexes[whose]
 
     def _ends_ms(self, key: Key) -> int:
-        added, _ = self._controls[key]
-        return added.silence.ends_ms if added else 0
+        said = _said(*self._controls[key])
+        return said.ends_ms if said else 0
+
+    def _first_to_end(self) -> Key:
+        while True:
+            ends_ms, key = heapq.heappop(self._ends)
+            if key in self._controls and self._ends_ms(key) == ends_ms:
+                return key
+
+    def _note_ids(self, key: Key, added: Silenced | None, expired: SilenceExpired | None) -> None:
+        for each in self._controls.get(key, ()):
+            if each and each.control_id in self._keys:
+                self._keys[each.control_id].discard(key)
+                if not self._keys[each.control_id]:
+                    del self._keys[each.control_id]
+        for each in (added, expired):
+            if each:
+                self._keys.setdefault(each.control_id, set()).add(key)
 
     def _put(self, key: Key, added: Silenced | None, expired: SilenceExpired | None) -> None:
         tenant, silence_id = key
+        self._note_ids(key, added, expired)
+        before = self._ends_ms(key) if key in self._controls else None
         index = self._indexes.setdefault(tenant, _Index())
         index.take_out(silence_id)
         if added is None and expired is None:
             del self._controls[key]
         else:
             self._controls[key] = (added, expired)
-        if added is not None:
-            is_expired = expired is not None and order(expired) > order(added)
-            index.put(_Entry(SilenceInForce(added, expired if is_expired else None)))
+            if self._ends_ms(key) != before:
+                heapq.heappush(self._ends, (self._ends_ms(key), key))
+        if said := _said(added, expired):
+            index.put(_Entry(said))
         if not index.entries:
             del self._indexes[tenant]
 
@@ -253,6 +275,13 @@ def text_test(matcher: Matcher) -> Callable[[str], bool]:
 def order(control: Silenced | SilenceExpired) -> tuple[int, str]:
     """Return where a control stands among all about one silence."""
     return (control.at_ms, control.control_id)
+
+
+def _said(added: Silenced | None, expired: SilenceExpired | None) -> SilenceInForce | None:
+    if added is None:
+        return None
+    is_expired = expired is not None and order(expired) > order(added)
+    return SilenceInForce(added, expired if is_expired else None)
 
 
 def _newer(before: _AddedOrExpired | None, now: _AddedOrExpired) -> _AddedOrExpired:
