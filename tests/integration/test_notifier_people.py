@@ -34,12 +34,13 @@ from flowgauge.schemas.control import (
     SilenceExpired,
     encode_control,
 )
+from flowgauge.schemas.delivery import Delivery
 from flowgauge.schemas.event import decode_event
 from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.transition import Transition, decode_transition
 from flowgauge.sinks.webhooks.actions.action import Action, ActionBook
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
-from flowgauge.sinks.webhooks.delivery_watch import RULE
+from flowgauge.sinks.webhooks.delivery_watch import RULE, DeliveryWatch
 from flowgauge.sinks.webhooks.places import Places
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Log, Outgoing
@@ -63,6 +64,21 @@ def silenced(*, ends_ms: int = NOW_MS + HOUR_MS, flow: str = "orders") -> Silenc
         silence_id="s1", matchers=[Matcher("flow", "=", flow)], starts_ms=NOW_MS - 1, ends_ms=ends_ms, reason="moving"
     )
     return Silenced(control_id="c-silence", tenant="acme", at_ms=NOW_MS - 1, by="ann", silence=silence)
+
+
+def lost(channel: str) -> Delivery:
+    return Delivery(
+        delivery_id="d",
+        transition_id="t",
+        incident_id="i",
+        tenant="acme",
+        rule="r",
+        channel=channel,
+        to_state="firing",
+        attempt=1,
+        outcome="dead",
+        at_ms=NOW_MS - 1,
+    )
 
 
 async def transitions_in(log: Log) -> list[Transition]:
@@ -169,7 +185,7 @@ async def test_what_was_given_up_is_sent_again_under_the_same_id_and_marked(tmp_
         await tell(running.log, firing)
         await running.has_recorded("dead", 1)
         with_channel(running, receiver.channel())
-        clock.now_ms += 1
+        clock.now_ms += 10
         await say(running.log, Replayed(control_id="c", tenant="acme", at_ms=clock.now_ms, by="ann", channel="ops"))
         await running.has_recorded("delivered", 1)
 
@@ -183,7 +199,7 @@ async def test_another_tenant_cannot_have_it_sent_again(tmp_path: Path) -> None:
         await tell(running.log, transition("firing", 0))
         await running.has_recorded("dead", 1)
         with_channel(running, receiver.channel())
-        clock.now_ms += 1
+        clock.now_ms += 10
         dead = running.deliveries[-1].delivery_id
         await say(
             running.log,
@@ -213,6 +229,20 @@ async def test_a_channel_that_is_not_reached_is_an_incident_told_through_another
         assert told[0]["data"]["rule"] == RULE
         assert told[0]["data"]["key"] == {"channel": "ops"}
         assert [each.rule for each in await transitions_in(running.log)].count(RULE) == 2
+
+
+async def test_trouble_that_was_written_and_not_read_before_the_end_ends_with_the_next_message(tmp_path: Path) -> None:
+    (opened,) = DeliveryWatch().after([lost("ops")], lambda _: False, lambda _: ("watcher",), NOW_MS - 1)
+    log = await open_local_log(tmp_path, partitions=PARTITIONS)
+    await tell(log, opened)
+    await log.close()
+    async with receiving() as receiver, receiving() as watcher, notifying(tmp_path) as running:
+        with_channel(running, receiver.channel(), watcher.channel("watcher"))
+        await running.has_recorded("delivered", 1)
+        await tell(running.log, transition("firing", 0))
+        await running.has_recorded("delivered", 3)
+
+        assert [each.type for each in watcher.messages] == ["incident.firing", "incident.resolved"]
 
 
 async def test_a_dead_page_goes_to_the_fallback(tmp_path: Path) -> None:

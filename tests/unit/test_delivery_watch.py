@@ -88,8 +88,21 @@ def test_an_action_is_no_channel() -> None:
 def test_after_a_restart_it_goes_on_with_the_incident_that_was_open() -> None:
     (opened,) = DeliveryWatch().after([record("dead")], well, watched, NOW_MS)
     watch = DeliveryWatch()
-    watch.restore([opened])
+    watch.go_on(opened)
 
     assert watch.after([record("dead")], well, watched, NOW_MS + 1) == []
     (closed,) = watch.after([record("delivered")], well, watched, NOW_MS + 2)
     assert closed.incident_id == opened.incident_id
+
+
+def test_after_a_restart_it_knows_of_an_incident_that_was_over() -> None:
+    before, after = DeliveryWatch(), DeliveryWatch()
+    written = [
+        *before.after([record("dead")], well, watched, NOW_MS),
+        *before.after([record("delivered")], well, watched, NOW_MS + 1),
+    ]
+    for each in written:
+        after.go_on(each)
+
+    assert after.after([record("delivered")], well, watched, NOW_MS + 2) == []
+    assert [each.to_state for each in after.after([record("dead")], well, watched, NOW_MS + 3)] == ["firing"]

@@ -32,10 +32,16 @@ class DeliveryWatch:
 
     _open: dict[Lane, Transition] = field(default_factory=dict[Lane, Transition])
 
-    def restore(self, transitions: Iterable[Transition]) -> None:
-        """Go on from the incidents that were open."""
-        for each in transitions:
-            self._open[each.tenant, each.key.get("channel", "")] = each
+    def go_on(self, written: Transition) -> None:
+        """Go on from what a notifier before this one wrote; what no channel's incident is changes nothing."""
+        if written.rule_kind != RULE_KIND:
+            return
+        lane = written.tenant, written.key.get("channel", "")
+        known = self._open.get(lane)
+        if written.to_state != "resolved":
+            self._open[lane] = written
+        elif known and known.incident_id == written.incident_id:
+            del self._open[lane]
 
     def after(
         self, records: Iterable[Delivery], is_left_alone: Callable[[Lane], bool], watchers: Watchers, now_ms: int

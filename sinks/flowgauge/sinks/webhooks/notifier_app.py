@@ -45,7 +45,7 @@ from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.backlog import merged
 from flowgauge.sinks.webhooks.channel_health import ChannelHealth
 from flowgauge.sinks.webhooks.circuit import Circuits
-from flowgauge.sinks.webhooks.delivery_watch import RULE_KIND, DeliveryWatch
+from flowgauge.sinks.webhooks.delivery_watch import DeliveryWatch
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.outbox import PROBES, WOKEN_BY_SUCCESS, Outbox
 from flowgauge.sinks.webhooks.people import People
@@ -127,6 +127,7 @@ class _Notifier:
     circuits: Circuits = field(default_factory=Circuits)
     watch: DeliveryWatch = field(default_factory=DeliveryWatch)
     counted_at: float = 0.0
+    started_ms: int = field(init=False)
     now: Places = field(init=False)  # where lanes lead now
     guard: ActionGuard = field(init=False)
     controls: ControlBook = field(init=False)
@@ -136,6 +137,7 @@ class _Notifier:
     patiently: Patience = field(init=False)
 
     def __post_init__(self) -> None:
+        self.started_ms = self.now_ms()
         self.now = self.places()
         self.channel_health = ChannelHealth(self.health)
         self.patiently = Patience("notifier", self.health, self.stop)
@@ -203,7 +205,8 @@ class _Notifier:
             where = f"{topics.OUTBOX}, of {topics.TRANSITIONS} partition {assigned.partition}"
             raise InvariantBroken(f"{where}: {error}") from error
         self.people.apply_all(outbox, now_ms)
-        self.watch.restore(each for each in outbox.open_incidents() if each.rule_kind == RULE_KIND)
+        for each in outbox.open_incidents():
+            self.watch.go_on(each)
         self.outboxes[assigned.partition] = outbox
         self.positions[assigned.partition] = assigned.next_offset
         self.caught_up.discard(assigned.partition)
@@ -222,6 +225,8 @@ class _Notifier:
                 unreadable.append(_dead_letter(record, batch.partition, str(error), now_ms))
                 continue
             outbox.see(transition, now_ms=now_ms, is_caught_up=is_caught_up)
+            if transition.at_ms < self.started_ms:
+                self.watch.go_on(transition)
         if outbox.refused_incidents > refused:
             _log.error("too many incidents", refused=outbox.refused_incidents - refused)
             self.health.problems["notifier bounds"] = (
