@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowgauge.console.web.action_switch import read_switch
 from flowgauge.console.web.acts import (
     BODIES,
     EXAMPLES,
@@ -95,3 +96,10 @@ def test_how_an_incident_is_handled_is_told_in_words() -> None:
         "part of fedcba987654, resolved by hand by eve, assigned to bob"
     )
     assert handling_words(Handling()) == ""
+
+
+def test_a_login_that_would_write_into_a_terminal_switches_no_action() -> None:
+    with pytest.raises(BadInput, match=r"^by: say who does this"):
+        read_switch(b"{}", "ann\x1b[2J")
+
+    assert read_switch(b"{}", "ann").by == "ann"

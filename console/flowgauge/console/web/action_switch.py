@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import msgspec
 
-from flowgauge.console.web.acts import Person
+from flowgauge.console.web.acts import Person, person
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.metric_operations import TENANT
 from flowgauge.console.web.openapi import Content, Operation
-from flowgauge.schemas.control import PERSON_CHARS_MAX, ActionsSwitched
+from flowgauge.schemas.control import ActionsSwitched
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import rfc3339
@@ -51,10 +51,7 @@ def read_switch(body: bytes, login: str) -> SwitchActions:
         asked = msgspec.json.decode(body, type=SwitchActions)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f'the body, such as {{"by":"ann"}}: {error}') from None
-    by = asked.by.strip() or login.strip()[:PERSON_CHARS_MAX]
-    if not by:
-        raise BadInput("by: say who does this: a name, such as ann")
-    return msgspec.structs.replace(asked, by=by)
+    return msgspec.structs.replace(asked, by=person(asked.by.strip() or login))
 
 
 async def switch_actions(answers: Answers, tenant: str, asked: SwitchActions, *, are_stopped: bool) -> ActionsTold:

@@ -92,12 +92,18 @@ def read_doing(verb: Verb, body: bytes | Mapping[str, str], login: str) -> Doing
         doing = _decoded(BODIES[verb], body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"the body of {verb}, such as {example_text(verb)}: {error}") from None
-    by = doing.by.strip() or login.strip()[:PERSON_CHARS_MAX]
-    if not by or not by.isprintable():  # a login was checked by nobody
-        raise BadInput("by: say who does this: a name on one line, such as ann")
+    by = person(doing.by.strip() or login)
     if isinstance(doing, Note) and not doing.text.strip():
         raise BadInput("text: expected what is to be noted, got nothing")
     return msgspec.structs.replace(doing, by=by)
+
+
+def person(name: str) -> str:
+    """Return who does something; raise BadInput where nobody can be called so."""
+    name = name.strip()
+    if not name or len(name) > PERSON_CHARS_MAX or not name.isprintable():
+        raise BadInput(f"by: say who does this: a name of at most {PERSON_CHARS_MAX} characters, such as ann")
+    return name
 
 
 def act_of(doing: Doing, *, tenant: str, incident_id: str, control_id: str, at_ms: int) -> Act:

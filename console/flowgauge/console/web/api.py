@@ -11,7 +11,7 @@ from flowgauge.console.rule_folder import Applied
 from flowgauge.console.web.act_operations import act_path
 from flowgauge.console.web.acting import do
 from flowgauge.console.web.action_switch import START, STOP, SWITCHES, actions_told, read_switch, switch_actions
-from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
+from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, person, read_doing
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
 from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.api_operations import KNOWN
@@ -36,7 +36,7 @@ from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_by
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
 from flowgauge.console.web.silence_keeping import add, expire, preview, silences
 from flowgauge.console.web.silence_operations import PREVIEW, SILENCE, SILENCES
-from flowgauge.console.web.silences import SILENCE_BYTES_MAX, person, read_asked
+from flowgauge.console.web.silences import SILENCE_BYTES_MAX, read_asked
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.schemas.settings import ANY_TENANT
@@ -191,8 +191,7 @@ class _Api:
 
         async def switched(request: Request, tenant: str) -> Response:
             asked = read_switch(await _json_body(request, ACT_BYTES_MAX, "a switch is"), login_of(request.headers))
-            asking = self._answers.tenant_of(request)
-            if asked.everyone and (asking is None or not self._answers.is_operator(asking)):
+            if asked.everyone and not self._is_operator(request):
                 raise _Refused(403, "everyone: only the operator stops the actions of all tenants: leave it out")
             return json_answer(await switch_actions(self._answers, tenant, asked, are_stopped=are_stopped))
 

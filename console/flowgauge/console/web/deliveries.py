@@ -8,9 +8,8 @@ from typing import Annotated, Final, TypedDict, TypeVar
 
 import msgspec
 
-from flowgauge.console.web.acts import ID_SHOWN, Person
+from flowgauge.console.web.acts import ID_SHOWN, Person, person
 from flowgauge.console.web.answer_records import SentDelivery
-from flowgauge.console.web.silences import person
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.delivery import OUTCOMES
 from flowgauge.schemas.errors import BadInput, FlowgaugeError

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from flowgauge.console.web.acting import do
-from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, read_doing
+from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, person, read_doing
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.deliveries import NotDead, ReplayAll, ReplayOne, ReplayTold, lane_of, outcome_of, read_replay
 from flowgauge.console.web.delivery_keeping import replay_all, replay_one
@@ -25,7 +25,7 @@ from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
 from flowgauge.console.web.silence_keeping import add, expire, preview, silences
 from flowgauge.console.web.silence_views import asked_in, silence_page
-from flowgauge.console.web.silences import PreviewTold, person
+from flowgauge.console.web.silences import PreviewTold
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.console.web.words import moment
 from flowgauge.schemas.control import PERSON_CHARS_MAX, TEXT_CHARS_MAX

@@ -5,7 +5,8 @@ from typing import Final, Literal, TypedDict
 
 import msgspec
 
-from flowgauge.schemas.control import PERSON_CHARS_MAX, Silence
+from flowgauge.console.web.acts import person
+from flowgauge.schemas.control import Silence
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.hours import Hours, Span, hours_of
@@ -114,14 +115,6 @@ def read_asked(body: bytes | Mapping[str, object], login: str, *, is_preview: bo
         lasts = asked.lasts if asked.ends or asked.lasts else LASTS_DEFAULT
         return msgspec.structs.replace(asked, lasts=lasts, reason=asked.reason.strip() or "a preview")
     return msgspec.structs.replace(asked, by=person(asked.by or login))
-
-
-def person(name: str) -> str:
-    """Return who does something; raise BadInput where nobody can be called so."""
-    name = name.strip()
-    if not name or len(name) > PERSON_CHARS_MAX or not name.isprintable():
-        raise BadInput(f"by: say who does this: a name of at most {PERSON_CHARS_MAX} characters, such as ann")
-    return name
 
 
 def silence_json(each: SilenceInForce, now_ms: int) -> SilenceTold:
