@@ -129,6 +129,13 @@ NO_URL = "c.yaml:3:13: channels[0].webhook.url: expected https://HOST/PATH (http
             "channels:\n- name: a\n  email: {to: [a@b.example], from: c@d.example, host: h, form: x}",
             "c.yaml:3:58: channels[0].email.form: unknown field (did you mean `from`?)",
         ),
+        (
+            "channels:\n- name: a\n  fallback: action:stop\n  webhook: {url: 'https://h', secret: {env: A}}",
+            (
+                "c.yaml:3:3: channels[0].fallback: a channel's name does not begin with action:: "
+                "define it under `actions:`"
+            ),
+        ),
         ("channels: 7", "c.yaml:1:1: channels: expected a list (begin each channel with `- name:`)"),
         ("chanels: []", "c.yaml:1:1: chanels: unknown field (known fields: rules, channels, routes, actions)"),
         ("[]", "c.yaml:1:1: expected `rules:` or `channels:` at the top (write rules: and a list below it)"),

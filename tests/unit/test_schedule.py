@@ -63,6 +63,8 @@ def test_a_receiver_can_make_a_wait_longer_up_to_an_hour_and_never_shorter() -> 
         ("nan", 0),
         ("9" * 400, 0),
         ("Mon, 99 Nov 2026 09:02:00 GMT", 0),
+        ("Mon, 23 Nov 2026 09:02:00 +99999999999999", 0),
+        ("Mon, 23 Nov 99999999999999999999 09:02:00 GMT", 0),
     ],
 )
 def test_retry_after_is_read_in_its_three_forms_and_never_fails(text: str, asked_ms: int) -> None:

@@ -23,7 +23,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     at_ms: int  # processing time at the notifier
     status: int = 0  # HTTP status; 0 when none came
     elapsed_ms: int = 0
-    reason: str = ""  # why it failed, from a bounded set; never a host, a URL or a secret
+    reason: str = ""  # why, in words of ours or, where a person ended it, of theirs; never a host, a URL or a secret
     next_attempt_ms: int = 0
 
 

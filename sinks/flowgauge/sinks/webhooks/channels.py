@@ -83,7 +83,9 @@ class Channel(Written):
         RetryClass | None, Field(description="How long and how often a message is tried; by default the kind's.")
     ] = None
     fallback: Annotated[
-        str, Field(max_length=CHANNEL_NAME_MAX, description="The channel that is told when this one is not reached.")
+        str,
+        Field(max_length=CHANNEL_NAME_MAX, description="The channel that is told when this one is not reached."),
+        AfterValidator(_no_action),
     ] = ""
     fallback_after: Annotated[DurationMs, Field(description="How long after the first try.")] = 15 * 60_000
     repeat: Annotated[DurationMs, Field(description="How long after a message what still fires is told again.")] = 0

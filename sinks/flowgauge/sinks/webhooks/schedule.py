@@ -85,7 +85,7 @@ def parse_retry_after_ms(text: str, now_ms: int) -> int:
         return int(float(text) * 1000)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     return max(0, micros(moment) // 1000 - now_ms) if moment.tzinfo else 0
 
