@@ -12,7 +12,7 @@ def buried(*lanes: str) -> DeadLetters:
     """Return letters of these lanes, each died a millisecond after the one before it, from 1 on."""
     letters = DeadLetters()
     for number, lane in enumerate(lanes, 1):
-        letters.bury(lane, Letter(lane, FIRING, dead_ms=number, attempt=1, recorded_ms=number))
+        letters.bury(lane, Letter(lane, FIRING, dead_ms=number, attempt=1))
     return letters
 
 

@@ -262,6 +262,7 @@ def test_a_resolve_that_comes_while_its_group_waits_is_told_after_its_firing() -
     world.see(transition("resolved", 1))
     world.wait(1_000)
     world.settle(world.begin())
+    assert world.begin() == []
     world.wait(5_000)
     world.settle(world.begin())
 
@@ -376,7 +377,7 @@ def test_a_replay_that_was_asked_for_before_it_died_again_changes_nothing() -> N
     world.settle([lost], DEAD)
 
     assert not world.outbox.replay(lost.delivery_id, asked_ms=asked_ms, now_ms=world.now_ms)
-    assert list(world.outbox.letters.since(0, NOW_MS + 1, "ops", "acme")) == [lost.delivery_id]
+    assert list(world.outbox.letters.since(0, NOW_MS + H, "ops", "acme")) == [lost.delivery_id]
     assert list(world.outbox.letters.since(0, NOW_MS + 1, "", "other")) == []
 
 
@@ -422,3 +423,46 @@ def test_retry_classes_have_their_own_patience() -> None:
         world.wait(world.outbox.wait_ms(world.now_ms) or 0)
 
     assert attempts == len(RETRY_DELAYS_MS["generic"])
+
+
+def test_a_group_whose_channel_takes_none_any_more_is_told_one_by_one() -> None:
+    world = World({"ops": LinePolicy(group=Grouping((), wait_ms=1_000, interval_ms=15_000))})
+    world.see(transition("firing", 0, key="a"), transition("firing", 0, key="b"))
+    assert world.begin() == []
+
+    world.policies = {}
+
+    assert world.deliver() == [("ops", "firing"), ("ops", "firing")]
+    assert world.outbox.wait_ms(world.now_ms) is None
+
+
+def test_a_fallback_is_not_late_by_the_time_that_a_clock_steps_back() -> None:
+    world = World({"ops": LinePolicy(fallback="boss", fallback_after_ms=15 * M)})
+    world.see(transition("firing", 0))
+    world.settle(world.begin(), FAILED)
+    world.wait(-24 * H)
+    told: list[str] = []
+    for _ in range(18):
+        sends = world.begin()
+        told += [send.channel for send in sends]
+        world.settle(sends, FAILED)
+        world.wait(M)
+
+    assert "boss" in told
+
+
+def test_a_group_that_was_quiet_for_its_interval_waits_for_others_again() -> None:
+    world = World({"ops": LinePolicy(group=Grouping((), wait_ms=1_000, interval_ms=15_000))})
+    world.see(transition("firing", 0, key="a"))
+    assert world.begin() == []
+    world.wait(1_000)
+    assert len(world.deliver()) == 1
+    world.wait(15_000)
+
+    world.see(transition("firing", 0, key="b"))
+    assert world.begin() == []
+    world.see(transition("firing", 0, key="c"))
+    world.wait(1_000)
+
+    (send,) = world.begin()
+    assert len(send.members) == 2

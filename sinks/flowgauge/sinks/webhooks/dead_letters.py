@@ -1,7 +1,7 @@
 """Dead letters: deliveries that were given up, kept so that somebody can have them sent again. Pure.
 
-Each is kept with the end of its incident, where that was not told because the opening was dead: who is told of an
-opening again must hear of the end as well. Bounded: LETTERS_MAX, the oldest go first and are counted.
+Each is kept with the end of its incident, whatever became of that: who is told of a state again must hear of the end
+after it. Bounded: LETTERS_MAX, the oldest go first and are counted.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import msgspec
 
 from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.transition import Transition
+from flowgauge.sinks.webhooks.message import fitted
 
 LETTERS_MAX = 2_000  # of one partition: some megabytes
 
@@ -20,10 +21,10 @@ class Letter(msgspec.Struct, array_like=True):
 
     channel: str
     transition: Transition
-    dead_ms: int
+    dead_ms: int  # `at_ms` of its newest record: the next one's is later, whatever the clock does
     attempt: int  # how many were begun: the next is counted on from here
-    recorded_ms: int
-    end: Transition | None = None  # of the incident, when it was not told for want of the opening
+    repeat: int = 0  # the how-manieth reminder it was
+    end: Transition | None = None  # of the incident, if that is over
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class DeadLetters:
     dropped: int = 0
     dirty: dict[str, None] = field(default_factory=dict[str, None])
     _letters: dict[str, Letter] = field(default_factory=dict[str, Letter])
-    _by_line: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])  # the newest of each
+    _by_line: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -46,17 +47,16 @@ class DeadLetters:
         """Keep a delivery that was given up."""
         self._letters.pop(delivery_id, None)
         self._letters[delivery_id] = letter
-        self._by_line[letter.transition.incident_id, letter.channel] = delivery_id
+        self._by_line.setdefault((letter.transition.incident_id, letter.channel), set()).add(delivery_id)
         self.dirty[delivery_id] = None
         if len(self._letters) > LETTERS_MAX:
             self.dropped += 1
             self.take(next(iter(self._letters)))
 
     def note_end(self, incident_id: str, channel: str, end: Transition) -> None:
-        """Keep the end of an incident with the opening that the channel never heard of."""
-        delivery_id = self._by_line.get((incident_id, channel))
-        if delivery_id is not None:
-            self._letters[delivery_id].end = end
+        """Keep the end of an incident with all that the channel was to be told before."""
+        for delivery_id in self._by_line.get((incident_id, channel), ()):
+            self._letters[delivery_id].end = fitted(end)
             self.dirty[delivery_id] = None
 
     def take(self, delivery_id: str) -> Letter | None:
@@ -65,7 +65,8 @@ class DeadLetters:
         if letter is not None:
             self.dirty[delivery_id] = None
             line = letter.transition.incident_id, letter.channel
-            if self._by_line.get(line) == delivery_id:
+            self._by_line[line].discard(delivery_id)
+            if not self._by_line[line]:
                 del self._by_line[line]
         return letter
 

@@ -35,7 +35,6 @@ from flowgauge.sinks.webhooks import telling as tell
 from flowgauge.sinks.webhooks.backlog import Backlog
 from flowgauge.sinks.webhooks.dead_letters import DeadLetters, Letter
 from flowgauge.sinks.webhooks.groups import Groups
-from flowgauge.sinks.webhooks.message import fitted
 from flowgauge.sinks.webhooks.policy import Lane, Ways
 from flowgauge.sinks.webhooks.schedule import Verdict
 from flowgauge.sinks.webhooks.sends import Changes, Member, Refusal, Send
@@ -177,11 +176,14 @@ class Outbox:
             return False
         self.letters.take(delivery_id)
         following = letter.end or (None if telling.is_closed else telling.transitions.get(telling.newest))
+        if tell.is_action(letter.channel):
+            following = None
         for each in [about, *([following] if following else [])]:
             telling.transitions[each.transition_id] = each
             if each is about or each.transition_id != about.transition_id:
                 line.owed.append(Owed(each.transition_id, now_ms, since_ms=now_ms, is_replay=True))
-        line.owed[0].attempt, line.owed[0].recorded_ms = letter.attempt, letter.recorded_ms
+        head = line.owed[0]
+        head.attempt, head.repeat, head.recorded_ms = letter.attempt, letter.repeat, max(letter.dead_ms, asked_ms)
         self._tellings[about.incident_id] = telling
         self._changed(about.incident_id, telling)
         self._push(about.incident_id, letter.channel)
@@ -296,8 +298,7 @@ class Outbox:
 
     def _add(self, telling: Telling, transition: Transition, now_ms: int) -> None:
         for record in tell.add(telling, transition, now_ms):
-            self._records.append(record)
-            self._note_end(record, transition)
+            self._record(record, transition)
         self._changed(transition.incident_id, telling)
         self._push_all(transition.incident_id, telling)
 
@@ -305,12 +306,14 @@ class Outbox:
         """Record for each channel that a transition names what became of it without ever being owed."""
         for channel in dict.fromkeys(transition.notify):
             record = tell.record(transition, channel, Owed("", now_ms), outcome, now_ms=now_ms, reason=reason)
-            self._records.append(record)
-            self._note_end(record, transition)
+            self._record(record, transition)
 
     def _begin_lane(self, lane: Lane, heap: list[tuple[int, str]], now_ms: int, refusal: Refusal) -> list[Send]:
         grouping = self.ways.policy(lane).group
         sends: list[Send] = []
+        for incident_id in [] if grouping else self._groups.dissolve(lane):
+            if self._line(incident_id, lane[1]):
+                self._push_next(heap, incident_id, lane)
         while heap and heap[0][0] <= now_ms and (grouping or self._has_room(lane)):
             due_ms, incident_id = heapq.heappop(heap)
             if not self._is_head(incident_id, lane[1], due_ms):
@@ -347,11 +350,13 @@ class Outbox:
         line = telling.lines.get(lane[1]) if telling else None
         if telling is None or line is None or not line.owed or line.owed[0].is_started:
             return False
+        last = telling.transitions[line.owed[-1].transition_id]
         hidden = self.ways.hidden(telling.transitions[line.owed[0].transition_id], now_ms)
         if hidden is None and not line.owed[0].is_held:
             return True
         let = tell.hold(telling, lane[1], hidden, now_ms) if hidden else tell.unhold(telling, lane[1], now_ms)
-        self._records += let
+        for record in let:
+            self._record(record, last)
         self._changed(incident_id, telling)
         if hidden is None and line.owed:
             return True
@@ -374,14 +379,13 @@ class Outbox:
         owed, lines = list(telling.lines[channel].owed), len(telling.lines)
         about = [telling.transitions[each.transition_id] for each in owed]
         for record in tell.settle(telling, channel, verdict, now_ms, policy=self.ways.policy(lane), drawn_by=drawn_by):
-            self._records.append(record)
+            self._record(record, about[-1])
             if tell.is_action(channel):
                 self._of_actions.append((record, about[0]))
             if record.outcome == "dead":
-                letter = Letter(channel, about[0], now_ms, owed[0].attempt, owed[0].recorded_ms)
+                end = about[-1] if about[-1].to_state == "resolved" else None
+                letter = Letter(channel, about[0], record.at_ms, owed[0].attempt, owed[0].repeat, end)
                 self.letters.bury(record.delivery_id, letter)
-            elif len(about) > 1:
-                self._note_end(record, about[1])
         self._changed(incident_id, telling)
         if len(telling.lines) > lines:
             self._push_all(incident_id, telling)
@@ -398,9 +402,11 @@ class Outbox:
             if line.owed and line.owed[0].is_started and not self.ways.policy(lane).is_repeatable:
                 self._settle(incident_id, lane, Verdict("dead", tell.UNKNOWN_OUTCOME), now_ms)
 
-    def _note_end(self, record: Delivery, transition: Transition) -> None:
-        if record.reason == tell.NEVER_TOLD:
-            self.letters.note_end(record.incident_id, record.channel, fitted(transition))
+    def _record(self, record: Delivery, last: Transition) -> None:
+        """Record a step; one about the end, which is the last of what a line is owed, is kept with its letters."""
+        self._records.append(record)
+        if last.to_state == "resolved" and record.transition_id == last.transition_id:
+            self.letters.note_end(record.incident_id, record.channel, last)
 
     def _head(self, incident_id: str, lane: Lane) -> Transition:
         telling = self._tellings[incident_id]
@@ -439,9 +445,12 @@ class Outbox:
 
     def _is_head(self, incident_id: str, channel: str, due_ms: int) -> bool:
         """Tell whether the entry still holds: what it meant may be told, begun or put off since."""
-        telling = self._tellings.get(incident_id)
-        line = telling.lines.get(channel) if telling else None
+        line = self._line(incident_id, channel)
         return bool(line and line.owed and not line.owed[0].is_started and line.owed[0].due_ms == due_ms)
+
+    def _line(self, incident_id: str, channel: str) -> Line | None:
+        telling = self._tellings.get(incident_id)
+        return telling.lines.get(channel) if telling else None
 
     def _push_all(self, incident_id: str, telling: Telling) -> None:
         for channel in telling.lines:

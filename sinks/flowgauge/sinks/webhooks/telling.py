@@ -245,6 +245,7 @@ def step_back(telling: Telling, back_ms: int) -> None:
             owed.due_ms -= back_ms
             owed.scheduled_ms -= back_ms
             owed.wake_ms -= back_ms
+            owed.since_ms -= back_ms
 
 
 def record(
