@@ -144,7 +144,8 @@ class _Notifier:
         self.controls = ControlBook(self.log, self.health, self._take)
         self.people = People(self.controls.in_force)
         self.guard = ActionGuard(self.now.run_actions, self.controls.in_force.are_actions_stopped)
-        self.ways = Ways(self._policy, self.people.hidden, self.people.concluded, self._routed)
+        people = self.people
+        self.ways = Ways(self._policy, people.hidden, people.concluded, people.is_looked_after, self._routed)
 
     def _take(self, control: Control) -> None:
         self.people.take(control)

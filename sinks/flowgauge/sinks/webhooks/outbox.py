@@ -293,6 +293,7 @@ class Outbox:
             return None
         is_old = now_ms - transition.at_ms > self.max_alert_age_ms
         telling = Telling(tenant=transition.tenant, is_withheld=is_old and not is_caught_up)
+        telling.is_looked_after = self.ways.looked_after(transition)  # acts may be read before transitions
         self._tellings[transition.incident_id] = telling
         return telling
 

@@ -24,7 +24,7 @@ class People:
     """The controls of one notifier. `in_force` is the book's."""
 
     in_force: ControlsInForce
-    _fresh: deque[Control] = field(default_factory=deque[Control])
+    _fresh: list[Control] = field(default_factory=list[Control])
     _replays: deque[Replayed] = field(default_factory=lambda: deque[Replayed](maxlen=REPLAYS_MAX))
 
     def take(self, control: Control) -> None:
@@ -43,38 +43,42 @@ class People:
             return _why_resolved(handling.resolved)
         return f"merged into {handling.part_of}" if handling.part_of else ""
 
+    def is_looked_after(self, transition: Transition) -> bool:
+        """Tell whether somebody acknowledged an incident."""
+        return self.in_force.handling(transition.tenant, transition.incident_id).acknowledged is not None
+
     def apply_all(self, outbox: Outbox, now_ms: int) -> None:
         """Bring an outbox that was restored to what people said meanwhile."""
+        outbox.ask_again(now_ms)
         for transition in outbox.open_incidents():
             handling = self.in_force.handling(transition.tenant, transition.incident_id)
             for act in handling.acts:
-                _apply_act(outbox, act, now_ms)
+                _apply(outbox, act, now_ms)
         for replayed in self._replays:
-            _replay(outbox, replayed, now_ms)
+            _apply(outbox, replayed, now_ms)
 
     def apply_fresh(self, outboxes: Iterable[Outbox], now_ms: int) -> None:
         """Let the outboxes know what came since the last time."""
-        while self._fresh:
-            control = self._fresh.popleft()
-            if isinstance(control, Replayed):
-                self._replays.append(control)
-            for outbox in outboxes:
-                if isinstance(control, Silenced | SilenceExpired):
-                    outbox.ask_again(now_ms)
-                elif isinstance(control, Replayed):
-                    _replay(outbox, control, now_ms)
-                else:
-                    _apply_act(outbox, control, now_ms)
+        fresh, self._fresh = self._fresh, []
+        self._replays.extend(each for each in fresh if isinstance(each, Replayed))
+        is_about_silences = any(isinstance(each, Silenced | SilenceExpired) for each in fresh)
+        for outbox in outboxes:
+            if is_about_silences:  # once: it looks at everything
+                outbox.ask_again(now_ms)
+            for control in fresh:
+                _apply(outbox, control, now_ms)
 
 
-def _apply_act(outbox: Outbox, act: Control, now_ms: int) -> None:
-    match act:
+def _apply(outbox: Outbox, control: Control, now_ms: int) -> None:
+    match control:
         case Acknowledged():
-            outbox.look_after(act.incident_id)
+            outbox.look_after(control.incident_id)
         case ResolvedByHand():
-            outbox.conclude(act.incident_id, _why_resolved(act), at_ms=act.at_ms, now_ms=now_ms)
+            outbox.conclude(control.incident_id, _why_resolved(control), at_ms=control.at_ms, now_ms=now_ms)
         case Merged():
-            outbox.conclude(act.incident_id, f"merged into {act.into}", at_ms=act.at_ms, now_ms=now_ms)
+            outbox.conclude(control.incident_id, f"merged into {control.into}", at_ms=control.at_ms, now_ms=now_ms)
+        case Replayed():
+            _replay(outbox, control, now_ms)
         case _:
             pass
 

@@ -60,6 +60,10 @@ def _nothing_is_concluded(_transition: Transition) -> str:
     return ""
 
 
+def _nobody_looks_after(_transition: Transition) -> bool:
+    return False
+
+
 def _no_routes(_transition: Transition) -> tuple[str, ...]:
     return ()
 
@@ -71,4 +75,5 @@ class Ways:
     policy: Callable[[Lane], LinePolicy] = policy_of_unknown
     hidden: Callable[[Transition, int], Hidden | None] = _nothing_hides
     concluded: Callable[[Transition], str] = _nothing_is_concluded  # why a person ended the incident; "": nobody did
+    looked_after: Callable[[Transition], bool] = _nobody_looks_after  # whether somebody acknowledged the incident
     routed: Callable[[Transition], tuple[str, ...]] = _no_routes  # channels besides those that the rule names
