@@ -6,7 +6,6 @@ read from a folder here, and watched.
 
 from flowgauge.console.access import egress_policy
 from flowgauge.console.groups import NOTIFIER
-from flowgauge.console.incident_context import ContextTeller, LateStore, links_of
 from flowgauge.console.metrics import ALL
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.rule_folder import RuleFolder
@@ -25,6 +24,8 @@ async def _open(opened: Opened) -> Work:
     folder = _channels(opened, policy)
     details: Details = no_details
     if settings.clickhouse.url:
+        from flowgauge.console.incident_context import ContextTeller, LateStore, links_of  # brings ClickHouse's client
+
         details = ContextTeller(LateStore(settings), links_of(settings, settings.public_url)).details
     egress = Egress(policy, own_ports=frozenset({int(opened.listening.getsockname()[1])}))
     return Work(

@@ -178,10 +178,9 @@ class Outbox:
         following = letter.end or (None if telling.is_closed else telling.transitions.get(telling.newest))
         if tell.is_action(letter.channel):
             following = None
-        for each in [about, *([following] if following else [])]:
-            telling.transitions[each.transition_id] = each
-            if each is about or each.transition_id != about.transition_id:
-                line.owed.append(Owed(each.transition_id, now_ms, since_ms=now_ms, is_replay=True))
+        again = {each.transition_id: each for each in (about, following) if each}
+        telling.transitions |= again
+        line.owed = [Owed(each, now_ms, since_ms=now_ms, is_replay=True) for each in again]
         head = line.owed[0]
         head.attempt, head.repeat, head.recorded_ms = letter.attempt, letter.repeat, max(letter.dead_ms, asked_ms)
         self._tellings[about.incident_id] = telling
