@@ -5,6 +5,8 @@
 Kept in memory only: after a restart the first message of a group goes after its wait.
 """
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flowgauge.schemas.transition import Transition
@@ -12,56 +14,77 @@ from flowgauge.sinks.webhooks.policy import Grouping, Lane
 
 MEMBERS_MAX = 2_000  # incidents in one message: what is committed with it stays some megabytes
 
+_Key = tuple[str, ...]
+_Members = dict[str, None]  # incident ids, in the order of coming
+
 
 @dataclass(slots=True)
-class _Group:
-    ready_ms: int
-    members: dict[str, None] = field(default_factory=dict[str, None])  # incident ids, in the order of coming
+class _Lane:
+    """The groups of one lane. Each stands once in `due`, by when its next message may go and in the order of coming."""
+
+    groups: dict[_Key, _Members] = field(default_factory=dict[_Key, _Members])
+    due: list[tuple[int, int, _Key]] = field(default_factory=list[tuple[int, int, _Key]])
+    waiting: int = 0  # incidents
+    came: int = 0  # entries of `due` there ever were
+
+    def push(self, key: _Key, ready_ms: int) -> None:
+        self.came += 1
+        heapq.heappush(self.due, (ready_ms, self.came, key))
+
+    def take(self, now_ms: int, interval_ms: int) -> Sequence[str]:
+        """Return members of the first group that is ready and has any; forget those before it."""
+        while self.due and self.due[0][0] <= now_ms:
+            key = heapq.heappop(self.due)[2]
+            members = self.groups[key]
+            if not members:
+                del self.groups[key]
+                continue
+            taken = list(members)[:MEMBERS_MAX]
+            for incident_id in taken:
+                del members[incident_id]
+            self.waiting -= len(taken)
+            self.push(key, now_ms + interval_ms)
+            return taken
+        return ()
 
 
 @dataclass(slots=True)
 class Groups:
     """The groups of all lanes."""
 
-    _lanes: dict[Lane, dict[tuple[str, ...], _Group]] = field(
-        default_factory=dict[Lane, "dict[tuple[str, ...], _Group]"]
-    )
+    _lanes: dict[Lane, _Lane] = field(default_factory=dict[Lane, _Lane])
 
     def add(self, lane: Lane, grouping: Grouping, transition: Transition, now_ms: int) -> None:
         """Let an incident wait for the next message of its group."""
-        groups = self._lanes.setdefault(lane, {})
+        found = self._lanes.setdefault(lane, _Lane())
         key = grouping.key_of(transition)
-        group = groups.get(key) or groups.setdefault(key, _Group(now_ms + grouping.wait_ms))
-        group.members[transition.incident_id] = None
+        members = found.groups.get(key)
+        if members is None:
+            members = found.groups[key] = {}
+            found.push(key, now_ms + grouping.wait_ms)
+        found.waiting += transition.incident_id not in members
+        members[transition.incident_id] = None
 
-    def take_ready(self, lane: Lane, grouping: Grouping, now_ms: int) -> list[str]:
-        """Return the members of one group whose message may go now, at most MEMBERS_MAX; [] when there is none."""
-        groups = self._lanes.get(lane, {})
-        for key, group in list(groups.items()):
-            if group.ready_ms > now_ms:
-                continue
-            if not group.members:
-                del groups[key]
-                continue
-            taken = list(group.members)[:MEMBERS_MAX]
-            for incident_id in taken:
-                del group.members[incident_id]
-            group.ready_ms = now_ms + grouping.interval_ms
-            return taken
-        if not groups:
-            self._lanes.pop(lane, None)
-        return []
+    def take_ready(self, lane: Lane, grouping: Grouping, now_ms: int) -> Sequence[str]:
+        """Return the members of one group whose message may go now, at most MEMBERS_MAX; none when there is none."""
+        found = self._lanes.get(lane)
+        if found is None:
+            return ()
+        taken = found.take(now_ms, grouping.interval_ms)
+        if not found.groups:
+            del self._lanes[lane]
+        return taken
 
     def lanes(self) -> list[Lane]:
         """Return the lanes in which somebody waits."""
-        return [lane for lane, groups in self._lanes.items() if any(group.members for group in groups.values())]
+        return [lane for lane, found in self._lanes.items() if found.waiting]
 
     def ready_ms(self, lane: Lane) -> int | None:
-        """Return when the next message of the lane may go; None when nobody waits for one."""
-        return min((group.ready_ms for group in self._lanes.get(lane, {}).values() if group.members), default=None)
+        """Return when to look again for a message that may go, never too late; None when nobody waits for one."""
+        found = self._lanes.get(lane)
+        return found.due[0][0] if found and found.waiting else None
 
     def step_back(self, back_ms: int) -> None:
         """Move along with a clock that stepped back."""
-        for groups in self._lanes.values():
-            for group in groups.values():
-                group.ready_ms -= back_ms
+        for found in self._lanes.values():
+            found.due = [(ready_ms - back_ms, number, key) for ready_ms, number, key in found.due]
