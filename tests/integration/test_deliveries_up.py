@@ -80,6 +80,7 @@ def test_what_was_given_up_is_told_under_the_same_id_once_its_channel_is_mended(
         for flow in ("orders", "stock"):
             publish_failure(up, flow)
         wait_for(lambda: len(dead(up)) == 2, "the receiver to want no more")
+        channels = run("channels", "list", "--rules", str(tmp_path / "rules"), "--url", up.url)
         lost = {each["delivery_id"] for each in dead(up)}
         first, second = sorted(lost)
         write_channels(tmp_path, f"http://{address}/mended")
@@ -98,6 +99,9 @@ def test_what_was_given_up_is_told_under_the_same_id_once_its_channel_is_mended(
         unknown = run("deliveries", "show", "0" * 32, "--url", up.url)
 
     assert [each.returncode for each in (listed, one, rest, shown, told)] == [0] * 5, one.stderr + rest.stderr
+    assert (channels.returncode, "a message was given up: endpoint gone" in channels.stdout) == (0, True), (
+        channels.stderr
+    )
     assert all(each in listed.stdout for each in lost)
     assert one.stdout == f"delivery {first[:12]} is sent to receiver again, under the same id\n"
     assert "given up since" in rest.stdout

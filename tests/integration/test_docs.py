@@ -23,6 +23,7 @@ from tests.integration.fenced_blocks import DOCUMENTS, ROOT, Block, blocks, comm
 from tests.integration.up_process import RULES, Up, end, environment, running_up, wait_for
 
 from flowgauge.console.main import flowgauge
+from flowgauge.schemas.rule import TOP_LEVEL
 from flowgauge.schemas.settings import parse_settings
 from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.sinks.clickhouse.prices import parse_prices
@@ -232,7 +233,7 @@ def test_rules_channels_and_prices_in_a_document_are_valid(block: Block, folder:
     if "prices" in yaml.safe_load(block.text):
         parse_prices(str(block), block.text)
         return
-    assert set(yaml.safe_load(block.text)) <= {"rules", "channels", "actions"}
+    assert set(yaml.safe_load(block.text)) <= set(TOP_LEVEL)
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 
     run_in_shell(["flowgauge rules validate block.yaml"], folder, variables(folder, URL_DEFAULT))

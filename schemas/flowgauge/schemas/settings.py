@@ -63,7 +63,7 @@ ANY_TENANT: Final = "*"  # what rule files call every tenant; no tenant's name
 _ENV_LISTS = ("egress.allow", "actions.commands", "quarantine.go_on")
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
-_ENV_TRUTHS = ("actions.enabled", "kafka.tls")
+_ENV_TRUTHS = ("actions.enabled", "egress.apprise", "kafka.tls")
 _TABLES = ("egress", "actions", "clickhouse", "questions", "kafka", "quarantine")
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
