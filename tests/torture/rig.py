@@ -91,7 +91,10 @@ RULE_SETS = (
     RULES.format(above=40),
     RULES.format(above=50) + BURSTS.format(times=4),
 )
-CHANNELS = 'channels:\n  - {name: ops, retry: page, webhook: {url: "http://ADDRESS/hook", secret: {env: HOOK_SECRET}}}\n'
+CHANNELS = """
+channels:
+  - {name: ops, retry: page, webhook: {url: "http://ADDRESS/hook", secret: {env: HOOK_SECRET}}}
+"""
 
 
 class Broker(Protocol):

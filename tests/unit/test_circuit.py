@@ -17,6 +17,7 @@ NOW_MS = 1_800_000_000_000
 URL = "https://hooks.example/T0KEN"
 DELIVERED = Verdict("delivered", status=200)
 FAILED = Verdict("failed", "answered 5xx", 500)
+LEFT_ALONE = f"{CIRCUIT_OPEN}: answered 5xx"
 REFUSED = Verdict("dead", "refused: answered 400", 400)
 
 
@@ -33,7 +34,7 @@ def test_an_endpoint_that_only_fails_is_left_alone_and_the_others_are_not() -> N
 
     refused = circuits.refusal(URL, NOW_MS)
 
-    assert (refused and refused.outcome, refused and refused.reason) == ("failed", CIRCUIT_OPEN)
+    assert (refused and refused.outcome, refused and refused.reason) == ("failed", LEFT_ALONE)
     assert circuits.is_open(URL)
     assert circuits.refusal("https://other.example", NOW_MS) is None
     assert not circuits.is_open("https://other.example")
@@ -111,7 +112,7 @@ def test_five_days_of_nothing_but_failures_end_it() -> None:
     circuits = opened()
     assert circuits.refusal(URL, NOW_MS + DISABLE_AFTER_MS - 1) is None
     circuits.note(URL, FAILED, NOW_MS + DISABLE_AFTER_MS - 1)
-    assert circuits.refusal(URL, NOW_MS + DISABLE_AFTER_MS - 1) == Verdict("failed", CIRCUIT_OPEN, was_tried=False)
+    assert circuits.refusal(URL, NOW_MS + DISABLE_AFTER_MS - 1) == Verdict("failed", LEFT_ALONE, was_tried=False)
 
     circuits.note(URL, FAILED, NOW_MS + DISABLE_AFTER_MS)
 

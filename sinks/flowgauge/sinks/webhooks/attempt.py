@@ -11,7 +11,7 @@ from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.schemas.settings import SECRET_CHARS_MAX, resolve_secret
 from flowgauge.schemas.transition import Transition
-from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed
+from flowgauge.sinks.webhooks.egress import AddressRefused, Egress, EgressFailed, Failure
 from flowgauge.sinks.webhooks.kinds.kind import ChannelKind, Means, Notice
 from flowgauge.sinks.webhooks.places import Place
 from flowgauge.sinks.webhooks.schedule import NO_SECRET, NOT_SENT, Verdict
@@ -65,10 +65,10 @@ class Sender:
         except EgressFailed as failed:
             verdict = Verdict("failed" if failed.retryable else "dead", failed.reason.value)
         except TimeoutError:
-            verdict = _of_unknown(place)
+            verdict = _of_unknown(place, Failure.TIMEOUT.value)
         except Exception as error:  # noqa: BLE001  # one endpoint's trouble is not the others'; shown and tried again
             _log.error("attempt broke", channel=send.channel, error=type(error).__name__)
-            verdict = _of_unknown(place)
+            verdict = _of_unknown(place, NOT_SENT)
         return Verdict(verdict.outcome, verdict.reason, elapsed_ms=round((loop.time() - began) * 1000))
 
     async def _tell(self, kind: ChannelKind, send: Send, commands: frozenset[str]) -> Verdict:
@@ -87,9 +87,9 @@ class Sender:
         return {ref: resolve_secret(ref, self.environ, _read_text) for ref in kind.references.values()}
 
 
-def _of_unknown(place: Place) -> Verdict:
+def _of_unknown(place: Place, reason: str) -> Verdict:
     """Return what comes of an attempt that may or may not have reached the other side."""
-    return Verdict("failed", NOT_SENT) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
+    return Verdict("failed", reason) if place.policy.is_repeatable else Verdict("dead", UNKNOWN_OUTCOME)
 
 
 def _read_text(file: str) -> str:

@@ -30,6 +30,7 @@ class _Circuit:
     probe_ms: int = 0  # when the next may go
     asked_ms: int = 0  # when somebody was last asked for one
     is_probing: bool = False
+    reason: str = ""  # of the newest failure
     gone: str = ""  # why nothing goes there any more
 
 
@@ -47,7 +48,7 @@ class Circuits:
         if circuit.gone:
             return Verdict("dead", circuit.gone)
         if circuit.is_probing or now_ms < circuit.probe_ms:
-            return Verdict("failed", CIRCUIT_OPEN, was_tried=False)
+            return Verdict("failed", f"{CIRCUIT_OPEN}: {circuit.reason}", was_tried=False)
         circuit.is_probing = True
         return None
 
@@ -86,6 +87,7 @@ class Circuits:
 
     def _note_failure(self, circuit: _Circuit, verdict: Verdict, now_ms: int) -> None:
         circuit.failures += 1
+        circuit.reason = verdict.reason
         circuit.since_ms = min(circuit.since_ms or now_ms, now_ms)
         opens, circuit.is_probing = circuit.is_probing or circuit.failures == OPEN_AFTER, False
         if now_ms - circuit.since_ms >= DISABLE_AFTER_MS:

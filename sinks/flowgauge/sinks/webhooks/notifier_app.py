@@ -188,7 +188,8 @@ class _Notifier:
                     dead_letters[item.partition] = self._see(item, now_ms)
                     read[item.partition] = self.positions[item.partition] = item.next_offset
         self._note_channels(now_ms)
-        self.people.apply_fresh(self.outboxes.values(), now_ms)
+        if self.people.apply_fresh(self.outboxes.values(), now_ms):
+            self.circuits.forget()  # who has it sent again believes that the endpoint is mended
         self._settle(now_ms)
         self._probe(now_ms)
         await self._note_caught_up(now_ms)

@@ -57,8 +57,8 @@ class People:
         for replayed in self._replays:
             _apply(outbox, replayed, now_ms)
 
-    def apply_fresh(self, outboxes: Iterable[Outbox], now_ms: int) -> None:
-        """Let the outboxes know what came since the last time."""
+    def apply_fresh(self, outboxes: Iterable[Outbox], now_ms: int) -> bool:
+        """Let the outboxes know what came since the last time; tell whether something is to be sent again."""
         fresh, self._fresh = self._fresh, []
         self._replays.extend(each for each in fresh if isinstance(each, Replayed))
         is_about_silences = any(isinstance(each, Silenced | SilenceExpired) for each in fresh)
@@ -67,6 +67,7 @@ class People:
                 outbox.ask_again(now_ms)
             for control in fresh:
                 _apply(outbox, control, now_ms)
+        return any(isinstance(each, Replayed) for each in fresh)
 
 
 def _apply(outbox: Outbox, control: Control, now_ms: int) -> None:
