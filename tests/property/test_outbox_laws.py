@@ -24,7 +24,7 @@ from flowgauge.schemas.transition import AlertState, Transition
 from flowgauge.sinks.webhooks.outbox import (
     PROBES,
     SENDS_MAX,
-    SENDS_PER_LANE_MAX,
+    SENDS_PER_ENDPOINT_MAX,
     WOKEN_BY_SUCCESS,
     Outbox,
 )
@@ -185,7 +185,7 @@ class World:
         assert len(lines) == len(set(lines))
         assert len(self.flying) <= SENDS_MAX
         lanes = [send.channel for send in self.flying]
-        assert all(lanes.count(lane) <= SENDS_PER_LANE_MAX for lane in set(lanes))
+        assert all(lanes.count(lane) <= SENDS_PER_ENDPOINT_MAX for lane in set(lanes))
 
 
 @st.composite

@@ -10,7 +10,7 @@ from flowgauge.schemas.ids import delivery_id, incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
 from flowgauge.sinks.webhooks.outbox import (
     SENDS_MAX,
-    SENDS_PER_LANE_MAX,
+    SENDS_PER_ENDPOINT_MAX,
     TOO_MANY_INCIDENTS,
     WOKEN_BY_SUCCESS,
     Outbox,
@@ -477,7 +477,7 @@ def test_one_channel_cannot_take_all_the_room() -> None:
 
     sends = begin(outbox)
 
-    assert sum(send.channel == "slow" for send in sends) == SENDS_PER_LANE_MAX
+    assert sum(send.channel == "slow" for send in sends) == SENDS_PER_ENDPOINT_MAX
     assert sum(send.channel == "quick" for send in sends) == 1
 
 

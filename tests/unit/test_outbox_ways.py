@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from flowgauge.schemas.delivery import Delivery
 from flowgauge.schemas.ids import incident_id, transition_id
 from flowgauge.schemas.transition import AlertState, Transition
 from flowgauge.sinks.webhooks.groups import MEMBERS_MAX
-from flowgauge.sinks.webhooks.outbox import Outbox
+from flowgauge.sinks.webhooks.outbox import SENDS_PER_ENDPOINT_MAX, Outbox
 from flowgauge.sinks.webhooks.policy import Grouping, Hidden, LinePolicy, Ways
 from flowgauge.sinks.webhooks.schedule import RETRY_DELAYS_MS, Verdict
 from flowgauge.sinks.webhooks.sends import Refusal, Send
@@ -466,3 +468,36 @@ def test_a_group_that_was_quiet_for_its_interval_waits_for_others_again() -> Non
 
     (send,) = world.begin()
     assert len(send.members) == 2
+
+
+def of_tenant(tenant: str, name: str, channel: str = "ops") -> Transition:
+    about = transition("firing", 0, notify=[channel])
+    return msgspec.structs.replace(
+        about, tenant=tenant, incident_id=f"{tenant}-{name}", transition_id=f"{tenant}-{name}"
+    )
+
+
+def test_a_tenant_that_holds_as_many_incidents_as_it_may_leaves_room_for_the_others() -> None:
+    outbox = Outbox(max_alert_age_ms=H, tenant_incidents_max=1)
+    for each in (of_tenant("acme", "a"), of_tenant("acme", "b"), of_tenant("other", "c")):
+        outbox.see(each, now_ms=NOW_MS, is_caught_up=True)
+
+    sends = outbox.begin_due(NOW_MS, lambda _lane, _about: None)
+
+    assert [send.incident_id for send in sends] == ["acme-a", "other-c"]
+    assert outbox.refused_incidents == 1
+
+
+def test_an_endpoint_that_many_lanes_lead_to_has_one_share_of_the_attempts() -> None:
+    slow, ops = (LinePolicy(endpoint=f"https://{name}.example") for name in ("slow", "ops"))
+    world = World({"slow": slow, "ops": ops})
+    tenants = [f"t{number}" for number in range(4)]
+    world.see(*(of_tenant(each, str(n), "slow") for each in tenants for n in range(SENDS_PER_ENDPOINT_MAX)))
+    world.see(transition("firing", 0))
+
+    sends = world.begin()
+
+    assert [send.channel for send in sends].count("slow") == SENDS_PER_ENDPOINT_MAX
+    assert [send.channel for send in sends].count("ops") == 1
+    world.settle(sends)
+    assert len(world.begin()) == SENDS_PER_ENDPOINT_MAX

@@ -24,7 +24,8 @@ async def _open(opened: Opened) -> Work:
     folder = _channels(opened, policy)
     details: Details = no_details
     if settings.clickhouse.url:
-        from flowgauge.console.incident_context import ContextTeller, LateStore, links_of  # brings ClickHouse's client
+        # Here alone: it brings ClickHouse's client, which a notifier without one need not have.
+        from flowgauge.console.incident_context import ContextTeller, LateStore, links_of  # noqa: PLC0415
 
         details = ContextTeller(LateStore(settings), links_of(settings, settings.public_url)).details
     egress = Egress(policy, own_ports=frozenset({int(opened.listening.getsockname()[1])}))

@@ -56,6 +56,8 @@ class Circuits:
         """Take in what came of an attempt."""
         if verdict.is_gone:
             self._of(endpoint).gone = verdict.reason or GONE
+        elif not verdict.was_tried:
+            self._of(endpoint).is_probing = False
         elif verdict.outcome != "failed":
             self._circuits.pop(endpoint, None)
         else:

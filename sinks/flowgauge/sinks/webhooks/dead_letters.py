@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.message import fitted
@@ -25,6 +26,17 @@ class Letter(msgspec.Struct, array_like=True):
     attempt: int  # how many were begun: the next is counted on from here
     repeat: int = 0  # the how-manieth reminder it was
     end: Transition | None = None  # of the incident, if that is over
+
+
+_decode = msgspec.msgpack.Decoder(Letter).decode
+
+
+def read_letter(name: str, encoded: bytes) -> Letter:
+    """Return a letter as it was stored; raise Unreadable for what another version wrote."""
+    try:
+        return _decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"what the notifier keeps of {name!r}", error) from error
 
 
 @dataclass(slots=True)

@@ -15,35 +15,43 @@ from flowgauge.sinks.webhooks.policy import Grouping, Lane
 MEMBERS_MAX = 2_000  # incidents in one message: what is committed with it stays some megabytes
 
 _Key = tuple[str, ...]
-_Members = dict[str, None]  # incident ids, in the order of coming
+
+
+@dataclass(slots=True)
+class _Group:
+    ready_ms: int  # when its next message may go
+    members: dict[str, None] = field(default_factory=dict[str, None])  # incident ids, in the order of coming
 
 
 @dataclass(slots=True)
 class _Lane:
-    """The groups of one lane. Each stands once in `due`, by when its next message may go and in the order of coming."""
+    """The groups of one lane. `due` has an entry for each by its `ready_ms`; others than that mean nothing any more."""
 
-    groups: dict[_Key, _Members] = field(default_factory=dict[_Key, _Members])
+    groups: dict[_Key, _Group] = field(default_factory=dict[_Key, _Group])
     due: list[tuple[int, int, _Key]] = field(default_factory=list[tuple[int, int, _Key]])
     waiting: int = 0  # incidents
     came: int = 0  # entries of `due` there ever were
 
-    def push(self, key: _Key, ready_ms: int) -> None:
+    def ready_at(self, key: _Key, group: _Group, ready_ms: int) -> None:
+        group.ready_ms = ready_ms
         self.came += 1
         heapq.heappush(self.due, (ready_ms, self.came, key))
 
     def take(self, now_ms: int, interval_ms: int) -> Sequence[str]:
         """Return members of the first group that is ready and has any; forget those before it."""
         while self.due and self.due[0][0] <= now_ms:
-            key = heapq.heappop(self.due)[2]
-            members = self.groups[key]
-            if not members:
+            ready_ms, _, key = heapq.heappop(self.due)
+            group = self.groups.get(key)
+            if group is None or group.ready_ms != ready_ms:
+                continue
+            if not group.members:
                 del self.groups[key]
                 continue
-            taken = list(members)[:MEMBERS_MAX]
+            taken = list(group.members)[:MEMBERS_MAX]
             for incident_id in taken:
-                del members[incident_id]
+                del group.members[incident_id]
             self.waiting -= len(taken)
-            self.push(key, now_ms + interval_ms)
+            self.ready_at(key, group, now_ms + interval_ms)
             return taken
         return ()
 
@@ -58,12 +66,11 @@ class Groups:
         """Let an incident wait for the next message of its group."""
         found = self._lanes.setdefault(lane, _Lane())
         key = grouping.key_of(transition)
-        members = found.groups.get(key)
-        if members is None:
-            members = found.groups[key] = {}
-            found.push(key, now_ms + grouping.wait_ms)
-        found.waiting += transition.incident_id not in members
-        members[transition.incident_id] = None
+        group = found.groups.setdefault(key, _Group(0))
+        if not group.members and group.ready_ms <= now_ms:
+            found.ready_at(key, group, now_ms + grouping.wait_ms)
+        found.waiting += transition.incident_id not in group.members
+        group.members[transition.incident_id] = None
 
     def take_ready(self, lane: Lane, grouping: Grouping, now_ms: int) -> Sequence[str]:
         """Return the members of one group whose message may go now, at most MEMBERS_MAX; none when there is none."""
@@ -78,7 +85,7 @@ class Groups:
     def dissolve(self, lane: Lane) -> list[str]:
         """Forget the groups of a lane that shares no messages any more; return who waited in them."""
         found = self._lanes.pop(lane, _Lane())
-        return [each for members in found.groups.values() for each in members]
+        return [each for group in found.groups.values() for each in group.members]
 
     def lanes(self) -> list[Lane]:
         """Return the lanes in which somebody waits."""
@@ -93,3 +100,5 @@ class Groups:
         """Move along with a clock that stepped back."""
         for found in self._lanes.values():
             found.due = [(ready_ms - back_ms, number, key) for ready_ms, number, key in found.due]
+            for group in found.groups.values():
+                group.ready_ms -= back_ms

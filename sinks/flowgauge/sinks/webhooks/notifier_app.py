@@ -375,7 +375,7 @@ class _Notifier:
 
     async def _send(self, outbox: Outbox, send: Send, place: Place, *, until: float) -> None:
         is_late = asyncio.get_running_loop().time() > until
-        verdict = Verdict("failed", NOT_SENT)
+        verdict = Verdict("failed", NOT_SENT, was_tried=False)
         if not is_late:
             verdict = await self.sender.attempt(place, send, commands=self.now.commands)
         self.finished.append(_Finished(outbox, send, verdict, place))

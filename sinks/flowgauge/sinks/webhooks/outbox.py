@@ -16,8 +16,9 @@ wakes as many again. So an endpoint that is back is not overrun, and one that is
 Before an attempt the silences are asked (`Ways.hidden`), then the way itself (`Refusal`). In a lane with a grouping the
 heads of many incidents go out as one Send, and share its outcome.
 
-Bounds: INCIDENTS_MAX incidents are held; one beyond is recorded as dead and counted. SENDS_MAX attempts are out at a
-time, SENDS_PER_LANE_MAX of them to one channel, so that one endpoint that hangs does not hold up the others.
+Bounds: INCIDENTS_MAX incidents are held, TENANT_INCIDENTS_MAX of one tenant; one beyond is recorded as dead and
+counted. SENDS_MAX attempts are out at a time, SENDS_PER_ENDPOINT_MAX of them at one endpoint, so that one that hangs
+does not hold up the others.
 """
 
 import heapq
@@ -28,32 +29,30 @@ from dataclasses import dataclass, field
 import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome
-from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.ids import transition_id
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks import telling as tell
 from flowgauge.sinks.webhooks.backlog import Backlog
-from flowgauge.sinks.webhooks.dead_letters import DeadLetters, Letter
+from flowgauge.sinks.webhooks.dead_letters import DeadLetters, Letter, read_letter
 from flowgauge.sinks.webhooks.groups import Groups
 from flowgauge.sinks.webhooks.policy import Lane, Ways
 from flowgauge.sinks.webhooks.schedule import Verdict
 from flowgauge.sinks.webhooks.sends import Changes, Member, Refusal, Send
 from flowgauge.sinks.webhooks.telling import Line, Owed, Telling
 
-INCIDENTS_MAX = 20_000  # held at a time, open or not yet told: about 100 MB at 2 kB and two channels each
+INCIDENTS_MAX = 60_000  # held at a time, open or not yet told: about 300 MB at 2 kB and two channels each
+TENANT_INCIDENTS_MAX = 20_000  # of one tenant: nobody's storm takes the room of all
 SENDS_MAX = 32  # attempts out at a time, of all channels
-SENDS_PER_LANE_MAX = 8
+SENDS_PER_ENDPOINT_MAX = 8
 PROBES = 1  # woken when nothing says that the channel is well
 WOKEN_BY_SUCCESS = 2  # more than one, so that one that fails for itself does not end the waking
 STEP_BACK_MS = 1_000  # a clock that steps back further takes what is due with it
 
-TOO_MANY_INCIDENTS = f"more than {INCIDENTS_MAX} incidents are open or undelivered"
+TOO_MANY_INCIDENTS = f"more than {TENANT_INCIDENTS_MAX} incidents are open or undelivered"
 
 _DEAD = "dead "  # what the name of a dead letter's state begins with; the others are incident ids
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Telling).decode
-_decode_letter = msgspec.msgpack.Decoder(Letter).decode
 
 
 def _no_waiting() -> dict[Lane, OrderedDict[str, None]]:
@@ -67,13 +66,15 @@ class Outbox:
     max_alert_age_ms: int
     ways: Ways = field(default_factory=Ways)
     incidents_max: int = INCIDENTS_MAX
+    tenant_incidents_max: int = TENANT_INCIDENTS_MAX
     letters: DeadLetters = field(init=False, default_factory=DeadLetters)
-    refused_incidents: int = field(init=False, default=0)  # beyond incidents_max, since start
+    refused_incidents: int = field(init=False, default=0)  # beyond a bound, since start
     out: int = field(init=False, default=0)  # attempts begun and not settled
     _tellings: dict[str, Telling] = field(init=False, default_factory=dict[str, Telling])
     _lanes: dict[Lane, list[tuple[int, str]]] = field(init=False, default_factory=dict[Lane, list[tuple[int, str]]])
     _waiting: dict[Lane, OrderedDict[str, None]] = field(init=False, default_factory=_no_waiting)
-    _out: Counter[Lane] = field(init=False, default_factory=Counter[Lane])
+    _held: Counter[str] = field(init=False, default_factory=Counter[str])  # incidents by tenant
+    _out: Counter[str] = field(init=False, default_factory=Counter[str])  # attempts by endpoint
     _dirty: dict[str, None] = field(init=False, default_factory=dict[str, None])
     _records: list[Delivery] = field(init=False, default_factory=list[Delivery])
     _of_actions: list[tuple[Delivery, Transition]] = field(
@@ -92,9 +93,10 @@ class Outbox:
         letters: list[tuple[str, Letter]] = []
         for name, encoded in state.items():
             if name.startswith(_DEAD):
-                letters.append((name.removeprefix(_DEAD), _read_letter(name, encoded)))
+                letters.append((name.removeprefix(_DEAD), read_letter(name, encoded)))
                 continue
-            telling = self._tellings[name] = _read(name, encoded)
+            telling = tell.read(name, encoded)
+            self._keep(name, telling)
             if telling.is_withheld:
                 self._withheld.add(name)
         for delivery_id, letter in sorted(letters, key=lambda each: each[1].dead_ms):
@@ -183,7 +185,7 @@ class Outbox:
         line.owed = [Owed(each, now_ms, since_ms=now_ms, is_replay=True) for each in again]
         head = line.owed[0]
         head.attempt, head.repeat, head.recorded_ms = letter.attempt, letter.repeat, max(letter.dead_ms, asked_ms)
-        self._tellings[about.incident_id] = telling
+        self._keep(about.incident_id, telling)
         self._changed(about.incident_id, telling)
         self._push(about.incident_id, letter.channel)
         return True
@@ -231,7 +233,7 @@ class Outbox:
         """Take in the outcome of an attempt that `begin_due` returned."""
         self._note_clock(now_ms)
         lane = send.lane
-        self._out[lane] -= 1
+        self._out[send.room] -= 1
         self.out -= 1
         for member in send.members:
             self._settle(member.incident_id, lane, verdict, now_ms, drawn_by=send.delivery_id)
@@ -284,7 +286,7 @@ class Outbox:
         reason = ""
         if transition.to_state == "resolved":
             outcome, reason = "superseded", tell.NEVER_TOLD
-        elif transition.notify and len(self._tellings) >= self.incidents_max:
+        elif transition.notify and self._is_full(transition.tenant):
             self.refused_incidents += 1
             reason = TOO_MANY_INCIDENTS
         if reason or not transition.notify:
@@ -293,7 +295,7 @@ class Outbox:
         is_old = now_ms - transition.at_ms > self.max_alert_age_ms
         telling = Telling(tenant=transition.tenant, is_withheld=is_old and not is_caught_up)
         telling.is_looked_after = self.ways.looked_after(transition)  # acts may be read before transitions
-        self._tellings[transition.incident_id] = telling
+        self._keep(transition.incident_id, telling)
         return telling
 
     def _add(self, telling: Telling, transition: Transition, now_ms: int) -> None:
@@ -339,10 +341,11 @@ class Outbox:
         if not going:
             return []
         members = tuple(self._begin(incident_id, lane, now_ms) for incident_id in going)
-        self._out[lane] += 1
+        room = self._room_of(lane)
+        self._out[room] += 1
         self.out += 1
         is_replay = any(self._tellings[each].lines[lane[1]].owed[0].is_replay for each in going)
-        return [Send(lane[1], members, is_replay)]
+        return [Send(lane[1], members, is_replay, room)]
 
     def _may_go(self, incident_id: str, lane: Lane, now_ms: int, heap: list[tuple[int, str]]) -> bool:
         """Tell whether the head of a line is still to go and no silence holds it."""
@@ -439,9 +442,20 @@ class Outbox:
             self._withheld.discard(incident_id)
         if telling.is_over:
             del self._tellings[incident_id]
+            self._held[telling.tenant] -= 1
 
     def _has_room(self, lane: Lane) -> bool:
-        return self._out[lane] < SENDS_PER_LANE_MAX and self.out < SENDS_MAX
+        return self.out < SENDS_MAX and self._out[self._room_of(lane)] < SENDS_PER_ENDPOINT_MAX
+
+    def _room_of(self, lane: Lane) -> str:
+        return self.ways.policy(lane).endpoint or "\x1f".join(lane)
+
+    def _is_full(self, tenant: str) -> bool:
+        return len(self._tellings) >= self.incidents_max or self._held[tenant] >= self.tenant_incidents_max
+
+    def _keep(self, incident_id: str, telling: Telling) -> None:
+        self._held[telling.tenant] += incident_id not in self._tellings
+        self._tellings[incident_id] = telling
 
     def _is_head(self, incident_id: str, channel: str, due_ms: int) -> bool:
         """Tell whether the entry still holds: what it meant may be told, begun or put off since."""
@@ -483,17 +497,3 @@ class Outbox:
         for incident_id, telling in self._tellings.items():
             tell.step_back(telling, back_ms)
             self._push_all(incident_id, telling)
-
-
-def _read(incident_id: str, encoded: bytes) -> Telling:
-    try:
-        return _decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"what the notifier keeps of incident {incident_id!r}", error) from error
-
-
-def _read_letter(name: str, encoded: bytes) -> Letter:
-    try:
-        return _decode_letter(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"what the notifier keeps of {name!r}", error) from error

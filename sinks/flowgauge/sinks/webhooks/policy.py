@@ -4,7 +4,7 @@ The outbox asks for the policy of a lane each time, so a change of channels appl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.silencing import value_of
@@ -37,6 +37,7 @@ class LinePolicy:
     fallback_after_ms: int = 0
     repeat_ms: int = 0  # what still fires is told again so long after it was told; 0: never
     group: Grouping | None = None
+    endpoint: str = field(default="", repr=False)  # what answers slowly or not at all together; it may hold a secret
 
 
 def policy_of_unknown(lane: Lane) -> LinePolicy:

@@ -1,7 +1,7 @@
 """What goes out, and what is made durable before it does. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flowgauge.schemas.delivery import Delivery
 from flowgauge.schemas.transition import Transition
@@ -34,6 +34,7 @@ class Send:
     channel: str
     members: tuple[Member, ...]
     is_replay: bool = False
+    room: str = field(default="", repr=False)  # whose share of the attempts that are out it takes
 
     @property
     def delivery_id(self) -> str:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import msgspec
 
 from flowgauge.schemas.delivery import Delivery, Outcome
+from flowgauge.schemas.errors import Unreadable
 from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.lane import action_of
 from flowgauge.schemas.transition import Transition
@@ -105,6 +106,17 @@ class Telling(msgspec.Struct, array_like=True):
     def is_over(self) -> bool:
         """Nothing will be told any more: the record can go."""
         return self.is_closed and not any(line.owed for line in self.lines.values())
+
+
+_decode = msgspec.msgpack.Decoder(Telling).decode
+
+
+def read(incident_id: str, encoded: bytes) -> Telling:
+    """Return a telling as it was stored; raise Unreadable for what another version wrote."""
+    try:
+        return _decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"what the notifier keeps of incident {incident_id!r}", error) from error
 
 
 def is_immediate(transition: Transition) -> bool:
