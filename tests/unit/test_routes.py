@@ -71,6 +71,10 @@ def test_an_incident_goes_where_every_field_of_a_route_matches(about: Transition
             "routes:\n- name: a\n  match: {rule: x}\n  notify: [action:y]",
             "r.yaml:4:3: routes[0].notify: a route tells channels: name actions in the `actions` of a rule",
         ),
+        (
+            "routes:\n- name: a\n  match: {severity: crit}\n  notify: [y]",
+            "r.yaml:3:3: routes[0].match: severity: expected one of info, warning, error, critical, got 'crit'",
+        ),
         ("routes: 7", "r.yaml:1:1: routes: expected a list"),
         (
             "channels:\n- name: a\n  group: {wait: 1s}\n  webhook: " + CHANNEL % "h",

@@ -44,6 +44,24 @@ def unknown_names(documents: Sequence[Document]) -> Iterator[Problem]:
                     yield document.problem((*path, field, *index), message, _remedy(name, known, top))
 
 
+def routes_to_nowhere(documents: Sequence[Document]) -> Iterator[Problem]:
+    """Yield a problem for each name that a route matches and that no rule here gives its incidents."""
+    rules = [source for *_, source in _written(documents, "rules")]
+    known = {"rule", "severity", "channel"}  # the last is of the incidents about channels
+    for rule in rules:
+        for_each, labels = rule.get("for_each"), rule.get("labels")
+        known |= {str(each) for each in cast("list[object]", for_each)} if isinstance(for_each, list) else set()
+        known |= set(cast("dict[str, object]", labels)) if isinstance(labels, dict) else set()
+    for document, path, source in _written(documents, "routes") if rules else ():
+        match = source.get("match")
+        for name in cast("dict[str, object]", match) if isinstance(match, dict) else ():
+            if name not in known:
+                message = f"no rule here has {name!r} in for_each or labels: the route sees it empty"
+                near = get_close_matches(name, sorted(known), n=1)
+                remedy = f"did you mean {near[0]!r}?" if near else "name what incidents have"
+                yield document.problem((*path, "match", name), message, remedy)
+
+
 def has_any_defined(documents: Sequence[Document]) -> bool:
     """Tell whether any channel or action is written."""
     return any(any(_written(documents, top)) for top in _DEFINED)

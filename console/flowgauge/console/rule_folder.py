@@ -17,7 +17,13 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType]  # one of its types is trio's
 
-from flowgauge.console.notify_check import address_problems, has_any_defined, secret_problems, unknown_names
+from flowgauge.console.notify_check import (
+    address_problems,
+    has_any_defined,
+    routes_to_nowhere,
+    secret_problems,
+    unknown_names,
+)
 from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
@@ -262,6 +268,7 @@ def _written(documents: Sequence[Document], problems: Sequence[Problem], egress:
         actions,
         unknown,
         (
+            *routes_to_nowhere(documents),
             *secret_problems(documents, channels, actions, _secret_of),
             *address_problems(documents, channels, actions, partial(refused_unasked, policy=egress)),
         ),

@@ -1,6 +1,8 @@
 """Checks of what people are told: by whom a rule is heard, and what its summary says. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import cast
 from uuid import UUID
 
 from flowgauge.processors.kinds.kind import Unit
@@ -41,7 +43,7 @@ def nobody_told(items: Sequence[PlacedRule]) -> Iterator[Finding]:
     looked_at = {name for item in items for each in (item, *item.in_place()) for name in each.kind.names()}
     for item in items:
         rule, remedy = item.rule, "add `notify: [CHANNEL]`, or `notify: []` if that is meant"
-        if "notify" in rule.model_fields_set:
+        if "notify" in rule.model_fields_set or _may_be_routed(item, items):
             continue
         if rule.severity in {"error", "critical"}:
             message = f"it is called {rule.severity}, and nobody is told"
@@ -51,6 +53,34 @@ def nobody_told(items: Sequence[PlacedRule]) -> Iterator[Finding]:
             yield item.finding("nobody-told", (("when", item.kind.name), message, remedy))
         elif has_channels and not rule.actions and rule.name not in looked_at:
             yield item.finding("nobody-told", (("name",), "there are channels, and it tells none", remedy))
+
+
+def _may_be_routed(item: PlacedRule, items: Sequence[PlacedRule]) -> bool:
+    """Tell whether a route may take the rule's incidents: what hangs on their keys may be anything."""
+    rule = item.rule
+    known = {"rule": rule.name, "severity": rule.severity, **rule.labels}
+    of_key = set(rule.for_each) - known.keys()
+    return any(
+        all(name in of_key or _is_like(known.get(name, ""), patterns) for name, patterns in match.items())
+        for match in _route_matches(items)
+    )
+
+
+def _route_matches(items: Sequence[PlacedRule]) -> Iterator[dict[str, object]]:
+    for document in {id(item.document): item.document for item in items}.values():
+        routes = cast("object", document.data.get("routes"))
+        for route in cast("list[object]", routes) if isinstance(routes, list) else ():
+            match = cast("dict[str, object]", route).get("match") if isinstance(route, dict) else None
+            if isinstance(match, dict):
+                yield cast("dict[str, object]", match)
+
+
+def _is_like(value: str, patterns: object) -> bool:
+    texts = [str(each) for each in (cast("list[object]", patterns) if isinstance(patterns, list) else [patterns])]
+    wanted = [each for each in texts if not each.startswith("!")]
+    refused = [each[1:] for each in texts if each.startswith("!")]
+    is_wanted = not wanted or any(fnmatchcase(value, each) for each in wanted)
+    return is_wanted and not any(fnmatchcase(value, each) for each in refused)
 
 
 def own_events(item: PlacedRule) -> Iterator[Complaint]:

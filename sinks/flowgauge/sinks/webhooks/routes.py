@@ -8,13 +8,13 @@ notify: [pager]
 
 import fnmatch
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, field_validator
 
 from flowgauge.schemas.event import NAME_MAX
 from flowgauge.schemas.lane import action_of
-from flowgauge.schemas.rule import PATTERN_MAX, PATTERNS_MAX, Patterns
+from flowgauge.schemas.rule import PATTERN_MAX, PATTERNS_MAX, Patterns, Rule
 from flowgauge.schemas.rule_forms import labels_form
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.silencing import value_of
@@ -23,6 +23,8 @@ from flowgauge.sinks.webhooks.kinds.kind import Written
 
 ROUTES_MAX = 1_000  # of all files: each is looked at for every transition
 MATCH_FIELDS_MAX = 16
+SEVERITIES: tuple[str, ...] = get_args(Rule.model_fields["severity"].annotation)
+_WILD = frozenset("*?[")
 
 
 class Route(Written):
@@ -57,6 +59,9 @@ class Route(Written):
     def _is_not_too_long(cls, match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if sum(map(len, match.values())) > PATTERNS_MAX:
             raise ValueError(f"more than {PATTERNS_MAX} patterns: make several routes of it")
+        for each in match.get("severity", ()):
+            if not _WILD & set(each) and each.removeprefix("!") not in SEVERITIES:
+                raise ValueError(f"severity: expected one of {', '.join(SEVERITIES)}, got {each!r}")
         return match
 
     def takes(self, transition: Transition) -> bool:
