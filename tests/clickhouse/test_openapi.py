@@ -25,6 +25,7 @@ from flowgauge.console.web.acts import EXAMPLES
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api_operations import api_operations
 from flowgauge.console.web.app import web_app
+from flowgauge.console.web.channel_trials import ChannelTrials
 from flowgauge.console.web.delivery_operations import DELIVERY_ID
 from flowgauge.console.web.intake_operation import intake_operation
 from flowgauge.console.web.metric_operations import METRIC_ROUTE, TENANT
@@ -39,6 +40,10 @@ from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.webhooks.addresses import EgressPolicy
+from flowgauge.sinks.webhooks.attempt import Sender, Wording
+from flowgauge.sinks.webhooks.channels import parse_channels
+from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.transport.control_book import ControlBook
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import LocalLog, open_local_log
@@ -46,6 +51,12 @@ from flowgauge.transport.log import Outgoing
 from flowgauge.transport.wall_clock import now_ms
 
 WHO = str(TENANT.example)
+# Its secret is not there: a trial says so, and nothing goes out.
+NOWHERE = """
+channels:
+  - name: data-oncall
+    webhook: {url: "https://alerts.example.com/x", secret: {env: NOT_SET_ANYWHERE}}
+"""
 AUTHORIZATION = {"authorization": "Bearer of-the-operator"}
 CONSOLE = Path(__file__).parents[2] / "docs" / "console.md"
 OPERATIONS = [DESCRIPTION, intake_operation(now_ms()), *api_operations()]
@@ -154,7 +165,9 @@ async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
     async def apply_rules(texts: dict[str, str]) -> Applied:
         return await put_in_force(log, texts, Settings())
 
-    answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health))
+    book = parse_channels("channels.yaml", NOWHERE)
+    trials = ChannelTrials(lambda: book, Sender(Egress(EgressPolicy()), {}, now_ms, Wording()), health)
+    answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health), channels=trials)
     return web_app(answers, gateway_routes(log, tokens=tokens, health=health), apply_rules, only_loopback=True)
 
 

@@ -125,10 +125,14 @@ def verdict_words(verdict: Verdict) -> Iterator[str]:
         yield f"delivered {numbers}"
         return
     yield f"not delivered: {verdict.reason} {numbers}"
-    remedy = REMEDIES.get(verdict.reason) or _OF_STATUS.get(verdict.status) or _OF_FAILURE.get(verdict.reason)
-    if remedy:
+    if remedy := verdict_remedy(verdict):
         yield f"what to do: {remedy}"
     yield f"the notifier would {'try it again' if verdict.outcome == 'failed' else 'give it up'}"
+
+
+def verdict_remedy(verdict: Verdict) -> str:
+    """Return what to do where a message did not arrive; "" where nothing is known."""
+    return REMEDIES.get(verdict.reason) or _OF_STATUS.get(verdict.status) or _OF_FAILURE.get(verdict.reason, "")
 
 
 def _unknown(book: ChannelBook, name: str, tenant: str | None) -> tuple[Channel, str]:

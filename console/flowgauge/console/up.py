@@ -12,6 +12,7 @@ makes the next start quicker. A part that fails for good ends the process: nothi
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
+from flowgauge.console.web.channel_trials import ChannelTrials
 from flowgauge.console.web.probes import probe_routes
 from flowgauge.processors.detector_app import run_detector
 from flowgauge.processors.matcher_app import run_matcher
@@ -51,7 +53,7 @@ from flowgauge.sinks.clickhouse.expiring import keep_expired
 from flowgauge.sinks.clickhouse.folding import keep_folded
 from flowgauge.sinks.clickhouse.sink_app import run_sink
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.webhooks.attempt import Wording
+from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.notifier_app import run_notifier
 from flowgauge.transport.control_book import ControlBook, run_controls
@@ -199,6 +201,7 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             prices=opened.prices.of,
             run_url=opened.settings.run_url,
             controls=opened.controls,
+            channels=ChannelTrials(lambda: opened.rules.places.channels, _sender(opened), opened.health),
         ),
         [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
         apply_rules,
@@ -206,10 +209,19 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
     )
 
 
+def _sender(opened: Opened) -> Sender:
+    """Return what tries a channel, as the notifier would tell it."""
+    egress = Egress(egress_policy(opened.settings), own_ports=_own_ports(opened))
+    return Sender(egress, os.environ, now_ms, Wording())
+
+
+def _own_ports(opened: Opened) -> frozenset[int]:
+    return frozenset({int(opened.listening.getsockname()[1])})
+
+
 def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     settings, log, health = opened.settings, opened.log, opened.health
-    port = int(opened.listening.getsockname()[1])
-    egress = Egress(egress_policy(settings), own_ports=frozenset({port}))
+    egress = Egress(egress_policy(settings), own_ports=_own_ports(opened))
     limits = sink_limits(settings.quarantine)
     public_url = settings.public_url or address_of(opened.listening)
     teller = ContextTeller(lambda: opened.store, links_of(settings, public_url))

@@ -95,26 +95,18 @@ def test(
 
 
 async def _tell(
-    channel: "Channel", tenant: str, severity: str, settings: "Settings", *, resolve: bool
+    channel: "Channel", tenant: str, severity: Any, settings: "Settings", *, resolve: bool
 ) -> Sequence["Verdict"]:
     """Tell the firing and, where it arrived and `resolve` says so, the end; say what comes of each."""
     from flowgauge.console.access import egress_policy
-    from flowgauge.console.channel_trial import trial_end, trial_firing, trial_send
+    from flowgauge.console.channel_trying import try_channel
     from flowgauge.sinks.webhooks.attempt import Sender, Wording
     from flowgauge.sinks.webhooks.egress import Egress
     from flowgauge.transport.wall_clock import now_ms
 
-    sender = Sender(
-        Egress(egress_policy(settings)), os.environ, now_ms, Wording()
-    )  # without an address: it has no page
-    firing = trial_firing(channel, tenant, severity=severity, now_ms=now_ms())
-    verdicts = [await sender.attempt(channel, trial_send(channel, firing))]
-    _say("firing", verdicts[0])
-    if resolve and verdicts[0].outcome == "delivered":
-        end = trial_send(channel, trial_end(firing, now_ms()), verdicts[0].reference)
-        verdicts.append(await sender.attempt(channel, end))
-        _say("resolved", verdicts[1])
-    return verdicts
+    sender = Sender(Egress(egress_policy(settings)), os.environ, now_ms, Wording())  # no address: it has no page
+    told = await try_channel(sender, channel, tenant, severity=severity, resolve=resolve, say=_say)
+    return [verdict for _, verdict in told]
 
 
 def _say(what: str, verdict: "Verdict") -> None:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
 from flowgauge.console.web.banner import banner
+from flowgauge.console.web.channel_trials import ChannelTrials
 from flowgauge.console.web.guard import authorization_of
 from flowgauge.console.web.incident_json import incident_json, incident_view_json, unknown_since_json
 from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
@@ -57,13 +58,7 @@ from flowgauge.sinks.clickhouse.incidents import (
     open_by_rule,
     open_incidents,
 )
-from flowgauge.sinks.clickhouse.metric import (
-    GRACE_MS_DEFAULT,
-    LIMIT_DEFAULT,
-    SINCE_DEFAULT,
-    MetricQuery,
-    refuse_limit,
-)
+from flowgauge.sinks.clickhouse.metric import GRACE_MS_DEFAULT, LIMIT_DEFAULT, SINCE_DEFAULT, MetricQuery, refuse_limit
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, answer, parameters_of, since_of, takes_prices
 from flowgauge.sinks.clickhouse.prices import NO_PRICES, PriceList
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -103,6 +98,7 @@ class Answers:
         prices: Callable[[str], PriceList] = lambda _tenant: NO_PRICES,
         run_url: str = "",
         controls: ControlBook | None = None,
+        channels: ChannelTrials | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
@@ -114,6 +110,7 @@ class Answers:
         self._prices = prices
         self._run_url = run_url  # the orchestrator's page of a run
         self.controls = controls
+        self.channels = channels
         self.health = health
         self.now_ms = now_ms
 

@@ -15,6 +15,7 @@ from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, person, read
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
 from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.api_operations import KNOWN
+from flowgauge.console.web.channel_trials import CHANNELS, TRIAL, TRIAL_BYTES_MAX, ChannelTrials, read_trial
 from flowgauge.console.web.deliveries import (
     COLUMNS,
     LAG,
@@ -63,6 +64,8 @@ def api_routes(answers: Answers, apply_rules: ApplyRules | None = None) -> list[
         ("GET", SWITCHES, api.actions),
         ("POST", STOP, api.switching(are_stopped=True)),
         ("POST", START, api.switching(are_stopped=False)),
+        ("GET", CHANNELS, api.channels),
+        ("POST", TRIAL, api.try_channel),
         ("GET", DELIVERIES, api.deliveries),
         ("POST", REPLAY_ALL, api.replay_all),
         ("GET", DELIVERY, api.delivery),
@@ -213,6 +216,24 @@ class _Api:
         if found is None:
             raise _no_delivery(request, tenant)
         return json_answer(whole_json(*found))
+
+    async def channels(self, request: Request, tenant: str) -> Response:  # noqa: ARG002  # the tenant says it all
+        return json_answer(self._trials().told(tenant))
+
+    async def try_channel(self, request: Request, tenant: str) -> Response:
+        asked = read_trial(await _json_body(request, TRIAL_BYTES_MAX, "a trial is"))
+        trials, name = self._trials(), request.path_params["name"]
+        channel = trials.find(tenant, name)
+        if channel is None:
+            raise _Refused(404, f"no channel of tenant {tenant} is called {name[:ID_CHARS_SHOWN]!r}")
+        if channel.tenant == ANY_TENANT and not self._is_operator(request):
+            raise _Refused(403, "this channel is of all tenants: only the operator tries it")
+        return json_answer(await trials.attempt(tenant, channel, asked))
+
+    def _trials(self) -> ChannelTrials:
+        if self._answers.channels is None:
+            raise BadInput("channels are not told from here: ask `flowgauge channels` where `flowgauge notify` runs")
+        return self._answers.channels
 
     async def replay_one(self, request: Request, tenant: str) -> Response:
         body = await _json_body(request, REPLAY_BYTES_MAX, "a replay is")

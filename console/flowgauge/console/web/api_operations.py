@@ -20,6 +20,7 @@ from flowgauge.console.web.answer_records import (
     TenantPage,
     WholeIncident,
 )
+from flowgauge.console.web.channel_trials import CHANNEL_OPERATIONS
 from flowgauge.console.web.delivery_operations import DELIVERY_OPERATIONS
 from flowgauge.console.web.metric_operations import LIMIT, SINCE, TENANT, UNTIL, metric_operations, table
 from flowgauge.console.web.openapi import OF_QUESTIONS, Content, Operation, Parameter
@@ -62,6 +63,7 @@ OPERATIONS: Sequence[Operation] = (
     *ACT_OPERATIONS,
     *SILENCE_OPERATIONS,
     *ACTION_OPERATIONS,
+    *CHANNEL_OPERATIONS,
     *DELIVERY_OPERATIONS,
     Operation(
         method="GET",
