@@ -102,15 +102,21 @@ def is_story(block: Block) -> bool:
     return "expect" in yaml.safe_load(block.text)
 
 
+NOBODY = """
+routes: [{name: all, match: {rule: "*"}, notify: [nobody]}]
+"""
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Run a server that holds the recorded outage, as if it ended now, and tells nobody."""
+    """Run a server that holds the recorded outage, as if it ended now, and has nobody to tell."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "rules").mkdir()
-    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
+    (folder / "rules" / "rules.yaml").write_text(RULES + NOBODY, encoding="utf-8")
     with running_up(folder / "data", "--rules", "rules", "--load", str(CAPTURE), "--shift-to-now") as running:
         wait_for(lambda: not running.get("/v1/health")["loading"], "the history")
         wait_for(lambda: running.rows("/v1/incidents"), "an incident")
+        wait_for(lambda: running.rows("/v1/deliveries"), "a delivery")
         yield running
 
 
@@ -286,12 +292,13 @@ def test_no_block_hides_commands_from_these_tests() -> None:
 
 
 def test_the_documented_paths_answer(up: Up) -> None:
-    (incident, *_) = up.rows("/v1/incidents")
+    (incident, *_), (delivery, *_) = up.rows("/v1/incidents"), up.rows("/v1/deliveries")
     paths = {path for document in DOCUMENTS for path in re.findall(r"`GET (/[^`]+)`", prose(document))}
 
     assert len(paths) >= 6
     for path in sorted(paths):
-        asked = path.replace("NAME", "runs").replace("ID", incident["incident_id"]).replace("…", "orders-sync")
+        known = delivery["delivery_id"] if "/deliveries/" in path else incident["incident_id"]
+        asked = path.replace("NAME", "runs").replace("ID", known).replace("…", "orders-sync")
         assert up.http.get(asked).status_code == 200, path
 
 
