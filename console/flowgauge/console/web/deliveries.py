@@ -16,6 +16,7 @@ from flowgauge.schemas.errors import BadInput, FlowgaugeError
 from flowgauge.schemas.lane import ACTION_PREFIX
 from flowgauge.schemas.times import rfc3339
 from flowgauge.sinks.clickhouse.deliveries import DeliveryRecord, ToldDelivery
+from flowgauge.sinks.clickhouse.incidents import DeliveryView
 
 REPLAY_BYTES_MAX = 65_536  # names as a form writes them fit
 LANE_CHARS_MAX = 200 + len(ACTION_PREFIX)
@@ -128,13 +129,11 @@ def outcome_of(text: str) -> str:
     return text
 
 
-def delivery_json(delivery: ToldDelivery) -> DeliveryTold:
-    """Return a delivery as a row of a list, with COLUMNS."""
+def sent_delivery(delivery: DeliveryView) -> SentDelivery:
+    """Return how telling one channel stands."""
     return {
         "delivery_id": delivery.delivery_id,
-        "incident_id": delivery.incident_id,
         "transition_id": delivery.transition_id,
-        "rule": delivery.rule,
         "channel": delivery.channel,
         "to": delivery.to_state,
         "outcome": delivery.outcome,
@@ -145,6 +144,11 @@ def delivery_json(delivery: ToldDelivery) -> DeliveryTold:
         "next_attempt": rfc3339(delivery.next_attempt_ms) if delivery.next_attempt_ms else None,
         "elapsed_ms": delivery.elapsed_ms,
     }
+
+
+def delivery_json(delivery: ToldDelivery) -> DeliveryTold:
+    """Return a delivery as a row of a list, with COLUMNS."""
+    return {**sent_delivery(delivery), "incident_id": delivery.incident_id, "rule": delivery.rule}
 
 
 def whole_json(delivery: ToldDelivery, records: Sequence[DeliveryRecord]) -> WholeDelivery:

@@ -12,10 +12,10 @@ from flowgauge.console.web.answer_records import (
     LeftOut,
     ListedIncident,
     ProcessHealth,
-    SentDelivery,
     WholeIncident,
 )
 from flowgauge.console.web.banner import banner
+from flowgauge.console.web.deliveries import sent_delivery
 from flowgauge.console.web.examples import Shown, counted, shown_examples
 from flowgauge.console.web.incident_views import is_point, title_of
 from flowgauge.console.web.standing import standing
@@ -25,7 +25,7 @@ from flowgauge.schemas.flapping import Flapping
 from flowgauge.schemas.incident_context import IncidentContext
 from flowgauge.schemas.left_out import Recent
 from flowgauge.schemas.times import format_duration, rfc3339
-from flowgauge.sinks.clickhouse.incidents import DeliveryView, Incident, IncidentView, RunView, Step
+from flowgauge.sinks.clickhouse.incidents import Incident, IncidentView, RunView, Step
 from flowgauge.transport.health import Health
 
 INCIDENT_COLUMNS = tuple(ListedIncident.__annotations__)
@@ -76,7 +76,7 @@ def incident_view_json(
         "transitions": [_step(step) for step in view.transitions],
         "runs_counted": counted(view.incident),
         "runs": [_run(shown) for shown in shown_examples(view, now_ms)],
-        "deliveries": [_delivery(delivery) for delivery in view.deliveries],
+        "deliveries": [sent_delivery(delivery) for delivery in view.deliveries],
         "context": context or IncidentContext(incident_id=view.incident.incident_id),
         "acts": acts_json(handling),
         "acts_cut": handling.is_cut,
@@ -156,19 +156,3 @@ def _run(shown: Shown) -> CountedRun:
         "error_lines": known["error_lines"] or [],
     }
     return cast("CountedRun", told)  # `known` has the names of RunView
-
-
-def _delivery(delivery: DeliveryView) -> SentDelivery:
-    return {
-        "delivery_id": delivery.delivery_id,
-        "transition_id": delivery.transition_id,
-        "channel": delivery.channel,
-        "to": delivery.to_state,
-        "outcome": delivery.outcome,
-        "attempts": delivery.attempts,
-        "status": delivery.status,
-        "reason": delivery.reason,
-        "at": rfc3339(delivery.at_ms),
-        "next_attempt": rfc3339(delivery.next_attempt_ms) if delivery.next_attempt_ms else None,
-        "elapsed_ms": delivery.elapsed_ms,
-    }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flowgauge.schemas.lane import ACTION_PREFIX
+from flowgauge.sinks.clickhouse.incidents import DeliveryView, newest_record
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -18,22 +19,11 @@ _ID_BEGINS = re.compile(r"[0-9a-fA-F]{6,31}")  # as much of an id as people copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldDelivery:
-    """How telling one channel of one change of an incident stands."""
+class ToldDelivery(DeliveryView):
+    """How telling one channel of one change of an incident stands, and whose it is."""
 
-    delivery_id: str
-    transition_id: str
     incident_id: str
     rule: str
-    channel: str
-    to_state: str
-    attempts: int
-    outcome: str
-    status: int
-    reason: str
-    at_ms: int
-    next_attempt_ms: int
-    elapsed_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +122,6 @@ async def _list(  # what a list is narrowed by, each with its name
 def _delivery(row: Sequence[object]) -> ToldDelivery:
     values: tuple[Any, ...] = tuple(row)
     delivery_id, transition_id, incident_id, rule, channel, to_state, attempts, latest = values
-    outcome, status, reason, at_ms, next_attempt_ms, elapsed_ms = latest
     return ToldDelivery(
         delivery_id=delivery_id,
         transition_id=transition_id,
@@ -141,10 +130,5 @@ def _delivery(row: Sequence[object]) -> ToldDelivery:
         channel=channel,
         to_state=to_state,
         attempts=attempts,
-        outcome=outcome,
-        status=status,
-        reason=reason,
-        at_ms=at_ms,
-        next_attempt_ms=next_attempt_ms,
-        elapsed_ms=elapsed_ms,
+        **newest_record(latest),
     )

@@ -346,17 +346,16 @@ def _example(value: object) -> Example:
 def _delivery(row: Sequence[object]) -> DeliveryView:
     values: tuple[Any, ...] = tuple(row)
     delivery_id, transition_id, channel, to_state, attempts, latest = values
-    outcome, status, reason, at_ms, next_attempt_ms, elapsed_ms = latest
     return DeliveryView(
         delivery_id=delivery_id,
         transition_id=transition_id,
         channel=channel,
         to_state=to_state,
         attempts=attempts,
-        outcome=outcome,
-        status=status,
-        reason=reason,
-        at_ms=at_ms,
-        next_attempt_ms=next_attempt_ms,
-        elapsed_ms=elapsed_ms,
+        **newest_record(latest),
     )
+
+
+def newest_record(latest: Sequence[Any]) -> dict[str, Any]:
+    """Return the fields of a DeliveryView that its newest record says, from the tuple that a question gives of it."""
+    return dict(zip(("outcome", "status", "reason", "at_ms", "next_attempt_ms", "elapsed_ms"), latest, strict=True))

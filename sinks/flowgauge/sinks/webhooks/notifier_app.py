@@ -367,7 +367,6 @@ class _Notifier:
     def _launch(
         self, group: asyncio.TaskGroup, partition: int, sends: Sequence[tuple[Send, Place]], *, until: float
     ) -> None:
-        metrics.MESSAGES.inc(len(sends))
         for send, place in sends:
             task = group.create_task(self._send(self.outboxes[partition], send, place, until=until))
             self.tasks.add(task)
@@ -377,6 +376,7 @@ class _Notifier:
         is_late = asyncio.get_running_loop().time() > until
         verdict = Verdict("failed", NOT_SENT, was_tried=False)
         if not is_late:
+            metrics.MESSAGES.inc()
             verdict = await self.sender.attempt(place, send, commands=self.now.commands)
         self.finished.append(_Finished(outbox, send, verdict, place))
 

@@ -27,13 +27,11 @@ from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.kinds.authorization import basic, bearer, header_fault
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
-    ChannelKind,
+    AtOneUrl,
     Means,
     Notice,
     Secret,
     Url,
-    UrlRef,
-    endpoint_of,
     judge,
 )
 from flowgauge.sinks.webhooks.kinds.plain_text import plain_text
@@ -63,7 +61,7 @@ class _Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     generator_url: str = msgspec.field(default="", name="generatorURL")
 
 
-class Alertmanager(ChannelKind):
+class Alertmanager(AtOneUrl):
     """An Alertmanager."""
 
     retry: ClassVar[RetryClass] = "page"
@@ -74,16 +72,6 @@ class Alertmanager(ChannelKind):
     )
     password: Annotated[Secret | None, Field(description="Where the user's password stands.")] = None
     token: Annotated[Secret | None, Field(description="Where a bearer token stands, instead of a user.")] = None
-
-    @property
-    def endpoint(self) -> str:
-        """The URL."""
-        return endpoint_of(self.url)
-
-    @property
-    def urls(self) -> Mapping[str, UrlRef]:
-        """The one."""
-        return {"url": self.url}
 
     @property
     def secret_refs(self) -> Mapping[str, SecretRef]:

@@ -14,13 +14,11 @@ from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.sinks.webhooks.kinds.authorization import bearer, header_fault
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
-    ChannelKind,
+    AtOneUrl,
     Means,
     Notice,
     Secret,
     Url,
-    UrlRef,
-    endpoint_of,
     judge,
 )
 from flowgauge.sinks.webhooks.kinds.plain_text import plain_text
@@ -44,23 +42,13 @@ class _AlertEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     source_url: str = ""
 
 
-class IncidentIo(ChannelKind):
+class IncidentIo(AtOneUrl):
     """An HTTP alert source of incident.io."""
 
     retry: ClassVar[RetryClass] = "page"
 
     url: Annotated[Url, Field(description="That of the alert source.")]
     token: Annotated[Secret, Field(description="Where its token stands, never the token itself.")]
-
-    @property
-    def endpoint(self) -> str:
-        """The alert source."""
-        return endpoint_of(self.url)
-
-    @property
-    def urls(self) -> Mapping[str, UrlRef]:
-        """The one."""
-        return {"url": self.url}
 
     @property
     def secret_refs(self) -> Mapping[str, SecretRef]:

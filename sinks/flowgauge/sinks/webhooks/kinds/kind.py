@@ -172,3 +172,19 @@ def _url_or_place(written: object) -> object:
 Secret: TypeAlias = Annotated[SecretRef, BeforeValidator(_says_where)]
 UrlRef: TypeAlias = SecretStr | SecretRef
 Url: TypeAlias = Annotated[UrlRef, BeforeValidator(_url_or_place)]
+
+
+class AtOneUrl(ChannelKind):
+    """A service that is told at the one URL that is written."""
+
+    url: Url
+
+    @property
+    def endpoint(self) -> str:
+        """The URL."""
+        return endpoint_of(self.url)
+
+    @property
+    def urls(self) -> Mapping[str, UrlRef]:
+        """The one."""
+        return {"url": self.url}

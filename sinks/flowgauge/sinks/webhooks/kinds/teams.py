@@ -5,7 +5,6 @@ has taken a card, and cannot change one that it posted. Its errors are JSON with
 in between, and pass.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -14,12 +13,10 @@ from pydantic import Field
 from flowgauge.sinks.webhooks.egress import Answer
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
-    ChannelKind,
+    AtOneUrl,
     Means,
     Notice,
     Url,
-    UrlRef,
-    endpoint_of,
     judge,
 )
 from flowgauge.sinks.webhooks.kinds.teams_card import teams_message
@@ -32,23 +29,13 @@ NOT_LET_IN = "the workflow does not let us in: let anyone trigger it, and copy i
 _PERMANENT = frozenset({400, 413})  # the message itself is refused
 
 
-class Teams(ChannelKind):
+class Teams(AtOneUrl):
     """A Teams channel or chat, by a workflow."""
 
     retry: ClassVar[RetryClass] = "chat"
     takes_groups: ClassVar[bool] = True
 
     url: Annotated[Url, Field(description="The URL of the workflow.")]
-
-    @property
-    def endpoint(self) -> str:
-        """The URL."""
-        return endpoint_of(self.url)
-
-    @property
-    def urls(self) -> Mapping[str, UrlRef]:
-        """The one."""
-        return {"url": self.url}
 
     async def tell(self, notice: Notice, means: Means) -> Verdict:
         """Post the card."""

@@ -11,13 +11,11 @@ from pydantic import Field
 from flowgauge.schemas.setting_parts import SecretRef
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
-    ChannelKind,
+    AtOneUrl,
     Means,
     Notice,
     Secret,
     Url,
-    UrlRef,
-    endpoint_of,
     judge,
 )
 from flowgauge.sinks.webhooks.message import message_body, message_headers
@@ -27,7 +25,7 @@ from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET, signing_key
 REPLAY_HEADER = "flowgauge-replay"
 
 
-class Webhook(ChannelKind):
+class Webhook(AtOneUrl):
     """An endpoint that takes Standard Webhooks."""
 
     has_details: ClassVar[bool] = False  # its body is the same in every attempt
@@ -37,16 +35,6 @@ class Webhook(ChannelKind):
     previous_secret: Annotated[
         Secret | None, Field(description="The one before, while the receiver changes over: both sign.")
     ] = None
-
-    @property
-    def endpoint(self) -> str:
-        """The URL."""
-        return endpoint_of(self.url)
-
-    @property
-    def urls(self) -> Mapping[str, UrlRef]:
-        """The one."""
-        return {"url": self.url}
 
     @property
     def secret_refs(self) -> Mapping[str, SecretRef]:
