@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests import notices
 
 from flowgauge.schemas.transition import ExampleRun, Transition
 from flowgauge.sinks.webhooks.message import (
@@ -21,34 +22,14 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "webhook"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
-FIRING = Transition(
-    transition_id="3d1a5a1f0d9d4a0e9a6d1b2c3d4e5f60",
-    incident_id="a41c9c35b2f14f6f8f0e1d2c3b4a5968",
-    seq=0,
-    tenant="acme",
-    rule="orders-sync failing",
-    rule_kind="failure_rate",
-    rules_version=7,
-    key={"flow": "orders-eu", "resource.env": "prod"},
-    from_state="inactive",
-    to_state="firing",
-    at_ms=1_795_427_466_000,
+FIRING = msgspec.structs.replace(
+    notices.FIRING,
     opened_at_ms=1_795_427_460_000,
-    reason="value above threshold",
-    value=0.6,
-    threshold=0.2,
-    samples=5,
-    late_samples=1,
-    window_ms=600_000,
     examples=[
         ExampleRun(1_795_427_400_000_000, "6a0e5b0c-0b1f-4c6e-9a65-0d5f3f0d8a11", "run-1", "orders-eu"),
         ExampleRun(1_795_427_410_250_000, "6a0e5b0c-0b1f-4c6e-9a65-0d5f3f0d8a12", "run-2"),
     ],
-    severity="critical",
-    labels={"team": "data"},
-    summary="{{ flow }} in {{ resource.env }}: {{ value|percent }} of {{ samples }} runs failed",
     notify=["data-oncall"],
-    runbook="https://wiki.example/orders-sync",
 )
 RESOLVED = msgspec.structs.replace(
     FIRING, transition_id="f" * 32, seq=1, from_state="firing", to_state="resolved", value=0.0, examples=[], summary=""
