@@ -1,7 +1,7 @@
 """`python -m tests.differential --scenarios 1000 --seed 1`: Prefect's engine against the `prefect` kind.
 
 The last line is JSON: scenarios, firings, differences. Ends with 1 at a difference, which is told with its seed and
-the shortest scenario that has one; with 3 when there is no Prefect (`.ci/prefect` makes it).
+the shortest scenario that has one; with 3 when there is no Prefect (`.ci/peer prefect` makes it).
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first; each next one is one more")
     asked = parser.parse_args()
     if not (VENV / "bin" / "prefect").exists():
-        print(f"{VENV} has no Prefect: run .ci/prefect", file=sys.stderr)
+        print(f"{VENV} has no Prefect: run .ci/peer prefect", file=sys.stderr)
         return 3
     differing, firings, events, silent, start = 0, 0, 0, 0, time.monotonic()
     with running_engine() as engine:

@@ -35,7 +35,7 @@ def needs_prefect(test: Callable[..., None]) -> Callable[..., None]:
         pytest.mark.prefect,
         pytest.mark.integration,
         pytest.mark.timeout(START_S_MAX),
-        pytest.mark.skipif(not (VENV / "bin" / "prefect").exists(), reason="no Prefect: run .ci/prefect"),
+        pytest.mark.skipif(not (VENV / "bin" / "prefect").exists(), reason="no Prefect: run .ci/peer prefect"),
     ):
         test = mark(test)
     return test

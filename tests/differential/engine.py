@@ -1,6 +1,6 @@
 """Prefect's own triggers engine in virtual time: a scenario a line in, its firings a line out.
 
-Run in the environment that .ci/prefect prepares. Real are matching, buckets, their database, causal order and what is
+Run in the environment of `.ci/peer prefect`. Real are matching, buckets, their database, causal order and what is
 seen; the clock is the scenario's, and so is what calls the engine: an event when it arrives, and on a grid of 5 s what
 its two loops do, Proactive triggers first. An automation is loaded at the grid's point before its first event, and
 events come without lag, as docs/prefect-rules.md tells. Prefect is not in the environment that types are checked in:

@@ -1,4 +1,4 @@
-"""A real Prefect server in its own environment, which .ci/prefect prepares."""
+"""A real Prefect server in its own environment, which .ci/peer prefect prepares."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def need_prefect() -> None:
     """Skip where there is no Prefect environment; fail on a machine that must have one."""
     if (VENV / ".made-from").exists():
         return
-    remedy = "no Prefect environment: run .ci/prefect (a minute, 220 MB in .cache/)"
+    remedy = "no Prefect environment: run .ci/peer prefect (a minute, 220 MB in .cache/)"
     if os.environ.get("CI") == "true":
         pytest.fail(remedy)
     pytest.skip(remedy)

@@ -1,6 +1,6 @@
 """Three flows against a real Prefect server: one is fine, one fails, one needs its retries. Prints their run ids.
 
-Run by tests/integration/test_prefect_server.py in the environment that .ci/prefect prepares. Prefect is not
+Run by tests/integration/test_prefect_server.py in the environment that .ci/peer prefect prepares. Prefect is not
 in the environment that types are checked in: so it is imported as Any, and its decorators are called.
 """
 

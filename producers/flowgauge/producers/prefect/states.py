@@ -13,6 +13,8 @@ under another. So the type decides, and only the names below say more:
 
 from typing import Final
 
+from flowgauge.producers.state_table import StateTable
+
 _BY_TYPE: Final = {
     "SCHEDULED": "scheduled",
     "PENDING": "pending",
@@ -31,6 +33,23 @@ _BY_TYPE_AND_NAME: Final = {
     ("SCHEDULED", "AwaitingConcurrencySlot"): "pending",
     ("RUNNING", "Retrying"): "retrying",
 }
+
+
+_WORDS: Final = {**_BY_TYPE, **{f"{kind} {name}": state for (kind, name), state in _BY_TYPE_AND_NAME.items()}}
+
+STATES: Final = StateTable(
+    orchestrator="Prefect",
+    page="connect-prefect.md",
+    runs=_WORDS,
+    tasks=_WORDS,
+    scheduled_for="A task run's `expected_start_time`. Of flow runs it publishes none: its `Late` is the sighting.",
+    occurred="The event's own `occurred`; of a log line its `timestamp`.",
+    cannot_tell=(
+        "When a flow run was to start: a run that starts late by less than Prefect's 15 s is not seen to be late.",
+        "The flow of a log line, unless an event of its run passed before.",
+        "A run that Prefect itself never made.",
+    ),
+)
 
 
 def canonical_state(state_type: str | None, state_name: str | None) -> str | None:

@@ -1,0 +1,8 @@
+"""The orchestrators whose words are known, in the order of docs/states.md."""
+
+from typing import Final
+
+from flowgauge.producers.prefect.states import STATES as PREFECT
+from flowgauge.producers.state_table import StateTable
+
+STATE_TABLES: Final[tuple[StateTable, ...]] = (PREFECT,)
