@@ -47,7 +47,7 @@ SHELLS = {
     )),
     *(f"producers/{name}.py" for name in (
         "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
-        "publisher", "pulse", "sender",
+        "publisher", "pulse", "sender", "spool", "spooled_buffer",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
