@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from flowgauge.producers.current_run import as_current
 from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.heartbeats import HEARTBEAT_MS, Heartbeats
 from flowgauge.producers.kafka_target import KafkaTarget, target_from
 from flowgauge.producers.run_scope import RunScope
 from flowgauge.producers.sender import LINGER_MS, Said, Sender, preparing
@@ -146,14 +148,15 @@ class Publisher:
         run: str | None = None,
         tags: Sequence[str] = (),
         team: str = "",
+        heartbeat_ms: int = HEARTBEAT_MS,
     ) -> Generator[RunScope, None, None]:
         """Say that a run of `flow` is running and how it ended, by an exception or not; see RunScope.
 
         `scheduled_for` is when it was to start (a naive time counts as UTC); without it, nobody can call it late.
-        `team` says whose it is, for questions about money.
+        `team` says whose it is, for questions about money. While it lasts it says so each `heartbeat_ms` (0: not).
         """
         scope = RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags, team=team)
-        with scope.told():
+        with scope.told(), self._heartbeats.beating(scope.heartbeat, heartbeat_ms), as_current(scope):
             yield scope
 
     def flush(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> bool:
@@ -169,6 +172,7 @@ class Publisher:
         if self._closed:
             return
         self._closed = True
+        self._heartbeats.end()
         timeout_ms = self._close_timeout_ms if timeout_ms is None else timeout_ms
         if self._spooled is not None and self._said.trouble:
             timeout_ms = min(timeout_ms, CLOSE_SPOOLED_MS)
@@ -207,6 +211,7 @@ class Publisher:
         self._said = Said()
         self._buffer = self._new_buffer()
         self._sender = self._new_sender()
+        self._heartbeats = Heartbeats()  # with no run in it: those of a parent are the parent's
         self._refused = 0
         self._started = False
         self._closed = False
