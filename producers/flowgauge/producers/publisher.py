@@ -44,7 +44,6 @@ URL_DEFAULT: Final = "http://127.0.0.1:4280"
 EVENTS_BUFFERED_MAX = 50_000  # half a minute of a busy worker; beyond it the server is really away
 BYTES_BUFFERED_MAX = 32 * 1_048_576  # what a worker may spend on being watched
 CLOSE_TIMEOUT_MS = 5_000  # at exit: a worker that ends does not hang on us
-CLOSE_SPOOLED_MS = 1_000  # at exit, where the server is known to be away and what is left is safe
 
 _encode = msgspec.json.Encoder().encode
 _VARIANT: Final = "89ab"
@@ -119,6 +118,11 @@ class Publisher:
         """How many events were no events, here or by the server's answer."""
         return self._refused + self._sender.refused
 
+    @property
+    def needs_help(self) -> bool:
+        """Whether events were dropped or refused, or address or token look wrong: waiting will not mend it."""
+        return bool(self.dropped or self.refused or self._said.is_mistake)
+
     def emit(self, event: Mapping[str, object]) -> bool:
         """Publish `event`; return whether it was taken. Adds `id` and `occurred` (now) when they are missing.
 
@@ -166,16 +170,15 @@ class Publisher:
     def close(self, timeout_ms: int | None = None) -> None:
         """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted.
 
-        With a spool what is left waits there for the next process. A warning in the log says how many events are
-        missing over all, and why. A request that had no answer by then may still arrive.
+        With a spool one try after another is made while the server answers; the rest waits for the next process. A
+        warning in the log says how many events are missing over all, and why. A request that had no answer by then may
+        still arrive.
         """
         if self._closed:
             return
         self._closed = True
         self._heartbeats.end()
         timeout_ms = self._close_timeout_ms if timeout_ms is None else timeout_ms
-        if self._spooled is not None and self._said.trouble:
-            timeout_ms = min(timeout_ms, CLOSE_SPOOLED_MS)
         if self._started:
             self._sender.close(timeout_ms)
         why = self._said.trouble or "no answer yet"

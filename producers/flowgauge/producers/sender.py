@@ -45,10 +45,14 @@ _log = logging.getLogger("flowgauge.publisher")
 
 
 class Said:
-    """Logs each trouble once, and dropped events now and then: `trouble` is why events wait now, "" while none do."""
+    """Logs each trouble once, and dropped events now and then: `trouble` is why events wait now, "" while none do.
+
+    `is_mistake`: address or token look wrong, so that somebody has to mend them.
+    """
 
     def __init__(self) -> None:
         self.trouble = ""
+        self.is_mistake = False
         self._keys: set[str] = set()
         self._drops_from_s = -DROPS_SAID_EVERY_S
 
@@ -189,6 +193,7 @@ class Sender:
             self._refused(status, response.text[:200], len(batch))
             return None
         self._said.waiting(str(status), f"flowgauge answers {status}{remedy_for(status)}")
+        self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():
             self._abandoned.set()  # nobody mends an address or a token while a worker ends
         return retry_after_ms(response.headers.get("Retry-After", ""))
@@ -222,7 +227,9 @@ class Sender:
             started = monotonic()
             self._closing.wait(delay_ms / 1000)
             delay_ms -= int((monotonic() - started) * 1000)
-        if self._closing.is_set():
+        if self._closing.is_set() and self._buffer.is_kept:
+            self._abandoned.set()  # a worker that ends waits for no server that is away, and loses nothing
+        elif self._closing.is_set():
             self._abandoned.wait(min(max(delay_ms, 0), BACKOFF_CLOSING_MS) / 1000)
 
 
