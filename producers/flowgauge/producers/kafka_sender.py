@@ -171,7 +171,7 @@ class KafkaSender:
         if refusal is not None:
             raise refusal
         self.sent += self._batch_records
-        self._said.trouble = ""
+        self._said.answered()
         self._buffer.discard(self._batch_events)
 
     def _take(self, line: "KafkaLine") -> None:

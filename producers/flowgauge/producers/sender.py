@@ -67,6 +67,10 @@ class Said:
         self.trouble = trouble
         self.once(key, "%s; events wait", trouble)
 
+    def answered(self) -> None:
+        """Note that nothing is in the way of events any more."""
+        self.trouble, self.is_mistake = "", False
+
     def dropping(self, dropped: int, why: str) -> None:
         """Log that `dropped` events were dropped so far, at most each DROPS_SAID_EVERY_S."""
         if monotonic() - self._drops_from_s >= DROPS_SAID_EVERY_S:
@@ -200,7 +204,7 @@ class Sender:
 
     def _refused(self, status: int, text: str, count: int) -> None:
         self._said.once(str(status), "flowgauge refuses events with status %d: %s", status, text)
-        self._said.trouble = ""
+        self._said.answered()
         self.refused += count
         self._forget(count)
 
@@ -211,7 +215,7 @@ class Sender:
             return 0
         for error in answer.errors:
             self._said.once(f"event {error.reason}", "flowgauge refuses an event: %s: %s", error.reason, error.detail)
-        self._said.trouble = ""
+        self._said.answered()
         self.sent += answer.accepted
         self.refused += answer.rejected
         self._forget(len(batch))
