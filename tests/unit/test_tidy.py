@@ -46,7 +46,7 @@ SHELLS = {
         "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "event_buffer", "gateway/__init__", "gateway/door", "gateway/http_events", "gateway/intake", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
+        "blocking_sender", "event_buffer", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
         "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in (
@@ -71,8 +71,8 @@ SHELLS = {
         "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
     )),
 }  # fmt: skip
-# Commands and roles start what they name; a kind of channel tells a service.
-SHELL_FOLDERS = ("console/cli/", "console/roles/", "sinks/webhooks/kinds/")
+# Commands and roles start what they name; a door answers senders; a kind of channel tells a service.
+SHELL_FOLDERS = ("console/cli/", "console/roles/", "producers/gateway/", "sinks/webhooks/kinds/")
 
 
 def sources(root: Path) -> Iterator[tuple[str, str, Path]]:
