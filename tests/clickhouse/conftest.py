@@ -1,7 +1,7 @@
 """Ways to the same store: chDB in this process, the HTTP interface of a front in another, a real server in a container.
 
-chDB allows one path a process, so there is one of each; each test takes a tenant or log of its own, and each file begins with
-empty tables: parts that nobody asks for any more cost every mutation and fold.
+chDB allows one path a process, so there is one of each; each test takes a tenant or log of its own, and each file
+begins with empty tables: parts that nobody asks for any more cost every mutation and fold.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from tests.clickhouse_front import Front
 
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-
 
 _opened: list[ClickHouseStore] = []
 
