@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import uuid
 from collections import Counter
 from collections.abc import Generator
 from contextlib import suppress
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 from tests.integration.gate import Gate
 from tests.integration.prefect_server import REDIS, PrefectServer, need_prefect
-from tests.integration.prefect_target import TENANT, over_http, read_events, running_target, states
+from tests.integration.prefect_target import ENDED, TENANT, ended_runs, over_http, read_events, running_target, states
 from tests.integration.redis_server import Redis, running_redis
 from tests.integration.up_process import Up, end, wait_for
 
+from flowgauge.schemas.times import rfc3339
+from flowgauge.transport.wall_clock import now_ms
+
 LOGS = 50
+TAKEN = 204
 ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -68,3 +73,28 @@ def test_of_two_servers_with_one_redis_each_tells_once_what_it_publishes_to_its_
         }
     assert {event["tenant"] for event in events} == {TENANT}
     assert "not told to flowgauge" not in one.log + two.log
+
+
+def test_what_prefect_could_not_publish_while_redis_was_away_is_told_and_told_again_under_its_id(
+    tmp_path: Path, redis: Redis, up: Up
+) -> None:
+    with PrefectServer(tmp_path / "one", over_http(up.url) | {REDIS: redis.url}).serving() as prefect:
+        redis.stop()
+        away = [event() for _ in range(10)]
+        while_away = [prefect.publish([each]) for each in away]
+        redis.start()
+        wait_for(lambda: prefect.publish([event()]) == TAKEN, "Redis to be taken note of")
+        again = prefect.publish(away)
+        prefect.run_flows()
+        wait_for(lambda: ended_runs(up) == ENDED, "the runs")
+    assert end(up.process) == 0
+
+    told = Counter(event["id"] for event in asyncio.run(read_events(tmp_path / "flowgauge" / "data")))
+    assert (set(while_away), again) == ({500}, TAKEN)
+    assert [told[each["id"]] for each in away] == [2] * 10
+    assert "not told to flowgauge" not in prefect.log
+
+
+def event() -> dict[str, object]:
+    resource = {"prefect.resource.id": "redis.test"}
+    return {"id": str(uuid.uuid4()), "occurred": rfc3339(now_ms()), "event": "redis.tried", "resource": resource}
