@@ -35,6 +35,7 @@ ELSEWHERE = {
     "make bench": "measures for minutes, and only an idle machine has something to say",
     "pip install flowgauge": "asks an index; .ci/peer prefect makes that light install from this checkout",
     "pip install 'flowgauge[kafka]'": "as the line above; .ci/peer prefect installs what that extra asks for",
+    "pip install flowgauge prefect-redis": "as the line above; .ci/peer prefect installs that too",
     "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
     """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
     "flowgauge dlq show 0@12 > event.json": "names a letter that a server has; test_dlq.py shows one",
@@ -62,6 +63,7 @@ ELSEWHERE = {
         "needs a cluster; test_kubernetes.py checks what is applied",
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
+    "prefect server start --no-services": "test_prefect_redis.py starts one with this block's variables",
 }
 PROGRAMS = {"flowgauge", "curl", "echo", "export", "sed"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
