@@ -66,6 +66,7 @@ SHELLS = {
         "rule_files", "rule_folder", "running_rules", "stored_events", "up", "web/acting", "web/action_switch",
         "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping", "web/guard",
         "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
+        "web_socket",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a door answers senders; a kind of channel tells a service.

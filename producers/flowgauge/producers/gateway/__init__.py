@@ -1,6 +1,7 @@
 """The gateway: every way in for senders without Kafka.
 
 http_events      POST /v1/events, as we speak
+prefect_posts    POST /api/events, prefect_sockets  WS /api/events/in, as Prefect's clients speak
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
 """
 
@@ -11,6 +12,8 @@ from starlette.routing import BaseRoute
 from flowgauge.producers.gateway.door import Door
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
+from flowgauge.producers.gateway.prefect_posts import prefect_posts
+from flowgauge.producers.gateway.prefect_sockets import prefect_sockets
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
@@ -24,4 +27,4 @@ def gateway_routes(
 ) -> list[BaseRoute]:
     """Return the routes through which events come in."""
     door = Door(Intake(log, health, now_ms), tokens)
-    return [http_events(door)]
+    return [http_events(door), prefect_posts(door), prefect_sockets(door)]
