@@ -1,6 +1,7 @@
 """The gateway: every way in for senders without Kafka.
 
 http_events      POST /v1/events, as we speak
+openlineage      POST /api/v1/lineage, as OpenLineage's clients do
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
 """
 
@@ -11,6 +12,7 @@ from starlette.routing import BaseRoute
 from flowgauge.producers.gateway.door import Door
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
+from flowgauge.producers.gateway.openlineage import openlineage
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.transport import wall_clock
 from flowgauge.transport.health import Health
@@ -24,4 +26,4 @@ def gateway_routes(
 ) -> list[BaseRoute]:
     """Return the routes through which events come in."""
     door = Door(Intake(log, health, now_ms), tokens)
-    return [http_events(door)]
+    return [http_events(door), *openlineage(door)]
