@@ -1,6 +1,7 @@
 """The gateway: every way in for senders without Kafka.
 
 http_events      POST /v1/events, as we speak
+cloudevents      POST /v1/cloudevents
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Callable
 
 from starlette.routing import BaseRoute
 
+from flowgauge.producers.gateway.cloudevents import cloudevents
 from flowgauge.producers.gateway.door import Door
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
@@ -24,4 +26,4 @@ def gateway_routes(
 ) -> list[BaseRoute]:
     """Return the routes through which events come in."""
     door = Door(Intake(log, health, now_ms), tokens)
-    return [http_events(door)]
+    return [http_events(door), cloudevents(door, now_ms)]
