@@ -4,6 +4,7 @@ http_events      POST /v1/events, as we speak
 prefect_posts    POST /api/events, as Prefect's clients post
 prefect_sockets  WS /api/events/in, as they stream
 openlineage      POST /api/v1/lineage, as OpenLineage's clients do
+cloudevents      POST /v1/cloudevents
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 from starlette.routing import BaseRoute
 
+from flowgauge.producers.gateway.cloudevents import cloudevents
 from flowgauge.producers.gateway.door import Door
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
@@ -35,4 +37,5 @@ def gateway_routes(
         prefect_posts(door),
         prefect_sockets(door),
         *openlineage(door),
+        cloudevents(door, now_ms),
     ]
