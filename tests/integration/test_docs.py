@@ -68,6 +68,8 @@ QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay
 TO_KAFKA = "KafkaTarget("  # in a Python block: test_kafka_publisher.py runs it
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
+# Programs of other projects' processes; test_airflow.py runs them there.
+IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md",)]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -225,7 +227,11 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in of_language("python") if block.document not in NEED_BROKERS and TO_KAFKA not in block.text],
+    [
+        block
+        for block in of_language("python")
+        if block.document not in [*NEED_BROKERS, *IN_OTHERS] and TO_KAFKA not in block.text
+    ],
     ids=str,
 )
 def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:
