@@ -45,8 +45,9 @@ SHELLS = {
         "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "current_run", "event_buffer", "heartbeats", "kafka_line", "kafka_sender",
-        "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender", "spool", "spooled_buffer",
+        "airflow/plugin", "blocking_sender", "current_run", "event_buffer", "heartbeats", "kafka_line",
+        "kafka_sender", "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender", "spool",
+        "spooled_buffer",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
