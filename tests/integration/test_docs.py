@@ -68,8 +68,8 @@ QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay
 TO_KAFKA = "KafkaTarget("  # in a Python block: test_kafka_publisher.py runs it
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
-# Programs of other projects' processes; test_airflow.py runs them there.
-IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md",)]
+# Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.
+IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md", "connect-dagster.md")]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port

@@ -3,7 +3,8 @@
 from typing import Final
 
 from flowgauge.producers.airflow.states import STATES as AIRFLOW
+from flowgauge.producers.dagster.states import STATES as DAGSTER
 from flowgauge.producers.prefect.states import STATES as PREFECT
 from flowgauge.producers.state_table import StateTable
 
-STATE_TABLES: Final[tuple[StateTable, ...]] = (PREFECT, AIRFLOW)
+STATE_TABLES: Final[tuple[StateTable, ...]] = (PREFECT, AIRFLOW, DAGSTER)
