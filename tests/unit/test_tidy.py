@@ -47,7 +47,7 @@ SHELLS = {
     *(f"producers/{name}.py" for name in (
         "airflow/plugin", "blocking_sender", "current_run", "dagster/sensor", "event_buffer", "heartbeats",
         "kafka_line", "kafka_sender", "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
-        "spool", "spooled_buffer",
+        "spool", "spooled_buffer", "watched_command",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",

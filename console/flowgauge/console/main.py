@@ -23,6 +23,7 @@ COMMANDS = {
     "up": "Run everything in one process on this machine.",
     "demo": "Watch recorded and live events go through the whole pipeline.",
     "publish": "Send event lines of files or standard input to a server.",
+    "exec": "Run a command, such as a cron job, as a run of a flow.",
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "silences": "Hide incidents from channels until a time.",
