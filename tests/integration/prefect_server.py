@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
 
+from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
@@ -29,16 +30,17 @@ AfterSigterm = Callable[[subprocess.Popen[bytes]], None]
 class PrefectServer:
     """A Prefect server in its own environment, set up as docs/connect-prefect.md says: over HTTP, or to Kafka.
 
-    `where` has the variables that say where flowgauge is.
+    `where` has the variables that say where flowgauge is; None: a server that knows nothing of flowgauge.
     """
 
-    def __init__(self, home: Path, where: Mapping[str, str]) -> None:
-        over_http, to_kafka = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
-        documented = exports(to_kafka if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else over_http)
-        assert where.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
+    def __init__(self, home: Path, where: Mapping[str, str] | None, **more: str) -> None:
+        over_http, to_kafka, *_ = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
+        documented = exports(to_kafka if "FLOWGAUGE_KAFKA_BOOTSTRAP" in (where or {}) else over_http)
+        assert (where or {}).keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
+        self.headers = Credentials.of(more).headers
         self._environment = {
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
@@ -47,8 +49,8 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            **documented,
-            **where,
+            **({} if where is None else {**documented, **where}),
+            **more,
         }
 
     @property
@@ -88,11 +90,17 @@ class PrefectServer:
         assert done.returncode == 0, done.stdout + done.stderr + self.log
         return cast("dict[str, str]", json.loads(done.stdout.splitlines()[-1]))
 
+    def ask(self, path: str, body: object) -> Any:
+        """Return what Prefect answers to a POST."""
+        response = httpx2.post(f"{self.api}{path}", json=body, headers=self.headers, timeout=60)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
+
     def stored_ids(self) -> set[str]:
         """Return the ids of the logs and flow-run events that Prefect itself has stored by now."""
-        logs = httpx2.post(f"{self.api}/logs/filter", json={"limit": 200}).json()
+        logs = self.ask("/logs/filter", {"limit": 200})
         wanted = {"filter": {"event": {"prefix": ["prefect.flow-run."]}}, "limit": 50}
-        events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
+        events = self.ask("/events/filter", wanted)["events"]
         return {cast("str", stored["id"]) for stored in [*logs, *events]}
 
     def write_logs(self, count: int) -> None:

@@ -46,7 +46,8 @@ SHELLS = {
         "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
+        "blocking_sender", "event_buffer", "gateway", "kafka_line", "kafka_sender", "prefect/api", "prefect/bridge",
+        "prefect/bridge_inbox", "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee",
         "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in (
