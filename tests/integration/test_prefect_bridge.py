@@ -135,16 +135,16 @@ def test_all_that_prefect_keeps_arrives_through_a_bridge_that_is_killed_and_miss
         wait_for((tmp_path / "state").exists, "the bridge")
         before = prefect.run_flows()
         wait_for(lambda: set(before.values()) <= told(up), "the runs that the bridge saw")
-        prefect.ask("/events", happenings(300))
+        prefect.call("/events", happenings(300))
         first.kill()
         first.wait()
     meanwhile = prefect.run_flows()
-    prefect.ask("/events", happenings(300))
+    prefect.call("/events", happenings(300))
     with bridging(tmp_path, prefect, up) as second:
         wait_for(lambda: set(meanwhile.values()) <= told(up), "the runs while it was away")
         after = prefect.run_flows()
         for _ in range(5):
-            prefect.ask("/events", happenings(600))  # at once: more than Prefect holds for a reader
+            prefect.call("/events", happenings(600))  # at once: more than Prefect holds for a reader
         wait_for(lambda: set(after.values()) <= told(up), "the runs after that")
         expected = wait_for(lambda: len(found := kept(prefect)) > 3_600 and found, "Prefect to store them")
         wait_for(lambda: compared_all(tmp_path), "the comparison", wait_s=180)
@@ -212,14 +212,14 @@ def test_past_runs_are_answered_as_if_they_had_been_watched_and_no_rule_tells_of
 
 def run_of_a_deployment(prefect: PrefectServer) -> str:
     """Let a run of a deployment, with a work pool and tags, be scheduled, start and fail; return its id."""
-    prefect.ask("/work_pools/", {"name": "k8s", "type": "process"})
-    flow = prefect.ask("/flows/", {"name": "deployed", "tags": ["of-flow"]})["id"]
+    prefect.call("/work_pools/", {"name": "k8s", "type": "process"})
+    flow = prefect.call("/flows/", {"name": "deployed", "tags": ["of-flow"]})["id"]
     wanted = {"name": "prod", "flow_id": flow, "work_pool_name": "k8s", "tags": ["of-deployment"]}
-    deployment = prefect.ask("/deployments/", wanted)["id"]
-    run_id = prefect.ask(f"/deployments/{deployment}/create_flow_run", {"tags": ["of-run"]})["id"]
+    deployment = prefect.call("/deployments/", wanted)["id"]
+    run_id = prefect.call(f"/deployments/{deployment}/create_flow_run", {"tags": ["of-run"]})["id"]
     for kind in ("PENDING", "RUNNING", "FAILED"):
         state = {"type": kind, "message": f"it is {kind}"}
-        assert prefect.ask(f"/flow_runs/{run_id}/set_state", {"state": state})["status"] == "ACCEPT"
+        assert prefect.call(f"/flow_runs/{run_id}/set_state", {"state": state})["status"] == "ACCEPT"
     return str(run_id)
 
 

@@ -12,6 +12,10 @@ REQUESTS: Final = Counter("flowgauge_producers_requests_total", "Requests to pub
 BODY_BYTES: Final = Counter(
     "flowgauge_producers_body_bytes_total", "Bytes of bodies to publish, as they came over the wire."
 )
+SOCKETS: Final = Gauge("flowgauge_producers_sockets", "WebSockets that are open.")
+SOCKETS_ENDED: Final = Counter(
+    "flowgauge_producers_sockets_ended_total", "WebSockets that ended, by what ended them.", ["why"]
+)
 PULSES: Final = Counter(
     "flowgauge_producers_pulses_total", "Pulses appended: one a partition and second, and after a pause."
 )
