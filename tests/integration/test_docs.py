@@ -241,8 +241,7 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
     [
         block
         for block in of_language("python")
-        if block.document not in [*NEED_BROKERS, *IN_OTHERS]
-        and not any(words in block.text for words in RUN_ELSEWHERE)
+        if block.document not in [*NEED_BROKERS, *IN_OTHERS] and not any(words in block.text for words in RUN_ELSEWHERE)
     ],
     ids=str,
 )
