@@ -74,10 +74,17 @@ class PrefectApi:
     """The API at `url`, such as http://127.0.0.1:4200/api. Threads may share one. `stop` ends what it waits for."""
 
     def __init__(
-        self, url: str, credentials: Credentials, *, wait_s: float = WAIT_S, stop: threading.Event | None = None
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        wait_s: float = WAIT_S,
+        bytes_max: int = ANSWER_BYTES_MAX,
+        stop: threading.Event | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._wait_s = wait_s
+        self._bytes_max = bytes_max
         self._stop = stop or threading.Event()
         self._client = httpx2.Client(headers=credentials.headers, timeout=ANSWER_S_MAX, trust_env=False)
         self._ahead_ms = 0
@@ -123,7 +130,7 @@ class PrefectApi:
                 trouble = f"no answer: {error or type(error).__name__}"
             pause_s = max(pause_ms, backoff_ms(attempt)) / 1000
             if monotonic() - began_s + pause_s > self._wait_s or self._stop.wait(pause_s):
-                raise ServerAway(f"{self.url}{path}: {trouble} (is this the address of Prefect's API, with /api?)")
+                raise ServerAway(f"{self.url}{path}: {trouble} (is this the address of the API, with /api?)")
             attempt += 1
 
     def _answer(self, method: str, path: str, body: object, parameters: Mapping[str, str]) -> tuple[int, bytes, int]:
@@ -131,8 +138,8 @@ class PrefectApi:
             content = bytearray()
             for part in response.iter_bytes():
                 content += part
-                if len(content) > ANSWER_BYTES_MAX:
-                    raise BadEnvironment(f"{self.url}{path}: an answer of over {ANSWER_BYTES_MAX:,} bytes is not read")
+                if len(content) > self._bytes_max:
+                    raise BadEnvironment(f"{self.url}{path}: an answer of over {self._bytes_max:,} bytes is not read")
             self._note_clock(response.headers.get("Date", ""))
             return response.status_code, bytes(content), retry_after_ms(response.headers.get("Retry-After", ""))
 
@@ -145,13 +152,14 @@ class PrefectApi:
     def _decoded(self, path: str, status: int, content: bytes, type_: type[_T]) -> _T:
         url = f"{self.url}{path}"
         if status in {401, 403}:
-            raise BadEnvironment(f"{url}: refused with {status} (set {KEY} or {AUTH_STRING} to what may read it)")
+            raise BadEnvironment(f"{url}: refused with {status} (set {KEY} or {AUTH_STRING} to what may read this)")
         if not 200 <= status < 300:
-            raise BadEnvironment(f"{url}: answered {status} (is this the address of Prefect's API, with /api?)")
+            raise BadEnvironment(f"{url}: answered {status} (is this the address of the API, with /api?)")
         try:
             return msgspec.json.decode(content, type=type_)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEnvironment(f"{url}: an answer that is none of Prefect's: {str(error)[:200]}") from None
+            said = "the answer is none of Prefect's (is this the address of the API, with /api?)"
+            raise BadEnvironment(f"{url}: {said}: {str(error)[:200]}") from None
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str | None:

@@ -163,7 +163,9 @@ class _Bridge:
 
     def _tell(self, phrase: str) -> None:
         counts = {name.replace(" ", "_"): count for name, count in sorted(self._counts.items())}
-        log.info(phrase, connections=self._progress.connections, passed_over=self._progress.passed_over, **counts)
+        progress = self._progress
+        noted = {"passed_over": progress.passed_over, "not_kept_by_prefect": progress.not_kept}
+        log.info(phrase, connections=progress.connections, **noted, **counts)
 
     def _send(self, batch: Sequence[Told]) -> None:
         """Send what of the batch is not durable yet; return when the gateway has answered, or the bridge stops."""

@@ -41,6 +41,7 @@ class Progress:
     connected_us: int = 0  # when the stream began that flows now; 0 while none does
     connections: int = 0
     passed_over: int = 0  # live events that found the inbox full: left to the comparison
+    not_kept: int = 0  # events of the last intervals that Prefect streamed and does not keep: it is losing some itself
     trouble: dict[str, str] = field(default_factory=dict[str, str])  # by reader; said when it changes
 
     def note(self, reader: str, trouble: str) -> None:
@@ -82,10 +83,14 @@ class Readers:
         """Compare what is durable with what Prefect keeps, until `stop`."""
 
         def look() -> None:
+            not_kept = 0
             for since_us, until_us in self._slices(cursor.checked_us - KEEP_US):
-                if events_total(self.api, since_us, until_us) != cursor.count(since_us, until_us):
+                missing = events_total(self.api, since_us, until_us) - cursor.count(since_us, until_us)
+                if missing:
                     self._tell("events", cursor, events_between(self.api, since_us, until_us))
+                    not_kept += max(0, -missing)
                 self.inbox.put(Compared("events", until_us))
+            self.progress.not_kept = not_kept
 
         self._keep_looking("events", look, self.compare_s)
 
