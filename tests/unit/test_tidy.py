@@ -46,7 +46,8 @@ SHELLS = {
     )),
     *(f"producers/{name}.py" for name in (
         "airflow/plugin", "blocking_sender", "current_run", "dagster/sensor", "event_buffer", "heartbeats",
-        "kafka_line", "kafka_sender", "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender",
+        "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge", "prefect/bridge_inbox",
+        "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee", "publisher", "pulse", "sender",
         "spool", "spooled_buffer", "watched_command",
     )),
     *(f"processors/{name}.py" for name in (
@@ -63,11 +64,10 @@ SHELLS = {
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "channel_trying", "clickhouse", "demo/workers", "demo_run", "ending",
-        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "prefect_api", "price_file", "role",
-        "rule_files", "rule_folder", "running_rules", "stored_events", "up", "web/acting", "web/action_switch",
-        "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping", "web/guard",
-        "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
-        "web_socket",
+        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "price_file", "role", "rule_files",
+        "rule_folder", "running_rules", "stored_events", "up", "web/acting", "web/action_switch", "web/answers",
+        "web/api", "web/app", "web/channel_trials", "web/delivery_keeping", "web/guard", "web/json_answer", "web/pages",
+        "web/probes", "web/remembered", "web/silence_keeping", "web/turns", "web_socket",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a door answers senders; a kind of channel tells a service.

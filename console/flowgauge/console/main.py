@@ -34,7 +34,7 @@ COMMANDS = {
     "rules": "Validate, lint, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
     "webhooks": "Receive, sign and check webhooks.",
-    "prefect": "Turn a capture of a Prefect server into event lines.",
+    "prefect": "Bring in what a Prefect server tells, without a plugin, or told before.",
     "tenant": "Export or erase all rows of a tenant.",
     "schema": "Create, update or check the ClickHouse tables.",
     "topics": "Plan, make and check the topics of a Kafka cluster.",
