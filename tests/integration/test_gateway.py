@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from tests.integration.gateway_server import Running, encode, running_gateway
 
-from flowgauge.producers.batch_body import EVENTS_MAX, RAW_BYTES_MAX
-from flowgauge.producers.gateway import ERRORS_MAX
+from flowgauge.producers.gateway.batch_body import EVENTS_MAX, RAW_BYTES_MAX
+from flowgauge.producers.gateway.intake import ERRORS_MAX
 from flowgauge.schemas.delivery import DEAD_LETTER_BYTES_MAX
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms

@@ -15,7 +15,7 @@ from typing import Any, cast
 from flowgauge.console.main import main
 from flowgauge.processors.detector import Detector
 from flowgauge.processors.matcher_app import _MatcherShell  # pyright: ignore[reportPrivateUsage]
-from flowgauge.producers.gateway import _Gateway  # pyright: ignore[reportPrivateUsage]
+from flowgauge.producers.gateway.intake import Intake
 from flowgauge.sinks.clickhouse.batch import Sealed, body_of
 from flowgauge.sinks.clickhouse.inserting import Inserter
 from flowgauge.sinks.clickhouse.sink_app import TopicSink
@@ -146,7 +146,7 @@ def told_before_sent() -> None:
 
 def acks_first() -> None:
     """Answer the sender before the log has its events."""
-    append_events = cast("Any", _Gateway)._append_events
+    append_events = cast("Any", Intake)._append_events
     running: set[asyncio.Task[None]] = set()
 
     async def later(self: Any, events: Any) -> None:
@@ -156,7 +156,7 @@ def acks_first() -> None:
     async def planted(self: Any, events: Any) -> None:
         running.add(asyncio.create_task(later(self, events)))
 
-    _replace(_Gateway, "_append_events", planted)
+    _replace(Intake, "_append_events", planted)
 
 
 # What is planted, in which roles, and what the checker has to find of it.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowgauge.producers.batch_body import EVENTS_MAX, BodyTooLarge, BrokenBody, split_events
+from flowgauge.producers.gateway.batch_body import EVENTS_MAX, BodyTooLarge, BrokenBody, split_events
 
 JSON = "application/json"
 

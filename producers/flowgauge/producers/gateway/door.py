@@ -1,0 +1,150 @@
+"""What all ways in over HTTP share: whose a request is, its body within bounds, and refusals as answers.
+
+    401  no token that we know
+    408  the body did not come in time                  413  over a bound of batch_body.py
+    415  an encoding that is not gzip                   503  + Retry-After: the log or this process is full
+
+Every answer but a good one is a JSON object with `error`, a sentence. After 503 the sender repeats the same events with
+the same ids.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from flowgauge.producers import metrics
+from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip
+from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Intake, Taken, Unfit
+from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.errors import Transient
+
+BODY_DEADLINE_S = 30.0  # a body that takes longer holds memory for nobody
+RETRY_AFTER_S = 1
+_LENGTH_DIGITS_MAX = 18  # of a Content-Length header; Python refuses to read very long numbers
+
+encode = msgspec.json.Encoder().encode
+
+
+class Refused(Exception):
+    """A request that gets another answer than the good one."""
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: dict[str, str] | None = None,
+        *,
+        counts: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(error)
+        self.status = status
+        self.headers = headers
+        self.answer = {"error": error, **(counts or {})}
+
+
+class Door:
+    """The common part of a way in over HTTP."""
+
+    def __init__(self, intake: Intake, tokens: TokenTable) -> None:
+        self.intake = intake
+        self._tokens = tokens
+
+    def tenant_of(self, request: Request) -> str:
+        """Return whose events `request` brings in. Raises Refused without a known token, or while history loads."""
+        return self.tenant_with(request.headers.get("authorization"))
+
+    def tenant_with(self, *authorizations: str | None) -> str:
+        """Return the tenant of the first that is known of an `Authorization` header's readings. Raises as above."""
+        tenants = map(self._tokens.tenant_of, authorizations)
+        tenant = next((tenant for tenant in tenants if tenant is not None), None)
+        if tenant is None:
+            fault = "no tenant has this token: " if any(authorizations) else ""
+            said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
+            raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
+        if self.intake.health.loading:
+            raise come_again("history is being loaded")
+        return tenant
+
+    @asynccontextmanager
+    async def body_of(self, request: Request) -> AsyncGenerator[bytes]:
+        """Read the body, decompressed; it counts as held until the block is left. Each bound raises its own Refused."""
+        pieces: list[bytes] = []
+        try:
+            await self._read(request, pieces)
+            pieces[:] = [b"".join(pieces)]  # so that the body is held once
+            yield pieces[0]
+        finally:
+            self.intake.bytes_held -= sum(map(len, pieces))
+
+    async def take(self, tenant: str, events: Sequence[bytes | Unfit]) -> Taken:
+        """Hand `events` in; raises Refused with 503 when the log takes none now."""
+        try:
+            return await self.intake.take(tenant, events)
+        except Transient:
+            raise come_again("the log cannot take events now") from None
+
+    async def _read(self, request: Request, pieces: list[bytes]) -> None:
+        """Add the body, decompressed, to `pieces`."""
+        gunzip = _gunzip(request)
+        _refuse_long_body(request.headers.get("content-length", "0"))
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                async for piece in request.stream():
+                    size += len(piece)
+                    _refuse_long_body(str(size))
+                    metrics.BODY_BYTES.inc(len(piece))
+                    pieces.append(gunzip.feed(piece) if gunzip else piece)
+                    self.intake.bytes_held += len(pieces[-1])
+                    if self.intake.bytes_held > BYTES_HELD_MAX:
+                        raise come_again("too many bytes are in work")
+            if gunzip:
+                gunzip.finish()
+        except TimeoutError:
+            raise Refused(408, f"the body did not come within {BODY_DEADLINE_S:g} s") from None
+        except BodyTooLarge as large:
+            raise Refused(413, str(large)) from None
+        except BrokenBody as broken:
+            raise Refused(400, str(broken)) from None
+
+
+def answering(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers as `handle` does, or with what it refuses."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            response = await handle(request)
+        except Refused as refused:
+            response = Response(encode(refused.answer), refused.status, refused.headers, "application/json")
+        except ClientDisconnect:
+            response = Response(encode({"error": "the sender went away"}), 400, None, "application/json")
+        metrics.REQUESTS.labels(str(response.status_code)).inc()
+        return response
+
+    return endpoint
+
+
+def come_again(error: str) -> Refused:
+    """Return the refusal of events that may be sent again as they are."""
+    return Refused(503, f"{error}: send the same events again", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def content_type_of(request: Request) -> str:
+    """Return the content type without its parameters, in small letters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _gunzip(request: Request) -> Gunzip | None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"gzip", "identity"}:
+        raise Refused(415, f"send Content-Encoding gzip or none, got {encoding[:64]!r}")
+    return Gunzip() if encoding == "gzip" else None
+
+
+def _refuse_long_body(length: str) -> None:
+    if len(length) > _LENGTH_DIGITS_MAX or (length.isdecimal() and int(length) > BODY_BYTES_MAX):
+        raise Refused(413, f"the body is over {BODY_BYTES_MAX} bytes: send smaller batches")
