@@ -39,8 +39,8 @@ PORTS = {
 # What touches the world: the log's file, sockets, threads, clocks, and whatever awaits them.
 SHELLS = {
     *(f"transport/{name}.py" for name in (
-        "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka",
-        "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security",
+        "access_reader", "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic",
+        "kafka", "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security",
         "kafka_steps", "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading",
         "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
