@@ -46,8 +46,8 @@ SHELLS = {
         "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "event_buffer", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
-        "publisher", "pulse", "sender",
+        "blocking_sender", "cloudevents_topic", "event_buffer", "kafka_line", "kafka_sender", "prefect/broker",
+        "prefect/tee", "publisher", "pulse", "sender",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",

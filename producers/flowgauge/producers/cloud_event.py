@@ -94,6 +94,14 @@ def http_attributes(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return attributes
 
 
+def as_sent(headers: Iterable[tuple[bytes, bytes]], data: bytes) -> bytes:
+    """Return a binary event as it reads on the wire, without headers that say nothing of it: one may be a token."""
+    said = [each for each in headers if each[0].startswith((b"ce-", b"ce_")) or each[0] == b"content-type"]
+    if all(name == b"content-type" for name, _ in said):
+        return data  # a structured one
+    return b"".join([*(b"%s: %s\r\n" % each for each in said), b"\r\n", data])
+
+
 def event_id(source: str, its_id: str) -> UUID:
     """Return our id of a CloudEvent."""
     return uuid5(_namespace_of(source), its_id)
