@@ -170,10 +170,10 @@ def _text(name: str, value: object) -> str:
         shown = name[:64]
         raise InvalidEvent("wrong field", f"{shown!r} is no attribute's name: small letters and digits only")
     match value:
-        case None:
-            return ""
         case str():
             return value
+        case None:
+            return ""
         case bool():
             return "true" if value else "false"
         case int() if value.bit_length() < _INTEGER_BITS_MAX:
