@@ -53,6 +53,7 @@ ELSEWHERE = {
         ),
         "needs a Docker engine; test_compose_up.py does it where one answers, test_compose_processes.py without",
     ),
+    "flowgauge cloudevents --from shop-events --tenant acme": "needs brokers; test_cloudevents_kafka.py runs it",
     'compose/secrets/make "$SECRETS_FOLDER"': "names a file of the checkout; test_image.py runs it",
     **dict.fromkeys(
         (

@@ -45,10 +45,10 @@ SHELLS = {
         "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "airflow/plugin", "blocking_sender", "current_run", "dagster/sensor", "event_buffer", "heartbeats",
-        "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge", "prefect/bridge_inbox",
-        "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee", "publisher", "pulse", "sender",
-        "spool", "spooled_buffer", "watched_command",
+        "airflow/plugin", "blocking_sender", "cloudevents_topic", "current_run", "dagster/sensor", "event_buffer",
+        "heartbeats", "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge",
+        "prefect/bridge_inbox", "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee",
+        "publisher", "pulse", "sender", "spool", "spooled_buffer", "watched_command",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",

@@ -45,8 +45,9 @@ COMMANDS = {
     "sink": "A role on Kafka: store everything in a ClickHouse server.",
     "notify": "A role on Kafka: tell channels about incidents.",
     "console": "A role on Kafka: pages and API, and the door for rules.",
+    "cloudevents": "A role on Kafka: bring in a topic of CloudEvents.",
 }
-ROLES = frozenset({"gateway", "pulse", "match", "detect", "sink", "notify", "console"})  # in one module
+ROLES = frozenset({"gateway", "pulse", "match", "detect", "sink", "notify", "console", "cloudevents"})  # in one module
 
 
 class LazyGroup(click.Group):
