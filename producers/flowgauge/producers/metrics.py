@@ -18,3 +18,8 @@ PULSES: Final = Counter(
 PULSES_MISSED: Final = Counter(
     "flowgauge_producers_pulses_missed_total", "Seconds in which the log could not take the pulses."
 )
+HOOKS: Final = Counter(
+    "flowgauge_producers_hooks_total",
+    "Webhooks that came in: accepted, ignored, unmappable, unverified, or to a hook that is unknown.",
+    ["outcome"],
+)

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from flowgauge.console.metrics import Knows, health_registry
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.guard import Guard, authorization_of
-from flowgauge.console.web.intake_operation import intake_operation
+from flowgauge.console.web.intake_operation import intake_operations
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path, token_needed
 from flowgauge.console.web.openapi import DESCRIPTION, Operation, openapi
 from flowgauge.producers.tokens import TokenTable
@@ -55,7 +55,7 @@ def intake_app(
     return Starlette(
         routes=[
             *intake,
-            description_route(lambda: [intake_operation(now_ms())]),
+            description_route(lambda: intake_operations(now_ms())),
             *probe_routes(readiness),
             measurement_route(tenant_of, is_operator, readiness.health, readiness.knows),
         ],

@@ -1,6 +1,7 @@
 """The gateway: every way in for senders without Kafka.
 
 http_events      POST /v1/events, as we speak
+hooks            POST /v1/hooks/NAME, as programs do that send webhooks in a form of their own
 openlineage      POST /api/v1/lineage, as OpenLineage's clients do
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
 """
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from starlette.routing import BaseRoute
 
 from flowgauge.producers.gateway.door import Door
+from flowgauge.producers.gateway.hooks import HookOf, hooks
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
 from flowgauge.producers.gateway.openlineage import openlineage
@@ -22,8 +24,13 @@ __all__ = ["gateway_routes"]
 
 
 def gateway_routes(
-    log: Log, *, tokens: TokenTable, health: Health, now_ms: Callable[[], int] = wall_clock.now_ms
+    log: Log,
+    *,
+    tokens: TokenTable,
+    health: Health,
+    hook_of: HookOf = lambda _name: None,
+    now_ms: Callable[[], int] = wall_clock.now_ms,
 ) -> list[BaseRoute]:
     """Return the routes through which events come in."""
     door = Door(Intake(log, health, now_ms), tokens)
-    return [http_events(door), *openlineage(door)]
+    return [http_events(door), hooks(door, hook_of, now_ms), *openlineage(door)]
