@@ -9,6 +9,7 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
+from flowgauge.console.web_socket import WebSocket
 from flowgauge.schemas.errors import BadEnvironment
 
 BACKLOG = 1_024  # connections that wait while the parts open
@@ -45,6 +46,7 @@ def server_of(app: ASGIApp) -> Server:
     return Server(
         uvicorn.Config(
             app,
+            ws=WebSocket,
             log_config=None,
             access_log=False,
             lifespan="off",

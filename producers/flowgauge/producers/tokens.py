@@ -4,6 +4,8 @@ Only digests are kept, so neither memory nor a traceback holds a token, and look
 whatever the wrong one has in common with a right one.
 """
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Final
@@ -36,6 +38,17 @@ class TokenTable:
             return None
         scheme, _, token = authorization.partition(" ")
         return self._tenants.get(_digest(token.strip())) if scheme.lower() == _SCHEME else None
+
+
+def basic_text(authorization: str) -> str | None:
+    """Return `NAME:PASSWORD` of an HTTP Basic header's value, "" where it cannot be read; None for another scheme."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _digest(token: str) -> bytes:

@@ -109,10 +109,12 @@ def description_route(operations: Callable[[], Iterable[Operation]]) -> BaseRout
 
 
 def _described(app: Starlette) -> Iterator[tuple[str, str]]:
-    """Yield the method and path of each route that the description tells of."""
+    """Yield the method and path of each route that the description tells of; OPTIONS is a protocol's, as HEAD is."""
     for route in app.routes:
         if isinstance(route, Route) and route.path.startswith("/v1/"):
-            yield from ((method, route.path) for method in sorted(route.methods or ()) if method != "HEAD")
+            yield from (
+                (method, route.path) for method in sorted(route.methods or ()) if method not in {"HEAD", "OPTIONS"}
+            )
 
 
 def _measurements(health: Health, knows: Knows) -> Response:

@@ -55,9 +55,14 @@ class Door:
 
     def tenant_of(self, request: Request) -> str:
         """Return whose events `request` brings in. Raises Refused without a known token, or while history loads."""
-        tenant = self._tokens.tenant_of(request.headers.get("authorization"))
+        return self.tenant_with(request.headers.get("authorization"))
+
+    def tenant_with(self, *authorizations: str | None) -> str:
+        """Return the tenant of the first that is known of an `Authorization` header's readings. Raises as above."""
+        tenants = map(self._tokens.tenant_of, authorizations)
+        tenant = next((tenant for tenant in tenants if tenant is not None), None)
         if tenant is None:
-            fault = "no tenant has this token: " if "authorization" in request.headers else ""
+            fault = "no tenant has this token: " if any(authorizations) else ""
             said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
             raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
         if self.intake.health.loading:
