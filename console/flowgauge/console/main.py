@@ -33,6 +33,7 @@ COMMANDS = {
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, lint, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
+    "hooks": "Try what webhooks of other programs become.",
     "webhooks": "Receive, sign and check webhooks.",
     "prefect": "Bring in what a Prefect server tells, without a plugin, or told before.",
     "tenant": "Export or erase all rows of a tenant.",
