@@ -47,8 +47,10 @@ class Running:
     async def _values(self, topic: str) -> list[bytes]:
         values: list[bytes] = []
         for partition in range(self.log.partitions(topic)):
-            records = await self.log.read(topic, partition, 0, READ_MAX)
-            values += [r.value for r in records if r.value is not None and r.kind is RecordKind.EVENT]
+            offset = 0
+            while records := await self.log.read(topic, partition, offset, READ_MAX):  # a read is bounded by bytes too
+                values += [r.value for r in records if r.value is not None and r.kind is RecordKind.EVENT]
+                offset = records[-1].offset + 1
         return values
 
 
