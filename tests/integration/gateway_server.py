@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.gateway.limits import Limits
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
 from flowgauge.schemas.event import Event, decode_event
@@ -55,6 +56,7 @@ async def running_gateway(
     partitions: int = 1,
     page_count_max: int | None = None,
     port: int = 0,
+    limits: Limits | None = None,
     now_ms: Callable[[], int] = wall_clock.now_ms,
 ) -> AsyncGenerator[Running, None]:
     """Serve on a free port of loopback (or on `port`); connections that come at once wait in the backlog."""
@@ -62,7 +64,8 @@ async def running_gateway(
         folder, partitions={EVENTS: partitions, DLQ: 1}, page_count_max=page_count_max, now_ms=now_ms
     )
     health = Health()
-    app = Starlette(routes=gateway_routes(log, tokens=TokenTable(tokens), health=health, now_ms=now_ms))
+    routes = gateway_routes(log, tokens=TokenTable(tokens), health=health, limits=limits, now_ms=now_ms)
+    app = Starlette(routes=routes)
     listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     async with asyncio.TaskGroup() as group:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from flowgauge.console.access import egress_policy, tokens_of
+from flowgauge.console.access import egress_policy, limits_of, tokens_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
@@ -35,6 +36,7 @@ from flowgauge.console.readiness import Readiness
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
 from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
+from flowgauge.console.token_files import watch_tokens
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.channel_trials import ChannelTrials
@@ -203,10 +205,15 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             controls=opened.controls,
             channels=ChannelTrials(lambda: opened.rules.places.channels, _sender(opened), opened.health),
         ),
-        [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
+        [*_intake(opened), *probe_routes(readiness)],
         apply_rules,
         only_loopback=is_loopback(opened.settings.host),
     )
+
+
+def _intake(opened: Opened) -> list[BaseRoute]:
+    limits = limits_of(opened.settings)
+    return gateway_routes(opened.log, tokens=opened.tokens, health=opened.health, limits=limits)
 
 
 def _sender(opened: Opened) -> Sender:
@@ -244,6 +251,7 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
+    yield "tokens", lambda stop: watch_tokens(settings, opened.tokens, health, stop)
     yield "controls", lambda stop: run_controls(opened.controls, stop=stop, health=health)
     yield "retention", lambda stop: _trim(opened, stop)
     yield "lag", lambda stop: run_lag(log, readiness.lags, stop=stop, health=health)

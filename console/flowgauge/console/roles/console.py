@@ -16,6 +16,7 @@ from flowgauge.console.readiness import Readiness
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.roles.server import open_server
 from flowgauge.console.rule_folder import Applied
+from flowgauge.console.token_files import watch_tokens
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.probes import probe_routes
@@ -67,6 +68,7 @@ async def _open(opened: Opened) -> Work:
             ("rules", lambda stop: _read_rules(book, health, stop)),
             ("controls", lambda stop: run_controls(controls, stop=stop, health=health)),
             ("prices", prices.watch),
+            ("tokens", lambda stop: watch_tokens(settings, tokens, health, stop)),
             ("groups", lambda stop: _tell_lags(opened.readiness, stop)),
         ],
     )
