@@ -470,3 +470,16 @@ async def test_what_buckets_and_grace_may_be_is_what_a_refusal_says(http: httpx2
 
         assert bounds
         assert bounds in words[name]
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body and each.path != INTAKE], ids=of_path)
+async def test_a_body_that_is_nested_without_end_is_refused_as_described(
+    http: httpx2.AsyncClient, operation: Operation
+) -> None:
+    deep = b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}"  # deeper than Python's stack
+    document = await described(http)
+    headers = {"content-type": next(iter(operation.body or {}))}
+    response = await http.request(operation.method, path_of(operation), content=deep, headers=headers)
+
+    assert response.status_code in {400, 413}
+    assert complaints(document, operation, response) == []

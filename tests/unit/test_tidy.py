@@ -64,9 +64,9 @@ SHELLS = {
         "webhooks/actions/prefect", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
-        "access", "applying", "ask", "channel_trying", "clickhouse", "demo/workers", "demo_run", "ending",
-        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "prefect_api", "price_file", "role",
-        "rule_files", "rule_folder", "running_rules", "stored_events", "token_files", "up", "web/acting",
+        "access", "applying", "ask", "bounded_http", "channel_trying", "clickhouse", "demo/workers", "demo_run",
+        "ending", "incident_context", "kafka_rules", "listening", "loading", "log_lines", "prefect_api", "price_file",
+        "role", "rule_files", "rule_folder", "running_rules", "stored_events", "token_files", "up", "web/acting",
         "web/action_switch", "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping",
         "web/guard",
         "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from flowgauge.console.access import egress_policy, limits_of, tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
@@ -164,7 +165,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Call
     readiness = _readiness(opened, ending)
 
     def web(stop: asyncio.Event) -> Coroutine[None, None, None]:
-        return serve(_web(opened, readiness, stop), opened.listening, stop)
+        return serve(_web(opened, readiness, stop), opened.listening, stop, bounds_of(opened.settings.limits))
 
     def pulse(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_pulse(opened.log, stop=stop, health=opened.health)

@@ -7,6 +7,7 @@ with the command that would.
 import asyncio
 
 from flowgauge.console.access import tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.groups import ALL_GROUPS, DETECTOR, MATCHER, NOTIFIER, SINK
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.listening import serve
@@ -61,8 +62,9 @@ async def _open(opened: Opened) -> Work:
         only_loopback=is_loopback(settings.host),
         knows=opened.readiness.knows,
     )
+    bounds = bounds_of(settings.limits)
     return Work(
-        web=("web", lambda stop: serve(app, opened.listening, stop)),
+        web=("web", lambda stop: serve(app, opened.listening, stop, bounds)),
         parts=[
             ("detection watch", lambda stop: run_detection_watch(log, stop=stop, health=health)),
             ("rules", lambda stop: _read_rules(book, health, stop)),

@@ -1,6 +1,7 @@
 """`flowgauge gateway`: takes events over HTTP. Run as many as senders need, behind any load balancer."""
 
 from flowgauge.console.access import limits_of, tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.listening import serve
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.token_files import watch_tokens
@@ -19,8 +20,9 @@ async def _open(opened: Opened) -> Work:
         operator=settings.operator,
         only_loopback=is_loopback(settings.host),
     )
+    bounds = bounds_of(settings.limits)
     return Work(
-        web=("web", lambda stop: serve(app, opened.listening, stop)),
+        web=("web", lambda stop: serve(app, opened.listening, stop, bounds)),
         parts=[("tokens", lambda stop: watch_tokens(settings, tokens, opened.health, stop))],
     )
 
