@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from benchmarks.sockets import address_of, listening
 from flowgauge.console.ending import run_as_process
+from flowgauge.console.listening import server_of
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.topics import DLQ, EVENTS
@@ -33,7 +33,7 @@ async def serve(folder: Path, *kafka: str) -> None:
     log = await _log(folder, *kafka)
     routes = gateway_routes(log, tokens=TokenTable(), health=Health())
     app = Starlette(routes=[*routes, Route("/cpu", _cpu)])
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    server = server_of(app)
     with listening() as socket:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[socket]))

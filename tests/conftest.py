@@ -19,7 +19,14 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 # They begin first, the longest before the others: one that began late would be all that still runs at the end.
-LONGEST = ("test_prefect_server.py", "test_benchmarks.py", "test_torture.py", "test_up.py", "test_equality.py")
+LONGEST = (
+    "test_prefect_server.py",
+    "test_prefect_redis.py",
+    "test_benchmarks.py",
+    "test_torture.py",
+    "test_up.py",
+    "test_equality.py",
+)
 
 
 @pytest.hookimpl(trylast=True)

@@ -28,6 +28,7 @@ from flowgauge.sinks.clickhouse.event_history import HistoryAsked, history_clock
 from flowgauge.sinks.clickhouse.inserting import CLOCKS_TABLE
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
+from flowgauge.sinks.clickhouse.tenancy import only
 from flowgauge.sinks.clickhouse.tenant_rows import PagePlace
 from flowgauge.transport.log import Outgoing
 
@@ -109,6 +110,27 @@ async def test_the_replay_of_what_is_stored_is_that_of_what_was_sent(
     assert len(everything) == len(sent)
     assert len(some) <= len(everything)
     assert told(everything) == told(some) == told(sent) != []
+
+
+async def test_what_is_history_only_is_stored_and_counts_for_no_rule_in_a_backtest_as_it_did_not_live(
+    embedded: ClickHouseStore, tmp_path: Path
+) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:8]}"
+    lines = [of_tenant(line, tenant) for line in captured("outage")]
+    marked = [line[:-1] + b',"history":true}' if at % 3 else line for at, line in enumerate(lines)]
+    sent = await store_events(embedded, tmp_path, marked)
+
+    everything = await history(embedded, tenant, looks_in(""))
+    ((rows, of_history),) = (
+        await embedded.query(
+            "SELECT count(), countIf(history) FROM flowgauge.events WHERE tenant = {tenant:String}",
+            {"tenant": tenant},
+            seen=only(tenant),
+        )
+    ).rows
+
+    assert (rows, of_history) == (len(sent), len(sent) - len(everything))
+    assert told(everything) == told(sent) != told(lines)
 
 
 async def test_lines_come_in_the_order_of_their_append_times_and_from_the_time_that_is_asked(

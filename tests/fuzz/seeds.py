@@ -28,6 +28,14 @@ _LOG: Final = (
     b'{"name":"a","level":20,"message":"m","timestamp":"2025-11-30T10:53:20Z","flow_run_id":'
     b'"6ba7b810-9dad-11d1-80b4-00c04fd430c8"}'
 )
+_CLOUD: Final = (
+    b'{"specversion":"1.0","id":"1","source":"/a","type":"t","time":"2025-11-30T10:53:20Z","data":{"a":1},"x":"y"}'
+)
+_LINEAGE: Final = (
+    b'{"eventType":"COMPLETE","eventTime":"2025-11-30T10:53:20Z","run":{"runId":"6ba7b810-9dad-11d1-80b4-00c04fd430c8"},'
+    b'"job":{"namespace":"n","name":"j"},"inputs":[{"namespace":"n","name":"d"}],"outputs":[],"producer":"https://p",'
+    b'"schemaURL":"https://openlineage.io/spec/2-0-2/OpenLineage.json"}'
+)
 _CHANNELS: Final = b"channels:\n  - name: ops\n    webhook: {url: 'https://a.test', secret: {env: S}}\n"
 _PRICES: Final = b"prices:\n  - {flow: '*', per: hour, cost: 0.1, currency: EUR}\nteams:\n  - {flow: 'a*', team: x}\n"
 _SETTINGS: Final = b'port = 1\n[tenants.acme]\ntokens = [{ env = "A" }]\n[limits]\nburst = "10s"\n'
@@ -57,6 +65,9 @@ _SEEDS: Final[Mapping[str, Sequence[bytes]]] = {
     "body": (b"\0[" + _EVENT + b"," + _EVENT + b"]", b"\1" + _EVENT + b"\n" + _EVENT, b'\0[{"a":NaN},{}]'),
     "gunzip": (gzip.compress(_EVENT), gzip.compress(b"a") + gzip.compress(b"b"), gzip.compress(b" " * 1_000_000)),
     "prefect": (_PREFECT, _LOG),
+    "prefect_message": (_PREFECT, b'{"type":"auth","token":"a:b"}', b"Basic YTpi"),
+    "cloud_event": (_CLOUD, b"ce-time\n2025-11-30T10:53:20Z\n{}", b"content-type\napplication/json\n" + _DEEP),
+    "lineage": (_LINEAGE,),
     "capture": _captured(),
     "history": (_EVENT[:-1] + b',"_append":1764500000000}',),
     "rules": (RULES.encode(), b"rules: &a [*a]", b"rules: [" * 500, b"a: !!python/object:os.system x"),

@@ -18,6 +18,7 @@ from flowgauge.processors.matcher import Matcher, MatcherState
 from flowgauge.processors.prefect_automations import imported_file
 from flowgauge.processors.ruleset import RuleSet, parse_rules
 from flowgauge.producers.answer import decode_answer, retry_after_ms
+from flowgauge.producers.cloud_event import http_attributes, of_binary, of_kafka, of_structured
 from flowgauge.producers.gateway.batch_body import (
     EVENTS_MAX,
     RAW_BYTES_MAX,
@@ -26,6 +27,9 @@ from flowgauge.producers.gateway.batch_body import (
     Gunzip,
     split_events,
 )
+from flowgauge.producers.gateway.prefect_events import mapped_one
+from flowgauge.producers.gateway.prefect_tokens import readings_of, readings_of_message
+from flowgauge.producers.openlineage import made_of
 from flowgauge.producers.prefect.capture import Counts, convert
 from flowgauge.producers.prefect.mapping import Unmappable, map_event, map_log, run_of_log, seen_in
 from flowgauge.producers.tokens import TokenTable
@@ -136,6 +140,40 @@ def prefect(data: bytes) -> None:
         if not isinstance(mapped, Unmappable):
             seen_in(mapped)
             event(msgspec.json.encode(mapped))
+
+
+def prefect_message(data: bytes) -> None:
+    """Take what Prefect's clients send over a WebSocket: an event, or the token before it."""
+    made = mapped_one(data)
+    event(made if isinstance(made, bytes) else made.raw)
+    readings_of_message(data, None)
+    readings_of(data.decode("latin-1"))
+
+
+def cloud_event(data: bytes) -> None:
+    """Read a CloudEvent: structured, and its attributes in headers over HTTP and Kafka."""
+    name, _, rest = data.partition(b"\n")
+    value, _, rest = rest.partition(b"\n")
+    known = [(b"ce-id", b"1"), (b"ce-source", b"/a"), (b"ce-type", b"t"), (b"ce-specversion", b"1.0")]
+    headers = [*known, (name, value)]
+    kafka_headers = [(key.decode("latin-1").replace("ce-", "ce_"), of_it) for key, of_it in headers]
+    attributes: dict[str, str] = {}
+    with suppress(InvalidEvent):
+        attributes = http_attributes(headers)
+    for read in (
+        partial(of_structured, data),
+        partial(of_binary, attributes, rest),
+        partial(of_kafka, kafka_headers, rest or None),
+    ):
+        with suppress(InvalidEvent):
+            event(read(NOW_MS))
+
+
+def lineage(data: bytes) -> None:
+    """Make events of one of OpenLineage."""
+    with suppress(InvalidEvent):
+        for made in made_of(data):
+            event(made)
 
 
 def capture(data: bytes) -> None:
@@ -269,7 +307,8 @@ _RULESET: Final[RuleSet] = parse_rules("rules.yaml", RULES)
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     target.__name__: target
     for target in (
-        *(event, record, matched, body, gunzip, prefect, capture, history, rules, channels, prices, automations),
-        *(settings, texts, control, markers, samples, stored, kafka, answer, authorization),
+        *(event, record, matched, body, gunzip, prefect, prefect_message, cloud_event, lineage, capture, history),
+        *(rules, channels, prices, automations, settings, texts, control, markers, samples, stored, kafka, answer),
+        authorization,
     )
 }

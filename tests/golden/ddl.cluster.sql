@@ -659,3 +659,6 @@ GROUP BY tenant, run_key;
 
 -- 0071_transitions_runbook.sql: adds to the table's definition, no row is rewritten (transitions: 0 rows)
 ALTER TABLE observability.transitions ON CLUSTER `main` ADD COLUMN IF NOT EXISTS runbook String CODEC(ZSTD(1));
+
+-- 0074_events_history.sql: adds to the table's definition, no row is rewritten (events: 0 rows)
+ALTER TABLE observability.events ON CLUSTER `main` ADD COLUMN IF NOT EXISTS history Bool AFTER follows;

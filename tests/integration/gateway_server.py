@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
+from flowgauge.console.listening import server_of
+from flowgauge.console.web.guard import Guard
 from flowgauge.producers.gateway import gateway_routes
-from flowgauge.producers.gateway.limits import Limits
+from flowgauge.producers.gateway.door import Door
+from flowgauge.producers.gateway.intake import Intake
+from flowgauge.producers.gateway.limits import Limits, no_limits
+from flowgauge.producers.gateway.prefect_sockets import SocketBounds, prefect_sockets
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
 from flowgauge.schemas.event import Event, decode_event
@@ -43,8 +48,10 @@ class Running:
     async def _values(self, topic: str) -> list[bytes]:
         values: list[bytes] = []
         for partition in range(self.log.partitions(topic)):
-            records = await self.log.read(topic, partition, 0, READ_MAX)
-            values += [r.value for r in records if r.value is not None and r.kind is RecordKind.EVENT]
+            offset = 0
+            while records := await self.log.read(topic, partition, offset, READ_MAX):  # a read is bounded by bytes too
+                values += [r.value for r in records if r.value is not None and r.kind is RecordKind.EVENT]
+                offset = records[-1].offset + 1
         return values
 
 
@@ -58,16 +65,25 @@ async def running_gateway(
     port: int = 0,
     limits: Limits | None = None,
     now_ms: Callable[[], int] = wall_clock.now_ms,
+    sockets: SocketBounds | None = None,
 ) -> AsyncGenerator[Running, None]:
-    """Serve on a free port of loopback (or on `port`); connections that come at once wait in the backlog."""
+    """Serve on a free port of loopback (or on `port`); connections that come at once wait in the backlog.
+
+    `sockets` are the bounds of Prefect's WebSockets, where a test cannot wait for the usual ones.
+    """
     log = await open_local_log(
         folder, partitions={EVENTS: partitions, DLQ: 1}, page_count_max=page_count_max, now_ms=now_ms
     )
     health = Health()
-    routes = gateway_routes(log, tokens=TokenTable(tokens), health=health, limits=limits, now_ms=now_ms)
-    app = Starlette(routes=routes)
+    table = TokenTable(tokens)
+    door = Door(Intake(log, health, now_ms), table, limits or no_limits())
+    bounded = [prefect_sockets(door, sockets)] if sockets else []
+    app = Starlette(
+        routes=[*bounded, *gateway_routes(log, tokens=table, health=health, limits=limits, now_ms=now_ms)],
+        middleware=[Middleware(Guard, only_loopback=True)],
+    )
     listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    server = server_of(app)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
         try:

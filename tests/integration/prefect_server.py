@@ -1,4 +1,4 @@
-"""A real Prefect server in its own environment, which .ci/peer prefect prepares."""
+"""A real Prefect server in its own environment, which .ci/peer prefect prepares, alone or one of several."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,8 @@ from flowgauge.transport.wall_clock import now_ms
 ROOT = Path(__file__).parents[2]
 VENV = ROOT / ".cache" / "prefect-venv"
 FLOWS = ROOT / "tests" / "prefect" / "flows.py"
+BURST = ROOT / "tests" / "prefect" / "burst.py"
+URL, REDIS = "FLOWGAUGE_URL", "PREFECT_REDIS_MESSAGING_URL"
 START_S_MAX = 300.0  # its first start compiles all of Prefect
 
 AfterSigterm = Callable[[subprocess.Popen[bytes]], None]
@@ -29,21 +31,24 @@ AfterSigterm = Callable[[subprocess.Popen[bytes]], None]
 class PrefectServer:
     """A Prefect server in its own environment, set up as docs/connect-prefect.md says: over HTTP, or to Kafka.
 
-    `where` has the variables that say where flowgauge is.
+    `where` has the variables that say where flowgauge is, and where the Redis is that several servers share, if any;
+    servers with the same `database` share that too.
     """
 
-    def __init__(self, home: Path, where: Mapping[str, str]) -> None:
-        over_http, to_kafka = blocks(ROOT / "docs" / "connect-prefect.md", "sh")
-        documented = exports(to_kafka if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else over_http)
+    def __init__(self, home: Path, where: Mapping[str, str], *, database: Path | None = None) -> None:
+        documented = documented_exports("FLOWGAUGE_KAFKA_BOOTSTRAP" if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else URL)
+        if REDIS in where:
+            documented |= documented_exports(REDIS)
         assert where.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
+        self._home.mkdir(exist_ok=True)
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
         self._environment = {
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
             "PREFECT_HOME": str(home),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database or home / 'prefect.db'}",
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
@@ -56,8 +61,9 @@ class PrefectServer:
         return (self._home / "server.log").read_text()
 
     @contextmanager
-    def serving(self, after_sigterm: AfterSigterm = lambda _process: None) -> Generator["PrefectServer"]:
+    def serving(self, *flags: str, after_sigterm: AfterSigterm = lambda _process: None) -> Generator["PrefectServer"]:
         command = [str(VENV / "bin" / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += flags
         with (self._home / "server.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -75,18 +81,29 @@ class PrefectServer:
 
     def run_flows(self) -> dict[str, str]:
         """Run the three flows; return their run ids by flow."""
-        environment = self._environment | {"PREFECT_API_URL": self.api}
+        return cast("dict[str, str]", self._ask(FLOWS))
+
+    def burst(self, count: int) -> set[str]:
+        """Emit events as fast as Prefect's own client does; return their ids once all are with the server."""
+        return set(cast("list[str]", self._ask(BURST, str(count))))
+
+    def publish(self, events: Sequence[Mapping[str, object]]) -> int:
+        """Post events; return the status of the answer."""
+        return httpx2.post(f"{self.api}/events", json=events, timeout=60).status_code
+
+    def _ask(self, program: Path, *arguments: str) -> object:
+        """Run a program that uses Prefect to its end; return the JSON in its last line."""
         done = subprocess.run(
-            [VENV / "bin" / "python", FLOWS],
+            [VENV / "bin" / "python", program, *arguments],
             cwd=self._home,
-            env=environment,
+            env=self._environment | {"PREFECT_API_URL": self.api},
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr + self.log
-        return cast("dict[str, str]", json.loads(done.stdout.splitlines()[-1]))
+        return json.loads(done.stdout.splitlines()[-1])
 
     def stored_ids(self) -> set[str]:
         """Return the ids of the logs and flow-run events that Prefect itself has stored by now."""
@@ -111,6 +128,12 @@ class PrefectServer:
             except httpx2.TransportError:
                 time.sleep(0.2)  # nothing tells when a foreign server is ready but asking it
         pytest.fail(f"Prefect's server did not answer within {START_S_MAX} s:\n{self.log}")
+
+
+def documented_exports(name: str) -> dict[str, str]:
+    """Return what the block of docs/connect-prefect.md exports that sets the variable `name`."""
+    every = (exports(block) for block in blocks(ROOT / "docs" / "connect-prefect.md", "sh"))
+    return next(found for found in every if name in found)
 
 
 def free_port() -> int:

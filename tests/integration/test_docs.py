@@ -35,6 +35,7 @@ ELSEWHERE = {
     "make bench": "measures for minutes, and only an idle machine has something to say",
     "pip install flowgauge": "asks an index; .ci/peer prefect makes that light install from this checkout",
     "pip install 'flowgauge[kafka]'": "as the line above; .ci/peer prefect installs what that extra asks for",
+    "pip install flowgauge prefect-redis": "as the line above; .ci/peer prefect installs that too",
     "flowgauge webhooks listen": "runs until it is ended; test_webhook_example.py runs the whole example around it",
     """echo '{"event": "try.it", "resource": {"id": "me"}}' | flowgauge publish""": "as the line above",
     "flowgauge dlq show 0@12 > event.json": "names a letter that a server has; test_dlq.py shows one",
@@ -62,12 +63,16 @@ ELSEWHERE = {
         "needs a cluster; test_kubernetes.py checks what is applied",
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
+    "prefect server start --no-services": "test_prefect_redis.py starts one with this block's variables",
 }
 PROGRAMS = {"flowgauge", "curl", "echo", "export", "sed"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
-TO_KAFKA = "KafkaTarget("  # in a Python block: test_kafka_publisher.py runs it
+# What a Python block holds that another test runs: test_kafka_publisher.py, test_openlineage.py.
+RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import")
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
+# Programs of other projects' processes; test_airflow.py runs them there.
+IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md",)]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -139,6 +144,7 @@ def folder(tmp_path: Path) -> Path:
     lines = [json.dumps({"id": f"018f3c2e-7b1a-7c3d-8e4f-00000000000{number}", **event}) for number in range(3)]
     (tmp_path / "events.ndjson").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "run.json").write_text(json.dumps(documented_run()), encoding="utf-8")
+    (tmp_path / "cloudevents.json").write_text(documented_cloudevents(), encoding="utf-8")
     (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n", encoding="utf-8")
     return tmp_path
 
@@ -151,6 +157,12 @@ def documented_run() -> list[dict[str, Any]]:
     moved = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", lambda time: rfc3339(parse_time_ms(time[0]) + shift_ms), text)
     events: list[dict[str, Any]] = json.loads(moved)
     return events
+
+
+def documented_cloudevents() -> str:
+    """Return the batch of the guide, as if it came about now."""
+    (text,) = (block.text for block in blocks(ROOT / "docs" / "connect-cloudevents.md", "json"))
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", rfc3339(now_ms()), text)
 
 
 def variables(folder: Path, url: str) -> dict[str, str]:
@@ -179,7 +191,8 @@ def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -
             said = run_in_shell(script, folder, variables(folder, up.url))
             if command.startswith(QUESTIONS) and not has_rows(said):  # what a line before sent is stored in a moment
                 said = wait_for(partial(found, script, folder, up.url), f"rows of {command}")
-            assert not command.endswith("/v1/events") or json.loads(said)["rejected"] == 0, said
+            are_counted = command.endswith("/v1/events") or "@cloudevents.json" in command
+            assert not are_counted or json.loads(said)["rejected"] == 0, said
 
 
 def found(script: list[str], folder: Path, url: str) -> str:
@@ -225,7 +238,11 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in of_language("python") if block.document not in NEED_BROKERS and TO_KAFKA not in block.text],
+    [
+        block
+        for block in of_language("python")
+        if block.document not in [*NEED_BROKERS, *IN_OTHERS] and not any(words in block.text for words in RUN_ELSEWHERE)
+    ],
     ids=str,
 )
 def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:

@@ -7,30 +7,31 @@ import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
 import httpx2
 import pytest
 from click.testing import CliRunner
 from tests.integration.gate import Gate
 from tests.integration.prefect_server import ROOT, PrefectServer, free_port, need_prefect
-from tests.integration.up_process import Up, end, running_up, wait_for
+from tests.integration.prefect_target import (
+    ENDED,
+    READ_MAX,
+    Json,
+    ended_runs,
+    over_http,
+    read_events,
+    running_target,
+    states,
+)
+from tests.integration.up_process import Up, end, wait_for
 from tests.kafka_topics import create_topics
 
 from flowgauge.console.main import flowgauge
-from flowgauge.console.up import partitions_of
 from flowgauge.processors.ruleset import parse_rules
-from flowgauge.schemas.settings import Settings
-from flowgauge.schemas.topics import EVENTS, RecordKind
+from flowgauge.schemas.topics import EVENTS
 from flowgauge.transport.kafka import open_kafka_log
 from flowgauge.transport.kafka_client import Connection
-from flowgauge.transport.local import open_local_log
 
-TOKEN = "prefect-token"
-SETTINGS = """
-[tenants.data-team]
-tokens = [{ env = "PREFECT_TEST_TOKEN" }]
-"""
 RULES = """
 rules:
   - name: run failed
@@ -45,19 +46,9 @@ rules:
     severity: critical
 """
 
-ENDED = {("nightly-etl", "completed"), ("orders-sync", "failed"), ("stubborn-report", "completed")}
-
-READ_MAX = 10_000  # records; far more than three flows make
-
 ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
 
-Json = dict[str, Any]
-
 pytestmark = [pytest.mark.prefect, pytest.mark.integration]
-
-
-def over_http(url: str) -> dict[str, str]:
-    return {"FLOWGAUGE_URL": url, "FLOWGAUGE_TOKEN": TOKEN}
 
 
 @pytest.fixture
@@ -65,21 +56,10 @@ def prefect_environment() -> None:
     need_prefect()
 
 
-def states(events: Sequence[Json], kind: str, run: str) -> list[str]:
-    """Return the states of a run, or of its only task, in event-time order."""
-    about = (e for e in events if e.get("kind") == kind and e.get("run") == run and "state" in e)
-    return [event["state"] for event in sorted(about, key=lambda e: cast("str", e["occurred"]))]
-
-
 @pytest.fixture
 def up(tmp_path: Path) -> Generator[Up]:
-    """`flowgauge up` with one tenant, two rules, and nothing in it."""
-    folder = tmp_path / "flowgauge"
-    (folder / "rules").mkdir(parents=True)
-    (folder / "rules" / "rules.yaml").write_text(RULES, encoding="utf-8")
-    (folder / "flowgauge.toml").write_text(SETTINGS, encoding="utf-8")
-    with running_up(folder / "data", "--rules", "rules", env={"PREFECT_TEST_TOKEN": TOKEN}) as running:
-        running.http.headers["authorization"] = f"Bearer {TOKEN}"
+    """`flowgauge up` with two rules and nothing in it."""
+    with running_target(tmp_path / "flowgauge", RULES) as running:
         yield running
 
 
@@ -188,11 +168,6 @@ async def read_topic(connection: Connection) -> list[Json]:
     return [json.loads(record.value or b"") for each in records for record in each]
 
 
-def ended_runs(up: Up) -> set[tuple[str, str]]:
-    """Return flow and state of the runs that ClickHouse answers with."""
-    return {(row["flow"], row["state"]) for row in up.rows("/v1/metrics/runs")}
-
-
 def assert_logs_name_their_flow(up: Up) -> None:
     expected = {
         ("nightly-etl", "INFO", "extracted 42 rows"),
@@ -217,13 +192,3 @@ def assert_incidents_name_the_run(up: Up, run: str) -> None:
         page = up.http.get(f"/incidents/{row['incident_id']}")
         assert (page.status_code, row["rule"] in page.text, run in page.text) == (200, True, True)
         assert run in json.dumps(up.get(f"/v1/incidents/{row['incident_id']}")["runs"])
-
-
-async def read_events(data: Path) -> list[Json]:
-    """Return every event in the log of a folder that no process holds."""
-    log = await open_local_log(data, partitions=partitions_of(Settings(data=data)))
-    try:
-        records = await log.read(EVENTS, 0, 0, READ_MAX)
-    finally:
-        await log.close()
-    return [json.loads(record.value) for record in records if record.kind == RecordKind.EVENT and record.value]

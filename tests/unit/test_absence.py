@@ -226,3 +226,13 @@ def test_a_window_that_is_told_of_ends_later_comes_to_what_it_had_come_to_in_ord
             window.add(100_000, [seen(at, outcome)])
 
     assert late.read(100_000) == in_order.read(100_000)
+
+
+def test_the_late_twin_of_an_end_does_not_take_the_place_of_another_end_at_the_same_time() -> None:
+    first, second = (msgspec.structs.replace(seen(3.0, "ended"), event_id=event_id) for event_id in ("a", "b"))
+    window = RULE.new_window()
+    window.add(4_000, [first, second])
+
+    window.add(100_000, [first])
+
+    assert [each.event_id for each in window.examples()] == ["b"]

@@ -58,6 +58,15 @@ def test_a_message_covers_all_records_and_carries_what_matched() -> None:
     assert (matched.counts.events, matched.counts.samples) == (3, 2)
 
 
+def test_what_is_history_only_is_no_sample_and_moves_the_clock_as_any_record() -> None:
+    matched = matcher(EACH).match([event(10, 1_000), event(11, 1_001, history=True)])
+
+    ((message,),) = matched.messages
+    assert (message.end, message.clock_ms) == (12, 1_001)
+    assert [sample.offset for sample in message.samples] == [10]
+    assert (matched.counts.events, matched.counts.samples) == (2, 1)
+
+
 def test_every_samples_partition_is_told_of_every_range() -> None:
     matched = matcher(EACH, partitions=3).match([event(number, flow=f"flow{number}") for number in range(30)])
 

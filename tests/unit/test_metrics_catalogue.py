@@ -32,6 +32,7 @@ UNITS = (
     "_records",
     "_messages",
     "_endpoints",
+    "_sockets",
     "_keys",
     "_problems",
     "_loading",

@@ -40,26 +40,24 @@ PORTS = {
 SHELLS = {
     *(f"transport/{name}.py" for name in (
         "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka",
-        "kafka_batch",
-        "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security", "kafka_steps",
-        "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading", "local_tail",
-        "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
+        "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security",
+        "kafka_steps", "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading",
+        "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "blocking_sender", "event_buffer", "kafka_line", "kafka_sender", "prefect/broker", "prefect/tee",
-        "publisher", "pulse", "sender",
+        "airflow/plugin", "blocking_sender", "current_run", "event_buffer", "heartbeats", "kafka_line",
+        "kafka_sender", "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender", "spool",
+        "spooled_buffer",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
     )),
     *(f"sinks/{name}.py" for name in (
-        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters",
-        "clickhouse/event_history", "clickhouse/expiring",
-        "clickhouse/deliveries", "clickhouse/folding", "clickhouse/hidable", "clickhouse/hints",
-        "clickhouse/incident_context",
-        "clickhouse/incidents", "clickhouse/inserting", "clickhouse/logs", "clickhouse/metrics",
-        "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows", "clickhouse/timeline", "clickhouse/upkeep",
-        "clickhouse/whole_letters", "clickhouse/windows",
+        "clickhouse/backfill", "clickhouse/client", "clickhouse/dead_letters", "clickhouse/deliveries",
+        "clickhouse/event_history", "clickhouse/expiring", "clickhouse/folding", "clickhouse/hidable",
+        "clickhouse/hints", "clickhouse/incident_context", "clickhouse/incidents", "clickhouse/inserting",
+        "clickhouse/logs", "clickhouse/metrics", "clickhouse/sink_app", "clickhouse/store", "clickhouse/tenant_rows",
+        "clickhouse/timeline", "clickhouse/upkeep", "clickhouse/whole_letters", "clickhouse/windows",
         "webhooks/actions/action", "webhooks/actions/action_kind", "webhooks/actions/command", "webhooks/actions/http",
         "webhooks/actions/prefect", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
@@ -70,6 +68,7 @@ SHELLS = {
         "web/action_switch", "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping",
         "web/guard",
         "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
+        "web_socket",
     )),
 }  # fmt: skip
 # Commands and roles start what they name; a door answers senders; a kind of channel tells a service.

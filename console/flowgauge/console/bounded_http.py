@@ -43,6 +43,9 @@ class ConnectionBounds:
     of_address: int = CONNECTIONS_MAX
 
 
+BOUNDS: Final = ConnectionBounds()
+
+
 def bounds_of(limits: LimitSettings) -> ConnectionBounds:
     """Return the bounds that the settings ask for; where they leave it open, half of what the system lets us hold."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

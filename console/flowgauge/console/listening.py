@@ -9,7 +9,8 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
-from flowgauge.console.bounded_http import ConnectionBounds, bounded_http
+from flowgauge.console.bounded_http import BOUNDS, ConnectionBounds, bounded_http
+from flowgauge.console.web_socket import WebSocket
 from flowgauge.schemas.errors import BadEnvironment
 
 BACKLOG = 1_024  # connections that wait while the parts open
@@ -41,12 +42,13 @@ def bind(host: str, port: int) -> socket.socket:
         raise BadEnvironment(f"port {port} of {host} cannot be used: {reason}; choose another with {option}") from None
 
 
-def server_of(app: ASGIApp, bounds: ConnectionBounds) -> Server:
+def server_of(app: ASGIApp, bounds: ConnectionBounds = BOUNDS) -> Server:
     """Return a server of `app` that logs nothing by itself."""
     return Server(
         uvicorn.Config(
             app,
             http=bounded_http(bounds),
+            ws=WebSocket,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -173,6 +173,8 @@ class Matcher:
             counts.invalid += 1
             counts.why_invalid = counts.why_invalid or str(error)
             return
+        if event.history:
+            return
         moment = _moment_of(record, event)
         for index, item in candidates.of(event):
             for test in item.predicates:  # not all(…): this loop is the price of each rule that could match

@@ -20,6 +20,7 @@ class EventBuffer:
         self._events_max = events_max
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._forgotten = 0  # events that were discarded
         self._events: deque[bytes] = deque()
         self._lock = threading.RLock()  # a signal handler or a destructor may publish while its own thread does
 
@@ -51,8 +52,10 @@ class EventBuffer:
     def discard(self, count: int) -> None:
         """Forget the `count` oldest events."""
         with self._lock:
-            for _ in range(min(count, len(self._events))):
+            count = min(count, len(self._events))
+            for _ in range(count):
                 self._bytes -= len(self._events.popleft())
+            self._forgotten += count
 
     def close(self) -> None:
         """Drop what is left, and whatever is put from now on."""

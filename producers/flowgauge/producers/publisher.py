@@ -2,7 +2,8 @@
 
     emit ──► EventBuffer ─┬► Sender, one daemon thread ──► POST /v1/events (NDJSON, gzip)
      µs       bounded     └► KafkaSender, likewise ──────► the events topic (flowgauge[kafka])
-                              batches, retries with the same ids
+              ▼ ▲             batches, retries with the same ids
+              Spool, if asked for: a folder, while the server is away
 
 Promises to the work it runs in: `emit` does no I/O, never waits for the server and never raises. What cannot be kept
 is counted (`dropped`: the buffer was full; `refused`: the event or the server's answer) and said in the log: each
@@ -19,14 +20,19 @@ import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from flowgauge.producers.current_run import as_current
 from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.heartbeats import HEARTBEAT_MS, Heartbeats
 from flowgauge.producers.kafka_target import KafkaTarget, target_from
 from flowgauge.producers.run_scope import RunScope
 from flowgauge.producers.sender import LINGER_MS, Said, Sender, preparing
+from flowgauge.producers.spool import SPOOL_BYTES_MAX, Spool, folder_for
+from flowgauge.producers.spooled_buffer import SpooledBuffer
 from flowgauge.schemas.event import EVENT_BYTES_MAX
 from flowgauge.schemas.times import EPOCH
 from flowgauge.transport import wall_clock
@@ -38,6 +44,7 @@ URL_DEFAULT: Final = "http://127.0.0.1:4280"
 EVENTS_BUFFERED_MAX = 50_000  # half a minute of a busy worker; beyond it the server is really away
 BYTES_BUFFERED_MAX = 32 * 1_048_576  # what a worker may spend on being watched
 CLOSE_TIMEOUT_MS = 5_000  # at exit: a worker that ends does not hang on us
+CLOSE_SPOOLED_MS = 1_000  # at exit, where the server is known to be away and what is left is safe
 
 _encode = msgspec.json.Encoder().encode
 _VARIANT: Final = "89ab"
@@ -50,11 +57,13 @@ class Publisher:
     `url` and `token` default to FLOWGAUGE_URL and FLOWGAUGE_TOKEN. It writes to Kafka when `kafka` is given, or when no
     `url` is and FLOWGAUGE_KAFKA_BOOTSTRAP is set; see KafkaTarget. Threads may share one. Used as a context manager it
     closes at the end; otherwise it does so when the process ends.
+    While the server is away events wait in the folder `spool` (FLOWGAUGE_SPOOL), if there is one, for this process or
+    the next with the same address and token, and take at most `spool_bytes_max` (FLOWGAUGE_SPOOL_BYTES).
     """
 
     _closed: bool
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all may be left out, and most are given by name
         self,
         url: str | None = None,
         token: str | None = None,
@@ -64,6 +73,8 @@ class Publisher:
         bytes_max: int = BYTES_BUFFERED_MAX,
         linger_ms: int = LINGER_MS,
         close_timeout_ms: int = CLOSE_TIMEOUT_MS,
+        spool: str | os.PathLike[str] | None = None,
+        spool_bytes_max: int | None = None,
     ) -> None:
         self._url = url or os.environ.get("FLOWGAUGE_URL") or URL_DEFAULT
         self._token = token or os.environ.get("FLOWGAUGE_TOKEN") or None
@@ -72,6 +83,9 @@ class Publisher:
         self._bytes_max = bytes_max
         self._linger_ms = linger_ms
         self._close_timeout_ms = close_timeout_ms
+        self._spool = spool or os.environ.get("FLOWGAUGE_SPOOL") or None
+        self._spool_bytes_max = spool_bytes_max or _bytes_in(os.environ.get("FLOWGAUGE_SPOOL_BYTES", ""))
+        self._spooled: SpooledBuffer | None = None
         self._last_ms = 0
         self._same_ms = 0
         self.begin()
@@ -84,8 +98,21 @@ class Publisher:
 
     @property
     def dropped(self) -> int:
-        """How many events found the buffer full or the publisher closed, or had no answer when it closed."""
-        return self._buffer.dropped
+        """How many events found the buffer full or the publisher closed, or had no answer when it closed.
+
+        Those on disk are not among them; lines on disk that a crash had cut are.
+        """
+        return self._buffer.dropped + (0 if self._spooled is None else self._spooled.torn)
+
+    @property
+    def spooled(self) -> int:
+        """How many events went to disk while the server was away."""
+        return 0 if self._spooled is None else self._spooled.spooled
+
+    @property
+    def drained(self) -> int:
+        """How many events left the disk, answered; with those that processes before had left there."""
+        return 0 if self._spooled is None else self._spooled.drained
 
     @property
     def refused(self) -> int:
@@ -121,14 +148,15 @@ class Publisher:
         run: str | None = None,
         tags: Sequence[str] = (),
         team: str = "",
+        heartbeat_ms: int = HEARTBEAT_MS,
     ) -> Generator[RunScope, None, None]:
         """Say that a run of `flow` is running and how it ended, by an exception or not; see RunScope.
 
         `scheduled_for` is when it was to start (a naive time counts as UTC); without it, nobody can call it late.
-        `team` says whose it is, for questions about money.
+        `team` says whose it is, for questions about money. While it lasts it says so each `heartbeat_ms` (0: not).
         """
         scope = RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags, team=team)
-        with scope.told():
+        with scope.told(), self._heartbeats.beating(scope.heartbeat, heartbeat_ms), as_current(scope):
             yield scope
 
     def flush(self, timeout_ms: int = CLOSE_TIMEOUT_MS) -> bool:
@@ -138,23 +166,30 @@ class Publisher:
     def close(self, timeout_ms: int | None = None) -> None:
         """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted.
 
-        A warning in the log says how many events are missing over all, and why. A request that had no answer by then
-        may still arrive.
+        With a spool what is left waits there for the next process. A warning in the log says how many events are
+        missing over all, and why. A request that had no answer by then may still arrive.
         """
         if self._closed:
             return
         self._closed = True
+        self._heartbeats.end()
         timeout_ms = self._close_timeout_ms if timeout_ms is None else timeout_ms
+        if self._spooled is not None and self._said.trouble:
+            timeout_ms = min(timeout_ms, CLOSE_SPOOLED_MS)
         if self._started:
             self._sender.close(timeout_ms)
+        why = self._said.trouble or "no answer yet"
+        if self._spooled is not None:
+            self._spooled.finish()
+            if waiting := self._spooled.on_disk:
+                self._said.lost("%d events wait in %s for the next publisher (%s)", waiting, self._spool, why)
         before = self.dropped
         self._buffer.close()
         if self.dropped:
-            unanswered, why = self.dropped - before, self._said.trouble or "no answer yet"
             self._said.lost(
                 "%d events are missing: %d found the buffer full, "
                 "%d are not known to have arrived within %d ms of closing (%s)",
-                *(self.dropped, before, unanswered, timeout_ms, why),
+                *(self.dropped, before, self.dropped - before, timeout_ms, why),
             )
 
     def new_id(self) -> str:
@@ -174,8 +209,9 @@ class Publisher:
     def begin(self) -> None:
         """Start from nothing: at construction, and in the child after a fork. Nobody else calls it."""
         self._said = Said()
-        self._buffer = EventBuffer(events_max=self._events_max, bytes_max=self._bytes_max)
+        self._buffer = self._new_buffer()
         self._sender = self._new_sender()
+        self._heartbeats = Heartbeats()  # with no run in it: those of a parent are the parent's
         self._refused = 0
         self._started = False
         self._closed = False
@@ -190,6 +226,19 @@ class Publisher:
             at_ms, same_ms = self._tick()
             fields["occurred"] = EPOCH + timedelta(milliseconds=at_ms, microseconds=min(same_ms, 999))
         return fields
+
+    def _new_buffer(self) -> EventBuffer:
+        if self._spooled is not None:
+            self._spooled.leave()  # the parent's
+        if self._spool is None:
+            return EventBuffer(events_max=self._events_max, bytes_max=self._bytes_max)
+        kafka = self._kafka
+        target = (self._url, self._token or "") if kafka is None else (kafka.bootstrap, kafka.tenant, kafka.prefix)
+        spool = Spool(folder_for(Path(self._spool), *target), bytes_max=self._spool_bytes_max)
+        self._spooled = SpooledBuffer(
+            events_max=self._events_max, bytes_max=self._bytes_max, spool=spool, said=self._said
+        )
+        return self._spooled
 
     def _new_sender(self) -> "Sender | KafkaSender":
         if self._kafka is None:
@@ -223,9 +272,15 @@ class Publisher:
             self._started = True  # first: a signal handler that publishes now must not start the thread again
             try:
                 self._sender.start()
+                if self._spooled is not None:
+                    self._spooled.start()
             except RuntimeError as error:  # The interpreter ends: no more threads.
                 self._said.once("thread", "no thread to publish with: %s", error)
         _close_at_child_exit()
+
+
+def _bytes_in(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 16 and int(text) else SPOOL_BYTES_MAX
 
 
 def _close_all() -> None:

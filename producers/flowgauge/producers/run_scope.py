@@ -3,6 +3,7 @@
     with publisher.run("nightly-etl", scheduled_for=slot) as run:      flow-run.running
         run.log("INFO", "42 rows")                                     log.write
         run.used(cost="0.31", currency="EUR", rows=42)                 run.used
+                                                                       flow-run.heartbeat, while it lasts
         with run.task("extract"):                                      task-run.running, task-run.completed
             ...
                                                                        flow-run.completed, or failed with the exception
@@ -12,13 +13,14 @@ An exception goes on as if the scope were not there. What ends a run how:
     no exception, SystemExit without a code       completed
     KeyboardInterrupt, a cancelled task, closing  cancelled
     any other                                     failed
+    what `run.ends` said, whatever happens        that
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
 MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
@@ -26,7 +28,21 @@ TAGS_MAX = 90  # an event has room for 100 related things
 
 Emit = Callable[[Mapping[str, object]], bool]
 
-_ORDER: Final = ("event", "kind", "flow", "run", "task", "state", "scheduled_for", "resource", "related", "payload")
+State = Literal["completed", "failed", "crashed", "cancelled"]  # how a run may end
+
+_ORDER: Final = (
+    "occurred",
+    "event",
+    "kind",
+    "flow",
+    "run",
+    "task",
+    "state",
+    "scheduled_for",
+    "resource",
+    "related",
+    "payload",
+)
 _CANCELLATIONS: Final = (KeyboardInterrupt, GeneratorExit)
 _CANCELLATION_NAMES: Final = frozenset({"CancelledError", "Cancelled"})  # asyncio's and trio's, without importing them
 
@@ -45,27 +61,41 @@ class RunScope:
         tags: Sequence[str] = (),
         team: str = "",
     ) -> None:
-        self.flow = _text(flow, NAME_CHARS_MAX)
-        self.run = _text(run or new_id(), NAME_CHARS_MAX)
+        self.flow = as_text(flow, NAME_CHARS_MAX)
+        self.run = as_text(run or new_id(), NAME_CHARS_MAX)
+        self._end: tuple[State, dict[str, object]] | None = None
         self._emit = emit
         self._new_id = new_id
         self._scheduled_for = _aware(scheduled_for)
         self._related = [{"id": f"flow.{self.flow}", "role": "flow", "name": self.flow}]
         for tag in tags[:TAGS_MAX]:
-            name = _text(tag, NAME_CHARS_MAX)
+            name = as_text(tag, NAME_CHARS_MAX)
             self._related.append({"id": f"tag.{name}", "role": "tag", "name": name})
         if team:
-            name = _text(team, NAME_CHARS_MAX)
+            name = as_text(team, NAME_CHARS_MAX)
             self._related.append({"id": f"team.{name}", "role": "team", "name": name})
 
-    def log(self, level: str, message: str, logger: str = "") -> bool:
-        """Say a log line of this run. Returns whether it was taken."""
-        payload = {
-            "level": _text(level, NAME_CHARS_MAX).upper(),
-            "logger": _text(logger, NAME_CHARS_MAX),
-            "message": _text(message, MESSAGE_CHARS_MAX),
+    def log(
+        self,
+        level: str,
+        message: str,
+        logger: str = "",
+        *,
+        exception: Mapping[str, str] | None = None,
+        occurred: datetime | None = None,
+    ) -> bool:
+        """Say a log line of this run, of now unless `occurred` says else. Returns whether it was taken.
+
+        `exception` may have `type`, `message` and `traceback`.
+        """
+        payload: dict[str, object] = {
+            "level": as_text(level, NAME_CHARS_MAX).upper(),
+            "logger": as_text(logger, NAME_CHARS_MAX),
+            "message": as_text(message, MESSAGE_CHARS_MAX),
         }
-        return self._say("log.write", kind="log", resource=self._resource(), payload=payload)
+        if exception:
+            payload["exception"] = dict(exception)
+        return self._say("log.write", kind="log", resource=self._resource(), payload=payload, occurred=occurred)
 
     def used(
         self,
@@ -87,11 +117,19 @@ class RunScope:
             payload["cost"] = {"amount": str(cost) if isinstance(cost, Decimal) else cost, "currency": currency}
         return self._say("run.used", kind="other", resource=self._resource(), payload=payload)
 
+    def heartbeat(self) -> bool:
+        """Say that this run still goes on. Returns whether it was taken."""
+        return self._say("flow-run.heartbeat", kind="flow-run", resource=self._resource())
+
+    def ends(self, state: State, payload: Mapping[str, object] | None = None) -> None:
+        """Let the run end as `state`, with `payload`, whatever ends the block: for work that fails without raising."""
+        self._end = state, dict(payload or {})
+
     @contextmanager
     def task(self, name: str) -> Generator[str, None, None]:
         """Say that a task of this run is running and how it ended; yields the task-run id."""
         task = self._new_id()
-        resource = {"id": f"task-run.{task}", "name": _text(name, NAME_CHARS_MAX)}
+        resource = {"id": f"task-run.{task}", "name": as_text(name, NAME_CHARS_MAX)}
         related = [{**self._resource(), "role": "flow-run"}, *self._related]
 
         def say(state: str, payload: dict[str, object]) -> None:
@@ -115,6 +153,8 @@ class RunScope:
             yield self
 
     def _say_state(self, state: str, payload: dict[str, object]) -> None:
+        if state != "running" and self._end is not None:
+            state, payload = self._end
         self._say(f"flow-run.{state}", kind="flow-run", state=state, resource=self._resource(), payload=payload)
 
     def _say(self, event: str, **fields: object) -> bool:
@@ -148,10 +188,11 @@ def _state_after(exception: BaseException) -> str:
 
 
 def _described(exception: BaseException) -> dict[str, str]:
-    return {"type": type(exception).__qualname__, "message": _text(exception, MESSAGE_CHARS_MAX)}
+    return {"type": type(exception).__qualname__, "message": as_text(exception, MESSAGE_CHARS_MAX)}
 
 
-def _text(value: object, chars_max: int) -> str:
+def as_text(value: object, chars_max: int) -> str:
+    """Return the first `chars_max` characters of `value`, or the name of its type where it cannot be told."""
     try:
         return str(value)[:chars_max]
     except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on

@@ -33,6 +33,7 @@ REQUEST_TIMEOUT_S = 10.0
 BACKOFF_FIRST_MS = 200
 BACKOFF_MAX_MS = 30_000
 BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close to each other
+WAKES_MAX = 100  # a thread that is busy with a server that is away needs no more of them
 SAID_MAX = 50  # different troubles that are logged; each is logged once
 DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
 THREAD_NAME: Final = "flowgauge-publisher"
@@ -98,7 +99,7 @@ class Sender:
 
     def notice(self, waiting: int) -> None:
         """Hear that an event was put and `waiting` are in the buffer. Costs nothing most of the time."""
-        if waiting in {1, BATCH_EVENTS_MAX}:
+        if waiting in {1, BATCH_EVENTS_MAX} and self._wake.qsize() < WAKES_MAX:
             self._wake.put(waiting == BATCH_EVENTS_MAX)
 
     def flush(self, timeout_ms: int) -> bool:
@@ -156,6 +157,8 @@ class Sender:
     def _send_oldest(self, client: "httpx2.Client") -> None:
         """Send one batch until it is answered for good."""
         batch = self._buffer.peek(events_max=self._batch_events, bytes_max=BATCH_BYTES_MAX)
+        if not batch:
+            return  # somebody cleared the spool
         body = b"\n".join(batch)
         zipped = len(body) >= GZIP_BYTES_MIN
         if zipped:

@@ -4,6 +4,8 @@ Only digests are kept, so neither memory nor a traceback holds a token, and look
 whatever the wrong one has in common with a right one.
 """
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -68,6 +70,17 @@ class TokenTable:
 
 def _digested(entries: Mapping[str, str]) -> dict[bytes, str]:
     return {_digest(token): tenant for token, tenant in entries.items()}
+
+
+def basic_text(authorization: str) -> str | None:
+    """Return `NAME:PASSWORD` of an HTTP Basic header's value, "" where it cannot be read; None for another scheme."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _digest(token: str) -> bytes:

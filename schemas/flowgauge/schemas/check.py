@@ -70,13 +70,13 @@ def check_fields(raw: bytes, append_ms: int) -> Event:
     return event
 
 
-def decode_json(raw: bytes, decode: Callable[[bytes], _Decoded]) -> _Decoded:
+def decode_json(raw: bytes, decode: Callable[[bytes], _Decoded], *, bytes_max: int = EVENT_BYTES_MAX) -> _Decoded:
     """Return `decode(raw)`, a msgspec decoder's answer; raise InvalidEvent for what is no sane JSON or no such type.
 
     The depth is looked at first, so that an answer never hangs on how deep the caller's own stack is.
     """
-    if len(raw) > EVENT_BYTES_MAX:
-        raise InvalidEvent("too large", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are accepted")
+    if len(raw) > bytes_max:
+        raise InvalidEvent("too large", f"{len(raw)} bytes, at most {bytes_max} are accepted")
     if len(raw) - len(raw.translate(None, b"[{")) > DEPTH_MAX and _depth(raw) > DEPTH_MAX:
         raise InvalidEvent("too deep", f"objects and arrays are nested more than {DEPTH_MAX} deep")
     try:

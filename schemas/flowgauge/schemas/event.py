@@ -44,7 +44,10 @@ Labels = Annotated[dict[str, str], msgspec.Meta(max_length=LABELS_MAX)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Everything an event says. `extra` holds top-level fields that flowgauge does not know."""
+    """Everything an event says. `extra` holds top-level fields that flowgauge does not know.
+
+    `history`: told by somebody who looked back, such as an import. It is stored for questions, and no rule sees it.
+    """
 
     id: UUID
     tenant: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
@@ -60,6 +63,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     related: Annotated[list[Labels], msgspec.Meta(max_length=RELATED_MAX)] = []
     payload: dict[str, Any] = {}
     follows: UUID | None = None
+    history: bool = False
     extra: dict[str, Any] = {}
 
 

@@ -12,7 +12,7 @@ from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api import ApplyRules, api_routes
 from flowgauge.console.web.api_operations import api_operations
 from flowgauge.console.web.guard import Guard
-from flowgauge.console.web.intake_operation import intake_operation
+from flowgauge.console.web.intake_operation import intake_operations
 from flowgauge.console.web.json_answer import refused_path
 from flowgauge.console.web.pages import page_routes
 from flowgauge.console.web.probes import description_route, measurement_route
@@ -31,7 +31,7 @@ def web_app(
         routes=[
             *gateway,
             *api_routes(answers, apply_rules),
-            description_route(lambda: [intake_operation(answers.now_ms()), *api_operations()]),
+            description_route(lambda: [*intake_operations(answers.now_ms()), *api_operations()]),
             measurement_route(answers.tenant_of, answers.is_operator, answers.health, knows),
             *page_routes(answers),
         ],

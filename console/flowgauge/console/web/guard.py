@@ -6,14 +6,14 @@
 * Where tokens are configured, pages and API show the token's tenant and nothing else.
 """
 
-import base64
-import binascii
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowgauge.producers.tokens import basic_text
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -43,8 +43,8 @@ class Guard:
         self._only_loopback = only_loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or refuse one request."""
-        if scope["type"] != "http":
+        """Answer or refuse one request, or one WebSocket: browsers let any page open one, so it counts as a change."""
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
 
@@ -56,7 +56,7 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        refusal = self._refusal(str(scope["method"]), Headers(scope=scope))
+        refusal = self._refusal(str(scope.get("method", "WEBSOCKET")), Headers(scope=scope))
         if refusal is None:
             await self._app(scope, receive, send_guarded)
         else:
@@ -103,14 +103,7 @@ async def body_of(request: Request, bytes_max: int) -> bytes | None:
 
 
 def _basic(headers: Headers) -> str | None:
-    """Return `NAME:PASSWORD` of HTTP Basic, "" where that cannot be read; None for another scheme or none."""
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        return base64.b64decode(value.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+    return basic_text(headers.get("authorization", ""))
 
 
 def _name_of(host: str) -> str:

@@ -1,4 +1,4 @@
-"""What the API's description says of the door for events. Pure."""
+"""What the API's description says of the doors for events. Pure."""
 
 from typing import Any, Final
 
@@ -6,17 +6,21 @@ import msgspec
 
 from flowgauge.console.web.openapi import Content, Operation, Schema
 from flowgauge.producers.answer import Answer
+from flowgauge.producers.gateway.cloudevents import BATCH, ONE
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.times import rfc3339
 
 NOT_SENT: Final = ("tenant", "extra")  # the token says whose it is; fields that are not known are gathered
-ONE: Schema = {"$ref": "#/components/schemas/Event"}
-MANY: Schema = {"type": "array", "items": ONE}
+EVENT: Schema = {"$ref": "#/components/schemas/Event"}
 EVENT_ID: Final = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 
-def intake_operation(now_ms: int) -> Operation:
-    """Return what a process that takes events does; the example occurred at `now_ms`."""
+def intake_operations(now_ms: int) -> tuple[Operation, ...]:
+    """Return what a process that takes events does; the examples occurred at `now_ms`."""
+    return (_events(now_ms), _cloudevents(now_ms))
+
+
+def _events(now_ms: int) -> Operation:
     example = {
         "id": EVENT_ID,
         "occurred": rfc3339(now_ms),
@@ -36,12 +40,42 @@ def intake_operation(now_ms: int) -> Operation:
         about="One event, a list, or one a line; gzip is welcome. Each has its own answer: a bad one never costs a "
         "good neighbour. Accepted ones are durable. After 429 and 503 send the same events, with the same ids, again.",
         body={
-            "application/json": Content({"anyOf": [ONE, MANY]}, [example]),
+            "application/json": Content({"anyOf": [EVENT, {"type": "array", "items": EVENT}]}, [example]),
             "application/x-ndjson": Content({"type": "string"}, f"{line}\n"),
         },
         answer=Answer,
         refusals=(400, 401, 403, 408, 413, 415, 429, 503),
         schemas={"Event": _event_schema()},
+    )
+
+
+def _cloudevents(now_ms: int) -> Operation:
+    example = {
+        "specversion": "1.0",
+        "id": "42-failed",
+        "source": "/scheduler",
+        "type": "com.example.run.failed",
+        "time": rfc3339(now_ms),
+        "kind": "flow-run",
+        "flow": "nightly-etl",
+        "run": "nightly-etl-42",
+        "state": "failed",
+        "data": {"message": "disk full"},
+    }
+    one: Schema = {"type": "object", "required": ["specversion", "id", "source", "type"]}
+    return Operation(
+        method="POST",
+        path="/v1/cloudevents",
+        title="Take CloudEvents",
+        about="CloudEvents 1.0: one (structured), a batch, or, under any other content type, one whose attributes are "
+        "in `ce-` headers (binary). A batch is answered as events are; one alone with 204, or 400 when it never fits. "
+        "After 503 send the same events again.",
+        body={
+            BATCH: Content({"type": "array", "items": one}, [example]),
+            ONE: Content(one, example, status=204),
+        },
+        answer=Answer,
+        refusals=(400, 401, 403, 408, 413, 415, 429, 503),
     )
 
 

@@ -37,6 +37,7 @@ REFUSALS: Mapping[int, str] = {
     429: "The tenant asks or sends more at a time than it may: again after `Retry-After`",
     503: "Not now: the same again after `Retry-After`",
 }
+QUIET = 204
 COME_AGAIN = frozenset({429, 503})
 OF_QUESTIONS = (400, 401, 403, 429, 503)
 
@@ -58,10 +59,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A body of one media type. `example` is one that is answered 200."""
+    """A body of one media type. `example` is one that is answered `status`: 200, or 204 where nothing is said."""
 
     shape: Shape
     example: object
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ class _Writer:
             "security": [] if operation.for_all else [{TOKEN: []}],
             "parameters": [_parameter(operation, each) for each in operation.parameters],
             **({"requestBody": self._body(operation.body)} if operation.body else {}),
-            "responses": {"200": answer, **refused},
+            "responses": {"200": answer, **_quiet(operation), **refused},
         }
 
     def _body(self, body: Mapping[str, Content]) -> dict[str, Any]:
@@ -179,6 +181,11 @@ def _parameter(operation: Operation, parameter: Parameter) -> dict[str, Any]:
         "schema": parameter.schema,
         "example": parameter.example,
     }
+
+
+def _quiet(operation: Operation) -> dict[str, Any]:
+    is_there = any(each.status == QUIET for each in (operation.body or {}).values())
+    return {str(QUIET): {"description": "It is done, and there is nothing to say"}} if is_there else {}
 
 
 def _refusal(status: int) -> dict[str, Any]:

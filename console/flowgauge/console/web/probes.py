@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from flowgauge.console.metrics import Knows, health_registry
 from flowgauge.console.readiness import Readiness
 from flowgauge.console.web.guard import Guard, authorization_of
-from flowgauge.console.web.intake_operation import intake_operation
+from flowgauge.console.web.intake_operation import intake_operations
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, refused_path, token_needed
 from flowgauge.console.web.openapi import DESCRIPTION, Operation, openapi
 from flowgauge.producers.tokens import TokenTable
@@ -55,7 +55,7 @@ def intake_app(
     return Starlette(
         routes=[
             *intake,
-            description_route(lambda: [intake_operation(now_ms())]),
+            description_route(lambda: intake_operations(now_ms())),
             *probe_routes(readiness),
             measurement_route(tenant_of, is_operator, readiness.health, readiness.knows),
         ],
@@ -109,10 +109,12 @@ def description_route(operations: Callable[[], Iterable[Operation]]) -> BaseRout
 
 
 def _described(app: Starlette) -> Iterator[tuple[str, str]]:
-    """Yield the method and path of each route that the description tells of."""
+    """Yield the method and path of each route that the description tells of; OPTIONS is a protocol's, as HEAD is."""
     for route in app.routes:
         if isinstance(route, Route) and route.path.startswith("/v1/"):
-            yield from ((method, route.path) for method in sorted(route.methods or ()) if method != "HEAD")
+            yield from (
+                (method, route.path) for method in sorted(route.methods or ()) if method not in {"HEAD", "OPTIONS"}
+            )
 
 
 def _measurements(health: Health, knows: Knows) -> Response:

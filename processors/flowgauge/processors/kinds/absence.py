@@ -139,8 +139,10 @@ class Silence:
     def _is_overtaken(self, sample: Sample) -> bool:
         """Tell whether more came since that would count had this come in time: only what comes late is overtaken."""
         seen = self._seen
-        if seen.last is None or seen.last.occurred_us <= sample.occurred_us:
+        if seen.last is None or seen.last.occurred_us < sample.occurred_us:
             return False
+        if seen.last.occurred_us == sample.occurred_us:
+            return seen.has_ended and sample.event_id <= seen.last.event_id  # in the order of a pane's samples
         is_past_echo = seen.last.occurred_us > sample.occurred_us + self._rule.after * 1000
         return seen.has_ended or seen.went_on_us > sample.occurred_us or is_past_echo
 

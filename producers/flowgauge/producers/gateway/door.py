@@ -57,24 +57,30 @@ class Door:
         self._tokens = tokens
 
     def tenant_of(self, request: Request) -> str:
-        """Return whose events `request` brings in, which counts as a request of that sender.
+        """Return whose events `request` brings in. Raises Refused as `sender_with` does."""
+        return self.tenant_with(request, request.headers.get("authorization"))
+
+    def tenant_with(self, request: Request, *authorizations: str | None) -> str:
+        """Return the same where an `Authorization` header may be read in several ways; the body is charged to it."""
+        request.state.sender = sender = self.sender_with(*authorizations)
+        return sender.tenant
+
+    def sender_with(self, *authorizations: str | None) -> Sender:
+        """Return the sender of the first that is known of an `Authorization` header's readings; it counts as a request.
 
         Raises Refused without a known token, while history loads, or when the sender is over a bound.
         """
-        sender = self._sender_of(request)
+        senders = map(self._tokens.sender_of, authorizations)
+        sender = next((sender for sender in senders if sender is not None), None)
+        if sender is None:
+            fault = "no tenant has this token: " if any(authorizations) else ""
+            said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
+            raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
         if self.intake.health.loading:
             raise come_again("history is being loaded")
         if over := self.limits.admit(sender):
             self.intake.count_limited(sender.tenant, over.limit)
             raise _come_later(over)
-        return sender.tenant
-
-    def _sender_of(self, request: Request) -> Sender:
-        sender = self._tokens.sender_of(request.headers.get("authorization"))
-        if sender is None:
-            fault = "no tenant has this token: " if "authorization" in request.headers else ""
-            said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
-            raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
         return sender
 
     @asynccontextmanager
@@ -99,7 +105,7 @@ class Door:
 
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         """Add the body, decompressed, to `pieces`."""
-        sender = self._sender_of(request)
+        sender: Sender = request.state.sender
         gunzip = _gunzip(request)
         _refuse_long_body(request.headers.get("content-length", "0"))
         size = 0

@@ -9,6 +9,7 @@ Content types are asked for because a foreign web page in a browser on this mach
 a gateway that listens on loopback.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -31,23 +32,29 @@ def http_events(door: Door) -> BaseRoute:
 
     async def publish(request: Request) -> Response:
         tenant = door.tenant_of(request)
-        content_type = content_type_of(request)
-        if content_type not in CONTENT_TYPES:
-            said = f"send Content-Type application/json or application/x-ndjson, got {content_type[:64]!r}"
-            raise Refused(415, said)
+        content_type = content_type_of_events(request)
         async with door.body_of(request) as body:
-            return await _store(door, tenant, body, content_type)
+            taken = await door.take(tenant, await events_of(door, tenant, body, content_type))
+        return Response(encode(taken.answer()), 200, None, "application/json")
 
     return Route("/v1/events", answering(publish), methods=["POST"])
 
 
-async def _store(door: Door, tenant: str, body: bytes, content_type: str) -> Response:
+def content_type_of_events(request: Request) -> str:
+    """Return the content type; raise Refused for one that is not of events."""
+    content_type = content_type_of(request)
+    if content_type not in CONTENT_TYPES:
+        said = f"send Content-Type application/json or application/x-ndjson, got {content_type[:64]!r}"
+        raise Refused(415, said)
+    return content_type
+
+
+async def events_of(door: Door, tenant: str, body: bytes, content_type: str) -> Sequence[bytes]:
+    """Return the raw events in `body`; raise Refused where none can be told apart, once it is in the dlq."""
     try:
-        raws = await door.intake.heavy(len(body), partial(split_events, body, content_type))
+        return await door.intake.heavy(len(body), partial(split_events, body, content_type))
     except BodyTooLarge as large:
         raise Refused(413, str(large)) from None
     except BrokenBody as broken:
         taken = await door.take(tenant, [Unfit(body, InvalidEvent("not JSON", str(broken)))])
         raise Refused(400, str(broken), counts=taken.answer()) from None
-    taken = await door.take(tenant, raws)
-    return Response(encode(taken.answer()), 200, None, "application/json")

@@ -4,14 +4,17 @@
     PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED=true      logs too: Prefect publishes none without it
     FLOWGAUGE_URL, FLOWGAUGE_TOKEN                          where flowgauge is, and who we are there; or
     FLOWGAUGE_KAFKA_BOOTSTRAP, FLOWGAUGE_KAFKA_TENANT       the brokers, and the tenant; see KafkaTarget
-    FLOWGAUGE_PREFECT_BROKER                                the broker to wrap; default Prefect's memory broker
+    FLOWGAUGE_PREFECT_BROKER                                the broker to wrap; default Prefect's memory broker,
+                                                            prefect_redis.messaging for servers that share a Redis
 
 Prefect asks of such a module the names Publisher, Consumer, ephemeral_subscription and break_topic. The last two
 are the wrapped broker's own. Messages are told before the wrapped broker publishes them, and so
 before Prefect drops repeated ids: flowgauge counts by id, and a broker of Prefect's that fails loses us nothing.
+Of servers that share a broker each tells what it publishes, not what it consumes: so each message is told once.
 
 A server that is told to stop (SIGTERM) ends without Python's exit functions: uvicorn raises the signal again. So
-what is buffered is sent when Prefect stops its services, which it does last, with the loop still running.
+what is buffered is sent when it stops consuming what we are told of, which every server does last, with the loop
+still running: one with services in several of them, one without in those that serve its web sockets.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Final
 
-from flowgauge.producers.prefect.tee import Emitter, Tee
+from flowgauge.producers.prefect.tee import TOPICS, Emitter, Tee
 from flowgauge.producers.publisher import Publisher as _EventPublisher
 
 __all__ = ["Consumer", "Publisher", "break_topic", "ephemeral_subscription", "tee"]
@@ -73,10 +76,18 @@ class Publisher:
 
 
 class Consumer(_wrapped.Consumer):  # type: ignore[misc]  # Prefect is only there where the plugin runs
-    """The wrapped broker's consumer; a service of Prefect's that stops first sends what is buffered."""
+    """The wrapped broker's consumer; one that is stopped first sends what is buffered."""
 
-    async def cleanup(self) -> None:
-        """Flush, then clean up as the wrapped consumer does; Prefect calls it when it stops a service."""
-        await asyncio.to_thread(tee.flush, FLUSH_MS_MAX)
+    def __init__(self, topic: str, **kwargs: Any) -> None:
         inherited: Any = super()
-        await inherited.cleanup()
+        inherited.__init__(topic, **kwargs)
+        self._ends_with_server = topic in TOPICS
+
+    async def run(self, handler: Any) -> None:
+        """Consume as the wrapped consumer does, until Prefect cancels it; then flush."""
+        inherited: Any = super()
+        try:
+            await inherited.run(handler)
+        finally:
+            if self._ends_with_server:
+                await asyncio.to_thread(tee.flush, FLUSH_MS_MAX)

@@ -1,7 +1,8 @@
 """Stored events as lines that a replay reads, page by page in the order of their append times, for backtests.
 
-Of each event what rules look at, and its place in the log: `payload`, `follows` and `extra` stay behind. A name that
-was told as "" is as one that was not told: the tables do not tell them apart.
+Of each event what rules look at, and its place in the log: `payload`, `follows` and `extra` stay behind, and so do
+events that are history only (ADR 26): no rule saw them. A name that was told as "" is as one that was not told: the
+tables do not tell them apart.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,9 @@ LINE = f"""
     e._partition AS _partition,
     toDecimal64(toUnixTimestamp64Milli(e._append), 0) AS _append
 """
-LOOKS = "AND e.kind IN {kinds:Array(String)} AND concat(e.kind, ':', e.state) IN {looks:Array(String)}"
+LOOKS = (
+    "AND NOT e.history AND e.kind IN {kinds:Array(String)} AND concat(e.kind, ':', e.state) IN {looks:Array(String)}"
+)
 # Up to when the newest log is stored whole: the clock of the partition that is farthest behind.
 CLOCK = """
 SELECT count(), min(newest_ms) FROM (
