@@ -15,6 +15,7 @@ from flowgauge.console.listening import server_of
 from flowgauge.console.web.guard import Guard
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.gateway.door import Door
+from flowgauge.producers.gateway.hooks import HookOf
 from flowgauge.producers.gateway.intake import Intake
 from flowgauge.producers.gateway.limits import Limits, no_limits
 from flowgauge.producers.gateway.prefect_sockets import SocketBounds, prefect_sockets
@@ -63,6 +64,7 @@ async def running_gateway(
     partitions: int = 1,
     page_count_max: int | None = None,
     port: int = 0,
+    hook_of: HookOf = lambda _name: None,
     limits: Limits | None = None,
     now_ms: Callable[[], int] = wall_clock.now_ms,
     sockets: SocketBounds | None = None,
@@ -79,7 +81,10 @@ async def running_gateway(
     door = Door(Intake(log, health, now_ms), table, limits or no_limits())
     bounded = [prefect_sockets(door, sockets)] if sockets else []
     app = Starlette(
-        routes=[*bounded, *gateway_routes(log, tokens=table, health=health, limits=limits, now_ms=now_ms)],
+        routes=[
+            *bounded,
+            *gateway_routes(log, tokens=table, health=health, limits=limits, hook_of=hook_of, now_ms=now_ms),
+        ],
         middleware=[Middleware(Guard, only_loopback=True)],
     )
     listener = socket.create_server(("127.0.0.1", port))

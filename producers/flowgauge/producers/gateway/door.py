@@ -65,6 +65,11 @@ class Door:
         request.state.sender = sender = self.sender_with(*authorizations)
         return sender.tenant
 
+    def let_in(self, request: Request, sender: Sender) -> str:
+        """Return the same of one that is known by something else than a token."""
+        request.state.sender = self._admitted(sender)
+        return sender.tenant
+
     def sender_with(self, *authorizations: str | None) -> Sender:
         """Return the sender of the first that is known of an `Authorization` header's readings; it counts as a request.
 
@@ -76,6 +81,9 @@ class Door:
             fault = "no tenant has this token: " if any(authorizations) else ""
             said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
             raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
+        return self._admitted(sender)
+
+    def _admitted(self, sender: Sender) -> Sender:
         if self.intake.health.loading:
             raise come_again("history is being loaded")
         if over := self.limits.admit(sender):
