@@ -36,3 +36,8 @@ BRIDGE_COMPARED: Final = Gauge(
 BRIDGE_UNKNOWN_SECONDS: Final = Counter(
     "flowgauge_producers_bridge_unknown_seconds_total", "Time too long ago, when a bridge began, to ask Prefect of it."
 )
+HOOKS: Final = Counter(
+    "flowgauge_producers_hooks_total",
+    "Webhooks that came in: accepted, ignored, unmappable, unverified, or to a hook that is unknown.",
+    ["outcome"],
+)
