@@ -64,7 +64,7 @@ SHELLS = {
     )),
     *(f"console/{name}.py" for name in (
         "access", "applying", "ask", "channel_trying", "clickhouse", "demo/workers", "demo_run", "ending", "hook_file",
-        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "prefect_api", "price_file", "role",
+        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "role",
         "rule_files", "rule_folder", "running_rules", "stored_events", "up", "watched_file", "web/acting",
         "web/action_switch", "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping",
         "web/guard", "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
