@@ -54,6 +54,7 @@ ELSEWHERE = {
         ),
         "needs a Docker engine; test_compose_up.py does it where one answers, test_compose_processes.py without",
     ),
+    "flowgauge cloudevents --from shop-events --tenant acme": "needs brokers; test_cloudevents_kafka.py runs it",
     'compose/secrets/make "$SECRETS_FOLDER"': "names a file of the checkout; test_image.py runs it",
     **dict.fromkeys(
         (
@@ -62,6 +63,10 @@ ELSEWHERE = {
             "kubectl --namespace flowgauge apply --filename compose/kubernetes/",
         ),
         "needs a cluster; test_kubernetes.py checks what is applied",
+    ),
+    **dict.fromkeys(
+        ("flowgauge prefect bridge --state /var/lib/flowgauge-bridge", "flowgauge prefect import --since 30d --logs"),
+        "needs a Prefect server; test_prefect_bridge.py runs both against one",
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
     "prefect server start --no-services": "test_prefect_redis.py starts one with this block's variables",
@@ -72,8 +77,8 @@ QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay
 RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import")
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
-# Programs of other projects' processes; test_airflow.py runs them there.
-IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md",)]
+# Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.
+IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md", "connect-dagster.md")]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
