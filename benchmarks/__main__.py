@@ -30,6 +30,7 @@ PATHS = {
     "publisher": Path("http_paths:bench_publisher", 100_000),
     "publisher-spool": Path("http_paths:bench_publisher_spool", 100_000),
     "frozen-gateway": Path("frozen_gateway:bench_frozen_gateway", 3_000),
+    "prefect-tee": Path("prefect_tee:bench_prefect_tee", 100_000),
     "kafka-publisher": Path("kafka_publisher:bench_kafka_publisher", 100_000),
     "replay": Path("replay:bench_replay", 1_000_000),
     "week": Path("replay:bench_week", 2_000_000),

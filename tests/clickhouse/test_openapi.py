@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tests.clickhouse.test_asked_at_a_time import ONE_AT_A_TIME
 from tests.clickhouse.test_clickhouse_tenancy import HOLDS, write_all_tables
+from tests.integration.fenced_blocks import blocks
 
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.readiness import Readiness
@@ -33,10 +34,14 @@ from flowgauge.console.web.openapi import DESCRIPTION, Operation
 from flowgauge.console.web.probes import intake_app
 from flowgauge.console.web.silences import EXAMPLE_ID
 from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.gateway.limits import Limits
+from flowgauge.producers.hook_book import hook_book
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.control import Silence, Silenced, encode_control
+from flowgauge.schemas.setting_parts import LimitSettings
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
+from flowgauge.schemas.yaml_places import read_yaml
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -63,6 +68,7 @@ INTAKE = intake_operations(now_ms())
 OPERATIONS = [DESCRIPTION, *INTAKE, *api_operations()]
 QUESTIONS = [each for each in OPERATIONS if each.route == METRIC_ROUTE]
 ASKED = [each for each in OPERATIONS if each not in INTAKE]  # the gateway takes events under any query
+(HOOKS,) = (block.text for block in blocks(CONSOLE.with_name("connect-webhooks.md"), "yaml"))
 # No text goes unread there.
 READ = {"after", "before", "bucket", "grace", "letter", "looks", "since", "source", "tz", "until"}
 NAMES = {name for each in OPERATIONS for name in each.known} | {"unheard_of"}
@@ -169,7 +175,9 @@ async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
     book = parse_channels("channels.yaml", NOWHERE)
     trials = ChannelTrials(lambda: book, Sender(Egress(EgressPolicy()), {}, now_ms, Wording()), health)
     answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health), channels=trials)
-    return web_app(answers, gateway_routes(log, tokens=tokens, health=health), apply_rules, only_loopback=True)
+    hook_of = hook_book(read_yaml("hooks.yaml", HOOKS), lambda _reference: "of-both", {"default"}).of
+    intake = gateway_routes(log, tokens=tokens, health=health, hook_of=hook_of)
+    return web_app(answers, intake, apply_rules, only_loopback=True)
 
 
 @pytest.fixture
@@ -296,6 +304,7 @@ async def test_a_gateway_describes_its_own_routes(log: LocalLog) -> None:
     assert in_document(document) == {
         ("/v1/events", "POST"),
         ("/v1/cloudevents", "POST"),
+        ("/v1/hooks/{name}", "POST"),
         ("/v1/openapi.json", "GET"),
     }
 
@@ -424,7 +433,9 @@ async def test_only_the_description_is_for_who_has_no_token(http: httpx2.AsyncCl
     assert complaints(document, operation, response) == []
 
 
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if 429 in each.refusals], ids=of_path)
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if 429 in each.refusals and each not in INTAKE], ids=of_path
+)
 async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore, operation: Operation) -> None:
     answers = Answers(filled, Health(), TokenTable(), bounds=ONE_AT_A_TIME)
     async with client(web_app(answers, (), None, only_loopback=True)) as http, answers.turns.turn("default"):
@@ -434,6 +445,22 @@ async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore
     assert (response.status_code, complaints(document, operation, response)) == (429, [])
     assert [name.lower() for name in document["components"]["responses"]["429"]["headers"]] == ["retry-after"]
     assert response.headers["retry-after"].isdecimal()
+
+
+@pytest.mark.parametrize("operation", INTAKE, ids=of_path)
+async def test_who_sends_too_much_is_told_so_as_described(
+    filled: ClickHouseStore, log: LocalLog, operation: Operation
+) -> None:
+    health, limits = Health(), Limits(LimitSettings(requests_per_second=1, burst="1s"), {}, lambda: 0)
+    answers = Answers(filled, health, TokenTable())
+    intake = gateway_routes(log, tokens=TokenTable(), health=health, limits=limits)
+    async with client(web_app(answers, intake, None, only_loopback=True)) as http:
+        document = await described(http)
+        first, second = [await ask(http, operation, {}) for _ in range(2)]
+
+    assert first.status_code in {200, 204}
+    assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert complaints(document, operation, second) == []
 
 
 def test_every_choice_has_its_words() -> None:
@@ -460,3 +487,16 @@ async def test_what_buckets_and_grace_may_be_is_what_a_refusal_says(http: httpx2
 
         assert bounds
         assert bounds in words[name]
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body and each not in INTAKE], ids=of_path)
+async def test_a_body_that_is_nested_without_end_is_refused_as_described(
+    http: httpx2.AsyncClient, operation: Operation
+) -> None:
+    deep = b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}"  # deeper than Python's stack
+    document = await described(http)
+    headers = {"content-type": next(iter(operation.body or {}))}
+    response = await http.request(operation.method, path_of(operation), content=deep, headers=headers)
+
+    assert response.status_code in {400, 413}
+    assert complaints(document, operation, response) == []

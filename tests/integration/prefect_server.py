@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
 
+from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
@@ -32,18 +33,23 @@ class PrefectServer:
     """A Prefect server in its own environment, set up as docs/connect-prefect.md says: over HTTP, or to Kafka.
 
     `where` has the variables that say where flowgauge is, and where the Redis is that several servers share, if any;
-    servers with the same `database` share that too.
+    None: a server that knows nothing of flowgauge. Servers with the same `database` share that too. `more` goes to the
+    server and to its clients as it is.
     """
 
-    def __init__(self, home: Path, where: Mapping[str, str], *, database: Path | None = None) -> None:
-        documented = documented_exports("FLOWGAUGE_KAFKA_BOOTSTRAP" if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else URL)
-        if REDIS in where:
+    def __init__(
+        self, home: Path, where: Mapping[str, str] | None, *, database: Path | None = None, **more: str
+    ) -> None:
+        told = where or {}
+        documented = documented_exports("FLOWGAUGE_KAFKA_BOOTSTRAP" if "FLOWGAUGE_KAFKA_BOOTSTRAP" in told else URL)
+        if REDIS in told:
             documented |= documented_exports(REDIS)
-        assert where.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
+        assert told.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
         self._home.mkdir(exist_ok=True)
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
+        self.headers = Credentials.of(more).headers
         self._environment = {
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
@@ -52,8 +58,8 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            **documented,
-            **where,
+            **({} if where is None else {**documented, **where}),
+            **more,
         }
 
     @property
@@ -62,22 +68,32 @@ class PrefectServer:
 
     @contextmanager
     def serving(self, *flags: str, after_sigterm: AfterSigterm = lambda _process: None) -> Generator["PrefectServer"]:
-        command = [str(VENV / "bin" / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += flags
-        with (self._home / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self._home,
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = self._begin("start", "--host", "127.0.0.1", "--port", str(self._port), *flags, log="server.log")
         try:
             self._wait_until_it_answers(process)
             yield self
         finally:
             stop(process, after_sigterm)
+
+    @contextmanager
+    def services(self, *, after_sigterm: AfterSigterm) -> Generator[None]:
+        """Run the services of a server that runs none itself, in a process of their own."""
+        process = self._begin("services", "start", log="services.log")
+        try:
+            yield
+        finally:
+            stop(process, after_sigterm)
+
+    def _begin(self, *arguments: str, log: str) -> subprocess.Popen[bytes]:
+        with (self._home / log).open("wb") as output:
+            return subprocess.Popen(
+                [str(VENV / "bin" / "prefect"), "server", *arguments],
+                cwd=self._home,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def run_flows(self) -> dict[str, str]:
         """Run the three flows; return their run ids by flow."""
@@ -90,6 +106,18 @@ class PrefectServer:
     def publish(self, events: Sequence[Mapping[str, object]]) -> int:
         """Post events; return the status of the answer."""
         return httpx2.post(f"{self.api}/events", json=events, timeout=60).status_code
+
+    def add_automation(self, *, expect: str) -> None:
+        """Let the services tell of each event with a name that they saw it."""
+        trigger = {"type": "event", "posture": "Reactive", "expect": [expect], "threshold": 1, "within": 0}
+        automation = {"name": "seen", "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+        assert httpx2.post(f"{self.api}/automations/", json=automation).status_code == 201
+
+    def stored_events(self, name: str) -> list[str]:
+        """Return the ids of the events with a name that Prefect itself has stored by now, 50 at most."""
+        wanted = {"filter": {"event": {"name": [name]}}, "limit": 50}
+        events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
+        return [cast("str", stored["id"]) for stored in events]
 
     def _ask(self, program: Path, *arguments: str) -> object:
         """Run a program that uses Prefect to its end; return the JSON in its last line."""
@@ -105,11 +133,17 @@ class PrefectServer:
         assert done.returncode == 0, done.stdout + done.stderr + self.log
         return json.loads(done.stdout.splitlines()[-1])
 
+    def call(self, path: str, body: object) -> Any:
+        """Return what Prefect answers to a POST."""
+        response = httpx2.post(f"{self.api}{path}", json=body, headers=self.headers, timeout=60)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
+
     def stored_ids(self) -> set[str]:
         """Return the ids of the logs and flow-run events that Prefect itself has stored by now."""
-        logs = httpx2.post(f"{self.api}/logs/filter", json={"limit": 200}).json()
+        logs = self.call("/logs/filter", {"limit": 200})
         wanted = {"filter": {"event": {"prefix": ["prefect.flow-run."]}}, "limit": 50}
-        events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
+        events = self.call("/events/filter", wanted)["events"]
         return {cast("str", stored["id"]) for stored in [*logs, *events]}
 
     def write_logs(self, count: int) -> None:

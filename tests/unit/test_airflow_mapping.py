@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.producers.airflow.mapping import asset_event, dag_run_event, task_instance_event
-from flowgauge.producers.connector_event import MESSAGE_CHARS_MAX, stable_id, text, utc
+from flowgauge.producers.airflow.mapping import asset_event, dag_run_event, task_instance_event, word_of_failure
+from flowgauge.producers.connector_event import stable_id, utc
 
 DUE = datetime(2026, 11, 30, 2, tzinfo=UTC)
 PARTS = st.lists(st.text() | st.integers(), max_size=4)
@@ -62,6 +63,19 @@ def test_each_try_and_state_of_a_task_is_an_event_of_one_task_run() -> None:
     assert {event["task"] for event in told} == {"nightly/r1/extract"}
 
 
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("up_for_retry", "up_for_retry"),  # as the database has it
+        (SimpleNamespace(value="up_for_retry"), "up_for_retry"),
+        (SimpleNamespace(value="failed"), "failed"),
+        (None, "failed"),
+    ],
+)
+def test_a_task_that_will_be_tried_again_has_not_failed_for_good(state: object, word: str) -> None:
+    assert word_of_failure(task_instance(state=state)) == word
+
+
 def test_a_record_that_cannot_be_asked_costs_its_labels_only() -> None:
     class Detached:
         dag_id, run_id, task_id, try_number = "nightly", "r1", "extract", 1
@@ -93,11 +107,5 @@ def test_an_asset_that_no_run_made_is_told_of_no_run() -> None:
     }
 
 
-def test_a_time_is_told_in_utc_and_a_long_text_is_cut() -> None:
-    class Unreadable:
-        def __str__(self) -> str:
-            raise ValueError
-
+def test_a_time_without_a_zone_counts_as_utc() -> None:
     assert utc(datetime(2026, 11, 30, 2)) == DUE  # noqa: DTZ001  # naive, as old Airflows may say it
-    assert len(text("x" * MESSAGE_CHARS_MAX * 2)) == MESSAGE_CHARS_MAX
-    assert text(Unreadable()).endswith("Unreadable>")

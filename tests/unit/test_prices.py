@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.console.price_file import NOT_APPLIED, WatchedPrices
+from flowgauge.console.price_file import WatchedPrices
+from flowgauge.console.watched_file import not_applied
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.sinks.clickhouse.prices import ENTRIES_MAX, PriceList, glob_expression, parse_prices
 from flowgauge.transport.health import Health
@@ -124,7 +125,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_prices_before(
     watched.look()
 
     assert (before, broken, watched.of("acme").prices_per_hour) == (("1.0",), ("1.0",), ("25.0",))
-    assert told == NOT_APPLIED
+    assert told == not_applied("prices")
     assert told_operator.startswith(f"{file}:2:11: prices[0].per_hour: expected a number")
     assert told_operator.endswith("; the prices before it go on")
     assert health.problems == health.operator_problems == {}
@@ -143,3 +144,9 @@ def test_a_file_that_goes_is_told_and_one_that_is_not_there_refuses_the_start(tm
     assert "No such file" in health.operator_problems["prices"]
     with pytest.raises(InvalidRules, match=r"prices\.yaml: No such file or directory"):
         WatchedPrices(file, Health()).open()
+
+
+def test_a_name_that_begins_as_a_word_of_pydantic_is_an_unknown_field() -> None:
+    """Found by fuzzing: it was taken for the name of a union's member, and nothing was left to tell of."""
+    with pytest.raises(InvalidRules, match=r"prices\.yaml:1:1: \(colour: unknown field"):
+        parse_prices("prices.yaml", "(colour: x\n")

@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from flowgauge.console.access import egress_policy, tokens_of
+from flowgauge.console.access import egress_policy, limits_of, tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
+from flowgauge.console.hook_file import WatchedHooks
 from flowgauge.console.incident_context import ContextTeller, links_of
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
@@ -35,6 +38,7 @@ from flowgauge.console.readiness import Readiness
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
 from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
+from flowgauge.console.token_files import watch_tokens
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.channel_trials import ChannelTrials
@@ -82,6 +86,7 @@ class Opened:
     health: Health
     rules: RuleFolder
     prices: WatchedPrices
+    hooks: WatchedHooks
     controls: ControlBook
     tokens: TokenTable
     listening: socket.socket
@@ -118,10 +123,12 @@ async def run_up(
         rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings), settings.actions)
         prices = WatchedPrices(settings.prices, health)
         prices.open()
+        hooks = WatchedHooks(settings, health)
+        hooks.open()
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
         log, store = await _open(settings)
         controls = ControlBook(log, health)
-        opened = Opened(settings, log, store, health, rules, prices, controls, tokens, listening)
+        opened = Opened(settings, log, store, health, rules, prices, hooks, controls, tokens, listening)
         async with closed_after("log or ClickHouse", lambda: _close(opened), shutdown_ms):
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
@@ -162,7 +169,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Call
     readiness = _readiness(opened, ending)
 
     def web(stop: asyncio.Event) -> Coroutine[None, None, None]:
-        return serve(_web(opened, readiness, stop), opened.listening, stop)
+        return serve(_web(opened, readiness, stop), opened.listening, stop, bounds_of(opened.settings.limits))
 
     def pulse(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_pulse(opened.log, stop=stop, health=opened.health)
@@ -203,10 +210,15 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             controls=opened.controls,
             channels=ChannelTrials(lambda: opened.rules.places.channels, _sender(opened), opened.health),
         ),
-        [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
+        [*_intake(opened), *probe_routes(readiness)],
         apply_rules,
         only_loopback=is_loopback(opened.settings.host),
     )
+
+
+def _intake(opened: Opened) -> list[BaseRoute]:
+    limits, hook_of = limits_of(opened.settings), opened.hooks.of
+    return gateway_routes(opened.log, tokens=opened.tokens, health=opened.health, limits=limits, hook_of=hook_of)
 
 
 def _sender(opened: Opened) -> Sender:
@@ -244,6 +256,8 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
+    yield "tokens", lambda stop: watch_tokens(settings, opened.tokens, health, stop)
+    yield "hooks", opened.hooks.watch
     yield "controls", lambda stop: run_controls(opened.controls, stop=stop, health=health)
     yield "retention", lambda stop: _trim(opened, stop)
     yield "lag", lambda stop: run_lag(log, readiness.lags, stop=stop, health=health)
