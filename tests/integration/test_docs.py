@@ -65,7 +65,7 @@ ELSEWHERE = {
         "needs a cluster; test_kubernetes.py checks what is applied",
     ),
     **dict.fromkeys(
-        ("flowgauge prefect bridge --state /var/lib/flowgauge-bridge", "flowgauge prefect import --since 30d --logs"),
+        ("flowgauge prefect bridge --state /var/lib/flowgauge-bridge", "flowgauge import prefect --since 30d --logs"),
         "needs a Prefect server; test_prefect_bridge.py runs both against one",
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",

@@ -242,7 +242,7 @@ def same_parts(event: Json) -> Json:
 def import_past(prefect: PrefectServer, up: Up) -> int:
     """Import the last hour with all there is of it; return how many events it says it brought."""
     where = {"PREFECT_API_URL": prefect.api, "PREFECT_API_AUTH_STRING": AUTH, "FLOWGAUGE_URL": up.url}
-    done = run("prefect", "import", "--since", "1h", "--task-runs", "--logs", env=where)
+    done = run("import", "prefect", "--since", "1h", "--task-runs", "--logs", env=where)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.rpartition(": ")[2].split()[0])
 

@@ -35,7 +35,8 @@ COMMANDS = {
     "replay": "Run recorded events through rules in virtual time.",
     "hooks": "Try what webhooks of other programs become.",
     "webhooks": "Receive, sign and check webhooks.",
-    "prefect": "Bring in what a Prefect server tells, without a plugin, or told before.",
+    "prefect": "Bring in what a Prefect server tells, without a plugin.",
+    "import": "Bring in what an orchestrator keeps of past runs, for questions.",
     "tenant": "Export or erase all rows of a tenant.",
     "schema": "Create, update or check the ClickHouse tables.",
     "topics": "Plan, make and check the topics of a Kafka cluster.",
@@ -64,7 +65,9 @@ class LazyGroup(click.Group):
             return None
         if cmd_name in ROLES:
             return cast("click.Command", import_module(f"{MODULES}.roles").COMMANDS[cmd_name])
-        module = import_module(f"{MODULES}.{cmd_name}")
+        module = import_module(
+            f"{MODULES}.{'past' if cmd_name == 'import' else cmd_name}"
+        )  # which no module can be called
         return cast("click.Command", module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature

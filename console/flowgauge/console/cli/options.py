@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from flowgauge.schemas.errors import BadInput
+
 DATA_DEFAULT = ".flowgauge"
 URL_DEFAULT = "http://127.0.0.1:4280"
 
@@ -39,6 +41,16 @@ def _checked_token(context: click.Context, option: click.Parameter, token: str |
     if token is not None and not (token.isascii() and token.isprintable()):
         raise click.BadParameter("expected visible ASCII characters on one line")
     return token
+
+
+def duration_ms(option: str, text: str) -> int:
+    """Return what `text`, the value of `option`, says in ms; refuse what is no duration."""
+    from flowgauge.schemas.times import parse_duration_ms
+
+    try:
+        return parse_duration_ms(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from None
 
 
 def whose(tenant: str | None) -> dict[str, str]:
@@ -99,3 +111,10 @@ tenant_option = click.option(
     "--tenant", help="Whose data: for the operator, or without tokens.  [default: the token's]"
 )
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+prefect_api_option = click.option(
+    "--api",
+    envvar="PREFECT_API_URL",
+    required=True,
+    metavar="URL",
+    help="Prefect's API, such as http://127.0.0.1:4200/api.  [env: PREFECT_API_URL]",
+)
