@@ -18,10 +18,10 @@ from tests.integration.prefect_server import free_port
 from flowgauge.schemas.event import Event
 
 TOKEN = "airflow-token"
-WAIT_S = 120.0  # services that start, and two DAGs: 20 s on an idle machine
+WAIT_S = 200.0  # services that start, and two DAGs: 20 s on an idle machine
 ENDED = {("nightly-etl", "completed"), ("orders-sync", "failed")}
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 
 
 @pytest.fixture

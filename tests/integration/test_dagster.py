@@ -16,10 +16,10 @@ from tests.integration.peer_environment import peer_environment
 from flowgauge.schemas.event import Event
 
 TOKEN = "dagster-token"
-WAIT_S = 150.0  # a daemon that starts, the next full minute, two runs, a tick
+WAIT_S = 200.0  # a daemon that starts, the next full minute, two runs, a tick
 ENDED = {("nightly_etl", "completed"), ("orders_sync", "failed")}
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 
 
 @pytest.fixture
