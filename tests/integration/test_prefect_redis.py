@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,14 @@ def test_what_prefect_could_not_publish_while_redis_was_away_is_told_and_told_ag
 
 def publish_one_by_one(server: PrefectServer, events: Sequence[Mapping[str, object]]) -> set[str]:
     """Publish each once the services have told of the one before; return the ids of all that they told by then."""
+
+    def has_told(wanted: int) -> bool:
+        return len(server.stored_events(TRIGGERED)) == wanted
+
     before = len(server.stored_events(TRIGGERED))
     for number, each in enumerate(events, before + 1):
         server.publish([each])
-        wait_for(lambda wanted=number: len(server.stored_events(TRIGGERED)) == wanted, "the automation")
+        wait_for(partial(has_told, number), "the automation")
     return set(server.stored_events(TRIGGERED))
 
 
