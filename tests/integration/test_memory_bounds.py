@@ -16,6 +16,7 @@ import pytest
 from tests.integration.test_gateway import NDJSON
 from tests.integration.up_process import Up, running_up, wait_for
 
+from flowgauge.processors.held_keys import KEYS_OF_RULE_MAX
 from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, RAW_BYTES_MAX
 from flowgauge.producers.gateway.intake import BYTES_HELD_MAX
 from flowgauge.schemas.times import rfc3339
@@ -29,7 +30,8 @@ BOMBS = 24  # at a time: six times what may be held
 BOMB_BYTES_MAX = BYTES_HELD_MAX + 4 * RAW_BYTES_MAX
 NAMES = int(os.environ.get("FLOWGAUGE_NAMES", "20000"))
 BATCH = 5_000
-NAMES_BYTES_MAX = 192 * MIB + 4_096 * NAMES  # caches, ClickHouse's parts at work, and the detector's keys
+# Caches and ClickHouse at work, and by name a key of the detector, its samples, and its rows until they are merged.
+NAMES_BYTES_MAX = 192 * MIB + 6_144 * min(NAMES, KEYS_OF_RULE_MAX)
 RULES = """
 rules:
   - name: many failures

@@ -91,7 +91,7 @@ def _hook(now_ms: int) -> Operation:
             "application/json": Content({"type": "object"}, {"job": "backup", "slot": rfc3339(now_ms), "status": "ok"})
         },
         answer=Answer,
-        refusals=(400, 401, 403, 404, 408, 413, 415, 422, 503),
+        refusals=(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     )
 
 
