@@ -27,6 +27,7 @@ PATHS = {
     "detector": Path("pure:bench_detector", 200_000),
     "sink": Path("sink:bench_sink", 100_000),
     "gateway": Path("http_paths:bench_gateway", 100_000),
+    "gateway-socket": Path("prefect_socket:bench_gateway_socket", 50_000),
     "publisher": Path("http_paths:bench_publisher", 100_000),
     "kafka-publisher": Path("kafka_publisher:bench_kafka_publisher", 100_000),
     "replay": Path("replay:bench_replay", 1_000_000),
