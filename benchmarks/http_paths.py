@@ -49,6 +49,12 @@ def bench_publisher(events: int) -> Line:
         return publish_all("publisher", Publisher(url), events)
 
 
+def bench_publisher_spool(events: int) -> Line:
+    """Do the same with a spool, which is not needed: the gateway answers."""
+    with tempfile.TemporaryDirectory(prefix="flowgauge-bench-") as folder, gateway_process(Path(folder)) as url:
+        return publish_all("publisher-spool", Publisher(url, spool=Path(folder) / "spool"), events)
+
+
 def publish_all(name: str, publisher: Publisher, events: int) -> Line:
     """Emit `events` in parts that the buffer holds, each flushed; close the publisher; return both shares."""
     said = [_without_stamp(value) for _, value in live_events(events)]

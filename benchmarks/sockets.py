@@ -26,11 +26,18 @@ def gateway_process(folder: Path, *kafka: str) -> Generator[str]:
 
     Its log is in `folder`, or in the Kafka of which `kafka` names bootstrap and prefix.
     """
+    with gateway_child(folder, *kafka) as (url, _):
+        yield url
+
+
+@contextmanager
+def gateway_child(folder: Path, *kafka: str) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
+    """Yield the URL of such a gateway, and its process."""
     command = [sys.executable, "-m", "benchmarks.server", str(folder), *kafka]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
-            yield child.stdout.readline().strip()
+            yield child.stdout.readline().strip(), child
             assert child.stdin is not None
             child.stdin.close()
             child.wait(END_S)

@@ -39,13 +39,16 @@ listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.securi
 listener.name.sasl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule \
 required unsecuredLoginStringClaim_sub="broker";
 """
-# Of a broker that lets bob do what he was granted; ann and who needs no password there may do all.
-AUTHORIZING = """
-listeners=PLAINTEXT://127.0.0.1:{{client}},SASL_PLAINTEXT://127.0.0.1:{secured},CONTROLLER://127.0.0.1:{{controller}}
+# Of a broker that lets others do what they were granted; ann and who needs no password there may do all.
+GRANTED_PASSWORD = "right"
+GRANTED = ("bob", "worker", "gateway", "pulse", "match", "detect", "sink", "notify", "console")
+AUTHORIZING = f"""
+listeners=PLAINTEXT://127.0.0.1:{{{{client}}}},SASL_PLAINTEXT://127.0.0.1:{{secured}},\
+CONTROLLER://127.0.0.1:{{{{controller}}}}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-user_ann="right" user_bob="right";
+{" ".join(f'user_{name}="{GRANTED_PASSWORD}"' for name in ("ann", *GRANTED))};
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS;User:ann
 """
@@ -75,6 +78,14 @@ def secured_broker(folder: Path, now_ms: int) -> Generator[Secured]:
     with java_broker(more) as plain:
         _add_scram_user(plain)
         yield Secured(plain, f"127.0.0.1:{tls}", f"127.0.0.1:{mutual}", f"127.0.0.1:{sasl}", folder)
+
+
+@contextlib.contextmanager
+def authorizing_broker() -> Generator[tuple[str, str]]:
+    """Yield where all may be done, and where each user, by GRANTED_PASSWORD, may do what it was granted."""
+    (port,) = _free_ports(1)
+    with java_broker(AUTHORIZING.format(secured=port)) as plain:
+        yield plain, f"127.0.0.1:{port}"
 
 
 def unsecured_token(now_ms: int, lives_s: int = 3_600) -> str:

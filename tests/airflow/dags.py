@@ -18,7 +18,7 @@ LAKE = sdk.Asset("orders", "s3://lake/orders")
 
 
 def extract(row: int, *, outlet_events: Any) -> int:
-    logging.getLogger("etl").warning("extracted 42 rows")
+    logging.getLogger("etl").info("extracted 42 rows")
     outlet_events[LAKE].extra = {"rows": 42, "bytes": 1_048_576}
     return row
 

@@ -16,8 +16,8 @@ from playwright.async_api import Browser, async_playwright
 from tests.integration.up_process import COMMAND, Up, environment, running_up, wait_for
 
 from flowgauge.producers.prefect.capture import Problem, convert
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.schemas.times import parse_time_ms, rfc3339
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 
 DEMO = Path(__file__).parents[2] / "console" / "flowgauge" / "console" / "demo"
 FLAGS = [

@@ -11,12 +11,12 @@ from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.channel_trials import ChannelTrials
 from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.signing import verify
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.attempt import Sender, Wording
 from flowgauge.sinks.webhooks.channels import ChannelBook, parse_channels
 from flowgauge.sinks.webhooks.egress import Egress
-from flowgauge.sinks.webhooks.signing import verify
 from flowgauge.transport.health import Health
 
 TOKENS = TokenTable({"of-one": "one", "of-other": "other", "of-platform": "platform"})

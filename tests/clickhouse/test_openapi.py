@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tests.clickhouse.test_asked_at_a_time import ONE_AT_A_TIME
 from tests.clickhouse.test_clickhouse_tenancy import HOLDS, write_all_tables
+from tests.integration.fenced_blocks import blocks
 
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.readiness import Readiness
@@ -33,10 +34,12 @@ from flowgauge.console.web.openapi import DESCRIPTION, Operation
 from flowgauge.console.web.probes import intake_app
 from flowgauge.console.web.silences import EXAMPLE_ID
 from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.hook_book import hook_book
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.control import Silence, Silenced, encode_control
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
+from flowgauge.schemas.yaml_places import read_yaml
 from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -63,6 +66,7 @@ INTAKE = intake_operations(now_ms())
 OPERATIONS = [DESCRIPTION, *INTAKE, *api_operations()]
 QUESTIONS = [each for each in OPERATIONS if each.route == METRIC_ROUTE]
 ASKED = [each for each in OPERATIONS if each not in INTAKE]  # the gateway takes events under any query
+(HOOKS,) = (block.text for block in blocks(CONSOLE.with_name("connect-webhooks.md"), "yaml"))
 # No text goes unread there.
 READ = {"after", "before", "bucket", "grace", "letter", "looks", "since", "source", "tz", "until"}
 NAMES = {name for each in OPERATIONS for name in each.known} | {"unheard_of"}
@@ -169,7 +173,9 @@ async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
     book = parse_channels("channels.yaml", NOWHERE)
     trials = ChannelTrials(lambda: book, Sender(Egress(EgressPolicy()), {}, now_ms, Wording()), health)
     answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health), channels=trials)
-    return web_app(answers, gateway_routes(log, tokens=tokens, health=health), apply_rules, only_loopback=True)
+    hook_of = hook_book(read_yaml("hooks.yaml", HOOKS), lambda _reference: "of-both", {"default"}).of
+    intake = gateway_routes(log, tokens=tokens, health=health, hook_of=hook_of)
+    return web_app(answers, intake, apply_rules, only_loopback=True)
 
 
 @pytest.fixture
@@ -296,6 +302,7 @@ async def test_a_gateway_describes_its_own_routes(log: LocalLog) -> None:
     assert in_document(document) == {
         ("/v1/events", "POST"),
         ("/v1/cloudevents", "POST"),
+        ("/v1/hooks/{name}", "POST"),
         ("/v1/openapi.json", "GET"),
     }
 

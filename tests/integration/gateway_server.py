@@ -15,6 +15,7 @@ from flowgauge.console.listening import server_of
 from flowgauge.console.web.guard import Guard
 from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.gateway.door import Door
+from flowgauge.producers.gateway.hooks import HookOf
 from flowgauge.producers.gateway.intake import Intake
 from flowgauge.producers.gateway.prefect_sockets import Limits, prefect_sockets
 from flowgauge.producers.tokens import TokenTable
@@ -62,6 +63,7 @@ async def running_gateway(
     partitions: int = 1,
     page_count_max: int | None = None,
     port: int = 0,
+    hook_of: HookOf = lambda _name: None,
     now_ms: Callable[[], int] = wall_clock.now_ms,
     limits: Limits | None = None,
 ) -> AsyncGenerator[Running, None]:
@@ -76,7 +78,7 @@ async def running_gateway(
     table = TokenTable(tokens)
     limited = [prefect_sockets(Door(Intake(log, health, now_ms), table), limits)] if limits else []
     app = Starlette(
-        routes=[*limited, *gateway_routes(log, tokens=table, health=health, now_ms=now_ms)],
+        routes=[*limited, *gateway_routes(log, tokens=table, health=health, hook_of=hook_of, now_ms=now_ms)],
         middleware=[Middleware(Guard, only_loopback=True)],
     )
     listener = socket.create_server(("127.0.0.1", port))

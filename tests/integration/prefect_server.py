@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
 
+from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
@@ -32,18 +33,23 @@ class PrefectServer:
     """A Prefect server in its own environment, set up as docs/connect-prefect.md says: over HTTP, or to Kafka.
 
     `where` has the variables that say where flowgauge is, and where the Redis is that several servers share, if any;
-    servers with the same `database` share that too.
+    None: a server that knows nothing of flowgauge. Servers with the same `database` share that too. `more` goes to the
+    server and to its clients as it is.
     """
 
-    def __init__(self, home: Path, where: Mapping[str, str], *, database: Path | None = None) -> None:
-        documented = documented_exports("FLOWGAUGE_KAFKA_BOOTSTRAP" if "FLOWGAUGE_KAFKA_BOOTSTRAP" in where else URL)
-        if REDIS in where:
+    def __init__(
+        self, home: Path, where: Mapping[str, str] | None, *, database: Path | None = None, **more: str
+    ) -> None:
+        told = where or {}
+        documented = documented_exports("FLOWGAUGE_KAFKA_BOOTSTRAP" if "FLOWGAUGE_KAFKA_BOOTSTRAP" in told else URL)
+        if REDIS in told:
             documented |= documented_exports(REDIS)
-        assert where.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
+        assert told.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
         self._home.mkdir(exist_ok=True)
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
+        self.headers = Credentials.of(more).headers
         self._environment = {
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
@@ -52,8 +58,8 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            **documented,
-            **where,
+            **({} if where is None else {**documented, **where}),
+            **more,
         }
 
     @property
@@ -105,11 +111,17 @@ class PrefectServer:
         assert done.returncode == 0, done.stdout + done.stderr + self.log
         return json.loads(done.stdout.splitlines()[-1])
 
+    def call(self, path: str, body: object) -> Any:
+        """Return what Prefect answers to a POST."""
+        response = httpx2.post(f"{self.api}{path}", json=body, headers=self.headers, timeout=60)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
+
     def stored_ids(self) -> set[str]:
         """Return the ids of the logs and flow-run events that Prefect itself has stored by now."""
-        logs = httpx2.post(f"{self.api}/logs/filter", json={"limit": 200}).json()
+        logs = self.call("/logs/filter", {"limit": 200})
         wanted = {"filter": {"event": {"prefix": ["prefect.flow-run."]}}, "limit": 50}
-        events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
+        events = self.call("/events/filter", wanted)["events"]
         return {cast("str", stored["id"]) for stored in [*logs, *events]}
 
     def write_logs(self, count: int) -> None:

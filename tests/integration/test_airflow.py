@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.airflow_services import PASSWORD, Airflow
 from tests.integration.gateway_server import Running, running_gateway
 from tests.integration.peer_environment import ROOT, peer_environment
+from tests.integration.prefect_server import free_port
 
 from flowgauge.schemas.event import Event
 
@@ -134,3 +136,31 @@ async def test_a_burst_through_the_hooks_loses_nothing_though_the_process_ends_b
         "failed": 7_000,
     }
     assert json.loads(printed[0].splitlines()[-1])["cpu_s"] > 0
+
+
+async def test_a_gateway_that_is_away_costs_airflow_nothing_and_what_was_told_goes_out_from_the_spool(
+    tmp_path: Path, environment: Path
+) -> None:
+    port = free_port()
+    airflow = Airflow(environment, tmp_path / "airflow", f"http://127.0.0.1:{port}", TOKEN)
+    airflow.environment["FLOWGAUGE_SPOOL"] = str(tmp_path / "spool")
+
+    async def call_hooks() -> dict[str, Any]:
+        printed = await asyncio.to_thread(airflow.run, "python", str(ROOT / "tests/airflow/away.py"))
+        told: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return told
+
+    away = await call_hooks()
+    async with running_gateway(tmp_path / "log", tokens={TOKEN: "data-team"}, port=port) as gateway:
+        there = await call_hooks()
+        events = await gateway.events()
+
+    assert away["neighbour"] == there["neighbour"] == 3, "other listeners are called, whatever goes wrong in ours"
+    assert [said_of(line) for line in away["said"]] == ["AttributeError", "flowgauge did not answer within 2000 ms"]
+    assert [said_of(line) for line in there["said"]] == ["AttributeError"]
+    assert [event.event for event in events] == ["airflow.asset.changed"] * 2
+
+
+def said_of(line: str) -> str:
+    """Return what a warning says was the matter, without its details."""
+    return line.removeprefix("not told to flowgauge: ").partition(":")[0].removesuffix(" (said once)")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.egress_servers import Receiver, resolving, saying, shown_by, unresolvable
 from tests.unit.address_forms import ALL, Form
 
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.schemas.transition import Transition
 from flowgauge.sinks.webhooks.addresses import EgressPolicy, Reason
 from flowgauge.sinks.webhooks.attempt import Sender, Wording
@@ -25,7 +26,6 @@ from flowgauge.sinks.webhooks.schedule import (
     retry_delay_ms,
 )
 from flowgauge.sinks.webhooks.sends import Member, Send
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 
 pytestmark = pytest.mark.integration
 

@@ -28,6 +28,15 @@ def test_each_path_prints_one_json_line_with_its_numbers() -> None:
     assert all(isinstance(step, float) for line in lines for step in line["steps"].values())
 
 
+def test_beside_a_frozen_gateway_nothing_is_lost() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--events", "200", "frozen-gateway"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+
+    notes = json.loads(run.stdout)["notes"]
+    assert (notes["emitted"], notes["lost"], notes["dropped"]) == (10_201, 0, 0)
+    assert notes["spooled"] > 0
+
+
 def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
     names = ["kafka-append", "kafka-gateway", "kafka-sink"]
 

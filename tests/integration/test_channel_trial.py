@@ -10,8 +10,8 @@ from tests.integration.http_service import Answer, Request, http, serving
 from tests.integration.mail_server import MailServer
 from tests.integration.up_process import COMMAND, environment
 
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.sinks.webhooks.kinds import KINDS
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 
 pytestmark = pytest.mark.integration
 

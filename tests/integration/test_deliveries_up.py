@@ -13,7 +13,7 @@ import pytest
 from tests.integration.test_silences_up import RULES, publish_failure
 from tests.integration.up_process import Up, run, running_up, wait_for
 
-from flowgauge.sinks.webhooks.signing_keys import new_secret
+from flowgauge.schemas.signing_keys import new_secret
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -23,6 +23,7 @@ from tests.integration.fenced_blocks import DOCUMENTS, ROOT, Block, blocks, comm
 from tests.integration.up_process import RULES, Up, end, environment, running_up, wait_for
 
 from flowgauge.console.main import flowgauge
+from flowgauge.schemas.hook_file import parse_hooks
 from flowgauge.schemas.rule import TOP_LEVEL
 from flowgauge.schemas.settings import parse_settings
 from flowgauge.schemas.times import parse_time_ms, rfc3339
@@ -53,6 +54,7 @@ ELSEWHERE = {
         ),
         "needs a Docker engine; test_compose_up.py does it where one answers, test_compose_processes.py without",
     ),
+    "flowgauge cloudevents --from shop-events --tenant acme": "needs brokers; test_cloudevents_kafka.py runs it",
     'compose/secrets/make "$SECRETS_FOLDER"': "names a file of the checkout; test_image.py runs it",
     **dict.fromkeys(
         (
@@ -61,6 +63,10 @@ ELSEWHERE = {
             "kubectl --namespace flowgauge apply --filename compose/kubernetes/",
         ),
         "needs a cluster; test_kubernetes.py checks what is applied",
+    ),
+    **dict.fromkeys(
+        ("flowgauge prefect bridge --state /var/lib/flowgauge-bridge", "flowgauge prefect import --since 30d --logs"),
+        "needs a Prefect server; test_prefect_bridge.py runs both against one",
     ),
     "prefect server start": "test_prefect_server.py starts one with this block's variables",
     "prefect server start --no-services": "test_prefect_redis.py starts one with this block's variables",
@@ -71,8 +77,8 @@ QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay
 RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import", "from prefect.events import")
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
-# Programs of other projects' processes; test_airflow.py runs them there.
-IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md",)]
+# Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.
+IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md", "connect-dagster.md")]
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -118,7 +124,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("docs")
     (folder / "rules").mkdir()
     (folder / "rules" / "rules.yaml").write_text(RULES + NOBODY, encoding="utf-8")
-    with running_up(folder / "data", "--rules", "rules", "--load", str(CAPTURE), "--shift-to-now") as running:
+    (folder / "hooks.yaml").write_text(documented_hooks(), encoding="utf-8")
+    env = {"FLOWGAUGE_HOOKS": "hooks.yaml", **dict.fromkeys(re.findall(r"\w+_WEBHOOK_\w+", documented_hooks()), SECRET)}
+    loaded = ("--rules", "rules", "--load", str(CAPTURE), "--shift-to-now")
+    with running_up(folder / "data", *loaded, env=env) as running:
         wait_for(lambda: not running.get("/v1/health")["loading"], "the history")
         wait_for(lambda: running.rows("/v1/incidents"), "an incident")
         wait_for(lambda: running.rows("/v1/deliveries"), "a delivery")
@@ -144,9 +153,17 @@ def folder(tmp_path: Path) -> Path:
     lines = [json.dumps({"id": f"018f3c2e-7b1a-7c3d-8e4f-00000000000{number}", **event}) for number in range(3)]
     (tmp_path / "events.ndjson").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "run.json").write_text(json.dumps(documented_run()), encoding="utf-8")
+    (tmp_path / "hooks.yaml").write_text(documented_hooks(), encoding="utf-8")
+    body = ROOT / "tests" / "data" / "webhooks" / "github-workflow_run.json"
+    (tmp_path / "workflow_run.json").write_bytes(body.read_bytes())
     (tmp_path / "cloudevents.json").write_text(documented_cloudevents(), encoding="utf-8")
     (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n", encoding="utf-8")
     return tmp_path
+
+
+def documented_hooks() -> str:
+    (block,) = blocks(ROOT / "docs" / "connect-webhooks.md", "yaml")
+    return block.text
 
 
 @cache
@@ -252,10 +269,11 @@ def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up
 
 
 @pytest.mark.parametrize("block", [block for block in of_language("yaml") if not is_story(block)], ids=str)
-def test_rules_channels_and_prices_in_a_document_are_valid(block: Block, folder: Path) -> None:
-    if "prices" in yaml.safe_load(block.text):
-        parse_prices(str(block), block.text)
-        return
+def test_rules_channels_prices_and_hooks_in_a_document_are_valid(block: Block, folder: Path) -> None:
+    for word, parse in {"prices": parse_prices, "hooks": parse_hooks}.items():
+        if word in yaml.safe_load(block.text):
+            parse(str(block), block.text)
+            return
     assert set(yaml.safe_load(block.text)) <= set(TOP_LEVEL)
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 

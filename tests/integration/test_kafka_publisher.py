@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -18,9 +17,9 @@ from typing import Any
 import pytest
 from tests.integration.fenced_blocks import ROOT, blocks
 from tests.integration.gateway_server import running_gateway
-from tests.kafka_broker import Broker, java_broker, mortal_broker
+from tests.kafka_broker import Broker, mortal_broker
 from tests.kafka_topics import create_topics
-from tests.secured_kafka import AUTHORIZING
+from tests.secured_kafka import authorizing_broker
 
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS, RecordKind
@@ -279,11 +278,8 @@ async def test_an_address_in_code_wins_over_brokers_in_the_environment(
 @pytest.fixture(scope="module")
 def secured() -> Iterator[tuple[str, str]]:
     """Return where everybody may do all, and where a broker asks who we are and lets only ann do things."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with java_broker(AUTHORIZING.format(secured=port)) as plain:
-        yield plain, f"127.0.0.1:{port}"
+    with authorizing_broker() as both:
+        yield both
 
 
 async def test_a_password_is_used_read_again_when_it_is_mended_and_never_said(

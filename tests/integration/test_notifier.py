@@ -31,9 +31,9 @@ from tests.integration.notifying import (
 from flowgauge.schemas import topics
 from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.setting_parts import SecretFromEnv
+from flowgauge.schemas.signing import verify
 from flowgauge.sinks.webhooks.channels import Channel, ChannelBook
 from flowgauge.sinks.webhooks.places import Places
-from flowgauge.sinks.webhooks.signing import verify
 from flowgauge.transport.health import Health
 from flowgauge.transport.local import open_local_log
 from flowgauge.transport.log import Outgoing

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 import httpx2
 import pytest
 
+from flowgauge.schemas.signing import signed_headers
+from flowgauge.schemas.signing_keys import new_private_key, new_secret, public_key_of
 from flowgauge.sinks.webhooks.addresses import EgressPolicy
 from flowgauge.sinks.webhooks.egress import Egress
 from flowgauge.sinks.webhooks.receiver import (
@@ -16,8 +18,6 @@ from flowgauge.sinks.webhooks.receiver import (
     listen,
     receiver_app,
 )
-from flowgauge.sinks.webhooks.signing import signed_headers
-from flowgauge.sinks.webhooks.signing_keys import new_private_key, new_secret, public_key_of
 from flowgauge.transport import wall_clock
 
 pytestmark = pytest.mark.integration

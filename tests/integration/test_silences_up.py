@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.integration.up_process import Up, run, running_up, wait_for
 
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.schemas.times import rfc3339
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 from flowgauge.transport.wall_clock import now_ms
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

@@ -7,9 +7,9 @@ import pytest
 from flowgauge.console.channel_trial import channel_named, trial_end, trial_firing, trial_send, verdict_words
 from flowgauge.console.main import main
 from flowgauge.schemas.errors import BadInput
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.sinks.webhooks.channels import parse_channels
 from flowgauge.sinks.webhooks.schedule import GONE, Verdict
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 
 CHANNELS = """
 channels:

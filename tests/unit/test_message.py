@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from tests import notices
 
+from flowgauge.schemas.signing import verify
 from flowgauge.schemas.transition import ExampleRun, Transition
 from flowgauge.sinks.webhooks.message import (
     FITTED_BYTES_MAX,
@@ -16,7 +17,6 @@ from flowgauge.sinks.webhooks.message import (
     message_body,
     message_headers,
 )
-from flowgauge.sinks.webhooks.signing import verify
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "webhook"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

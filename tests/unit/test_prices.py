@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.console.price_file import NOT_APPLIED, WatchedPrices
+from flowgauge.console.price_file import WatchedPrices
+from flowgauge.console.watched_file import not_applied
 from flowgauge.schemas.errors import InvalidRules
 from flowgauge.sinks.clickhouse.prices import ENTRIES_MAX, PriceList, glob_expression, parse_prices
 from flowgauge.transport.health import Health
@@ -124,7 +125,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_prices_before(
     watched.look()
 
     assert (before, broken, watched.of("acme").prices_per_hour) == (("1.0",), ("1.0",), ("25.0",))
-    assert told == NOT_APPLIED
+    assert told == not_applied("prices")
     assert told_operator.startswith(f"{file}:2:11: prices[0].per_hour: expected a number")
     assert told_operator.endswith("; the prices before it go on")
     assert health.problems == health.operator_problems == {}

@@ -8,6 +8,7 @@ import pytest
 from flowgauge.console.cli.roles import COMMANDS
 from flowgauge.console.main import ROLES
 from flowgauge.console.role import instance_of, port_of
+from flowgauge.console.roles.cloudevents import cloudevents_role
 from flowgauge.console.roles.console import CONSOLE
 from flowgauge.console.roles.detect import DETECT
 from flowgauge.console.roles.gateway import GATEWAY
@@ -17,7 +18,7 @@ from flowgauge.console.roles.pulse import PULSE
 from flowgauge.console.roles.sink import SINK_ROLE
 from flowgauge.schemas.settings import parse_settings
 
-ALL = (GATEWAY, PULSE, MATCH, DETECT, SINK_ROLE, NOTIFY, CONSOLE)
+ALL = (GATEWAY, PULSE, MATCH, DETECT, SINK_ROLE, NOTIFY, CONSOLE, cloudevents_role("t", "acme"))
 
 
 def test_every_role_has_its_command_and_its_own_port() -> None:
@@ -41,7 +42,7 @@ def test_a_process_is_called_as_the_settings_say_else_as_its_host(monkeypatch: p
     assert instance_of(parse_settings("kafka.instance = 'm1'", "flowgauge.toml", {}, {})) == "m1"
 
 
-@pytest.mark.parametrize("role", ["pulse", "match", "detect", "gateway", "notify"])
+@pytest.mark.parametrize("role", ["pulse", "match", "detect", "gateway", "notify", "cloudevents"])
 def test_a_role_without_clickhouse_does_not_import_it(role: str) -> None:
     code = (
         f"import sys; import flowgauge.console.roles.{role}; "

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.sinks.webhooks.signing import SignatureFault, SignatureInvalid, sign, signed_headers, verify
-from flowgauge.sinks.webhooks.signing_keys import new_private_key, new_secret, public_key_of, signing_key, verifying_key
+from flowgauge.schemas.signing import SignatureFault, SignatureInvalid, sign, signed_headers, verify
+from flowgauge.schemas.signing_keys import new_private_key, new_secret, public_key_of, signing_key, verifying_key
 
 # The vector that the libraries of Standard Webhooks share.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

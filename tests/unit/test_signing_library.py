@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from flowgauge.sinks.webhooks.signing import SignatureFault, SignatureInvalid, signed_headers, verify
-from flowgauge.sinks.webhooks.signing_keys import new_private_key, new_secret
+from flowgauge.schemas.signing import SignatureFault, SignatureInvalid, signed_headers, verify
+from flowgauge.schemas.signing_keys import new_private_key, new_secret
 from flowgauge.transport import wall_clock
 
 SECRET = new_secret(bytes(range(32)))

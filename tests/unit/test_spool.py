@@ -107,6 +107,16 @@ def test_a_write_that_fails_leaves_no_half_line_and_a_later_one_goes_on(tmp_path
     spool.close()
 
 
+def test_a_lock_that_a_crash_has_left_alone_is_tidied_away(tmp_path: Path) -> None:
+    crashed = filled(tmp_path / "spool", b"1")
+    drained(crashed)
+    crashed.leave()
+    (lock,) = (tmp_path / "spool").iterdir()
+
+    assert (lock.suffix, drained(Spool(tmp_path / "spool"))) == (".lock", [])
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     spool = filled(tmp_path / "spool", b"1")
     (tmp_path / "spool" / "notes.ndjson").write_text("mine\n", encoding="utf-8")

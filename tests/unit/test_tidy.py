@@ -39,15 +39,16 @@ PORTS = {
 # What touches the world: the log's file, sockets, threads, clocks, and whatever awaits them.
 SHELLS = {
     *(f"transport/{name}.py" for name in (
-        "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic", "kafka",
-        "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security",
+        "access_reader", "control_book", "data_folder", "faust/app", "faust/committed_reading", "faust/record_topic",
+        "kafka", "kafka_batch", "kafka_client", "kafka_members", "kafka_reader", "kafka_reading", "kafka_security",
         "kafka_steps", "kafka_topics", "kafka_writer", "lag", "local", "local_file", "local_groups", "local_reading",
         "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "airflow/plugin", "blocking_sender", "current_run", "event_buffer", "heartbeats", "kafka_line",
-        "kafka_sender", "log_handler", "prefect/broker", "prefect/tee", "publisher", "pulse", "sender", "spool",
-        "spooled_buffer",
+        "airflow/plugin", "blocking_sender", "cloudevents_topic", "current_run", "dagster/sensor", "event_buffer",
+        "heartbeats", "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge",
+        "prefect/bridge_inbox", "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee",
+        "publisher", "pulse", "sender", "spool", "spooled_buffer", "watched_command",
     )),
     *(f"processors/{name}.py" for name in (
         "detection_watch", "detector_app", "growing", "leaving_out", "matcher_app", "ruletopic",
@@ -62,11 +63,11 @@ SHELLS = {
         "webhooks/actions/prefect", "webhooks/attempt", "webhooks/egress", "webhooks/notifier_app", "webhooks/receiver",
     )),
     *(f"console/{name}.py" for name in (
-        "access", "applying", "ask", "channel_trying", "clickhouse", "demo/workers", "demo_run", "ending",
-        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "prefect_api", "price_file", "role",
-        "rule_files", "rule_folder", "running_rules", "stored_events", "up", "web/acting", "web/action_switch",
-        "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping", "web/guard",
-        "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
+        "access", "applying", "ask", "channel_trying", "clickhouse", "demo/workers", "demo_run", "ending", "hook_file",
+        "incident_context", "kafka_rules", "listening", "loading", "log_lines", "role",
+        "rule_files", "rule_folder", "running_rules", "stored_events", "up", "watched_file", "web/acting",
+        "web/action_switch", "web/answers", "web/api", "web/app", "web/channel_trials", "web/delivery_keeping",
+        "web/guard", "web/json_answer", "web/pages", "web/probes", "web/remembered", "web/silence_keeping", "web/turns",
         "web_socket",
     )),
 }  # fmt: skip

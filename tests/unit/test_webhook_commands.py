@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowgauge.console.main import main
-from flowgauge.sinks.webhooks.signing import sign
-from flowgauge.sinks.webhooks.signing_keys import new_private_key, public_key_of, signing_key
+from flowgauge.schemas.signing import sign
+from flowgauge.schemas.signing_keys import new_private_key, public_key_of, signing_key
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # of no receiver
 PRIVATE = new_private_key(bytes(range(32)))

@@ -34,8 +34,8 @@ from flowgauge.producers.publisher import Publisher
 from flowgauge.schemas.errors import BadEnvironment
 from flowgauge.schemas.setting_parts import EgressSettings
 from flowgauge.schemas.settings import Settings
+from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.sinks.webhooks.receiver import Received, listen
-from flowgauge.sinks.webhooks.signing_keys import new_secret
 from flowgauge.transport.wall_clock import now_ms
 
 HOST = "127.0.0.1"

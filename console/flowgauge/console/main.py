@@ -23,6 +23,7 @@ COMMANDS = {
     "up": "Run everything in one process on this machine.",
     "demo": "Watch recorded and live events go through the whole pipeline.",
     "publish": "Send event lines of files or standard input to a server.",
+    "exec": "Run a command, such as a cron job, as a run of a flow.",
     "metrics": "Answer a question about runs: what fails, is slow, late or has changed.",
     "incidents": "List incidents, or show one with its reasons.",
     "silences": "Hide incidents from channels until a time.",
@@ -32,8 +33,9 @@ COMMANDS = {
     "dlq": "Show events that could not be read, and why.",
     "rules": "Validate, lint, apply and test rules.",
     "replay": "Run recorded events through rules in virtual time.",
+    "hooks": "Try what webhooks of other programs become.",
     "webhooks": "Receive, sign and check webhooks.",
-    "prefect": "Turn a capture of a Prefect server into event lines.",
+    "prefect": "Bring in what a Prefect server tells, without a plugin, or told before.",
     "tenant": "Export or erase all rows of a tenant.",
     "schema": "Create, update or check the ClickHouse tables.",
     "topics": "Plan, make and check the topics of a Kafka cluster.",
@@ -44,8 +46,9 @@ COMMANDS = {
     "sink": "A role on Kafka: store everything in a ClickHouse server.",
     "notify": "A role on Kafka: tell channels about incidents.",
     "console": "A role on Kafka: pages and API, and the door for rules.",
+    "cloudevents": "A role on Kafka: bring in a topic of CloudEvents.",
 }
-ROLES = frozenset({"gateway", "pulse", "match", "detect", "sink", "notify", "console"})  # in one module
+ROLES = frozenset({"gateway", "pulse", "match", "detect", "sink", "notify", "console", "cloudevents"})  # in one module
 
 
 class LazyGroup(click.Group):

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from flowgauge.console.access import egress_policy, tokens_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
+from flowgauge.console.hook_file import WatchedHooks
 from flowgauge.console.incident_context import ContextTeller, links_of
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.loading import Load, load, refuse_half_loaded
@@ -82,6 +84,7 @@ class Opened:
     health: Health
     rules: RuleFolder
     prices: WatchedPrices
+    hooks: WatchedHooks
     controls: ControlBook
     tokens: TokenTable
     listening: socket.socket
@@ -118,10 +121,12 @@ async def run_up(
         rules = RuleFolder(settings.rules or settings.data / APPLIED, health, egress_policy(settings), settings.actions)
         prices = WatchedPrices(settings.prices, health)
         prices.open()
+        hooks = WatchedHooks(settings, health)
+        hooks.open()
         written = rules.open()  # before log and ClickHouse are made: a refused start leaves nothing behind
         log, store = await _open(settings)
         controls = ControlBook(log, health)
-        opened = Opened(settings, log, store, health, rules, prices, controls, tokens, listening)
+        opened = Opened(settings, log, store, health, rules, prices, hooks, controls, tokens, listening)
         async with closed_after("log or ClickHouse", lambda: _close(opened), shutdown_ms):
             loaded_ms = await _begin(opened, written.ruleset, history, stop)
             started = Started(address_of(listening), settings, str(opened.rules.folder), written)
@@ -203,10 +208,14 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
             controls=opened.controls,
             channels=ChannelTrials(lambda: opened.rules.places.channels, _sender(opened), opened.health),
         ),
-        [*gateway_routes(opened.log, tokens=opened.tokens, health=opened.health), *probe_routes(readiness)],
+        [*_intake(opened), *probe_routes(readiness)],
         apply_rules,
         only_loopback=is_loopback(opened.settings.host),
     )
+
+
+def _intake(opened: Opened) -> list[BaseRoute]:
+    return gateway_routes(opened.log, tokens=opened.tokens, health=opened.health, hook_of=opened.hooks.of)
 
 
 def _sender(opened: Opened) -> Sender:
@@ -244,6 +253,7 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
+    yield "hooks", opened.hooks.watch
     yield "controls", lambda stop: run_controls(opened.controls, stop=stop, health=health)
     yield "retention", lambda stop: _trim(opened, stop)
     yield "lag", lambda stop: run_lag(log, readiness.lags, stop=stop, health=health)

@@ -94,6 +94,14 @@ def http_attributes(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return attributes
 
 
+def as_sent(headers: Iterable[tuple[bytes, bytes]], data: bytes) -> bytes:
+    """Return a binary event as it reads on the wire, without headers that say nothing of it: one may be a token."""
+    said = [each for each in headers if each[0].startswith((b"ce-", b"ce_")) or each[0] == b"content-type"]
+    if all(name == b"content-type" for name, _ in said):
+        return data  # a structured one
+    return b"".join([*(b"%s: %s\r\n" % each for each in said), b"\r\n", data])
+
+
 def event_id(source: str, its_id: str) -> UUID:
     """Return our id of a CloudEvent."""
     return uuid5(_namespace_of(source), its_id)
@@ -162,10 +170,10 @@ def _text(name: str, value: object) -> str:
         shown = name[:64]
         raise InvalidEvent("wrong field", f"{shown!r} is no attribute's name: small letters and digits only")
     match value:
-        case None:
-            return ""
         case str():
             return value
+        case None:
+            return ""
         case bool():
             return "true" if value else "false"
         case int() if value.bit_length() < _INTEGER_BITS_MAX:

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
+from flowgauge.producers.run_scope import MESSAGE_CHARS_MAX, as_text
+
 TAGS_MAX = 80  # an event has room for 100 related things
 
 # The names under which ids are made: random but fixed.
@@ -34,10 +35,7 @@ def utc(moment: datetime | None) -> datetime | None:
 
 def text(value: object) -> str:
     """Return `value` as a text of at most MESSAGE_CHARS_MAX; its type's name where it cannot be read."""
-    try:
-        return str(value)[:MESSAGE_CHARS_MAX]
-    except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on
-        return f"<{type(value).__qualname__}>"
+    return as_text(value, MESSAGE_CHARS_MAX)
 
 
 def without_empty(event: Mapping[str, object]) -> dict[str, object]:

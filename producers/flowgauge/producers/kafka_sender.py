@@ -119,6 +119,8 @@ class KafkaSender:
                     await self._send_over(line)
             except Exception as error:  # noqa: BLE001  # whatever brokers do, the thread lives and tries again
                 self._note(error)
+                if self._closing and self._buffer.is_kept:
+                    return  # a worker that ends waits for no broker that is away, and loses nothing
                 attempt = 0 if self.sent > sent else attempt + 1
                 await self._pause(backoff_ms(attempt))
 
@@ -169,7 +171,7 @@ class KafkaSender:
         if refusal is not None:
             raise refusal
         self.sent += self._batch_records
-        self._said.trouble = ""
+        self._said.answered()
         self._buffer.discard(self._batch_events)
 
     def _take(self, line: "KafkaLine") -> None:

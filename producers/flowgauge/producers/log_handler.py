@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, Final
 
 from flowgauge.producers.current_run import current_run
@@ -21,6 +22,8 @@ OUR_LOGGER: Final = "flowgauge.publisher"
 OUR_THREADS: Final = "flowgauge-"
 
 _Event = MutableMapping[str, Any]
+_Triple = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+_ExcInfo = _Triple | BaseException | bool | None
 _NOT_SAID: Final = frozenset({"event", "level", "logger", "timestamp", "exc_info", "exception", "stack_info"})
 _busy = threading.local()  # a line whose text logs another must not go round in circles
 
@@ -83,15 +86,13 @@ def _exception_of(event: Mapping[str, Any]) -> Mapping[str, str] | None:
     return _described(_exception_in(event.get("exc_info")))
 
 
-def _exception_in(exc_info: object) -> BaseException | None:
+def _exception_in(exc_info: _ExcInfo) -> BaseException | None:
     """Return the exception of what loggers take as `exc_info`: one, three of `sys.exc_info()`, or whether to look."""
-    match exc_info:
-        case BaseException():
-            return exc_info
-        case (_, BaseException() as exception, _):
-            return exception
-        case _:
-            return sys.exc_info()[1] if exc_info else None
+    if isinstance(exc_info, tuple):
+        exc_info = exc_info[1]
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    return sys.exc_info()[1] if exc_info else None
 
 
 def _described(exception: BaseException | None) -> Mapping[str, str] | None:

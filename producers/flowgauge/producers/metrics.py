@@ -22,3 +22,22 @@ PULSES: Final = Counter(
 PULSES_MISSED: Final = Counter(
     "flowgauge_producers_pulses_missed_total", "Seconds in which the log could not take the pulses."
 )
+BRIDGED: Final = Counter(
+    "flowgauge_producers_bridged_total",
+    "Events and logs that the bridge from Prefect met, by what became of them: streamed, recovered (the stream had "
+    "lost them), caught_up (of before the connection), logs, repeated, refused, unmappable, not_looked_up.",
+    ["what"],
+)
+BRIDGE_COMPARED: Final = Gauge(
+    "flowgauge_producers_bridge_compared_seconds",
+    "Up to when all that Prefect keeps is in flowgauge, in seconds since 1970.",
+    ["of"],
+)
+BRIDGE_UNKNOWN_SECONDS: Final = Counter(
+    "flowgauge_producers_bridge_unknown_seconds_total", "Time too long ago, when a bridge began, to ask Prefect of it."
+)
+HOOKS: Final = Counter(
+    "flowgauge_producers_hooks_total",
+    "Webhooks that came in: accepted, ignored, unmappable, unverified, or to a hook that is unknown.",
+    ["outcome"],
+)

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -44,10 +45,10 @@ URL_DEFAULT: Final = "http://127.0.0.1:4280"
 EVENTS_BUFFERED_MAX = 50_000  # half a minute of a busy worker; beyond it the server is really away
 BYTES_BUFFERED_MAX = 32 * 1_048_576  # what a worker may spend on being watched
 CLOSE_TIMEOUT_MS = 5_000  # at exit: a worker that ends does not hang on us
-CLOSE_SPOOLED_MS = 1_000  # at exit, where the server is known to be away and what is left is safe
 
 _encode = msgspec.json.Encoder().encode
-_VARIANT: Final = "89ab"
+_NODE: Final = (1 << 48) - 1
+_VARIANT: Final = 1 << 63  # of 64 bits; what follows it is random where a process begins, and counts on from there
 _publishers: "weakref.WeakSet[Publisher]" = weakref.WeakSet()
 
 
@@ -119,6 +120,11 @@ class Publisher:
         """How many events were no events, here or by the server's answer."""
         return self._refused + self._sender.refused
 
+    @property
+    def needs_help(self) -> bool:
+        """Whether events were dropped or refused, or address or token look wrong: waiting will not mend it."""
+        return bool(self.dropped or self.refused or self._said.is_mistake)
+
     def emit(self, event: Mapping[str, object]) -> bool:
         """Publish `event`; return whether it was taken. Adds `id` and `occurred` (now) when they are missing.
 
@@ -166,16 +172,15 @@ class Publisher:
     def close(self, timeout_ms: int | None = None) -> None:
         """Send what is left within `timeout_ms`; what is left then, and what comes after, is dropped and counted.
 
-        With a spool what is left waits there for the next process. A warning in the log says how many events are
-        missing over all, and why. A request that had no answer by then may still arrive.
+        With a spool one try after another is made while the server answers; the rest waits for the next process. A
+        warning in the log says how many events are missing over all, and why. A request that had no answer by then may
+        still arrive.
         """
         if self._closed:
             return
         self._closed = True
         self._heartbeats.end()
         timeout_ms = self._close_timeout_ms if timeout_ms is None else timeout_ms
-        if self._spooled is not None and self._said.trouble:
-            timeout_ms = min(timeout_ms, CLOSE_SPOOLED_MS)
         if self._started:
             self._sender.close(timeout_ms)
         why = self._said.trouble or "no answer yet"
@@ -194,9 +199,7 @@ class Publisher:
 
     def new_id(self) -> str:
         """Return a UUID version 7: those of one process sort in the order they were made, mostly."""
-        at_ms, same_ms = self._tick()
-        head, tail = f"{at_ms:012x}", os.urandom(8).hex()
-        return f"{head[:8]}-{head[8:]}-7{same_ms:03x}-{_VARIANT[int(tail[0], 16) & 3]}{tail[1:4]}-{tail[4:]}"
+        return self._id_at(*self._tick())
 
     def __enter__(self) -> Self:
         """Return this publisher."""
@@ -212,6 +215,7 @@ class Publisher:
         self._buffer = self._new_buffer()
         self._sender = self._new_sender()
         self._heartbeats = Heartbeats()  # with no run in it: those of a parent are the parent's
+        self._tails = count(_VARIANT + int.from_bytes(os.urandom(8)) // 8)
         self._refused = 0
         self._started = False
         self._closed = False
@@ -220,10 +224,10 @@ class Publisher:
     def completed(self, event: Mapping[str, object]) -> dict[str, object]:
         """Return a copy of `event` with the `id` and `occurred` (now) that it lacks."""
         fields: dict[str, object] = {"id": None, "occurred": None, **event}
+        at_ms, same_ms = self._tick()
         if fields["id"] is None:
-            fields["id"] = self.new_id()
+            fields["id"] = self._id_at(at_ms, same_ms)
         if fields["occurred"] is None:
-            at_ms, same_ms = self._tick()
             fields["occurred"] = EPOCH + timedelta(milliseconds=at_ms, microseconds=min(same_ms, 999))
         return fields
 
@@ -246,6 +250,10 @@ class Publisher:
         with preparing:
             from flowgauge.producers.kafka_sender import KafkaSender  # noqa: PLC0415  # brings asyncio: only if chosen
         return KafkaSender(self._buffer, target=self._kafka, said=self._said, linger_ms=self._linger_ms)
+
+    def _id_at(self, at_ms: int, same_ms: int) -> str:
+        tail = next(self._tails)
+        return f"{at_ms >> 16:08x}-{at_ms & 0xFFFF:04x}-7{same_ms:03x}-{tail >> 48:04x}-{tail & _NODE:012x}"
 
     def _tick(self) -> tuple[int, int]:
         """Return now in ms and a count within it, so that what is said in one ms keeps its order."""

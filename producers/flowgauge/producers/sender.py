@@ -45,10 +45,14 @@ _log = logging.getLogger("flowgauge.publisher")
 
 
 class Said:
-    """Logs each trouble once, and dropped events now and then: `trouble` is why events wait now, "" while none do."""
+    """Logs each trouble once, and dropped events now and then: `trouble` is why events wait now, "" while none do.
+
+    `is_mistake`: address or token look wrong, so that somebody has to mend them.
+    """
 
     def __init__(self) -> None:
         self.trouble = ""
+        self.is_mistake = False
         self._keys: set[str] = set()
         self._drops_from_s = -DROPS_SAID_EVERY_S
 
@@ -62,6 +66,10 @@ class Said:
         """Note why events wait, and log it as `once` does."""
         self.trouble = trouble
         self.once(key, "%s; events wait", trouble)
+
+    def answered(self) -> None:
+        """Note that nothing is in the way of events any more."""
+        self.trouble, self.is_mistake = "", False
 
     def dropping(self, dropped: int, why: str) -> None:
         """Log that `dropped` events were dropped so far, at most each DROPS_SAID_EVERY_S."""
@@ -189,13 +197,14 @@ class Sender:
             self._refused(status, response.text[:200], len(batch))
             return None
         self._said.waiting(str(status), f"flowgauge answers {status}{remedy_for(status)}")
+        self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():
             self._abandoned.set()  # nobody mends an address or a token while a worker ends
         return retry_after_ms(response.headers.get("Retry-After", ""))
 
     def _refused(self, status: int, text: str, count: int) -> None:
         self._said.once(str(status), "flowgauge refuses events with status %d: %s", status, text)
-        self._said.trouble = ""
+        self._said.answered()
         self.refused += count
         self._forget(count)
 
@@ -206,7 +215,7 @@ class Sender:
             return 0
         for error in answer.errors:
             self._said.once(f"event {error.reason}", "flowgauge refuses an event: %s: %s", error.reason, error.detail)
-        self._said.trouble = ""
+        self._said.answered()
         self.sent += answer.accepted
         self.refused += answer.rejected
         self._forget(len(batch))
@@ -222,7 +231,9 @@ class Sender:
             started = monotonic()
             self._closing.wait(delay_ms / 1000)
             delay_ms -= int((monotonic() - started) * 1000)
-        if self._closing.is_set():
+        if self._closing.is_set() and self._buffer.is_kept:
+            self._abandoned.set()  # a worker that ends waits for no server that is away, and loses nothing
+        elif self._closing.is_set():
             self._abandoned.wait(min(max(delay_ms, 0), BACKOFF_CLOSING_MS) / 1000)
 
 

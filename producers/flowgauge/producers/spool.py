@@ -33,7 +33,7 @@ SEGMENT_BYTES = 1_048_576  # of one file: what comes out again after a crash, an
 FILES_MAX = 10_000  # of one folder: a job each minute leaves that many in a week
 LOOK_AGAIN_S = 60.0  # how often a process that goes on looks for what others left
 
-_NAME = re.compile(r"\d{16}-\d+-[0-9a-f]{8}\.\d{9}\.ndjson")
+_NAME = re.compile(r"\d{16}-\d+-[0-9a-f]{8}\.(\d{9}\.ndjson|lock)")
 _owners = counting()  # of this process: several may begin within one ms
 _READ_BYTES_MAX: Final = SEGMENT_BYTES + EVENT_BYTES_MAX + 1
 _PASSES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}  # troubles of the process, not of a file
@@ -243,7 +243,7 @@ class Spool:
             if not self.folder.exists():
                 return False
             check_private(self.folder)
-            found = {_owner_of(file) for file in self._listed()} - {self._owner}
+            found = {_owner_of(file) for file, _ in self._entries()} - {self._owner}
             self._left_behind = deque(sorted(found))
         while self._left_behind:
             owner = self._left_behind.popleft()
@@ -251,7 +251,7 @@ class Spool:
             if lock < 0:
                 continue
             self._adopted_lock = lock
-            self._adopted = deque(Segment(file) for file in self._listed() if _owner_of(file) == owner)
+            self._adopted = deque(Segment(file) for file in self._files_of(owner))
             if self._load(self._adopted):
                 return True
             self._release_adopted(owner)
@@ -278,15 +278,17 @@ class Spool:
     def _lock_file(self, owner: str) -> Path:
         return self.folder / f"{owner}.lock"
 
-    def _listed(self) -> "list[Path]":
-        """Return the files of events, the oldest owner's first."""
-        return sorted(entry for entry, _ in self._entries())
+    def _files_of(self, owner: str) -> "list[Path]":
+        """Return an owner's files of events, the oldest first."""
+        files = (file for file, _ in self._entries() if file.suffix == ".ndjson")
+        return sorted(file for file in files if _owner_of(file) == owner)
 
     def _count_files(self) -> None:
         sizes = [size for _, size in self._entries()]
         self._bytes, self._files = sum(sizes), len(sizes)
 
     def _entries(self) -> "Iterator[tuple[Path, int]]":
+        """Yield what is in the folder, and how large it is; locks too, of which a crash may leave one alone."""
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 if _NAME.fullmatch(entry.name):

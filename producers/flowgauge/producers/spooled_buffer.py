@@ -33,6 +33,7 @@ class SpooledBuffer(EventBuffer):
 
     def __init__(self, *, events_max: int, bytes_max: int, spool: Spool, said: Said) -> None:
         super().__init__(events_max=events_max, bytes_max=bytes_max)
+        self.is_kept = True
         self._spool = spool
         self._said = said
         self._crowd_events = events_max // 2
@@ -164,16 +165,20 @@ class SpooledBuffer(EventBuffer):
                 events = super().peek(events_max=_EVENTS_AT_ONCE, bytes_max=SEGMENT_BYTES)
                 if not events:
                     return True
-                try:
-                    written = self._spool.append(events)
-                except OSError as error:
-                    self._said.once(
-                        "spool write",
-                        "cannot write the spool %s: %s; events wait in memory only",
-                        *(self._spool.folder, error),
-                    )
-                    return False
+                written = self._append(events)
                 super().discard(written)
             if not written:
-                self._said.once("spool full", "the spool %s is full; events wait in memory", self._spool.folder)
                 return False
+
+    def _append(self, events: Sequence[bytes]) -> int:
+        try:
+            written = self._spool.append(events)
+        except OSError as error:
+            self.is_kept = False
+            trouble = f"cannot write the spool {self._spool.folder}: {error}"
+            self._said.once("spool write", "%s; events wait in memory only", trouble)
+            return 0
+        self.is_kept = written > 0
+        if not written:
+            self._said.once("spool full", "the spool %s is full; events wait in memory", self._spool.folder)
+        return written

@@ -81,6 +81,7 @@ class Settings(Part):
     samples_partitions: int = Field(default=1, ge=1, le=PARTITIONS_MAX)
     rules: Path | None = Field(default=None, strict=False)  # the watched folder of rule and channel files
     prices: Path | None = Field(default=None, strict=False)  # the watched file of what runs cost and whose they are
+    hooks: Path | None = Field(default=None, strict=False)  # the watched file of webhooks that come in
     retention_days: int = Field(default=7, ge=1, le=RETENTION_DAYS_MAX)  # of the log; ClickHouse has its own
     max_alert_age: Duration = "1h"  # an alert older than this at first sight is recorded, not told
     # Where people reach the console: links in messages lead there. Empty: where it listens.

@@ -12,6 +12,7 @@ OUTBOX = "flowgauge.outbox"
 DELIVERIES = "flowgauge.deliveries"
 DLQ = "flowgauge.dlq"
 
+ALL = (EVENTS, SAMPLES, STATE, TRANSITIONS, RULES, CONTROLS, OUTBOX, DELIVERIES, DLQ)
 COMPACTED = frozenset({RULES, CONTROLS})
 
 

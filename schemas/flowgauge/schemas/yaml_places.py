@@ -106,7 +106,7 @@ def problems_of(
     """
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_context=False):
-        path = prefix + detail["loc"]
+        path = prefix + tuple(step for step in detail["loc"] if not _is_member(step))
         while path not in document.places and len(path) > len(prefix) and path[:-1] in document.places:
             if detail["type"] == "missing":
                 break
@@ -121,6 +121,11 @@ def dotted(path: Path) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
     return text
+
+
+def _is_member(step: str | int) -> bool:
+    """Tell whether a step only names which form of several a value has: such tags are written in brackets."""
+    return isinstance(step, str) and step.startswith("(")
 
 
 def _problem(document: Document, path: Path, detail: ErrorDetails, known: tuple[str, ...]) -> Problem:

@@ -1,4 +1,4 @@
-"""`flowgauge gateway|pulse|match|detect|sink|notify|console`: one process each, on the Kafka log of the settings."""
+"""`flowgauge gateway|pulse|match|detect|sink|notify|console|cloudevents`: a process each, on the Kafka log."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowgauge.console.cli.options import config_option
+from flowgauge.schemas.event import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from flowgauge.console.role import Role
@@ -117,6 +118,20 @@ def console(**flags: object) -> None:
     from flowgauge.console.roles.console import CONSOLE
 
     _run(CONSOLE, flags)
+
+
+@_role(
+    click.option("--from", "topic", required=True, help="The topic, by its name in Kafka."),
+    click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose events they are, all of them."),
+)
+def cloudevents(topic: str, tenant: str, **flags: object) -> None:
+    """Bring a topic of CloudEvents into the log. As many as it has partitions.
+
+    Port 4296 answers /livez, /readyz and /metrics.
+    """
+    from flowgauge.console.roles.cloudevents import cloudevents_role
+
+    _run(cloudevents_role(topic, tenant), flags)
 
 
 def _run(role: "Role", flags: Mapping[str, Any]) -> None:

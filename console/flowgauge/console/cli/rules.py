@@ -196,8 +196,9 @@ def import_prefect(file: Path | None, api: str | None) -> None:
     --api they are read from there, with the key in PREFECT_API_KEY where that is set.
     What has no counterpart is told on standard error; then the exit code is 1.
     """
-    from flowgauge.console.prefect_api import KEY, automations_at
+    from flowgauge.console.prefect_api import automations_at
     from flowgauge.processors.prefect_automations import imported_file, imported_from
+    from flowgauge.producers.prefect.api import credentials_here
 
     if (file is None) == (api is None):
         raise click.UsageError("name a FILE of automations, or --api URL")
@@ -205,7 +206,7 @@ def import_prefect(file: Path | None, api: str | None) -> None:
         result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
     else:
         checked = checked_address(str(api))
-        result = imported_from(checked, automations_at(checked, os.environ.get(KEY)))
+        result = imported_from(checked, automations_at(checked, credentials_here()))
     click.echo(result.text, nl=False)
     for note in result.left_out:
         click.echo(str(note), err=True)

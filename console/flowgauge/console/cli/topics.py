@@ -1,4 +1,4 @@
-"""`flowgauge topics plan|apply|check`: the topics of a Kafka cluster."""
+"""`flowgauge topics plan|apply|check|access`: the topics of a Kafka cluster, and who may do what to them."""
 
 import asyncio
 import logging
@@ -14,11 +14,13 @@ import click
 from flowgauge.console.cli.options import existing_file
 
 if TYPE_CHECKING:
+    from flowgauge.transport.access_reader import Found
     from flowgauge.transport.kafka_client import Connection
     from flowgauge.transport.topic_plan import Plan, Sizes
 
 T = TypeVar("T")
 
+PROGRAMS = ("worker", "gateway", "pulse", "match", "detect", "sink", "notify", "console")
 NOTHING_TO_DO = "the topics are as wanted"
 CLIENT = "topics"  # who brokers' logs say was there, where no instance is set
 SIZE = "partitions × replicas"
@@ -92,16 +94,43 @@ def apply(*, allow_shorter_retention: bool, **flags: object) -> None:
 
 @command.command()
 @cluster_options
-def check(**flags: object) -> None:
+@click.option(
+    "--as",
+    "program",
+    type=click.Choice(PROGRAMS),
+    help="Tell instead what the user of the settings may do and should not, or should and may not, to run this.",
+)
+def check(*, program: str | None, **flags: object) -> None:
     """Tell each difference with its remedy; every role does so at its start.
 
     Exit code 1 when there is one.
     """
+    from flowgauge.console.kafka_access import misfits
     from flowgauge.transport.topic_plan import differences
 
-    lines = differences(_Cluster.of(flags).plan())
-    click.echo("\n".join(lines) or NOTHING_TO_DO)
+    cluster = _Cluster.of(flags)
+    if program is None:
+        lines, fine = differences(cluster.plan()), NOTHING_TO_DO
+    else:
+        lines = misfits(program, cluster.connection.names, cluster.access())
+        fine = f"this user may do what {program} needs, and nothing else"
+    click.echo("\n".join(lines) or fine)
     raise SystemExit(1 if lines else 0)
+
+
+@command.command()
+@cluster_options
+@click.option("--as", "program", type=click.Choice(PROGRAMS), required=True, help="What the user is to run.")
+@click.option("--principal", help="Who it is to brokers.  [default: User:PROGRAM]")
+def access(*, program: str, principal: str | None, **flags: object) -> None:
+    """Print what grants a user all that it needs to run one program: arguments of Kafka's own kafka-acls, a line each.
+
+    No broker is asked. `check --as` tells whether a user may do this and nothing else.
+    """
+    from flowgauge.console.kafka_access import statements
+
+    for line in statements(program, _Cluster.of(flags).connection.names, principal or f"User:{program}"):
+        click.echo(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +163,13 @@ class _Cluster:
         from flowgauge.transport.topic_admin import read_plan
 
         return _run(read_plan(self.connection, self.sizes, allow_shorter_retention=allow_shorter_retention))
+
+    def access(self) -> "Found":
+        """Ask the brokers what they let this user do."""
+        from flowgauge.console.kafka_access import asked_about
+        from flowgauge.transport.access_reader import read_access
+
+        return _run(read_access(self.connection, *asked_about(self.connection.names)))
 
     def apply(self, plan: "Plan", *, allow_shorter_retention: bool) -> None:
         """Do the steps."""

@@ -42,7 +42,7 @@ def listen(host: str, port: int, secret_env: str, secret_file: Path | None) -> N
 
     Without a secret nothing can be verified: then it listens on loopback only.
     """
-    from flowgauge.sinks.webhooks.signing_keys import verifying_key
+    from flowgauge.schemas.signing_keys import verifying_key
 
     secrets = _secrets(secret_env, secret_file)
     _check(verifying_key, secrets)
@@ -63,8 +63,8 @@ def listen(host: str, port: int, secret_env: str, secret_file: Path | None) -> N
 @click.option("--timestamp", required=True, type=click.IntRange(0), help="Its webhook-timestamp, in Unix seconds.")
 def sign(*, secret: str | None, secret_env: str, secret_file: Path | None, message_id: str, timestamp: int) -> None:
     """Print the webhook-signature header of the body on standard input, signed with every secret."""
-    from flowgauge.sinks.webhooks.signing import HEADER_SIGNATURE, signed_headers
-    from flowgauge.sinks.webhooks.signing_keys import signing_key
+    from flowgauge.schemas.signing import HEADER_SIGNATURE, signed_headers
+    from flowgauge.schemas.signing_keys import signing_key
 
     secrets = _given_secrets("sign with", signing_key, secret_env, secret_file, given=secret)
     body = sys.stdin.buffer.read()
@@ -96,9 +96,9 @@ def verify(
 
     Exit code 1 if it is not.
     """
-    from flowgauge.sinks.webhooks.signing import SignatureInvalid, headers_of
-    from flowgauge.sinks.webhooks.signing import verify as check
-    from flowgauge.sinks.webhooks.signing_keys import verifying_key
+    from flowgauge.schemas.signing import SignatureInvalid, headers_of
+    from flowgauge.schemas.signing import verify as check
+    from flowgauge.schemas.signing_keys import verifying_key
     from flowgauge.transport import wall_clock
 
     secrets = _given_secrets("verify with", verifying_key, secret_env, secret_file, given=secret)
@@ -116,7 +116,7 @@ def verify(
 @click.option("--ed25519", is_flag=True, help="A key pair, whsk_…: its public key goes to standard error.")
 def keygen(*, ed25519: bool) -> None:
     """Print a new secret, whsec_…, that sender and receiver share."""
-    from flowgauge.sinks.webhooks.signing_keys import ED25519_BYTES, new_private_key, new_secret, public_key_of
+    from flowgauge.schemas.signing_keys import ED25519_BYTES, new_private_key, new_secret, public_key_of
 
     random_bytes = chance.token_bytes(ED25519_BYTES)
     if not ed25519:
@@ -131,7 +131,7 @@ def keygen(*, ed25519: bool) -> None:
 @secret_options
 def public_key(*, secret_env: str, secret_file: Path | None) -> None:
     """Print the public key, whpk_…, of each ed25519 secret: what a receiver verifies with."""
-    from flowgauge.sinks.webhooks.signing_keys import public_key_of
+    from flowgauge.schemas.signing_keys import public_key_of
 
     for secret in _given_secrets("derive it from", public_key_of, secret_env, secret_file):
         click.echo(public_key_of(secret))
@@ -153,7 +153,7 @@ def _given_secrets(
     what_for: str, read: Callable[[str], object], variable: str, file: Path | None, *, given: str | None = None
 ) -> list[str]:
     """Return the secret that was given itself, else those of file or variable; refuse none, and what `read` does."""
-    from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET
+    from flowgauge.schemas.signing_keys import NEW_SECRET
 
     secrets = [given] if given else _secrets(variable, file)
     if not secrets:
@@ -174,7 +174,7 @@ def _secrets(variable: str, file: Path | None) -> list[str]:
 
 
 def _check(read: Callable[[str], object], secrets: Sequence[str]) -> None:
-    from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET
+    from flowgauge.schemas.signing_keys import NEW_SECRET
 
     try:
         for secret in secrets:

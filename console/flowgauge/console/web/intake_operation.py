@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowgauge.console.web.openapi import Content, Operation, Schema
+from flowgauge.console.web.openapi import Content, Operation, Parameter, Schema
 from flowgauge.producers.answer import Answer
 from flowgauge.producers.gateway.cloudevents import BATCH, ONE
 from flowgauge.schemas.event import Event
@@ -17,7 +17,7 @@ EVENT_ID: Final = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 def intake_operations(now_ms: int) -> tuple[Operation, ...]:
     """Return what a process that takes events does; the examples occurred at `now_ms`."""
-    return (_events(now_ms), _cloudevents(now_ms))
+    return (_events(now_ms), _cloudevents(now_ms), _hook(now_ms))
 
 
 def _events(now_ms: int) -> Operation:
@@ -76,6 +76,22 @@ def _cloudevents(now_ms: int) -> Operation:
         },
         answer=Answer,
         refusals=(400, 401, 403, 408, 413, 415, 503),
+    )
+
+
+def _hook(now_ms: int) -> Operation:
+    return Operation(
+        method="POST",
+        path="/v1/hooks/{name}",
+        title="Take a webhook",
+        about="What another program sends in a form of its own: the file of hooks says what it becomes, and how its "
+        "sender is known. `accepted` is 0 where the hook ignores it. After 422 it is in the dlq.",
+        parameters=(Parameter(name="name", about="The hook's name", example="cron", required=True),),
+        body={
+            "application/json": Content({"type": "object"}, {"job": "backup", "slot": rfc3339(now_ms), "status": "ok"})
+        },
+        answer=Answer,
+        refusals=(400, 401, 403, 404, 408, 413, 415, 422, 503),
     )
 
 

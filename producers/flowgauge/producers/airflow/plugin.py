@@ -7,6 +7,8 @@ A file in Airflow's plugins folder imports it:
     FLOWGAUGE_URL, FLOWGAUGE_TOKEN      where flowgauge is, and who we are there; or FLOWGAUGE_KAFKA_…, see KafkaTarget
     FLOWGAUGE_AIRFLOW_LOGS              the least level of log lines that are told: INFO by default, `off` for none
 
+    FLOWGAUGE_SPOOL                     a folder for what flowgauge has not answered when a task's process ends
+
 Airflow calls it in the scheduler (DAG runs), in the process of each task (task instances) and in the API server (states
 set by hand, asset events). Each process has a publisher of its own, made at its first event; nothing here waits but
 `before_stopping`, within FLUSH_MS_MAX. A task's process ends by os._exit and runs no exit functions, so what it said is
@@ -25,13 +27,14 @@ from pluggy import HookimplMarker
 
 from flowgauge.producers.airflow.mapping import EventJson, asset_event, dag_run_event, log_event, task_instance_event
 from flowgauge.producers.connector_event import text
+from flowgauge.producers.log_handler import OUR_THREADS
 from flowgauge.producers.publisher import Publisher
 
 __all__ = ["FlowgaugePlugin", "Listener"]
 
 FLUSH_MS_MAX: Final = 2_000  # what the end of a task's process may take longer while flowgauge is away
 
-_OURS: Final = ("flowgauge", "httpx2", "httpcore2")  # loggers that sending itself writes to
+OURS: Final = "flowgauge"  # loggers: each line of ours would cause the next
 _SECRETS_MASKERS: Final = ("airflow.sdk.log", "airflow.utils.log.secrets_masker")  # of Airflow 3, of 2
 
 _log = logging.getLogger("flowgauge.airflow")
@@ -69,7 +72,7 @@ class Listener:
         """Tell that a task instance runs, and from now on the lines that it logs."""
         self.tell(lambda: task_instance_event(task_instance, "running"))
         self._end_lines()
-        level = logging.getLevelNamesMapping().get(os.environ.get("FLOWGAUGE_AIRFLOW_LOGS", "INFO").upper())
+        level = self._least_level()
         if level is not None and hasattr(task_instance, "_ti_context_from_server"):  # the process is this task's own
             self._lines = _TaskLines(self, task_instance, level)
             logging.getLogger().addHandler(self._lines)
@@ -114,6 +117,14 @@ class Listener:
         except Exception as error:  # noqa: BLE001  # Airflow must go on, and its other listeners be called
             self._warn(type(error).__name__, f"{type(error).__name__}: {error}")
 
+    def _least_level(self) -> int | None:
+        """Return the least level of lines that are told, None for none."""
+        wanted = os.environ.get("FLOWGAUGE_AIRFLOW_LOGS") or "INFO"
+        level = logging.getLevelNamesMapping().get(wanted.upper())
+        if level is None and wanted != "off":
+            self._warn("level", f"lines: FLOWGAUGE_AIRFLOW_LOGS is a level such as INFO, or off; it is {wanted!r}")
+        return level
+
     def _end_task(self, task_instance: Any, word: str, error: object = None) -> None:
         self._end_lines()
         message = "" if error is None else text(error) or type(error).__name__
@@ -140,7 +151,7 @@ class _TaskLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell one line, with the secrets masked that Airflow would mask."""
-        if record.name.partition(".")[0] not in _OURS:
+        if not record.name.startswith(OURS) and not (record.threadName or "").startswith(OUR_THREADS):
             self._listener.tell(lambda: self._event(record))
 
     def _event(self, record: logging.LogRecord) -> EventJson:

@@ -29,8 +29,9 @@ STATES: Final = StateTable(
     ),
     occurred="A run's `queued_at`, `start_date` and `end_date`, a task instance's `start_date` and `end_date`.",
     cannot_tell=(
+        "That a run waits in the queue: it is told when it starts, with the time at which it was queued.",
         "A task before it runs, or that never does: scheduled, queued, skipped by a branch, `upstream_failed`.",
-        "How a task ended whose process was killed: the run's own end is seen.",
+        "How a task ended whose process was killed, unless the scheduler finds it: the run's own end is seen.",
         "That a task waits between two runs of it: deferred, rescheduled, awaiting input.",
         "Lines that are printed, or written by Airflow's own loggers: those of Python's `logging` are seen.",
     ),

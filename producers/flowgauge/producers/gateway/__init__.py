@@ -3,6 +3,7 @@
 http_events      POST /v1/events, as we speak
 prefect_posts    POST /api/events, as Prefect's clients post
 prefect_sockets  WS /api/events/in, as they stream
+hooks            POST /v1/hooks/NAME, as programs do that send webhooks in a form of their own
 openlineage      POST /api/v1/lineage, as OpenLineage's clients do
 cloudevents      POST /v1/cloudevents
              ─► door (whose it is, the body within bounds) ─► intake (checked, durable in the log or in the dlq)
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute
 
 from flowgauge.producers.gateway.cloudevents import cloudevents
 from flowgauge.producers.gateway.door import Door
+from flowgauge.producers.gateway.hooks import HookOf, hooks
 from flowgauge.producers.gateway.http_events import http_events
 from flowgauge.producers.gateway.intake import Intake
 from flowgauge.producers.gateway.openlineage import openlineage
@@ -28,7 +30,12 @@ __all__ = ["gateway_routes"]
 
 
 def gateway_routes(
-    log: Log, *, tokens: TokenTable, health: Health, now_ms: Callable[[], int] = wall_clock.now_ms
+    log: Log,
+    *,
+    tokens: TokenTable,
+    health: Health,
+    hook_of: HookOf = lambda _name: None,
+    now_ms: Callable[[], int] = wall_clock.now_ms,
 ) -> list[BaseRoute]:
     """Return the routes through which events come in."""
     door = Door(Intake(log, health, now_ms), tokens)
@@ -38,4 +45,5 @@ def gateway_routes(
         prefect_sockets(door),
         *openlineage(door),
         cloudevents(door, now_ms),
+        hooks(door, hook_of, now_ms),
     ]

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from flowgauge.producers.cloud_event import STRUCTURED, http_attributes, of_binary, of_structured
+from flowgauge.producers.cloud_event import STRUCTURED, as_sent, http_attributes, of_binary, of_structured
 from flowgauge.producers.gateway.batch_body import BodyTooLarge, BrokenBody, split_events
 from flowgauge.producers.gateway.door import Door, Refused, answering, content_type_of, encode
 from flowgauge.producers.gateway.intake import Unfit
@@ -91,13 +91,7 @@ def _binary(headers: list[tuple[bytes, bytes]], data: bytes, now_ms: int) -> byt
     try:
         return of_binary(http_attributes(headers), data, now_ms)
     except InvalidEvent as invalid:
-        return Unfit(_as_sent(headers, data), invalid)
-
-
-def _as_sent(headers: list[tuple[bytes, bytes]], data: bytes) -> bytes:
-    """Return what came as it reads on the wire, without headers that say nothing of the event: one may be a token."""
-    said = [b"%s: %s\r\n" % each for each in headers if each[0].startswith(b"ce-") or each[0] == b"content-type"]
-    return b"".join([*said, b"\r\n", data])
+        return Unfit(as_sent(headers, data), invalid)
 
 
 def _welcome(request: Request) -> Response:

@@ -28,6 +28,7 @@ from flowgauge.transport.event_record import event_record
 from flowgauge.transport.health import Health
 from flowgauge.transport.log import Log, Outgoing
 
+APPEND_S_MAX = 5.0  # for all of one hand-in; a sender that is told to come again by then has not given up itself
 BYTES_HELD_MAX = 256 * 1_048_576  # bodies and frames of all senders at work; one above it is told to come again
 ERRORS_MAX = 1_000  # per-event errors listed in one answer; the rest is in `errors_omitted`, and all are in the dlq
 DETAIL_CHARS_MAX = 300  # of an error's detail: enough for any of our sentences
@@ -80,7 +81,11 @@ class Intake:
         self._apart = asyncio.Semaphore(APART_MAX)
 
     async def take(self, tenant: str, events: Sequence[bytes | Unfit]) -> Taken:
-        """Return what became of `events` once all of it is durable; raises Transient when the log takes none now."""
+        """Return what became of `events` once all of it is durable.
+
+        Raises Transient when the log takes none now, or has not within APPEND_S_MAX: it may hold them all the same, or
+        later, so they come again under the same ids.
+        """
         taken = await self._sort(tenant, events)
         await self._append(taken)
         self._count(tenant, taken)
@@ -95,15 +100,21 @@ class Intake:
 
     async def _append(self, taken: Taken) -> None:
         try:
-            if taken.accepted:
-                await self._append_events(taken.accepted)
-            if taken.letters:
-                await self._log.append(DLQ, taken.letters)
+            async with asyncio.timeout(APPEND_S_MAX):
+                if taken.accepted:
+                    await self._append_events(taken.accepted)
+                if taken.letters:
+                    await self._log.append(DLQ, taken.letters)
+        except TimeoutError:
+            raise self._noted(Transient(f"no answer within {APPEND_S_MAX:g} s; trying again")) from None
         except Transient as transient:
-            self.health.problems["gateway"] = f"the log takes no events: {transient}"
-            _log.warning("log takes no events", reason=str(transient))
-            raise
+            raise self._noted(transient) from None
         self.health.problems.pop("gateway", None)
+
+    def _noted(self, transient: Transient) -> Transient:
+        self.health.problems["gateway"] = f"the log takes no events: {transient}"
+        _log.warning("log takes no events", reason=str(transient))
+        return transient
 
     async def _append_events(self, events: list[Outgoing]) -> None:
         sent_ms = self._now_ms()

@@ -42,10 +42,13 @@ STATES: Final = StateTable(
     page="connect-prefect.md",
     runs=_WORDS,
     tasks=_WORDS,
-    scheduled_for="A task run's `expected_start_time`. Of flow runs it publishes none: its `Late` is the sighting.",
+    scheduled_for=(
+        "A task run's `expected_start_time`. Of flow runs it publishes none: its `Late` is the sighting. "
+        "The bridge and the import ask its API for it, of runs of deployments."
+    ),
     occurred="The event's own `occurred`; of a log line its `timestamp`.",
     cannot_tell=(
-        "When a flow run was to start: a run that starts late by less than Prefect's 15 s is not seen to be late.",
+        "Through the plugin, when a flow run was to start: being late by less than Prefect's 15 s is not seen.",
         "The flow of a log line, unless an event of its run passed before.",
         "A run that Prefect itself never made.",
     ),

@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from flowgauge.schemas.signing import signed_headers
 from flowgauge.schemas.summary import summarize
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.transition import EXAMPLES_MAX, ExampleRun, Transition, encode_transition
-from flowgauge.sinks.webhooks.signing import signed_headers
 
 PAYLOAD_BYTES_MAX = 20_000  # Standard Webhooks asks for less than 20 kB
 FITTED_BYTES_MAX = 10_000  # of a transition in the outbox: it and its rendered summary fit the payload

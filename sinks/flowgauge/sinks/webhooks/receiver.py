@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from flowgauge.sinks.webhooks.signing import HEADER_ID, SignatureInvalid, verify
-from flowgauge.sinks.webhooks.signing_keys import verifying_key
+from flowgauge.schemas.signing import HEADER_ID, SignatureInvalid, verify
+from flowgauge.schemas.signing_keys import verifying_key
 from flowgauge.transport import wall_clock
 
 BODY_BYTES_MAX = 1024 * 1024  # A message is under 20 kB by the standard; this leaves room for others' senders.

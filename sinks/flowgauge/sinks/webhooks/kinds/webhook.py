@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from flowgauge.schemas.setting_parts import SecretRef
+from flowgauge.schemas.signing_keys import NEW_SECRET, signing_key
 from flowgauge.sinks.webhooks.kinds.kind import (
     ATTEMPT_MS_MAX,
     AtOneUrl,
@@ -20,7 +21,6 @@ from flowgauge.sinks.webhooks.kinds.kind import (
 )
 from flowgauge.sinks.webhooks.message import message_body, message_headers
 from flowgauge.sinks.webhooks.schedule import Verdict
-from flowgauge.sinks.webhooks.signing_keys import NEW_SECRET, signing_key
 
 REPLAY_HEADER = "flowgauge-replay"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
-from flowgauge.sinks.webhooks.signing_keys import signing_key, verifying_key
+from flowgauge.schemas.signing_keys import signing_key, verifying_key
 
 TOLERANCE_S = 300  # How far a message's time may be from ours: five minutes, against replays.
 SIGNATURES_MAX = 16  # More are not looked at: a rotation has two, and the header is the sender's to fill.

@@ -1,0 +1,88 @@
+"""`POST /v1/hooks/NAME`: the door of programs that send webhooks in a form of their own.
+
+    200  {"accepted": 1, …}: it is an event; {"accepted": 0, "rejected": 0, …}: the hook says to ignore it
+    401  who sent it is not known: the signature or the token does not fit; nothing of it is kept
+    404  no hook is called so
+    422  no event can be made of it: it is in the dlq, with the reason `unmappable`
+
+All other refusals are those of POST /v1/events.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from flowgauge.producers import metrics
+from flowgauge.producers.answer import Answer
+from flowgauge.producers.gateway.door import Door, Refused, answering, come_again, content_type_of, encode
+from flowgauge.producers.gateway.intake import Unfit
+from flowgauge.producers.hook_book import OpenHook
+from flowgauge.producers.hook_event import HOOK_BYTES_MAX, Ignored, event_of
+from flowgauge.schemas.errors import InvalidEvent
+
+HookOf: TypeAlias = Callable[[str], OpenHook | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One webhook that came in, and by which hook."""
+
+    by: OpenHook
+    tenant: str
+    body: bytes
+    headers: Mapping[str, str]
+    now_ms: int
+
+    def event(self) -> bytes | Unfit | None:
+        """Return the event it becomes, or why it becomes none; None where the hook ignores it."""
+        try:
+            return event_of(self.by.hook, self.body, self.headers, tenant=self.tenant, now_ms=self.now_ms)
+        except Ignored:
+            return None
+        except InvalidEvent as invalid:
+            return Unfit(self.body, invalid)
+
+
+def hooks(door: Door, hook_of: HookOf, now_ms: Callable[[], int]) -> BaseRoute:
+    """Return the route. `hook_of` tells of the hooks that are open now."""
+
+    async def publish(request: Request) -> Response:
+        found = hook_of(request.path_params["name"])
+        if found is None:
+            metrics.HOOKS.labels("unknown").inc()
+            raise Refused(404, "no hook is called so: the file that the setting `hooks` names has their names")
+        tenant = _tenant_of(door, found, request)
+        if content_type_of(request) != "application/json":
+            raise Refused(415, "send Content-Type application/json")
+        async with door.body_of(request) as body:
+            return await _store(door, Sent(found, tenant, body, request.headers, now_ms()))
+
+    return Route("/v1/hooks/{name}", answering(publish), methods=["POST"])
+
+
+def _tenant_of(door: Door, found: OpenHook, request: Request) -> str:
+    """Return whose events these will be, once the body shows who sent it where no token does."""
+    if found.hook.tenant is None:
+        return door.tenant_of(request)
+    if door.intake.health.loading:
+        raise come_again("history is being loaded")
+    return found.hook.tenant
+
+
+async def _store(door: Door, sent: Sent) -> Response:
+    if len(sent.body) > HOOK_BYTES_MAX:
+        raise Refused(413, f"the body is over {HOOK_BYTES_MAX} bytes: no event has room for it")
+    if fault := sent.by.fault_of(sent.headers, sent.body, now_ms=sent.now_ms):
+        metrics.HOOKS.labels("unverified").inc()
+        raise Refused(401, f"{fault}: both sides need the same secret")
+    event = await door.intake.heavy(len(sent.body), sent.event)
+    if event is None:
+        metrics.HOOKS.labels("ignored").inc()
+        return Response(encode(Answer(accepted=0, rejected=0)), 200, None, "application/json")
+    taken = await door.take(sent.tenant, [event])
+    metrics.HOOKS.labels("accepted" if taken.accepted else "unmappable").inc()
+    return Response(encode(taken.answer()), 200 if taken.accepted else 422, None, "application/json")

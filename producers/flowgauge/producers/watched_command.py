@@ -1,0 +1,202 @@
+"""A command that is run and watched: its output passes through, signals reach it, its end is told. Light; for Linux.
+
+    we        block signals, start it, wait for one ──► it ended: how
+                                                    └─► for it: passed on
+    threads   read a stream of it, write it to ours, keep the last lines
+
+What a terminal sends goes to all of its foreground processes, so the command has it already and it is not passed on
+twice. Where both of our streams are one, the command has one as well, and what it prints keeps its order.
+Whoever reads our output and goes away is gone for the command too. Nothing here waits for flowgauge.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from types import FrameType
+from typing import Final
+
+from flowgauge.producers.last_lines import LastLines
+from flowgauge.transport import wall_clock
+
+READ_BYTES = 65_536
+OUTPUT_AFTER_S = 1.0  # how long what the command has left behind may be silent before we go
+LOOK_S = 0.01
+EXIT_NOT_FOUND = 127  # as shells say it
+EXIT_NOT_RUN = 126
+
+_PASSED_ON: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_FROM_TERMINAL: Final = 0x80  # SI_KERNEL
+_AWAITED: Final = {*_PASSED_ON, signal.SIGCHLD}
+_DEFAULT_AGAIN: Final = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores, and a command must not
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit code as shells say it, the signal that killed it, what kept it from starting.
+
+    `passed_on` are the signals that came for it, from us or from the terminal.
+    """
+
+    code: int
+    duration_ms: int = 0
+    killed_by: str = ""
+    passed_on: Sequence[str] = ()
+    problem: str = ""
+
+
+def hold_signals() -> "set[int]":
+    """Hold what `run_watched` passes on, in this thread and those it starts; return the signal mask before.
+
+    Call it first: a thread that was started before would take a signal, and end us by it. Nothing lets them go again,
+    so that one which comes as we end does not take the place of the command's own end.
+    """
+    signal.signal(signal.SIGCHLD, _hear)  # one that is ignored is never told
+    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)}
+
+
+def run_watched(command: Sequence[str], lines: LastLines | None, mask: "set[int]") -> Ended:
+    """Run `command` with the signal mask `mask` to its end; raises nothing that the command could cause.
+
+    `lines` takes its output; None leaves our streams to it as they are.
+    """
+    pipes = _Pipes(lines)
+    began = monotonic()
+    try:
+        child = os.posix_spawnp(
+            command[0],
+            list(command),
+            os.environ,
+            file_actions=pipes.for_child(),
+            setsigmask=mask,
+            setsigdef=_DEFAULT_AGAIN,
+        )
+    except OSError as error:
+        pipes.abandon()
+        return _not_started(command[0], error)
+    pipes.copy()
+    ended = _await(child, began)
+    pipes.join()
+    return ended
+
+
+def _hear(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: `sigwaitinfo` tells."""
+
+
+def _not_started(name: str, error: OSError) -> Ended:
+    code = EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_RUN
+    return Ended(code, problem=f"{name}: {'command not found' if code == EXIT_NOT_FOUND else error.strerror}")
+
+
+def _await(child: int, began: float) -> Ended:
+    """Wait for the child's end; pass on what comes meanwhile."""
+    passed_on: list[str] = []
+    while True:
+        told = signal.sigwaitinfo(_AWAITED)
+        if told.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                code, duration_ms = os.waitstatus_to_exitcode(status), round((monotonic() - began) * 1000)
+                if code >= 0:
+                    return Ended(code, duration_ms, passed_on=passed_on)
+                return Ended(128 - code, duration_ms, killed_by=_name_of(-code), passed_on=passed_on)
+            continue
+        passed_on.append(_name_of(told.si_signo))
+        if told.si_code != _FROM_TERMINAL:
+            with suppress(ProcessLookupError):
+                os.kill(child, told.si_signo)
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # a real-time one
+
+
+class _Pipes:
+    """What carries the child's streams through us to ours: a pipe each, one for both, or none."""
+
+    def __init__(self, lines: LastLines | None) -> None:
+        self._lines = lines
+        self._locked = threading.Lock()
+        self._ends = {ours: (name, *os.pipe()) for ours, name in _streams().items()} if lines is not None else {}
+        self._threads: list[threading.Thread] = []
+        self._reading_since: dict[str, float] = {}  # by stream, unless it is being written just now
+
+    def for_child(self) -> "list[tuple[int, int, int]]":
+        """Return what makes the pipes the child's streams."""
+        actions = [(os.POSIX_SPAWN_DUP2, write, ours) for ours, (_, _, write) in self._ends.items()]
+        return [*actions, (os.POSIX_SPAWN_DUP2, 1, 2)] if len(self._ends) == 1 else actions
+
+    def copy(self) -> None:
+        """Begin: the child has its ends."""
+        for ours, (name, read, write) in self._ends.items():
+            os.close(write)
+            thread = threading.Thread(target=self._copy, args=(name, read, ours), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def abandon(self) -> None:
+        """Close all: there is no child."""
+        for _, read, write in self._ends.values():
+            os.close(read)
+            os.close(write)
+
+    def join(self) -> None:
+        """Wait until all that was printed is through, however slowly somebody reads it, or until a signal comes.
+
+        Where something else still holds the child's streams, wait until it was silent for OUTPUT_AFTER_S.
+        """
+        while any(thread.is_alive() for thread in self._threads) and not self._are_silent():
+            if signal.sigtimedwait(_PASSED_ON, LOOK_S):
+                break
+        with self._locked:
+            if self._lines is not None:
+                self._lines.end(wall_clock.now_ms())
+                self._lines = None
+
+    def _are_silent(self) -> bool:
+        since = [self._reading_since.get(thread.name) for thread in self._threads if thread.is_alive()]
+        return all(began is not None and monotonic() - began > OUTPUT_AFTER_S for began in since)
+
+    def _copy(self, name: str, read: int, ours: int) -> None:
+        try:
+            while data := self._read(name, read):
+                self._note(name, data)
+                while data:
+                    data = data[os.write(ours, data) :]
+        except OSError:
+            pass  # nobody reads us any more, and from here on nobody reads the child
+        finally:
+            os.close(read)
+
+    def _read(self, name: str, read: int) -> bytes:
+        self._reading_since[name] = monotonic()
+        data = os.read(read, READ_BYTES)
+        self._reading_since.pop(name)
+        return data
+
+    def _note(self, name: str, data: bytes) -> None:
+        with self._locked:
+            if self._lines is not None:
+                self._lines.feed(name, data, wall_clock.now_ms())
+
+
+def _streams() -> "dict[int, str]":
+    """Return which of our streams to watch, and as what; none where one of them is closed."""
+    try:
+        return {1: "output"} if os.path.sameopenfile(1, 2) else {1: "stdout", 2: "stderr"}
+    except OSError:
+        return {}

@@ -1,0 +1,147 @@
+"""Asks brokers what they let this user do with a log. Nothing is written, read or made to find out.
+
+aiokafka 0.14 ends before the versions of Metadata that tell it (Kafka 2.3), so this file speaks that one itself. Of
+groups and transactions brokers tell it only by refusing to name the coordinator.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, cast
+
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+
+from flowgauge.transport.kafka_client import Connection, new_admin, start, told
+from flowgauge.transport.topic_plan import ALL
+
+
+class Operation(IntEnum):
+    """Kafka's operations by their codes, which are also the bits in which brokers tell what a user may do."""
+
+    Read = 3
+    Write = 4
+    Create = 5
+    Delete = 6
+    Alter = 7
+    Describe = 8
+    ClusterAction = 9
+    DescribeConfigs = 10
+    AlterConfigs = 11
+    IdempotentWrite = 12
+
+
+Operations = frozenset[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What brokers let a user do, by the names in Kafka; `groups` and `transactions` are those it may ask about."""
+
+    topics: Mapping[str, Operations]
+    groups: frozenset[str] = frozenset()
+    transactions: frozenset[str] = frozenset()
+    cluster: Operations = field(default_factory=frozenset[Operation])
+
+
+_GROUP, _TRANSACTION = 0, 1  # of FindCoordinator
+_REFUSED = {
+    kafka_errors.GroupAuthorizationFailedError.errno,
+    kafka_errors.TransactionalIdAuthorizationFailed.errno,
+}
+
+
+class _Rights(Response):  # type: ignore[misc]  # aiokafka publishes no types; these are made as its own are
+    API_KEY = 3  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # as above
+    API_VERSION = 8  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # as above
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
+        ),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline_replicas", Array(Int32)),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+            ),
+        ),
+        ("authorized_operations", Int32),
+    )
+
+
+class _RightsStruct(RequestStruct):  # type: ignore[misc]  # as above
+    API_KEY = 3
+    API_VERSION = 8
+    RESPONSE_TYPE = _Rights
+    SCHEMA = Schema(
+        ("topics", Array(String("utf-8"))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+    )
+
+
+class _AskRights(Request[_RightsStruct]):  # type: ignore[misc]  # as above
+    """Metadata of some topics, with what this user may do to each and to the cluster."""
+
+    API_KEY = 3
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def build(self, request_struct_class: type[_RightsStruct]) -> _RightsStruct:
+        return request_struct_class(self._names, False, True, True)
+
+
+async def read_access(connection: Connection, groups: Sequence[str], transactions: Sequence[str]) -> Found:
+    """Return what the user of `connection` may do to the log, and which of `groups` and `transactions` it may use.
+
+    A topic that is not there, or not shown to it, is left out.
+
+    Raises BadEnvironment when no broker answers or believes us, Transient when none answers in time.
+    """
+    names, admin = connection.names, new_admin(connection)
+    try:
+        async with told(connection, "ask what it may do"):
+            await start(admin)
+            answer = await _ask(admin, _AskRights([names.topic(topic) for topic in ALL]))
+            return Found(
+                {topic[1]: _operations(topic[4]) for topic in answer.topics if topic[0] == 0},
+                frozenset([name for name in groups if await _may_use(admin, name, _GROUP)]),
+                frozenset([name for name in transactions if await _may_use(admin, name, _TRANSACTION)]),
+                _operations(answer.authorized_operations),
+            )
+    finally:
+        await admin.close()
+
+
+async def _may_use(admin: object, name: str, kind: int) -> bool:
+    return (await _ask(admin, FindCoordinatorRequest(name, kind))).error_code not in _REFUSED
+
+
+async def _ask(admin: object, request: object) -> Any:
+    return await cast("Any", admin)._send_request(request)  # noqa: SLF001  # aiokafka has no call that tells it
+
+
+def _operations(bits: int) -> Operations:
+    return frozenset(each for each in Operation if bits & (1 << each))
