@@ -166,8 +166,8 @@ async def test_the_documented_program_is_heard(tmp_path: Path) -> None:
             "PREFECT_API_URL": said["PREFECT_API_URL"].replace("http://127.0.0.1:4280", gateway.url),
             "PREFECT_API_AUTH_STRING": said["PREFECT_API_AUTH_STRING"].replace("$FLOWGAUGE_TOKEN", TOKEN),
         }
-        command = [VENV / "bin" / "python", "-c", program]
-        await asyncio.to_thread(subprocess.run, command, env=environment, cwd=tmp_path, timeout=60, check=True)
+        command = [str(VENV / "bin" / "python"), "-c", program]
+        await asyncio.to_thread(lambda: subprocess.run(command, env=environment, cwd=tmp_path, timeout=60, check=True))
 
         (event,) = await gateway.events()
     assert (event.tenant, event.event, event.resource) == ("data-team", "orders.exported", {"id": "orders-db"})
