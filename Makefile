@@ -9,7 +9,7 @@ LOCK_COMMAND := uv pip compile --universal --generate-hashes --python-version 3.
 	--extra all --group dev --no-header --no-annotate --quiet --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture soak check bench up clean lock
+.PHONY: help demo test torture soak fuzz check bench up clean lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 SECONDS ?= 600
 soak: $(STAMP) ## Simulate worlds from seed SEED on for SECONDS: every kind of rule, every fault, an oracle
 	@$(BIN)/python -m tests.simulation --seconds $(SECONDS) --first $(SEED)
+
+fuzz: $(STAMP) ## Send noise to every decoder and to the HTTP API for SECONDS, and see that each refuses as it says
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 check: $(STAMP) ## Lock, format, lint and types
 	@$(BIN)/$(LOCK_COMMAND) --output-file $(VENV)/requirements.fresh --constraints $(LOCK) pyproject.toml

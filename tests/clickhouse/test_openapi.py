@@ -34,9 +34,11 @@ from flowgauge.console.web.openapi import DESCRIPTION, Operation
 from flowgauge.console.web.probes import intake_app
 from flowgauge.console.web.silences import EXAMPLE_ID
 from flowgauge.producers.gateway import gateway_routes
+from flowgauge.producers.gateway.limits import Limits
 from flowgauge.producers.hook_book import hook_book
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.control import Silence, Silenced, encode_control
+from flowgauge.schemas.setting_parts import LimitSettings
 from flowgauge.schemas.settings import Settings
 from flowgauge.schemas.topics import CONTROLS, DLQ, EVENTS, RULES
 from flowgauge.schemas.yaml_places import read_yaml
@@ -431,7 +433,9 @@ async def test_only_the_description_is_for_who_has_no_token(http: httpx2.AsyncCl
     assert complaints(document, operation, response) == []
 
 
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if 429 in each.refusals], ids=of_path)
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if 429 in each.refusals and each not in INTAKE], ids=of_path
+)
 async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore, operation: Operation) -> None:
     answers = Answers(filled, Health(), TokenTable(), bounds=ONE_AT_A_TIME)
     async with client(web_app(answers, (), None, only_loopback=True)) as http, answers.turns.turn("default"):
@@ -441,6 +445,22 @@ async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore
     assert (response.status_code, complaints(document, operation, response)) == (429, [])
     assert [name.lower() for name in document["components"]["responses"]["429"]["headers"]] == ["retry-after"]
     assert response.headers["retry-after"].isdecimal()
+
+
+@pytest.mark.parametrize("operation", INTAKE, ids=of_path)
+async def test_who_sends_too_much_is_told_so_as_described(
+    filled: ClickHouseStore, log: LocalLog, operation: Operation
+) -> None:
+    health, limits = Health(), Limits(LimitSettings(requests_per_second=1, burst="1s"), {}, lambda: 0)
+    answers = Answers(filled, health, TokenTable())
+    intake = gateway_routes(log, tokens=TokenTable(), health=health, limits=limits)
+    async with client(web_app(answers, intake, None, only_loopback=True)) as http:
+        document = await described(http)
+        first, second = [await ask(http, operation, {}) for _ in range(2)]
+
+    assert first.status_code in {200, 204}
+    assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert complaints(document, operation, second) == []
 
 
 def test_every_choice_has_its_words() -> None:
@@ -467,3 +487,16 @@ async def test_what_buckets_and_grace_may_be_is_what_a_refusal_says(http: httpx2
 
         assert bounds
         assert bounds in words[name]
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body and each not in INTAKE], ids=of_path)
+async def test_a_body_that_is_nested_without_end_is_refused_as_described(
+    http: httpx2.AsyncClient, operation: Operation
+) -> None:
+    deep = b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}"  # deeper than Python's stack
+    document = await described(http)
+    headers = {"content-type": next(iter(operation.body or {}))}
+    response = await http.request(operation.method, path_of(operation), content=deep, headers=headers)
+
+    assert response.status_code in {400, 413}
+    assert complaints(document, operation, response) == []

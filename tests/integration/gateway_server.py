@@ -17,7 +17,8 @@ from flowgauge.producers.gateway import gateway_routes
 from flowgauge.producers.gateway.door import Door
 from flowgauge.producers.gateway.hooks import HookOf
 from flowgauge.producers.gateway.intake import Intake
-from flowgauge.producers.gateway.prefect_sockets import Limits, prefect_sockets
+from flowgauge.producers.gateway.limits import Limits, no_limits
+from flowgauge.producers.gateway.prefect_sockets import SocketBounds, prefect_sockets
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.delivery import DeadLetter, decode_dead_letter
 from flowgauge.schemas.event import Event, decode_event
@@ -64,21 +65,26 @@ async def running_gateway(
     page_count_max: int | None = None,
     port: int = 0,
     hook_of: HookOf = lambda _name: None,
-    now_ms: Callable[[], int] = wall_clock.now_ms,
     limits: Limits | None = None,
+    now_ms: Callable[[], int] = wall_clock.now_ms,
+    sockets: SocketBounds | None = None,
 ) -> AsyncGenerator[Running, None]:
     """Serve on a free port of loopback (or on `port`); connections that come at once wait in the backlog.
 
-    `limits` are those of Prefect's WebSockets, where a test cannot wait for the usual ones.
+    `sockets` are the bounds of Prefect's WebSockets, where a test cannot wait for the usual ones.
     """
     log = await open_local_log(
         folder, partitions={EVENTS: partitions, DLQ: 1}, page_count_max=page_count_max, now_ms=now_ms
     )
     health = Health()
     table = TokenTable(tokens)
-    limited = [prefect_sockets(Door(Intake(log, health, now_ms), table), limits)] if limits else []
+    door = Door(Intake(log, health, now_ms), table, limits or no_limits())
+    bounded = [prefect_sockets(door, sockets)] if sockets else []
     app = Starlette(
-        routes=[*limited, *gateway_routes(log, tokens=table, health=health, hook_of=hook_of, now_ms=now_ms)],
+        routes=[
+            *bounded,
+            *gateway_routes(log, tokens=table, health=health, limits=limits, hook_of=hook_of, now_ms=now_ms),
+        ],
         middleware=[Middleware(Guard, only_loopback=True)],
     )
     listener = socket.create_server(("127.0.0.1", port))

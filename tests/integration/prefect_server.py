@@ -68,22 +68,32 @@ class PrefectServer:
 
     @contextmanager
     def serving(self, *flags: str, after_sigterm: AfterSigterm = lambda _process: None) -> Generator["PrefectServer"]:
-        command = [str(VENV / "bin" / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += flags
-        with (self._home / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self._home,
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = self._begin("start", "--host", "127.0.0.1", "--port", str(self._port), *flags, log="server.log")
         try:
             self._wait_until_it_answers(process)
             yield self
         finally:
             stop(process, after_sigterm)
+
+    @contextmanager
+    def services(self, *, after_sigterm: AfterSigterm) -> Generator[None]:
+        """Run the services of a server that runs none itself, in a process of their own."""
+        process = self._begin("services", "start", log="services.log")
+        try:
+            yield
+        finally:
+            stop(process, after_sigterm)
+
+    def _begin(self, *arguments: str, log: str) -> subprocess.Popen[bytes]:
+        with (self._home / log).open("wb") as output:
+            return subprocess.Popen(
+                [str(VENV / "bin" / "prefect"), "server", *arguments],
+                cwd=self._home,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def run_flows(self) -> dict[str, str]:
         """Run the three flows; return their run ids by flow."""
@@ -96,6 +106,18 @@ class PrefectServer:
     def publish(self, events: Sequence[Mapping[str, object]]) -> int:
         """Post events; return the status of the answer."""
         return httpx2.post(f"{self.api}/events", json=events, timeout=60).status_code
+
+    def add_automation(self, *, expect: str) -> None:
+        """Let the services tell of each event with a name that they saw it."""
+        trigger = {"type": "event", "posture": "Reactive", "expect": [expect], "threshold": 1, "within": 0}
+        automation = {"name": "seen", "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+        assert httpx2.post(f"{self.api}/automations/", json=automation).status_code == 201
+
+    def stored_events(self, name: str) -> list[str]:
+        """Return the ids of the events with a name that Prefect itself has stored by now, 50 at most."""
+        wanted = {"filter": {"event": {"name": [name]}}, "limit": 50}
+        events = httpx2.post(f"{self.api}/events/filter", json=wanted).json()["events"]
+        return [cast("str", stored["id"]) for stored in events]
 
     def _ask(self, program: Path, *arguments: str) -> object:
         """Run a program that uses Prefect to its end; return the JSON in its last line."""

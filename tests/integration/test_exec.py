@@ -281,3 +281,13 @@ def test_the_light_install_is_enough() -> None:
     ended = subprocess.run([*command, "--", "echo", "done"], capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
+async def test_nobody_who_reads_our_errors_changes_no_exit_code(gateway: Running, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    options = ("--scheduled-for", "tonight", "--no-output")
+    code, _, _ = await run(gateway.url, tmp_path, *options, "sh", "-c", "exit 3", streams=Streams(stderr=write))
+    os.close(write)
+
+    assert (code, (await gateway.events())[-1].state) == (3, "failed")

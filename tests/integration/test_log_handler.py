@@ -105,6 +105,14 @@ async def test_tasks_and_threads_log_for_the_run_that_started_them(gateway: Runn
     assert sorted(found, key=str) == [(run, said) for run in "ab" for said in ("task", "thread", "to_thread")]
 
 
+async def test_a_file_name_that_is_no_utf_8_costs_no_line(gateway: Running, handler: FlowgaugeHandler) -> None:
+    publisher = Publisher(gateway.url)
+    with publisher.run("etl"):
+        logging.getLogger("etl").info("read %s ä", b"caf\xe9".decode(errors="surrogateescape"))
+
+    assert [line.payload["message"] for line in await lines(gateway, publisher)] == ["read caf? ä"]
+
+
 async def test_a_run_within_a_run_has_its_own_lines(gateway: Running, handler: FlowgaugeHandler) -> None:
     publisher = Publisher(gateway.url)
     with publisher.run("outer", run="o"):

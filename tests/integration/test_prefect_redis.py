@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from flowgauge.transport.wall_clock import now_ms
 
 LOGS = 50
 TAKEN = 204
+TRIGGERED = "prefect.automation.triggered"
 ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -75,6 +76,28 @@ def test_of_two_servers_with_one_redis_each_tells_once_what_it_publishes_to_its_
     assert "not told to flowgauge" not in one.log + two.log
 
 
+def test_services_in_a_process_of_their_own_send_what_they_have_before_they_end(
+    tmp_path: Path, redis: Redis, up: Up
+) -> None:
+    def open_late(ending: subprocess.Popen[bytes]) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            ending.wait(ENDING_S)
+        gate.open()
+
+    with Gate(up.url).serving() as gate:
+        server = PrefectServer(tmp_path / "one", over_http(gate.url) | {REDIS: redis.url})
+        with server.serving("--no-services"):
+            server.add_automation(expect="redis.tried")
+            with server.services(after_sigterm=open_late):
+                seen = publish_one_by_one(server, [event()])
+                gate.close()
+                seen |= publish_one_by_one(server, [event() for _ in range(5)])  # the first is under way at the gate
+    assert end(up.process) == 0
+
+    told = {event["id"] for event in asyncio.run(read_events(tmp_path / "flowgauge" / "data"))}
+    assert (len(seen), seen - told) == (6, set())
+
+
 def test_what_prefect_could_not_publish_while_redis_was_away_is_told_and_told_again_under_its_id(
     tmp_path: Path, redis: Redis, up: Up
 ) -> None:
@@ -93,6 +116,15 @@ def test_what_prefect_could_not_publish_while_redis_was_away_is_told_and_told_ag
     assert (set(while_away), again) == ({500}, TAKEN)
     assert [told[each["id"]] for each in away] == [2] * 10
     assert "not told to flowgauge" not in prefect.log
+
+
+def publish_one_by_one(server: PrefectServer, events: Sequence[Mapping[str, object]]) -> set[str]:
+    """Publish each once the services have told of the one before; return the ids of all that they told by then."""
+    before = len(server.stored_events(TRIGGERED))
+    for number, each in enumerate(events, before + 1):
+        server.publish([each])
+        wait_for(lambda wanted=number: len(server.stored_events(TRIGGERED)) == wanted, "the automation")
+    return set(server.stored_events(TRIGGERED))
 
 
 def event() -> dict[str, object]:

@@ -18,8 +18,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from flowgauge.producers.gateway.prefect_sockets import Limits
+from flowgauge.producers.gateway.limits import Limits
+from flowgauge.producers.gateway.prefect_sockets import SocketBounds
 from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX
+from flowgauge.schemas.setting_parts import LimitSettings
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
 from flowgauge.transport.local import open_local_log
@@ -163,7 +165,7 @@ async def test_while_the_log_is_stuck_no_ping_is_answered(tmp_path: Path, gatewa
 
 
 async def test_a_log_that_is_stuck_for_too_long_ends_the_connection_without_a_pong(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, limits=Limits(hold_s=0.2)) as gateway:
+    async with running_gateway(tmp_path, sockets=SocketBounds(hold_s=0.2)) as gateway:
         async with prefect(gateway) as socket:
             with stuck(tmp_path):
                 await send(socket, event(1))
@@ -179,7 +181,7 @@ async def test_a_log_that_is_stuck_for_too_long_ends_the_connection_without_a_po
 
 async def test_a_full_log_ends_the_connection_without_a_pong(tmp_path: Path) -> None:
     async with (
-        running_gateway(tmp_path, page_count_max=60, limits=Limits(hold_s=0.6)) as gateway,
+        running_gateway(tmp_path, page_count_max=60, sockets=SocketBounds(hold_s=0.6)) as gateway,
         prefect(gateway) as socket,
     ):
         await send(socket, *(event(n, payload={"x": random.Random(n).randbytes(9_000).hex()}) for n in range(40)))
@@ -359,18 +361,18 @@ async def test_no_other_path_has_a_websocket(gateway: Running) -> None:
 
 
 async def test_who_says_no_token_in_time_is_closed(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, limits=Limits(auth_s=0.05)) as gateway, connecting(gateway) as socket:
+    async with running_gateway(tmp_path, sockets=SocketBounds(auth_s=0.05)) as gateway, connecting(gateway) as socket:
         assert (await closing(socket))[0] == 1008
 
 
 async def test_who_says_nothing_for_long_is_closed(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, limits=Limits(idle_s=0.05)) as gateway, prefect(gateway) as socket:
+    async with running_gateway(tmp_path, sockets=SocketBounds(idle_s=0.05)) as gateway, prefect(gateway) as socket:
         assert (await closing(socket))[0] == 1001
 
 
 @pytest.mark.parametrize("frame", [b"\x81\xfe\x01", b"\x01\x81maskx"], ids=["half a frame", "half a message"])
 async def test_who_does_not_end_a_message_is_closed(tmp_path: Path, frame: bytes) -> None:
-    async with running_gateway(tmp_path, limits=Limits(message_s=0.2)) as gateway, prefect(gateway) as socket:
+    async with running_gateway(tmp_path, sockets=SocketBounds(message_s=0.2)) as gateway, prefect(gateway) as socket:
         await send(socket, event(1))
         await confirm(socket)
         socket.transport.write(frame)
@@ -379,10 +381,12 @@ async def test_who_does_not_end_a_message_is_closed(tmp_path: Path, frame: bytes
         assert await stored(gateway) == [1]
 
 
-@pytest.mark.parametrize("limits", [Limits(tenant_sockets=1), Limits(sockets=1)], ids=["of a tenant", "of all"])
-async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path, limits: Limits) -> None:
+@pytest.mark.parametrize(
+    "bounds", [SocketBounds(tenant_sockets=1), SocketBounds(sockets=1)], ids=["of a tenant", "of all"]
+)
+async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path, bounds: SocketBounds) -> None:
     before = ended("full")
-    async with running_gateway(tmp_path, limits=limits) as gateway:
+    async with running_gateway(tmp_path, sockets=bounds) as gateway:
         async with prefect(gateway) as first:
             async with connecting(gateway) as second:
                 with contextlib.suppress(ConnectionClosed):  # who is one too many of all is not even asked for a token
@@ -416,3 +420,17 @@ async def events_in(folder: Path) -> int:
         return sum(record.kind is RecordKind.EVENT for record in await log.read(EVENTS, 0, 0, 10_000))
     finally:
         await log.close()
+
+
+async def test_over_a_limit_a_sender_is_read_no_further_and_then_told_to_come_again(tmp_path: Path) -> None:
+    clock = iter([0] * 1_000)  # stands still: what is over a limit stays so
+    limits = Limits(LimitSettings(events_per_second=1, burst="1s"), {}, clock.__next__)
+    async with running_gateway(tmp_path, limits=limits, sockets=SocketBounds(room_s=0.05)) as gateway:
+        async with prefect(gateway) as socket:
+            await send(socket, event(1), event(2))
+            code, said = await closing(socket)
+
+        assert code == 1013
+        assert said == "more than 1 events a second of this tenant (events_per_second): connect again"
+        assert await stored(gateway) == [1, 2]
+        assert gateway.health.limited == 1

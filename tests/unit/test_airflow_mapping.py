@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.producers.airflow.mapping import asset_event, dag_run_event, task_instance_event
+from flowgauge.producers.airflow.mapping import asset_event, dag_run_event, task_instance_event, word_of_failure
 from flowgauge.producers.connector_event import stable_id, utc
 
 DUE = datetime(2026, 11, 30, 2, tzinfo=UTC)
@@ -60,6 +61,19 @@ def test_each_try_and_state_of_a_task_is_an_event_of_one_task_run() -> None:
 
     assert len({event["id"] for event in told}) == 4
     assert {event["task"] for event in told} == {"nightly/r1/extract"}
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("up_for_retry", "up_for_retry"),  # as the database has it
+        (SimpleNamespace(value="up_for_retry"), "up_for_retry"),
+        (SimpleNamespace(value="failed"), "failed"),
+        (None, "failed"),
+    ],
+)
+def test_a_task_that_will_be_tried_again_has_not_failed_for_good(state: object, word: str) -> None:
+    assert word_of_failure(task_instance(state=state)) == word
 
 
 def test_a_record_that_cannot_be_asked_costs_its_labels_only() -> None:

@@ -170,6 +170,11 @@ def test_headers_that_say_nothing_for_sure_are_refused(headers: list[tuple[bytes
     assert refused.value.reason == reason
 
 
+def test_data_of_a_binary_event_is_bounded_before_it_is_looked_at() -> None:
+    with pytest.raises(InvalidEvent, match="too large"):
+        of_binary(REQUIRED, b"\xff" * (EVENT_BYTES_MAX + 1), NOW_MS)
+
+
 def test_data_is_no_header() -> None:
     with pytest.raises(InvalidEvent, match="`data` is no attribute"):
         of_binary({**REQUIRED, "data": "x"}, b"", NOW_MS)

@@ -21,6 +21,7 @@ from flowgauge.schemas.setting_parts import (
     ClickHouseSettings,
     EgressSettings,
     KafkaSettings,
+    LimitSettings,
     QuarantineSettings,
     QuestionSettings,
 )
@@ -178,6 +179,7 @@ def test_every_setting_stands_in_the_reference_with_its_default_and_variable() -
     rows = {cells[0]: cells[1:3] for cells in table(SETTINGS, "# Settings")}
 
     tables: Mapping[str, type[BaseModel]] = {
+        "limits": LimitSettings,
         "egress": EgressSettings,
         "actions": ActionSettings,
         "clickhouse": ClickHouseSettings,

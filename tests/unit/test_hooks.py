@@ -161,6 +161,11 @@ def test_what_no_event_can_be_made_of_says_which_field_is_wrong(fields: str, raw
     assert detail in refused.value.detail
 
 
+def test_a_body_of_very_many_values_is_not_looked_through() -> None:
+    with pytest.raises(InvalidEvent, match="100000 commas, at most 50000 are looked through"):
+        small("flow: a", [0] * 100_001)
+
+
 def test_what_is_not_found_is_left_out_and_words_may_be_no_state() -> None:
     event = small("flow: a, state: {from: b, words: {odd: null}}, related: {tag: c}, payload: {x: d}", {"b": "odd"})
 

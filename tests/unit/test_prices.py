@@ -144,3 +144,9 @@ def test_a_file_that_goes_is_told_and_one_that_is_not_there_refuses_the_start(tm
     assert "No such file" in health.operator_problems["prices"]
     with pytest.raises(InvalidRules, match=r"prices\.yaml: No such file or directory"):
         WatchedPrices(file, Health()).open()
+
+
+def test_a_name_that_begins_as_a_word_of_pydantic_is_an_unknown_field() -> None:
+    """Found by fuzzing: it was taken for the name of a union's member, and nothing was left to tell of."""
+    with pytest.raises(InvalidRules, match=r"prices\.yaml:1:1: \(colour: unknown field"):
+        parse_prices("prices.yaml", "(colour: x\n")

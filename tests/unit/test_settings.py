@@ -133,6 +133,14 @@ def test_tokens_are_found_where_the_settings_say() -> None:
     assert entries == {"one": "acme", "two": "acme", "three": "beta"}
 
 
+def test_a_token_file_may_hold_several_tokens_and_a_variable_one() -> None:
+    files = {"acme.token": "\n old \nnew\n\n"}
+
+    entries = resolve_tokens(parse(TWO_TENANTS), {"ACME": "one", "BETA": "three"}, files.__getitem__)
+
+    assert entries == {"one": "acme", "old": "acme", "new": "acme", "three": "beta"}
+
+
 def test_two_tenants_with_one_token_are_refused_without_telling_it() -> None:
     with pytest.raises(InvalidSettings, match="tenant 'acme' has the same token") as refused:
         resolve_tokens(parse(TWO_TENANTS), {"ACME": "twin", "BETA": "twin"}, lambda _: "other")

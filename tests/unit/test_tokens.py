@@ -38,3 +38,22 @@ def test_without_tokens_everybody_is_the_default_tenant() -> None:
 
 def test_a_table_prints_no_token() -> None:
     assert repr(TokenTable({"one": "acme"})) == "TokenTable(1 tokens)"
+
+
+def test_tokens_come_and_go_and_it_is_told_whether_any_did() -> None:
+    table = TokenTable({"one": "acme"})
+
+    changed = [table.replace(entries) for entries in ({"one": "acme"}, {"one": "acme", "two": "acme"}, {"two": "acme"})]
+
+    assert changed == [False, True, True]
+    assert (table.tenant_of("Bearer one"), table.tenant_of("Bearer two")) == (None, "acme")
+
+
+@pytest.mark.parametrize(("before", "after"), [({"one": "acme"}, {}), ({}, {"one": "acme"})])
+def test_a_table_is_neither_opened_nor_closed_later(before: dict[str, str], after: dict[str, str]) -> None:
+    table = TokenTable(before)
+
+    with pytest.raises(ValueError, match="said at the start"):
+        table.replace(after)
+
+    assert table.open is not bool(before)

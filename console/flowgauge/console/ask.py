@@ -227,7 +227,7 @@ async def _log_in(data: Path) -> AsyncGenerator["Log"]:
 def _read(response: httpx2.Response, who: str, *, has_token: bool = False) -> Answer:
     try:
         body = msgspec.json.decode(response.content, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ServerAway(
             f"{who} answered HTTP {response.status_code} and no JSON: is flowgauge there? (set FLOWGAUGE_URL)"
         ) from None

@@ -9,6 +9,7 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
+from flowgauge.console.bounded_http import BOUNDS, ConnectionBounds, bounded_http
 from flowgauge.console.web_socket import WebSocket
 from flowgauge.schemas.errors import BadEnvironment
 
@@ -41,11 +42,12 @@ def bind(host: str, port: int) -> socket.socket:
         raise BadEnvironment(f"port {port} of {host} cannot be used: {reason}; choose another with {option}") from None
 
 
-def server_of(app: ASGIApp) -> Server:
+def server_of(app: ASGIApp, bounds: ConnectionBounds = BOUNDS) -> Server:
     """Return a server of `app` that logs nothing by itself."""
     return Server(
         uvicorn.Config(
             app,
+            http=bounded_http(bounds),
             ws=WebSocket,
             log_config=None,
             access_log=False,
@@ -57,9 +59,9 @@ def server_of(app: ASGIApp) -> Server:
     )
 
 
-async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event) -> None:
+async def serve(app: ASGIApp, listening: socket.socket, stop: asyncio.Event, bounds: ConnectionBounds) -> None:
     """Answer requests until `stop`, then end those at work within GRACE_S."""
-    server = server_of(app)
+    server = server_of(app, bounds)
 
     async def end() -> None:
         await stop.wait()

@@ -27,6 +27,13 @@ EVICTED_ANSWERS = Counter(
 )
 
 
+CLOSED_CONNECTIONS = Counter(
+    "flowgauge_console_closed_connections_total",
+    "Connections that were ended: a head, a body or a reader was too slow, or there were too many, of one address.",
+    ["reason"],
+)
+
+
 class Knows(NamedTuple):
     """What a process knows of beyond itself."""
 

@@ -22,6 +22,7 @@ from typing import TypeAlias
 import structlog
 
 from flowgauge.console.access import read_text
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.ending import Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.listening import address_of, bind, serve
 from flowgauge.console.log_lines import configure_log_lines, quiet_library, tell_left_behind, tell_library_lines
@@ -162,8 +163,12 @@ def _stages(opened: Opened, work: Work) -> Sequence[Sequence[Part]]:
     def lag(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_lag(opened.log, readiness.lags, stop=stop, health=readiness.health)
 
+    bounds = bounds_of(opened.settings.limits)
+
     def probes(stop: asyncio.Event) -> Coroutine[None, None, None]:
-        return serve(probe_app(readiness, only_loopback=is_loopback(opened.settings.host)), opened.listening, stop)
+        return serve(
+            probe_app(readiness, only_loopback=is_loopback(opened.settings.host)), opened.listening, stop, bounds
+        )
 
     parts = [*work.parts, *([("lag", lag)] if readiness.lags else [])]
     return [[work.web], parts] if work.web else [parts, [("probes", probes)]]

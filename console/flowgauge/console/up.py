@@ -22,7 +22,8 @@ import structlog
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from flowgauge.console.access import egress_policy, tokens_of
+from flowgauge.console.access import egress_policy, limits_of, tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.clickhouse import open_store
 from flowgauge.console.ending import SHUTDOWN_MS, Ending, Part, closed_after, run_parts, stop_on_signals
 from flowgauge.console.groups import ALL_GROUPS
@@ -37,6 +38,7 @@ from flowgauge.console.readiness import Readiness
 from flowgauge.console.rule_folder import APPLIED, Applied, RuleFolder
 from flowgauge.console.sinking import days_kept, sink_limits
 from flowgauge.console.started import Started
+from flowgauge.console.token_files import watch_tokens
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.channel_trials import ChannelTrials
@@ -167,7 +169,7 @@ async def _run_parts(opened: Opened, loaded_ms: int, ending: Ending, ready: Call
     readiness = _readiness(opened, ending)
 
     def web(stop: asyncio.Event) -> Coroutine[None, None, None]:
-        return serve(_web(opened, readiness, stop), opened.listening, stop)
+        return serve(_web(opened, readiness, stop), opened.listening, stop, bounds_of(opened.settings.limits))
 
     def pulse(stop: asyncio.Event) -> Coroutine[None, None, None]:
         return run_pulse(opened.log, stop=stop, health=opened.health)
@@ -215,7 +217,8 @@ def _web(opened: Opened, readiness: Readiness, stop: asyncio.Event) -> ASGIApp:
 
 
 def _intake(opened: Opened) -> list[BaseRoute]:
-    return gateway_routes(opened.log, tokens=opened.tokens, health=opened.health, hook_of=opened.hooks.of)
+    limits, hook_of = limits_of(opened.settings), opened.hooks.of
+    return gateway_routes(opened.log, tokens=opened.tokens, health=opened.health, limits=limits, hook_of=hook_of)
 
 
 def _sender(opened: Opened) -> Sender:
@@ -253,6 +256,7 @@ def _parts(opened: Opened, readiness: Readiness) -> Iterator[Part]:
     )
     yield "rules", lambda stop: opened.rules.watch(log, stop)
     yield "prices", opened.prices.watch
+    yield "tokens", lambda stop: watch_tokens(settings, opened.tokens, health, stop)
     yield "hooks", opened.hooks.watch
     yield "controls", lambda stop: run_controls(opened.controls, stop=stop, health=health)
     yield "retention", lambda stop: _trim(opened, stop)

@@ -63,6 +63,7 @@ class WebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        self.client = transport.get_extra_info("peername")  # by which connections of one address are counted
         self._server.connections.add(cast("Any", self))  # uvicorn names its own classes there, and asks for `shutdown`
 
     def data_received(self, data: bytes) -> None:

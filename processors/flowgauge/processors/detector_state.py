@@ -126,7 +126,7 @@ def read_ids(state: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
 def _read(decoder: msgspec.msgpack.Decoder[_T], name: str, value: bytes) -> _T:
     try:
         return decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"what the detector keeps as {name!r}", error) from error
 
 

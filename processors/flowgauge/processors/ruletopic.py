@@ -147,7 +147,7 @@ class RuleBook:
             return
         try:
             self._take(record.key, record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError, BadInput) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput) as error:
             raise Unreadable(f"{RULES} partition 0 offset {record.offset} (key {record.key!r})", error) from error
 
     def _take(self, key: str, value: bytes) -> None:

@@ -73,6 +73,6 @@ def remedy_for(status: int) -> str:
     return f": is the {what}?"
 
 
-def retry_after_ms(seconds: str) -> int:
+def retry_after_ms(seconds: str, *, at_most_ms: int = RETRY_AFTER_MAX_MS) -> int:
     """Return the ms in a Retry-After header, 0 when it holds no number of seconds."""
-    return min(int(seconds) * 1000, RETRY_AFTER_MAX_MS) if seconds.isdecimal() and len(seconds) < 7 else 0
+    return min(int(seconds) * 1000, at_most_ms) if seconds.isdecimal() and len(seconds) < 7 else 0

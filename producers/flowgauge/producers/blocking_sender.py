@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import httpx2
 
-from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for
+from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadInput, ServerAway
 from flowgauge.schemas.times import format_duration
 
 REQUEST_TIMEOUT_S = 30.0  # a server with a slow disk answers late, and still answers
 SAID_EVERY_S = 5.0  # while no server answers
+TOO_MANY = 429
+ASKED_MAX_MS = 86_400_000  # a day: what was to be sent today may wait until tomorrow, if somebody lets it
 PAUSE_S_MAX = 5.0  # between tries: somebody looks on
 
 
@@ -27,6 +29,15 @@ class Settled:
     accepted: int
     refused: Mapping[int, str]
     unlisted: int = 0  # refused as well, but the answer does not say which
+
+
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """Why the same is to be sent again, and in how many ms at least. `limited`: a server is there, and says when."""
+
+    why: str
+    wait_ms: int = 0
+    limited: bool = False
 
 
 class BlockingSender:
@@ -42,7 +53,8 @@ class BlockingSender:
     def send(self, batch: Sequence[bytes]) -> Iterator[Settled]:
         """Yield what becomes of the batch, part by part in its order; what was not yielded was not sent.
 
-        Raises ServerAway when no server has answered for `wait_ms`, BadInput when address or token are wrong.
+        Raises ServerAway when no server has answered for `wait_ms`, or one asks to wait longer; BadInput when address
+        or token are wrong.
         """
         if not batch:
             return
@@ -74,23 +86,33 @@ class BlockingSender:
     def _answered(self, body: bytes) -> httpx2.Response:
         """Return an answer that says something of these events, or of address and token; try again until then."""
         began_s, said_s, attempt = time.monotonic(), float("-inf"), 0
-        while isinstance(found := self._try(body), str):
+        while isinstance(found := self._try(body), _Busy):
             now_s = time.monotonic()
+            if found.limited:
+                began_s = now_s
             left_s = self._wait_ms / 1000 - (now_s - began_s)
+            if found.limited and left_s * 1000 < found.wait_ms:
+                raise ServerAway(f"{found.why} (--wait is {format_duration(self._wait_ms)}).")
             if left_s <= 0:
                 waited = format_duration(self._wait_ms)
-                raise ServerAway(f"{found} for {waited}: is `flowgauge up` running at {self._url}?")
+                raise ServerAway(f"{found.why} for {waited}: is `flowgauge up` running at {self._url}?")
             if now_s - said_s >= SAID_EVERY_S:
                 said_s = now_s
-                self._say(f"{found}; trying for {left_s:.0f} s more")
-            time.sleep(min(backoff_ms(attempt) / 1000, PAUSE_S_MAX, left_s))
+                self._say(f"{found.why}; trying for {left_s:.0f} s more")
+            pause_s = min(backoff_ms(attempt) / 1000, PAUSE_S_MAX, left_s)
+            time.sleep(max(pause_s, found.wait_ms / 1000))
             attempt += 1
         return found
 
-    def _try(self, body: bytes) -> httpx2.Response | str:
+    def _try(self, body: bytes) -> httpx2.Response | _Busy:
         try:
             response = self._client.post(f"{self._url.rstrip('/')}/v1/events", content=body)
         except httpx2.HTTPError as error:
-            return f"no answer from {self._url} ({error or type(error).__name__})"
-        is_busy = classify(response.status_code) is Verdict.BUSY
-        return f"{self._url} answers {response.status_code}" if is_busy else response
+            return _Busy(f"no answer from {self._url} ({error or type(error).__name__})")
+        if classify(response.status_code) is not Verdict.BUSY:
+            return response
+        why = f"{self._url} answers {response.status_code}"
+        if response.status_code != TOO_MANY:
+            return _Busy(why)
+        wait_ms = retry_after_ms(response.headers.get("Retry-After", ""), at_most_ms=ASKED_MAX_MS)
+        return _Busy(f"{why}: {response.text[:200]}", wait_ms, limited=True)

@@ -15,7 +15,7 @@ from itertools import islice
 class EventBuffer:
     """Encoded events in the order they were put."""
 
-    is_kept = False  # whether what is left at the end waits elsewhere for the next process
+    is_kept = False  # whether what is left at the end is known to wait elsewhere for the next process
 
     def __init__(self, *, events_max: int, bytes_max: int) -> None:
         self.dropped = 0  # events that found the buffer full

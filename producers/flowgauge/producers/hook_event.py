@@ -23,7 +23,8 @@ from flowgauge.schemas.hook_file import EventForm, Header, Hook, Value, Words, c
 from flowgauge.schemas.refusal import refusal
 from flowgauge.schemas.times import rfc3339
 
-HOOK_BYTES_MAX = EVENT_BYTES_MAX  # of a body: an event has no more, and expressions take a second for it at worst
+HOOK_BYTES_MAX = EVENT_BYTES_MAX  # of a body: an event has no more
+COMMAS_MAX = 50_000  # in a body: a filter over so many values takes a tenth of a second, and a form may have fifty
 UNMAPPABLE: Final = "unmappable"
 MILLISECONDS_FROM = 100_000_000_000  # as seconds it is the year 5138: a number from here on counts milliseconds
 
@@ -45,6 +46,8 @@ def event_of(hook: Hook, body: bytes, headers: Headers, *, tenant: str, now_ms: 
 
     Raises Ignored, or InvalidEvent.
     """
+    if (commas := body.count(b",")) > COMMAS_MAX:
+        raise _unmappable(f"{commas} commas, at most {COMMAS_MAX} are looked through")
     try:
         asked = _Asked(decode_json(body, _decode, bytes_max=HOOK_BYTES_MAX), headers)
     except InvalidEvent as invalid:

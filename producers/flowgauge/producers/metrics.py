@@ -8,6 +8,9 @@ EVENTS_ACCEPTED: Final = Counter("flowgauge_producers_events_accepted_total", "E
 EVENTS_REFUSED: Final = Counter(
     "flowgauge_producers_events_refused_total", "Events the gateway sent to the dlq.", ["reason"]
 )
+REQUESTS_LIMITED: Final = Counter(
+    "flowgauge_producers_requests_limited_total", "Requests to publish answered with HTTP 429, by the bound.", ["limit"]
+)
 REQUESTS: Final = Counter("flowgauge_producers_requests_total", "Requests to publish, by their answer.", ["status"])
 BODY_BYTES: Final = Counter(
     "flowgauge_producers_body_bytes_total", "Bytes of bodies to publish, as they came over the wire."

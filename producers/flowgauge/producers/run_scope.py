@@ -192,9 +192,13 @@ def _described(exception: BaseException) -> dict[str, str]:
 
 
 def as_text(value: object, chars_max: int) -> str:
-    """Return the first `chars_max` characters of `value`, or the name of its type where it cannot be told."""
+    """Return the first `chars_max` characters of `value`, or the name of its type where it cannot be told.
+
+    Halves of surrogate pairs, which stand for bytes of file names that are no UTF-8, become `?`: no JSON holds them.
+    """
     try:
-        return str(value)[:chars_max]
+        text = str(value)[:chars_max]
+        return text if text.isascii() else text.encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on
         return f"<{type(value).__qualname__}>"
 

@@ -33,7 +33,6 @@ class SpooledBuffer(EventBuffer):
 
     def __init__(self, *, events_max: int, bytes_max: int, spool: Spool, said: Said) -> None:
         super().__init__(events_max=events_max, bytes_max=bytes_max)
-        self.is_kept = True
         self._spool = spool
         self._said = said
         self._crowd_events = events_max // 2
@@ -136,6 +135,12 @@ class SpooledBuffer(EventBuffer):
         self._spool.leave()
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001  # the last thing to say before events only wait in memory
+            self._said.once("spool ended", "events are spooled no more: %r", error)
+
+    def _loop(self) -> None:
         while not self._ending.is_set():
             self._wake.get()
             while super().__len__() and not self._ending.is_set():

@@ -70,7 +70,7 @@ def run_watched(command: Sequence[str], lines: LastLines | None, mask: "set[int]
 
     `lines` takes its output; None leaves our streams to it as they are.
     """
-    pipes = _Pipes(lines)
+    pipes = _opened(lines)
     began = monotonic()
     try:
         child = os.posix_spawnp(
@@ -82,12 +82,19 @@ def run_watched(command: Sequence[str], lines: LastLines | None, mask: "set[int]
             setsigdef=_DEFAULT_AGAIN,
         )
     except OSError as error:
-        pipes.abandon()
         return _not_started(command[0], error)
-    pipes.copy()
+    finally:
+        pipes.hand_over()
     ended = _await(child, began)
     pipes.join()
     return ended
+
+
+def _opened(lines: LastLines | None) -> "_Pipes":
+    try:
+        return _Pipes(lines)
+    except (OSError, RuntimeError):  # no descriptor or no thread is left: rather no lines than no command
+        return _Pipes(None)
 
 
 def _hear(_number: int, _frame: FrameType | None) -> None:
@@ -131,27 +138,23 @@ class _Pipes:
     def __init__(self, lines: LastLines | None) -> None:
         self._lines = lines
         self._locked = threading.Lock()
-        self._ends = {ours: (name, *os.pipe()) for ours, name in _streams().items()} if lines is not None else {}
+        self._writes: dict[int, int] = {}  # by our stream
         self._threads: list[threading.Thread] = []
         self._reading_since: dict[str, float] = {}  # by stream, unless it is being written just now
-
-    def for_child(self) -> "list[tuple[int, int, int]]":
-        """Return what makes the pipes the child's streams."""
-        actions = [(os.POSIX_SPAWN_DUP2, write, ours) for ours, (_, _, write) in self._ends.items()]
-        return [*actions, (os.POSIX_SPAWN_DUP2, 1, 2)] if len(self._ends) == 1 else actions
-
-    def copy(self) -> None:
-        """Begin: the child has its ends."""
-        for ours, (name, read, write) in self._ends.items():
-            os.close(write)
+        for ours, name in ({} if lines is None else _streams()).items():
+            read, self._writes[ours] = os.pipe()
             thread = threading.Thread(target=self._copy, args=(name, read, ours), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def abandon(self) -> None:
-        """Close all: there is no child."""
-        for _, read, write in self._ends.values():
-            os.close(read)
+    def for_child(self) -> "list[tuple[int, int, int]]":
+        """Return what makes the pipes the child's streams."""
+        actions = [(os.POSIX_SPAWN_DUP2, write, ours) for ours, write in self._writes.items()]
+        return [*actions, (os.POSIX_SPAWN_DUP2, 1, 2)] if len(actions) == 1 else actions
+
+    def hand_over(self) -> None:
+        """Close what the child writes to: it has its own by now, or there is none."""
+        for write in self._writes.values():
             os.close(write)
 
     def join(self) -> None:

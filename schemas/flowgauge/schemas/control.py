@@ -130,5 +130,5 @@ def decode_control(value: bytes) -> Control:
     """Return the control that a record holds; raise Unreadable for what is none."""
     try:
         return _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable("a control", error) from error

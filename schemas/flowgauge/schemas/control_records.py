@@ -27,7 +27,7 @@ def read_pulse(value: bytes, where: str) -> Pulse:
     """Return the pulse; raise Unreadable with `where` it stands."""
     try:
         return decode_pulse(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the pulse at {where}", error) from error
 
 
@@ -35,5 +35,5 @@ def read_rules_marker(value: bytes, where: str) -> RulesMarker:
     """Return the marker; raise Unreadable with `where` it stands."""
     try:
         return decode_rules_marker(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the marker of rules at {where}", error) from error

@@ -48,5 +48,5 @@ def read_message(value: bytes, where: str) -> SampleMessage:
     """Return the message; raise Unreadable with `where` it stands: without it, every window would miss samples."""
     try:
         return decode_message(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(where, error) from error

@@ -46,11 +46,33 @@ class SecretFromFile(Part):
 SecretRef: TypeAlias = SecretFromEnv | SecretFromFile
 
 
+class LimitSettings(Part):
+    """How much may come in, by each process; 0: any number, where nothing else is said."""
+
+    requests_per_second: int = Field(default=2_000, ge=0)  # of each token
+    bytes_per_second: int = Field(default=67_108_864, ge=0)  # of each token, as they come over the wire
+    events_per_second: int = Field(default=50_000, ge=0)  # of each tenant
+    events_per_day: int = Field(default=0, ge=0)  # of each tenant, from midnight to midnight UTC
+    burst: Duration = "10s"  # after a pause as much may come at once as in so long
+    connections: int = Field(default=0, ge=0)  # open at a time; 0: half of what the system lets the process hold
+    address_connections: int = Field(default=0, ge=0)  # of one address; 0: half of those
+
+
+class TenantLimits(Part):
+    """What of LimitSettings is different for one tenant."""
+
+    requests_per_second: int | None = Field(default=None, ge=0)
+    bytes_per_second: int | None = Field(default=None, ge=0)
+    events_per_second: int | None = Field(default=None, ge=0)
+    events_per_day: int | None = Field(default=None, ge=0)
+
+
 class Tenant(Part):
     """Whose events a token brings in."""
 
     tokens: tuple[SecretRef, ...] = Field(min_length=1, strict=False)
     retention_days: int = Field(default=ROWS_DAYS, ge=1, le=ROWS_DAYS)  # of its rows in ClickHouse
+    limits: TenantLimits = TenantLimits()
 
 
 class EgressSettings(Part):

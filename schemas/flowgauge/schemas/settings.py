@@ -39,12 +39,15 @@ from flowgauge.schemas.setting_parts import (
     EgressSettings,
     KafkaClientSetting,
     KafkaSettings,
+    LimitSettings,
     Part,
     QuarantineSettings,
     QuestionSettings,
     SecretFromEnv,
+    SecretFromFile,
     SecretRef,
     Tenant,
+    TenantLimits,
 )
 from flowgauge.schemas.times import parse_duration_ms
 
@@ -53,6 +56,7 @@ SETTINGS_BYTES_MAX = 1_048_576  # a settings file is written by hand; more is an
 PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of many machines
 RETENTION_DAYS_MAX = 3_650
 SECRET_CHARS_MAX = 4_096
+TOKENS_IN_FILE_MAX = 16  # of one tenant: the old and the new, and some
 ENV_PREFIX: Final = "FLOWGAUGE_"
 _PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # that write to Kafka themselves
 # Where clients publish to and ask; no settings.
@@ -64,7 +68,7 @@ _ENV_LISTS = ("egress.allow", "actions.commands", "quarantine.go_on")
 _ENV_SECRETS = ("clickhouse.password",)  # in the environment, the variable holds the secret itself
 _SERVICE_LINKS = ("tcp://", "udp://")  # Kubernetes' word of a service, such as one called flowgauge-clickhouse
 _ENV_TRUTHS = ("actions.enabled", "egress.apprise", "kafka.tls")
-_TABLES = ("egress", "actions", "clickhouse", "questions", "kafka", "quarantine")
+_TABLES = ("limits", "egress", "actions", "clickhouse", "questions", "kafka", "quarantine")
 _SECRET_FORMS = '{ env = "VARIABLE" } or { file = "PATH" }'  # noqa: S105  # how to write one
 _FILE_ONLY = ("tenants", "kafka.password", "kafka.token", "kafka.client")
 _KAFKA_SECRETS = ("password", "token")
@@ -91,6 +95,7 @@ class Settings(Part):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tenants: dict[str, Tenant] = Field(default={})
     operator: str = ""  # the tenant whose tokens also see what is of all tenants: measurements and problems
+    limits: LimitSettings = LimitSettings()
     egress: EgressSettings = EgressSettings()
     actions: ActionSettings = ActionSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
@@ -162,39 +167,28 @@ def parse_settings(text: str, place: str, environ: Mapping[str, str], flags: Map
 
 def resolve_secret(ref: SecretRef, environ: Mapping[str, str], read_text: Callable[[str], str]) -> str:
     """Return the secret that `ref` points to, without white space around it. Raises InvalidSettings, never with it."""
-    if isinstance(ref, SecretFromEnv):
-        where = f"environment variable {ref.env}"
-        secret = environ.get(ref.env, "")
-    else:
-        where = f"file {ref.file}"
-        try:
-            secret = read_text(ref.file)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise InvalidSettings(f"{where} cannot be read: {reason} (make it readable for flowgauge)") from None
-    secret = secret.strip()
-    if not secret:
-        raise InvalidSettings(f"{where} is not set or empty (set it where flowgauge is started)")
-    if len(secret) > SECRET_CHARS_MAX or not secret.isprintable():
-        raise InvalidSettings(f"{where} is not one line of at most {SECRET_CHARS_MAX} characters")
-    return secret
+    return _one_secret(_read_secret(ref, environ, read_text), _where(ref))
 
 
 def resolve_tokens(
     settings: Settings, environ: Mapping[str, str], read_text: Callable[[str], str]
 ) -> Mapping[str, str]:
-    """Return token → tenant. Raises InvalidSettings when two tenants share one: whose events would they be."""
+    """Return token → tenant; a file may hold several tokens, one a line.
+
+    Raises InvalidSettings when two tenants share one: whose events would they be.
+    """
     entries: dict[str, str] = {}
     for name, tenant in settings.tenants.items():
         for at, ref in enumerate(tenant.tokens):
             place = f"{settings.file or SETTINGS_FILE}: tenants.{name}.tokens.{at}"
             try:
-                token = resolve_secret(ref, environ, read_text)
+                tokens = _tokens(ref, environ, read_text)
             except InvalidSettings as error:
                 raise InvalidSettings(f"{place}: {error}") from None
-            if entries.get(token, name) != name:
-                raise InvalidSettings(f"{place}: tenant {entries[token]!r} has the same token (give each its own)")
-            entries[token] = name
+            for token in tokens:
+                if entries.get(token, name) != name:
+                    raise InvalidSettings(f"{place}: tenant {entries[token]!r} has the same token (give each its own)")
+                entries[token] = name
     return entries
 
 
@@ -217,6 +211,38 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _tokens(ref: SecretRef, environ: Mapping[str, str], read_text: Callable[[str], str]) -> list[str]:
+    where = _where(ref)
+    text = _read_secret(ref, environ, read_text)
+    lines = [line for line in text.splitlines() if line.strip()] if isinstance(ref, SecretFromFile) else []
+    if len(lines) > TOKENS_IN_FILE_MAX:
+        raise InvalidSettings(f"{where} holds {len(lines)} tokens, at most {TOKENS_IN_FILE_MAX} are read")
+    return [_one_secret(line, where) for line in lines or [text]]
+
+
+def _where(ref: SecretRef) -> str:
+    return f"environment variable {ref.env}" if isinstance(ref, SecretFromEnv) else f"file {ref.file}"
+
+
+def _read_secret(ref: SecretRef, environ: Mapping[str, str], read_text: Callable[[str], str]) -> str:
+    if isinstance(ref, SecretFromEnv):
+        return environ.get(ref.env, "")
+    try:
+        return read_text(ref.file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InvalidSettings(f"{_where(ref)} cannot be read: {reason} (make it readable for flowgauge)") from None
+
+
+def _one_secret(text: str, where: str) -> str:
+    secret = text.strip()
+    if not secret:
+        raise InvalidSettings(f"{where} is not set or empty (set it where flowgauge is started)")
+    if len(secret) > SECRET_CHARS_MAX or not secret.isprintable():
+        raise InvalidSettings(f"{where} is not one line of at most {SECRET_CHARS_MAX} characters")
+    return secret
 
 
 def _read(file: Path) -> str:
@@ -415,5 +441,6 @@ def _expected(detail: ErrorDetails) -> str:
 
 def _names_beside(parts: list[str]) -> list[str]:
     if parts[0] == "tenants":
-        return [".".join([*parts[:-1], name]) for name in Tenant.model_fields]
+        fields = TenantLimits.model_fields if parts[2:3] == ["limits"] else Tenant.model_fields
+        return [".".join([*parts[:-1], name]) for name in fields]
     return _known_names()

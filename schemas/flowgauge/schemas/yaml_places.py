@@ -106,7 +106,10 @@ def problems_of(
     """
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_context=False):
-        path = prefix + tuple(step for step in detail["loc"] if not _is_member(step))
+        path = prefix
+        for step in detail["loc"]:
+            if not _is_member(step) or (*path, step) in document.places:  # somebody may have written such a name
+                path = (*path, step)
         while path not in document.places and len(path) > len(prefix) and path[:-1] in document.places:
             if detail["type"] == "missing":
                 break

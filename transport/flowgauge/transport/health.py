@@ -20,6 +20,7 @@ class TenantHealth:
 
     accepted: int = 0
     refused: int = 0
+    limited: int = 0
     undelivered_since_ms: int = 0
     undelivered: int = 0
     problems: dict[str, str] = field(default_factory=dict[str, str])
@@ -37,6 +38,7 @@ class Health:
     rules_version: int = 0
     accepted: int = 0  # events the gateway appended
     refused: int = 0  # events the gateway sent to the dlq
+    limited: int = 0  # requests to publish that were over a bound of their sender
     sink_behind: int = 0  # records in the log that ClickHouse does not have yet
     stored: int = 0  # rows the sink has inserted since start
     undelivered_since_ms: int = 0  # transition time of the oldest delivery still owed; 0 when none
@@ -63,6 +65,7 @@ class Health:
             self,
             accepted=own.accepted,
             refused=own.refused,
+            limited=own.limited,
             stored=0,
             undelivered_since_ms=own.undelivered_since_ms,
             undelivered=own.undelivered,

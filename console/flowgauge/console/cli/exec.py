@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -164,4 +165,5 @@ def _spool_default() -> Path | None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"flowgauge exec: {text}", err=True)
+    with suppress(OSError):  # nobody may read our errors; the exit code is the command's all the same
+        click.echo(f"flowgauge exec: {text}", err=True)

@@ -169,10 +169,8 @@ def _say_progress() -> "Callable[[Imported], None]":
         nonlocal said_s
         if monotonic() - said_s >= SAID_EVERY_S:
             said_s = monotonic()
-            _say(
-                f"{counted(imported.runs, 'run')} and {counted(imported.events, 'event')} so far, all before "
-                f"{time_at(imported.until_us)}"
-            )
+            so_far = f"{counted(imported.runs, 'run')} and {counted(imported.events, 'event')} so far"
+            _say(f"{so_far}, now of the day from {time_at(imported.until_us)} on")
 
     return say
 

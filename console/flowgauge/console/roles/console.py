@@ -7,6 +7,7 @@ with the command that would.
 import asyncio
 
 from flowgauge.console.access import tokens_of
+from flowgauge.console.bounded_http import bounds_of
 from flowgauge.console.groups import ALL_GROUPS, DETECTOR, MATCHER, NOTIFIER, SINK
 from flowgauge.console.kafka_rules import put_in_force
 from flowgauge.console.listening import serve
@@ -16,6 +17,7 @@ from flowgauge.console.readiness import Readiness
 from flowgauge.console.role import Opened, Role, Work
 from flowgauge.console.roles.server import open_server
 from flowgauge.console.rule_folder import Applied
+from flowgauge.console.token_files import watch_tokens
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.console.web.probes import probe_routes
@@ -60,13 +62,15 @@ async def _open(opened: Opened) -> Work:
         only_loopback=is_loopback(settings.host),
         knows=opened.readiness.knows,
     )
+    bounds = bounds_of(settings.limits)
     return Work(
-        web=("web", lambda stop: serve(app, opened.listening, stop)),
+        web=("web", lambda stop: serve(app, opened.listening, stop, bounds)),
         parts=[
             ("detection watch", lambda stop: run_detection_watch(log, stop=stop, health=health)),
             ("rules", lambda stop: _read_rules(book, health, stop)),
             ("controls", lambda stop: run_controls(controls, stop=stop, health=health)),
             ("prices", prices.watch),
+            ("tokens", lambda stop: watch_tokens(settings, tokens, health, stop)),
             ("groups", lambda stop: _tell_lags(opened.readiness, stop)),
         ],
     )

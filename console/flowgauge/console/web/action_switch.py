@@ -49,7 +49,7 @@ def read_switch(body: bytes, login: str) -> SwitchActions:
     """Return what a body says; `login` does it where the body does not say who. Raises BadInput."""
     try:
         asked = msgspec.json.decode(body, type=SwitchActions)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f'the body, such as {{"by":"ann"}}: {error}') from None
     return msgspec.structs.replace(asked, by=person(asked.by.strip() or login))
 

@@ -90,7 +90,7 @@ def read_doing(verb: Verb, body: bytes | Mapping[str, str], login: str) -> Doing
     """
     try:
         doing = _decoded(BODIES[verb], body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"the body of {verb}, such as {example_text(verb)}: {error}") from None
     by = person(doing.by.strip() or login)
     if isinstance(doing, Note) and not doing.text.strip():

@@ -176,7 +176,7 @@ class LeftOut(TypedDict):
 
 
 class ProcessHealth(TypedDict):
-    """The health of the process that answers. `stored` is told to the operator only.
+    """The health of the process that answers. `stored` is told to the operator only; `limited` are requests with 429.
 
     `held_back_by` are the partitions of the events that keep detection unknown while others go on.
     """
@@ -190,6 +190,7 @@ class ProcessHealth(TypedDict):
     rules_version: int
     accepted: int
     refused: int
+    limited: int
     stored: NotRequired[int]
     sink_behind: int
     undelivered: int

@@ -355,5 +355,5 @@ def _no_delivery(request: Request, tenant: str) -> _Refused:
 def _files(body: bytes) -> dict[str, str]:
     try:
         return msgspec.json.decode(body, type=RuleFiles).files
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f'expected {{"files": {{"NAME.yaml": "text"}}}}: {error}') from None

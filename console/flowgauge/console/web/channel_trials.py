@@ -108,7 +108,7 @@ def read_trial(body: bytes) -> TryChannel:
     """Return what a body asks for; raise BadInput for what it cannot."""
     try:
         return msgspec.json.decode(body or b"{}", type=TryChannel)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f'the body, such as {{"severity":"info"}}: {error}') from None
 
 

@@ -110,7 +110,7 @@ def read_replay(kind: type[_Asked], body: bytes | Mapping[str, str], login: str)
     example = '{"by":"ann"}' if kind is ReplayOne else '{"channel":"data-oncall","since":"1d","by":"ann"}'
     try:
         asked = msgspec.json.decode(body, type=kind) if isinstance(body, bytes) else msgspec.convert(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"the body, such as {example}: {error}") from None
     return msgspec.structs.replace(asked, by=person(asked.by or login))
 

@@ -98,6 +98,7 @@ def health_json(health: Health, now_ms: int) -> ProcessHealth:
         "rules_version": health.rules_version,
         "accepted": health.accepted,
         "refused": health.refused,
+        "limited": health.limited,
         "stored": health.stored,
         "sink_behind": health.sink_behind,
         "undelivered": health.undelivered,

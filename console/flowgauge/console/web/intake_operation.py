@@ -38,13 +38,13 @@ def _events(now_ms: int) -> Operation:
         path="/v1/events",
         title="Take events",
         about="One event, a list, or one a line; gzip is welcome. Each has its own answer: a bad one never costs a "
-        "good neighbour. Accepted ones are durable. After 503 send the same events, with the same ids, again.",
+        "good neighbour. Accepted ones are durable. After 429 and 503 send the same events, with the same ids, again.",
         body={
             "application/json": Content({"anyOf": [EVENT, {"type": "array", "items": EVENT}]}, [example]),
             "application/x-ndjson": Content({"type": "string"}, f"{line}\n"),
         },
         answer=Answer,
-        refusals=(400, 401, 403, 408, 413, 415, 503),
+        refusals=(400, 401, 403, 408, 413, 415, 429, 503),
         schemas={"Event": _event_schema()},
     )
 
@@ -75,7 +75,7 @@ def _cloudevents(now_ms: int) -> Operation:
             ONE: Content(one, example, status=204),
         },
         answer=Answer,
-        refusals=(400, 401, 403, 408, 413, 415, 503),
+        refusals=(400, 401, 403, 408, 413, 415, 429, 503),
     )
 
 

@@ -34,7 +34,7 @@ REFUSALS: Mapping[int, str] = {
     413: "The body is too large",
     415: "The body is of another type",
     422: "The rules are wrong: `problems` are all mistakes, each with its place",
-    429: "The tenant asks more at a time than it may: again after `Retry-After`",
+    429: "The tenant asks or sends more at a time than it may: again after `Retry-After`",
     503: "Not now: the same again after `Retry-After`",
 }
 QUIET = 204

@@ -71,9 +71,11 @@ def overview(health: Health, asked: Asked, now_ms: int, *, rules: int) -> Overvi
 def _figures(health: Health, open_: Sequence[IncidentRow], rate: RateChart, now_ms: int) -> tuple[Figure, ...]:
     behind_ms = max(0, now_ms - health.clock_ms) if health.clock_ms else 0
     owed = f"oldest for {span(now_ms - health.undelivered_since_ms)}" if health.undelivered_since_ms else "all told"
+    taken = f"{count(health.accepted, 'event')} taken since the start"
+    taken += f", {count(health.limited, 'request')} over a limit" if health.limited else ""
     return (
         Figure("Open incidents", str(len(open_)), _severities(open_) or "nothing to do"),
-        Figure("Events per second", rate.now_per_s, f"{count(health.accepted, 'event')} taken since the start"),
+        Figure("Events per second", rate.now_per_s, taken),
         Figure("Detection behind", _behind(behind_ms) if health.clock_ms else "–", f"rule set {health.rules_version}"),
         Figure("Messages owed", f"{health.undelivered:,}", owed),
     )

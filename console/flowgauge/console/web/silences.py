@@ -109,7 +109,7 @@ def read_asked(body: bytes | Mapping[str, object], login: str, *, is_preview: bo
             if isinstance(body, bytes)
             else msgspec.convert(body, type=SilenceAsked)
         )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"the body, such as {msgspec.json.encode(EXAMPLE).decode()}: {error}") from None
     if is_preview:  # neither who, why nor how long changes what is hidden
         lasts = asked.lasts if asked.ends or asked.lasts else LASTS_DEFAULT

@@ -77,6 +77,12 @@ def task_instance_event(instance: Any, word: str, message: str = "") -> EventJso
     )
 
 
+def word_of_failure(instance: Any) -> str:
+    """Return the state of a task instance that failed: `failed` for good, or `up_for_retry`."""
+    state = _attribute(instance, "state")
+    return "up_for_retry" if _attribute(state, "value") == "up_for_retry" or state == "up_for_retry" else "failed"
+
+
 def log_event(instance: Any, *, at: datetime, level: str, logger: str, message: str) -> EventJson:
     """Map a line that a task instance wrote; the publisher gives it an id, for it is written once."""
     return _event(

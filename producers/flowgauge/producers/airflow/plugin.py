@@ -25,7 +25,14 @@ from typing import Any, Final
 
 from pluggy import HookimplMarker
 
-from flowgauge.producers.airflow.mapping import EventJson, asset_event, dag_run_event, log_event, task_instance_event
+from flowgauge.producers.airflow.mapping import (
+    EventJson,
+    asset_event,
+    dag_run_event,
+    log_event,
+    task_instance_event,
+    word_of_failure,
+)
 from flowgauge.producers.connector_event import text
 from flowgauge.producers.log_handler import OUR_THREADS
 from flowgauge.producers.publisher import Publisher
@@ -90,8 +97,7 @@ class Listener:
     @_hook
     def on_task_instance_failed(self, task_instance: Any, error: Any) -> None:
         """Tell that a task instance failed, for good or until its next try, and why."""
-        state = str(getattr(getattr(task_instance, "state", None), "value", ""))
-        self._end_task(task_instance, "up_for_retry" if state == "up_for_retry" else "failed", error)
+        self._end_task(task_instance, word_of_failure(task_instance), error)
 
     @_hook
     def on_asset_event_emitted(self, asset_event: Any) -> None:

@@ -3,9 +3,10 @@
     401  no token that we know
     408  the body did not come in time                  413  over a bound of batch_body.py
     415  an encoding that is not gzip                   503  + Retry-After: the log or this process is full
+    429  + Retry-After: over a bound of limits.py
 
-Every answer but a good one is a JSON object with `error`, a sentence. After 503 the sender repeats the same events with
-the same ids.
+Every answer but a good one is a JSON object with `error`, a sentence. After 429 and 503 the sender repeats the same
+events with the same ids.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from starlette.responses import Response
 from flowgauge.producers import metrics
 from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip
 from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Intake, Taken, Unfit
-from flowgauge.producers.tokens import TokenTable
+from flowgauge.producers.gateway.limits import Limits, Over
+from flowgauge.producers.tokens import Sender, TokenTable
 from flowgauge.schemas.errors import Transient
 
 BODY_DEADLINE_S = 30.0  # a body that takes longer holds memory for nobody
@@ -49,25 +51,45 @@ class Refused(Exception):
 class Door:
     """The common part of a way in over HTTP."""
 
-    def __init__(self, intake: Intake, tokens: TokenTable) -> None:
+    def __init__(self, intake: Intake, tokens: TokenTable, limits: Limits) -> None:
         self.intake = intake
+        self.limits = limits
         self._tokens = tokens
 
     def tenant_of(self, request: Request) -> str:
-        """Return whose events `request` brings in. Raises Refused without a known token, or while history loads."""
-        return self.tenant_with(request.headers.get("authorization"))
+        """Return whose events `request` brings in. Raises Refused as `sender_with` does."""
+        return self.tenant_with(request, request.headers.get("authorization"))
 
-    def tenant_with(self, *authorizations: str | None) -> str:
-        """Return the tenant of the first that is known of an `Authorization` header's readings. Raises as above."""
-        tenants = map(self._tokens.tenant_of, authorizations)
-        tenant = next((tenant for tenant in tenants if tenant is not None), None)
-        if tenant is None:
+    def tenant_with(self, request: Request, *authorizations: str | None) -> str:
+        """Return the same where an `Authorization` header may be read in several ways; the body is charged to it."""
+        request.state.sender = sender = self.sender_with(*authorizations)
+        return sender.tenant
+
+    def let_in(self, request: Request, sender: Sender) -> str:
+        """Return the same of one that is known by something else than a token."""
+        request.state.sender = self._admitted(sender)
+        return sender.tenant
+
+    def sender_with(self, *authorizations: str | None) -> Sender:
+        """Return the sender of the first that is known of an `Authorization` header's readings; it counts as a request.
+
+        Raises Refused without a known token, while history loads, or when the sender is over a bound.
+        """
+        senders = map(self._tokens.sender_of, authorizations)
+        sender = next((sender for sender in senders if sender is not None), None)
+        if sender is None:
             fault = "no tenant has this token: " if any(authorizations) else ""
             said = f"{fault}send `Authorization: Bearer TOKEN` with one that [tenants] in the server's settings names"
             raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
+        return self._admitted(sender)
+
+    def _admitted(self, sender: Sender) -> Sender:
         if self.intake.health.loading:
             raise come_again("history is being loaded")
-        return tenant
+        if over := self.limits.admit(sender):
+            self.intake.count_limited(sender.tenant, over.limit)
+            raise _come_later(over)
+        return sender
 
     @asynccontextmanager
     async def body_of(self, request: Request) -> AsyncGenerator[bytes]:
@@ -81,14 +103,17 @@ class Door:
             self.intake.bytes_held -= sum(map(len, pieces))
 
     async def take(self, tenant: str, events: Sequence[bytes | Unfit]) -> Taken:
-        """Hand `events` in; raises Refused with 503 when the log takes none now."""
+        """Hand `events` in, which count as of `tenant`; raises Refused with 503 when the log takes none now."""
+        self.limits.events_came(tenant, len(events))
         try:
             return await self.intake.take(tenant, events)
         except Transient:
+            self.limits.events_came(tenant, -len(events))
             raise come_again("the log cannot take events now") from None
 
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         """Add the body, decompressed, to `pieces`."""
+        sender: Sender = request.state.sender
         gunzip = _gunzip(request)
         _refuse_long_body(request.headers.get("content-length", "0"))
         size = 0
@@ -98,6 +123,7 @@ class Door:
                     size += len(piece)
                     _refuse_long_body(str(size))
                     metrics.BODY_BYTES.inc(len(piece))
+                    self.limits.bytes_came(sender, len(piece))
                     pieces.append(gunzip.feed(piece) if gunzip else piece)
                     self.intake.bytes_held += len(pieces[-1])
                     if self.intake.bytes_held > BYTES_HELD_MAX:
@@ -131,6 +157,11 @@ def answering(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
 def come_again(error: str) -> Refused:
     """Return the refusal of events that may be sent again as they are."""
     return Refused(503, f"{error}: send the same events again", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _come_later(over: Over) -> Refused:
+    seconds = -(-over.wait_ms // 1_000)
+    return Refused(429, f"{over}: send the same events again in {seconds} s", {"Retry-After": str(seconds)})
 
 
 def content_type_of(request: Request) -> str:

@@ -18,10 +18,11 @@ from starlette.routing import BaseRoute, Route
 
 from flowgauge.producers import metrics
 from flowgauge.producers.answer import Answer
-from flowgauge.producers.gateway.door import Door, Refused, answering, come_again, content_type_of, encode
+from flowgauge.producers.gateway.door import Door, Refused, answering, content_type_of, encode
 from flowgauge.producers.gateway.intake import Unfit
 from flowgauge.producers.hook_book import OpenHook
 from flowgauge.producers.hook_event import HOOK_BYTES_MAX, Ignored, event_of
+from flowgauge.producers.tokens import Sender
 from flowgauge.schemas.errors import InvalidEvent
 
 HookOf: TypeAlias = Callable[[str], OpenHook | None]
@@ -68,9 +69,8 @@ def _tenant_of(door: Door, found: OpenHook, request: Request) -> str:
     """Return whose events these will be, once the body shows who sent it where no token does."""
     if found.hook.tenant is None:
         return door.tenant_of(request)
-    if door.intake.health.loading:
-        raise come_again("history is being loaded")
-    return found.hook.tenant
+    name: str = request.path_params["name"]
+    return door.let_in(request, Sender(found.hook.tenant, name.encode()))  # counted apart from the tenant's tokens
 
 
 async def _store(door: Door, sent: Sent) -> Response:

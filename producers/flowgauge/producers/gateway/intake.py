@@ -91,6 +91,12 @@ class Intake:
         self._count(tenant, taken)
         return taken
 
+    def count_limited(self, tenant: str, limit: str) -> None:
+        """Count a request of `tenant` that was over the bound `limit`."""
+        for health in (self.health, self.health.of(tenant)):
+            health.limited += 1
+        metrics.REQUESTS_LIMITED.labels(limit).inc()
+
     async def heavy(self, size: int, work: Callable[[], _T]) -> _T:
         """Return what `work` on `size` bytes returns: apart, when it could keep the loop from other requests."""
         if size <= HERE_BYTES_MAX:

@@ -30,7 +30,7 @@ def prefect_posts(door: Door) -> BaseRoute:
     """Return the route."""
 
     async def publish(request: Request) -> Response:
-        tenant = door.tenant_with(*readings_of(request.headers.get("authorization")))
+        tenant = door.tenant_with(request, *readings_of(request.headers.get("authorization")))
         if content_type_of(request) != _JSON:
             raise Refused(415, f"send Content-Type {_JSON}, got {content_type_of(request)[:64]!r}")
         async with door.body_of(request) as body:

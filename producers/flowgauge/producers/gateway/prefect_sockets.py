@@ -8,8 +8,8 @@ connects again and sends it again. So a pong, and the echo of a close, leave onl
 (socket_port.py). A bad event never closes: it goes to the dlq, and sending it again would not make it better.
 
     1001  silent for idle_s                     1012  this process ends; all that was read is durable
-    1008  no known token, or too slow           1013  the log, this process or the connections are full: connect again
-    1009  a message over MESSAGE_BYTES_MAX
+    1008  no known token, or too slow           1013  the log, this process, the connections or a limit of the sender
+    1009  a message over MESSAGE_BYTES_MAX            (limits.py) are full: connect again
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Unfit
 from flowgauge.producers.gateway.prefect_events import mapped
 from flowgauge.producers.gateway.prefect_tokens import AUTH_BYTES_MAX, readings_of, readings_of_message
 from flowgauge.producers.gateway.socket_port import SOCKET, Ended, Socket
+from flowgauge.producers.tokens import Sender
 
 PATH = "/api/events/in"
 SUBPROTOCOL = "prefect"
@@ -41,7 +42,7 @@ _log = structlog.get_logger("flowgauge.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SocketBounds:
     """What connections may take. A ping waits for one append, for room and for its own append: 19 s of Prefect's 20."""
 
     sockets: int = 4_096  # of all tenants; each costs about 20 kB and a file descriptor
@@ -53,7 +54,7 @@ class Limits:
     room_s: float = 3.0  # for other senders' bytes to go
 
 
-_LIMITS = Limits()
+_BOUNDS = SocketBounds()
 
 
 class _Parting(Exception):
@@ -66,17 +67,17 @@ class _Parting(Exception):
         self.why = why
 
 
-def prefect_sockets(door: Door, limits: Limits = _LIMITS) -> BaseRoute:
+def prefect_sockets(door: Door, bounds: SocketBounds = _BOUNDS) -> BaseRoute:
     """Return the route."""
-    return WebSocketRoute(PATH, PrefectSockets(door, limits))
+    return WebSocketRoute(PATH, PrefectSockets(door, bounds))
 
 
 class PrefectSockets:
     """The ASGI application of the path; it knows its open connections."""
 
-    def __init__(self, door: Door, limits: Limits) -> None:
+    def __init__(self, door: Door, bounds: SocketBounds) -> None:
         self._door = door
-        self._limits = limits
+        self._bounds = bounds
         self._open = 0
         self._of: Counter[str] = Counter()
 
@@ -93,12 +94,12 @@ class PrefectSockets:
 
     async def _serve(self, socket: Socket, scope: Scope) -> str:
         try:
-            tenant, messages = await self._let_in(socket, scope)
-            self._enter(tenant)
+            sender, messages = await self._let_in(socket, scope)
+            self._enter(sender.tenant)
             try:
-                await self._keep_all(socket, tenant, messages)
+                await self._keep_all(socket, sender, messages)
             finally:
-                self._leave(tenant)
+                self._leave(sender.tenant)
         except Ended as ended:
             if ended.why == "shutdown":
                 socket.close(1012, "this gateway ends: connect again")
@@ -109,15 +110,15 @@ class PrefectSockets:
             socket.close(parting.code, parting.said)
             return parting.why
 
-    async def _let_in(self, socket: Socket, scope: Scope) -> tuple[str, Sequence[bytes]]:
-        """Return the tenant, and what came right behind the token."""
+    async def _let_in(self, socket: Socket, scope: Scope) -> tuple[Sender, Sequence[bytes]]:
+        """Return the sender, and what came right behind the token."""
         authorization = Headers(scope=scope).get("authorization")
-        if self._open > self._limits.sockets:
+        if self._open > self._bounds.sockets:
             socket.accept(None)  # so that the peer is told as one that may come again
             raise _Parting(*_TOO_MANY)
         if SUBPROTOCOL not in scope["subprotocols"]:
             try:
-                tenant = self._tenant(readings_of(authorization))
+                sender = self._sender(readings_of(authorization))
             except _Parting as parting:
                 if parting.code == 1008:
                     socket.refuse(403, f"{parting.said}\n")
@@ -125,26 +126,26 @@ class PrefectSockets:
                     socket.accept(None)
                 raise
             socket.accept(None)
-            return tenant, []
+            return sender, []
         socket.accept(SUBPROTOCOL)
-        message, *rest = await _first_messages(socket, self._limits.auth_s)
+        message, *rest = await _first_messages(socket, self._bounds.auth_s)
         readings = readings_of_message(message, authorization)
         if readings is None:
             raise _Parting(1008, 'expected {"type": "auth", "token": …} first', "token")
-        tenant = self._tenant(readings)
+        sender = self._sender(readings)
         socket.say(_AUTH_SUCCESS)
-        return tenant, rest
+        return sender, rest
 
-    def _tenant(self, readings: Sequence[str | None]) -> str:
+    def _sender(self, readings: Sequence[str | None]) -> Sender:
         try:
-            return self._door.tenant_with(*readings)
+            return self._door.sender_with(*readings)
         except Refused as refused:
             if refused.status == 401:
                 raise _Parting(1008, "no tenant of this gateway has this token", "token") from None
             raise _Parting(1013, str(refused), "full") from None
 
     def _enter(self, tenant: str) -> None:
-        if self._of[tenant] >= self._limits.tenant_sockets:
+        if self._of[tenant] >= self._bounds.tenant_sockets:
             raise _Parting(*_TOO_MANY)
         self._of[tenant] += 1
 
@@ -153,51 +154,54 @@ class PrefectSockets:
         if not self._of[tenant]:
             del self._of[tenant]
 
-    async def _keep_all(self, socket: Socket, tenant: str, messages: Sequence[bytes]) -> NoReturn:
+    async def _keep_all(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> NoReturn:
         intake, loop = self._door.intake, asyncio.get_running_loop()
         held = 0
         whole_by = idle_at = math.inf
         try:
             while True:
                 if messages:
-                    await self._keep(socket, tenant, messages)
-                await self._wait_for_room()
-                idle_at = loop.time() + self._limits.idle_s
+                    await self._keep(socket, sender, messages)
+                await self._wait_for_room(sender)
+                idle_at = loop.time() + self._bounds.idle_s
                 if not socket.unread:
                     whole_by = math.inf
                 elif messages or whole_by == math.inf:
-                    whole_by = loop.time() + self._limits.message_s
+                    whole_by = loop.time() + self._bounds.message_s
                 async with asyncio.timeout_at(min(idle_at, whole_by)):
                     messages = await socket.receive()
                 intake.bytes_held += socket.unread - held
                 held = socket.unread
         except TimeoutError:
             if whole_by < idle_at:
-                raise _Parting(1008, f"a message took more than {self._limits.message_s:g} s", "slow") from None
-            raise _Parting(1001, f"nothing came for {self._limits.idle_s:g} s", "idle") from None
+                raise _Parting(1008, f"a message took more than {self._bounds.message_s:g} s", "slow") from None
+            raise _Parting(1001, f"nothing came for {self._bounds.idle_s:g} s", "idle") from None
         finally:
             intake.bytes_held -= held
 
-    async def _wait_for_room(self) -> None:
-        """Read no more while this process holds too much; the peer waits in its own buffer meanwhile."""
-        until = asyncio.get_running_loop().time() + self._limits.room_s
-        while self._door.intake.bytes_held > BYTES_HELD_MAX:
+    async def _wait_for_room(self, sender: Sender) -> None:
+        """Read no more while this process holds too much, or over a limit; the peer's own buffer waits meanwhile."""
+        until = asyncio.get_running_loop().time() + self._bounds.room_s
+        while (over := self._door.limits.over(sender)) or self._door.intake.bytes_held > BYTES_HELD_MAX:
             if asyncio.get_running_loop().time() > until:
-                raise _Parting(1013, "too many bytes are in work: connect again", "full")
+                if over:
+                    self._door.intake.count_limited(sender.tenant, over.limit)
+                raise _Parting(1013, f"{over or 'too many bytes are in work'}: connect again", "full")
             await asyncio.sleep(AGAIN_S)
 
-    async def _keep(self, socket: Socket, tenant: str, messages: Sequence[bytes]) -> None:
+    async def _keep(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> None:
         """Make all of it durable, or close; the log may have it all the same, later: the same ids come again."""
         size = sum(map(len, messages))
         metrics.BODY_BYTES.inc(size)
+        self._door.limits.bytes_came(sender, size)
         self._door.intake.bytes_held += size
         try:
-            keeping = asyncio.create_task(self._take(tenant, await mapped(self._door.intake, messages)))
+            keeping = asyncio.create_task(self._take(sender.tenant, await mapped(self._door.intake, messages)))
             try:
-                if not (await asyncio.wait({keeping}, timeout=self._limits.hold_s))[0]:
+                if not (await asyncio.wait({keeping}, timeout=self._bounds.hold_s))[0]:
                     # What the log does not let go of stays counted, and so does the connection.
                     socket.close(1013, "the log does not take events now: connect again")
-                    _log.warning("log takes no events", reason=f"an append took more than {self._limits.hold_s:g} s")
+                    _log.warning("log takes no events", reason=f"an append took more than {self._bounds.hold_s:g} s")
                     await keeping
                     raise _Parting(1013, "", "log")
                 await keeping
@@ -209,7 +213,7 @@ class PrefectSockets:
             self._door.intake.bytes_held -= size
 
     async def _take(self, tenant: str, events: Sequence[bytes | Unfit]) -> None:
-        until = asyncio.get_running_loop().time() + self._limits.hold_s - AGAIN_S
+        until = asyncio.get_running_loop().time() + self._bounds.hold_s - AGAIN_S
         while True:
             try:
                 await self._door.take(tenant, events)

@@ -155,10 +155,11 @@ class _Bridge:
 
     def _advance(self, compared: Compared) -> None:
         cursor = self._cursors[compared.what]
-        is_new = compared.until_us > cursor.checked_us
+        if compared.until_us <= cursor.checked_us:
+            return  # once more, for what came late
         cursor.advance(compared.until_us)
         metrics.BRIDGE_COMPARED.labels(compared.what).set(cursor.checked_us / 1_000_000)
-        if is_new and compared.what == "events":
+        if compared.what == "events":
             self._tell("compared with prefect")
 
     def _tell(self, phrase: str) -> None:

@@ -71,12 +71,12 @@ class Inbox:
             size = 0
             while self._items and len(batch) < BATCH_EVENTS_MAX and size < BATCH_BYTES_MAX:
                 item = self._items.popleft()
+                self._changed.notify_all()
                 if isinstance(item, Compared):
                     return batch, item
                 batch.append(item)
                 size += len(item.json)
                 self._bytes -= len(item.json)
-            self._changed.notify_all()
             return batch, None
 
     def _is_full(self) -> bool:

@@ -14,11 +14,14 @@ Of servers that share a broker each tells what it publishes, not what it consume
 
 A server that is told to stop (SIGTERM) ends without Python's exit functions: uvicorn raises the signal again. So
 what is buffered is sent when it stops consuming what we are told of, which every server does last, with the loop
-still running: one with services in several of them, one without in those that serve its web sockets.
+still running: one with services in several of them, one without in those that serve its web sockets. A process of
+services alone (`prefect server services start`) handles no SIGTERM: so we flush at it, and let it end as it would have.
 """
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
@@ -45,6 +48,19 @@ def _make_emitter() -> Emitter:
 
 
 tee: Final = Tee(_make_emitter)
+
+
+def _flush_before_the_end(number: int, _frame: object) -> None:
+    """Flush, then end as if nobody had handled the signal. In a thread: what it waits for may be held by this one."""
+    flushing = threading.Thread(target=tee.flush, args=(FLUSH_MS_MAX,), daemon=True)
+    flushing.start()
+    flushing.join(FLUSH_MS_MAX / 1000)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, _flush_before_the_end)
 
 
 class Publisher:

@@ -47,6 +47,7 @@ def events_out(api_url: str, credentials: Credentials, *, since_us: int) -> Iter
             additional_headers=credentials.headers,
             compression=None,  # Prefect's server would pay, and is the slower end
             open_timeout=OPEN_S_MAX,
+            proxy=None,  # as our other requests: none of the environment
             max_size=FRAME_BYTES_MAX,
         ) as socket:
             if socket.subprotocol or credentials.key:

@@ -88,7 +88,7 @@ def _decoded_by(decode: Callable[[bytes], object]) -> Validate:
             return decode(value)
         except msgspec.ValidationError as error:
             raise InvalidEvent("wrong field", str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidEvent("not JSON", str(error)) from None
 
     return validate

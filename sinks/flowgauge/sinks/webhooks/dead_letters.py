@@ -35,7 +35,7 @@ def read_letter(name: str, encoded: bytes) -> Letter:
     """Return a letter as it was stored; raise Unreadable for what another version wrote."""
     try:
         return _decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"what the notifier keeps of {name!r}", error) from error
 
 

@@ -222,7 +222,7 @@ class _Notifier:
         for record in batch.records:
             try:
                 transition = decode_transition(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 _log.error("transition unreadable", partition=batch.partition, offset=record.offset)
                 unreadable.append(_dead_letter(record, batch.partition, str(error), now_ms))
                 continue

@@ -170,7 +170,7 @@ async def _read_body(request: Request) -> bytes | None:
 def _type_of(body: bytes) -> str:
     try:
         return _word(msgspec.json.decode(body, type=_Envelope).type)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 

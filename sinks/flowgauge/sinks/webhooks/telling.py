@@ -115,7 +115,7 @@ def read(incident_id: str, encoded: bytes) -> Telling:
     """Return a telling as it was stored; raise Unreadable for what another version wrote."""
     try:
         return _decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"what the notifier keeps of incident {incident_id!r}", error) from error
 
 

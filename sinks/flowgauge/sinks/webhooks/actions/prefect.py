@@ -209,5 +209,5 @@ def _fields(answer: Answer) -> Mapping[str, object]:
     """Return the fields of an answer; none of one that is cut or no object."""
     try:
         return msgspec.json.decode(answer.body, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}

@@ -252,7 +252,7 @@ def _read_answer(body: bytes) -> _ApiAnswer | None:
     for text in (body, body.partition(b'"message":')[0].rstrip(b", \r\n\t") + b"}"):
         try:
             return _decode_answer(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
     return None
 

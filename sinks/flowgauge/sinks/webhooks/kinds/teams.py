@@ -77,5 +77,5 @@ def _code_in(body: bytes) -> str | None:
     """Return the code of a workflow's error, None where there is none."""
     try:
         return _decode_refusal(body).error.code
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
