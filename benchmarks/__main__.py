@@ -27,6 +27,7 @@ PATHS = {
     "detector": Path("pure:bench_detector", 200_000),
     "sink": Path("sink:bench_sink", 100_000),
     "gateway": Path("http_paths:bench_gateway", 100_000),
+    "gateway-socket": Path("prefect_socket:bench_gateway_socket", 50_000),
     "publisher": Path("http_paths:bench_publisher", 100_000),
     "publisher-spool": Path("http_paths:bench_publisher_spool", 100_000),
     "frozen-gateway": Path("frozen_gateway:bench_frozen_gateway", 3_000),

@@ -30,11 +30,17 @@ def post_all(url: str, events: int) -> tuple[float, int]:
     prepared = bodies(events)
     headers = {"Content-Type": "application/x-ndjson"}
     with httpx2.Client(base_url=url, timeout=30, headers=headers, trust_env=False) as client:
-        before = _cpu(client)
+        before = cpu_of(client)
         accepted = sum(_accepted(client.post("/v1/events", content=body)) for body in prepared)
-        cpu_seconds = _cpu(client) - before
+        cpu_seconds = cpu_of(client) - before
     assert accepted == events, f"{accepted} of {events} events accepted"
     return cpu_seconds, len(prepared)
+
+
+def cpu_of(client: httpx2.Client) -> float:
+    """Return the CPU seconds of the gateway that `client` asks."""
+    seconds: float = client.get("/cpu").raise_for_status().json()
+    return seconds
 
 
 def bench_publisher(events: int) -> Line:
@@ -78,8 +84,3 @@ def _without_stamp(value: bytes) -> dict[str, object]:
 def _accepted(answer: httpx2.Response) -> int:
     accepted: int = answer.raise_for_status().json()["accepted"]
     return accepted
-
-
-def _cpu(client: httpx2.Client) -> float:
-    seconds: float = client.get("/cpu").raise_for_status().json()
-    return seconds

@@ -73,8 +73,8 @@ ELSEWHERE = {
 }
 PROGRAMS = {"flowgauge", "curl", "echo", "export", "sed"}
 QUESTIONS = ("flowgauge metrics ", "flowgauge incidents list", "flowgauge replay ")  # what they ask for is recorded
-# What a Python block holds that another test runs: test_kafka_publisher.py, test_openlineage.py.
-RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import")
+# What a Python block holds that another test runs: test_kafka_publisher.py, test_openlineage.py, test_prefect_clients.
+RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import", "from prefect.events import")
 # What they say runs in test_topics.py, test_roles.py and test_faust.py.
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
 # Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.integration.fenced_blocks import blocks
 from tests.integration.gateway_server import running_gateway
-from tests.integration.prefect_server import ROOT, VENV, free_port, need_prefect
+from tests.integration.prefect_server import ROOT, VENV, documented_exports, free_port, need_prefect
 from tests.integration.up_process import Up, running_up, wait_for
 
 from flowgauge.console.up import partitions_of
@@ -24,6 +25,7 @@ from flowgauge.transport.local import open_local_log
 pytestmark = [pytest.mark.prefect, pytest.mark.integration, pytest.mark.timeout(600)]
 
 EMITTER = ROOT / "tests" / "prefect" / "emitter.py"
+GUIDE = ROOT / "docs" / "connect-prefect.md"
 EVENTS_EMITTED = 20_000
 KILLED_AT = (3_000, 9_000, 15_000)
 WAIT_S = 240.0
@@ -59,6 +61,11 @@ class Emitter:
             self.said.append(line)
             if line.startswith("confirmed "):
                 self.confirmed = int(line.split()[1])
+
+
+def outside(home: Path) -> dict[str, str]:
+    """Return the variables of a process of Prefect's that knows nothing of this machine's user."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "PREFECT_HOME": str(home)}
 
 
 @contextlib.contextmanager
@@ -148,6 +155,22 @@ def test_a_burst_arrives_whole_though_the_gateway_is_killed_amid_it(tmp_path: Pa
     found = asyncio.run(ids_in(folder / "data"))
     print(f"confirmed at the kills: {confirmed}; in the log {len(found)}, of {len(set(found))} ids")
     assert set(found) == set(range(EVENTS_EMITTED))
+
+
+async def test_the_documented_program_is_heard(tmp_path: Path) -> None:
+    said = documented_exports("PREFECT_API_URL")
+    (program,) = (block.text for block in blocks(GUIDE, "python") if "emit_event" in block.text)
+    async with running_gateway(tmp_path, tokens={TOKEN: "data-team"}) as gateway:
+        environment = {
+            **outside(tmp_path),
+            "PREFECT_API_URL": said["PREFECT_API_URL"].replace("http://127.0.0.1:4280", gateway.url),
+            "PREFECT_API_AUTH_STRING": said["PREFECT_API_AUTH_STRING"].replace("$FLOWGAUGE_TOKEN", TOKEN),
+        }
+        command = [str(VENV / "bin" / "python"), "-c", program]
+        await asyncio.to_thread(lambda: subprocess.run(command, env=environment, cwd=tmp_path, timeout=60, check=True))
+
+        (event,) = await gateway.events()
+    assert (event.tenant, event.event, event.resource) == ("data-team", "orders.exported", {"id": "orders-db"})
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,17 @@ async def test_who_says_nothing_for_long_is_closed(tmp_path: Path) -> None:
         assert (await closing(socket))[0] == 1001
 
 
+@pytest.mark.parametrize("frame", [b"\x81\xfe\x01", b"\x01\x81maskx"], ids=["half a frame", "half a message"])
+async def test_who_does_not_end_a_message_is_closed(tmp_path: Path, frame: bytes) -> None:
+    async with running_gateway(tmp_path, sockets=SocketBounds(message_s=0.2)) as gateway, prefect(gateway) as socket:
+        await send(socket, event(1))
+        await confirm(socket)
+        socket.transport.write(frame)
+        assert await closing(socket) == (1008, "a message took more than 0.2 s")
+
+        assert await stored(gateway) == [1]
+
+
 @pytest.mark.parametrize(
     "bounds", [SocketBounds(tenant_sockets=1), SocketBounds(sockets=1)], ids=["of a tenant", "of all"]
 )

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
+import msgspec
 import pytest
 from tests.integration.fenced_blocks import ROOT
 from tests.integration.up_process import Up, end, running_up, wait_for
@@ -31,6 +32,7 @@ BATCH = 40
 FLOWS = ("orders-sync", "nightly-etl", "ml-train")
 CHANNEL = "receiver"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NDJSON = {"Content-Type": "application/x-ndjson"}
 SETTLE_MS = 15_000  # window, lateness and pane of the rule, and some pulses
 
 FILES = """
@@ -50,6 +52,9 @@ channels:
   - name: {channel}
     webhook: {{url: "http://127.0.0.1:{port}/hook", secret: {{env: HOOK_SECRET}}}}
 """
+
+
+encode = msgspec.json.Encoder().encode
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Load:
 
     def _send(self, client: httpx2.Client, batch: list[dict[str, object]]) -> bool:
         try:
-            answer = client.post(f"{self._url}/v1/events", json=batch)
+            answer = client.post(f"{self._url}/v1/events", content=b"\n".join(map(encode, batch)), headers=NDJSON)
         except httpx2.HTTPError:
             return False
         if answer.status_code != 200:

@@ -29,6 +29,7 @@ LINGER_S = 2.0  # for the peer to read why it was closed; a socket closed with b
 REASON_BYTES_MAX = 123  # what fits a close frame
 
 _INTERNAL_ERROR = 1011
+_SHORT, _LONG = 126, 65_536  # from where a frame's length takes more bytes
 _FORBIDDEN = 403
 _log = structlog.get_logger("flowgauge.web_socket")
 
@@ -37,7 +38,6 @@ class WebSocket(asyncio.Protocol):
     """A connection after its request to upgrade, and the `Socket` of the door that has it."""
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
-        self.unread = 0
         self._app = cast("ASGIApp", config.loaded_app)  # pyright: ignore[reportUnknownMemberType]  # uvicorn leaves it open
         self._app_state = app_state
         self._server = server_state
@@ -50,6 +50,7 @@ class WebSocket(asyncio.Protocol):
         self._request: Request | None = None
         self._arrived: list[bytes] = []
         self._parts: list[bytes] = []  # of a message in fragments
+        self._rest = 0  # bytes of a frame that has not come whole
         self._woken = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -102,6 +103,11 @@ class WebSocket(asyncio.Protocol):
 
     # The Socket of the door.
 
+    @property
+    def unread(self) -> int:
+        """How many bytes of a message have come that has not come whole."""
+        return self._rest + sum(map(len, self._parts))
+
     def accept(self, subprotocol: str | None) -> None:
         """Let the peer in."""
         assert self._request is not None  # noqa: S101  # there is no application before a request
@@ -129,9 +135,9 @@ class WebSocket(asyncio.Protocol):
         data = b"".join(self._arrived)
         self._arrived.clear()
         self._conn.receive_data(data)
-        messages = self._messages(cast("list[Frame]", self._conn.events_received()))
-        self.unread = len(data) if messages else self.unread + len(data)
-        return messages
+        frames = cast("list[Frame]", self._conn.events_received())
+        self._rest = max(0, self._rest + len(data) - sum(map(_wire_bytes, frames)))
+        return self._messages(frames)
 
     def say(self, text: str) -> None:
         """Send one text message, once what was received is done with."""
@@ -238,3 +244,9 @@ class WebSocket(asyncio.Protocol):
                 self.refuse(self._status, bytes(message.get("body", b"")).decode(errors="replace"))
             case other:
                 raise RuntimeError(f"this server speaks through `Socket`, not {other!r}")
+
+
+def _wire_bytes(frame: Frame) -> int:
+    """Return how many bytes a frame took that a client sent: head, mask, payload."""
+    size = len(frame.data)
+    return size + (6 if size < _SHORT else 8 if size < _LONG else 14)

@@ -8,11 +8,12 @@ connects again and sends it again. So a pong, and the echo of a close, leave onl
 (socket_port.py). A bad event never closes: it goes to the dlq, and sending it again would not make it better.
 
     1001  silent for idle_s                     1012  this process ends; all that was read is durable
-    1008  no known token, or not in time        1013  the log, this process, the connections or a limit of the sender
+    1008  no known token, or too slow           1013  the log, this process, the connections or a limit of the sender
     1009  a message over MESSAGE_BYTES_MAX            (limits.py) are full: connect again
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class SocketBounds:
     tenant_sockets: int = 2_048  # Prefect has one a process that runs a flow
     auth_s: float = 10.0  # from the upgrade to the token
     idle_s: float = 120.0  # without even a ping; Prefect's clients ping every 20 s
+    message_s: float = 30.0  # for one to come whole: until then it holds memory for nobody
     hold_s: float = 8.0  # for what was read to be durable
     room_s: float = 3.0  # for other senders' bytes to go
 
@@ -153,15 +155,29 @@ class PrefectSockets:
             del self._of[tenant]
 
     async def _keep_all(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> NoReturn:
-        while True:
-            if messages:
-                await self._keep(socket, sender, messages)
-            await self._wait_for_room(sender)
-            try:
-                async with asyncio.timeout(self._bounds.idle_s):
+        intake, loop = self._door.intake, asyncio.get_running_loop()
+        held = 0
+        whole_by = idle_at = math.inf
+        try:
+            while True:
+                if messages:
+                    await self._keep(socket, sender, messages)
+                await self._wait_for_room(sender)
+                idle_at = loop.time() + self._bounds.idle_s
+                if not socket.unread:
+                    whole_by = math.inf
+                elif messages or whole_by == math.inf:
+                    whole_by = loop.time() + self._bounds.message_s
+                async with asyncio.timeout_at(min(idle_at, whole_by)):
                     messages = await socket.receive()
-            except TimeoutError:
-                raise _Parting(1001, f"nothing came for {self._bounds.idle_s:g} s", "idle") from None
+                intake.bytes_held += socket.unread - held
+                held = socket.unread
+        except TimeoutError:
+            if whole_by < idle_at:
+                raise _Parting(1008, f"a message took more than {self._bounds.message_s:g} s", "slow") from None
+            raise _Parting(1001, f"nothing came for {self._bounds.idle_s:g} s", "idle") from None
+        finally:
+            intake.bytes_held -= held
 
     async def _wait_for_room(self, sender: Sender) -> None:
         """Read no more while this process holds too much, or over a limit; the peer's own buffer waits meanwhile."""
@@ -175,7 +191,7 @@ class PrefectSockets:
 
     async def _keep(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> None:
         """Make all of it durable, or close; the log may have it all the same, later: the same ids come again."""
-        size = sum(map(len, messages)) + socket.unread
+        size = sum(map(len, messages))
         metrics.BODY_BYTES.inc(size)
         self._door.limits.bytes_came(sender, size)
         self._door.intake.bytes_held += size
