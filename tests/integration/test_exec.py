@@ -114,6 +114,14 @@ async def test_a_command_that_cannot_start_is_a_failed_run(
     assert told(events) == [("flow-run.running", None), ("flow-run.failed", f"{name}: {why}")]
 
 
+async def test_an_option_that_is_none_of_ours_runs_nothing(gateway: Running, tmp_path: Path) -> None:
+    code, printed, errors = await run(gateway.url, tmp_path, "--tagg", "prod", "--", "echo", "ran")
+
+    assert (code, printed, await gateway.events()) == (2, b"", [])
+    assert "no such option" in errors.decode().lower()
+    assert "--tagg" in errors.decode()
+
+
 TRAP = "trap 'kill $!; trap - SIGNAL; END' SIGNAL; echo ready; sleep 60 & wait"
 
 
