@@ -368,6 +368,21 @@ async def test_what_is_lost_is_seen_by_a_worker_that_configures_no_logging(gatew
     ) in printed
 
 
+async def test_what_is_lost_is_seen_by_a_worker_whose_only_handler_is_ours(gateway: Running) -> None:
+    printed = await run_script(
+        gateway,
+        """
+        import logging
+        from flowgauge.producers import FlowgaugeHandler, Publisher
+        logging.getLogger().addHandler(FlowgaugeHandler(logging.ERROR))
+        publisher = Publisher("http://127.0.0.1:1", close_timeout_ms=50)
+        publisher.emit({"event": "x", "resource": {"id": "y"}})
+        """,
+    )
+
+    assert printed.count("1 events are missing: 0 found the buffer full") == 1
+
+
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_batch_that_is_refused_as_a_whole_is_counted_and_forgotten(status: int) -> None:
     with scripted((status, {}, b"no"), accepted(1)) as server, Publisher(server.url) as publisher:

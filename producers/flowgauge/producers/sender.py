@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
 from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.log_handler import OUR_LOGGER, FlowgaugeHandler
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,7 +42,7 @@ THREAD_NAME: Final = "flowgauge-publisher"
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
 preparing = threading.Lock()
 
-_log = logging.getLogger("flowgauge.publisher")
+_log = logging.getLogger(OUR_LOGGER)
 
 
 class Said:
@@ -60,7 +61,7 @@ class Said:
         """Log a warning unless one with `key` was, or too many different ones were."""
         if key not in self._keys and len(self._keys) < SAID_MAX:
             self._keys.add(key)
-            _log.warning(message + " (said once)", *values)
+            _warn(message + " (said once)", *values)
 
     def waiting(self, key: str, trouble: str) -> None:
         """Note why events wait, and log it as `once` does."""
@@ -75,11 +76,11 @@ class Said:
         """Log that `dropped` events were dropped so far, at most each DROPS_SAID_EVERY_S."""
         if monotonic() - self._drops_from_s >= DROPS_SAID_EVERY_S:
             self._drops_from_s = monotonic()
-            _log.warning("events are dropped, %d so far: %s (said once a minute at most)", dropped, why)
+            _warn("events are dropped, %d so far: %s (said once a minute at most)", dropped, why)
 
     def lost(self, message: str, *values: object) -> None:
         """Log what was lost in the end."""
-        _log.warning(message, *values)
+        _warn(message, *values)
 
 
 class Sender:
@@ -241,6 +242,24 @@ def backoff_ms(attempt: int) -> int:
     """Return how long to wait after the try `attempt`, counted from 0: longer each time, and each time another."""
     bound = min(BACKOFF_FIRST_MS << min(attempt, 16), BACKOFF_MAX_MS)
     return bound // 2 + int(_jitter.random() * bound / 2)
+
+
+def _warn(message: str, *values: object) -> None:
+    """Log a warning; on standard error where FlowgaugeHandlers, which leave our lines out, are all that would take it."""
+    if logging.lastResort is not None and _log.isEnabledFor(logging.WARNING) and _is_heard_by_ours_only():
+        record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, message, values, None)
+        logging.lastResort.handle(record)
+    else:
+        _log.warning(message, *values)
+
+
+def _is_heard_by_ours_only() -> bool:
+    logger: logging.Logger | None = _log
+    handlers: list[logging.Handler] = []
+    while logger is not None:
+        handlers += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return bool(handlers) and all(isinstance(handler, FlowgaugeHandler) for handler in handlers)
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
