@@ -37,6 +37,7 @@ BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close t
 WAKES_MAX = 100  # a thread that is busy with a server that is away needs no more of them
 SAID_MAX = 50  # different troubles that are logged; each is logged once
 DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
+PORT_MAX: Final = 65_535
 THREAD_NAME: Final = "flowgauge-publisher"
 
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
@@ -127,10 +128,30 @@ class Sender:
 
     def _run(self) -> None:
         try:
+            if trouble := self._unusable():
+                self._said.waiting("unusable", trouble)
+                self._said.is_mistake = True
+                return
             with self._client() as client:
                 self._loop(client)
         except Exception as error:  # noqa: BLE001  # the last thing to say before events only fill the buffer
             self._said.once("ended", "events are published no more: %r", error)
+
+    def _unusable(self) -> str:
+        """Return why no request can be made with the address and the token, without telling either; "" if one can."""
+        with preparing:
+            import httpx2  # noqa: PLC0415  # as below
+        try:
+            url = httpx2.URL(self._url)
+            is_address = url.scheme in {"http", "https"} and bool(url.host) and (url.port or 0) <= PORT_MAX
+        except (httpx2.InvalidURL, ValueError):
+            is_address = False
+        if not is_address:
+            return "the address is none such as https://flowgauge.example or http://127.0.0.1:4280 (FLOWGAUGE_URL)"
+        token = self._token or ""
+        if not (token.isascii() and token.isprintable() and token == token.strip()):
+            return "the token is none: it has spaces around it, or other than printable ASCII in it (FLOWGAUGE_TOKEN)"
+        return ""
 
     def _client(self) -> "httpx2.Client":
         with preparing:
@@ -245,7 +266,7 @@ def backoff_ms(attempt: int) -> int:
 
 
 def _warn(message: str, *values: object) -> None:
-    """Log a warning; on standard error where FlowgaugeHandlers, which leave our lines out, are all that would take it."""
+    """Log a warning; on standard error where only FlowgaugeHandlers, which leave our lines out, would take it."""
     if logging.lastResort is not None and _log.isEnabledFor(logging.WARNING) and _is_heard_by_ours_only():
         record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, message, values, None)
         logging.lastResort.handle(record)
