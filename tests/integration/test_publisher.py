@@ -281,6 +281,19 @@ def test_after_a_busy_answer_the_same_events_go_out_again_under_the_same_ids() -
     assert [server.ids(request) for request in range(5)] == [server.ids(0)] * 5
 
 
+def test_a_limit_and_how_long_to_wait_are_said_in_the_servers_words(caplog: pytest.LogCaptureFixture) -> None:
+    over = b'{"error": "events_per_second of tenant acme is 2000: send the same events again in 60 s"}'
+    with scripted((429, {"Retry-After": "60"}, over)) as server:
+        publisher = Publisher(server.url, close_timeout_ms=300)
+        publisher.emit(MINIMAL)
+        publisher.close()
+
+    told = "flowgauge answers 429: events_per_second of tenant acme is 2000: send the same events again in 60 s"
+    warned, lost = (record.getMessage() for record in caplog.records)
+    assert warned == f"{told}; events wait (said once)"
+    assert lost.endswith(f"1 are not known to have arrived within 300 ms of closing ({told})")
+
+
 def test_a_batch_that_is_too_large_goes_out_in_halves() -> None:
     too_large: Reply = (413, {}, b"")
     answers = (too_large, too_large, accepted(1), accepted(2), accepted(1))

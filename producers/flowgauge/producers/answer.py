@@ -12,6 +12,7 @@ from enum import Enum
 
 import msgspec
 
+ERROR_CHARS_MAX = 200  # of what a server says to a log
 RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
 
 
@@ -43,7 +44,12 @@ class Answer(msgspec.Struct):
     errors_omitted: int = 0
 
 
+class _Problem(msgspec.Struct):
+    error: str = ""
+
+
 _decode = msgspec.json.Decoder(Answer).decode
+_decode_problem = msgspec.json.Decoder(_Problem).decode
 
 
 def classify(status: int) -> Verdict:
@@ -63,6 +69,14 @@ def decode_answer(content: bytes) -> Answer | None:
         return _decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def error_in(content: bytes) -> str:
+    """Return the start of the `error` that a gateway's answer names, "" when it names none."""
+    try:
+        return _decode_problem(content).error[:ERROR_CHARS_MAX]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def remedy_for(status: int) -> str:

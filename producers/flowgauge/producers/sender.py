@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
+from flowgauge.producers.answer import Verdict, classify, decode_answer, error_in, remedy_for, retry_after_ms
 from flowgauge.producers.event_buffer import EventBuffer
 from flowgauge.producers.log_handler import OUR_LOGGER, FlowgaugeHandler
 
@@ -218,7 +218,9 @@ class Sender:
         if verdict in {Verdict.TOO_LARGE, Verdict.REFUSED}:
             self._refused(status, response.text[:200], len(batch))
             return None
-        self._said.waiting(str(status), f"flowgauge answers {status}{remedy_for(status)}")
+        error = error_in(response.content) if verdict is Verdict.BUSY else ""
+        why = f": {error}" if error else remedy_for(status)
+        self._said.waiting(str(status), f"flowgauge answers {status}{why}")
         self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():
             self._abandoned.set()  # nobody mends an address or a token while a worker ends
