@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.integration.gateway_server import Running, running_gateway
 
 from flowgauge.producers import Publisher
+from flowgauge.producers.run_scope import State
 from flowgauge.schemas.event import Event
 from flowgauge.schemas.times import micros
 from flowgauge.transport.wall_clock import now_ms
@@ -210,6 +212,34 @@ async def test_a_naive_scheduled_time_counts_as_utc(gateway: Running) -> None:
         await flushed(publisher)
 
     assert {e.scheduled_for for e in await gateway.events()} == {datetime(2026, 11, 23, 2, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize("text", ["2026-12-01T04:00:00", "2026-12-01T04:00:00Z", "2026-12-01T06:00:00+02:00"])
+async def test_a_scheduled_time_may_be_text_which_counts_as_utc_without_a_zone(gateway: Running, text: str) -> None:
+    with Publisher(gateway.url) as publisher:
+        with publisher.run("etl", scheduled_for=text):
+            pass
+        await flushed(publisher)
+
+    assert [e.scheduled_for for e in await gateway.events()] == [datetime(2026, 12, 1, 4, tzinfo=UTC)] * 2
+
+
+NO_TIMES = ["yesterday", 1_795_917_600, "1969-12-31T00:00:00Z", datetime(2200, 1, 1, tzinfo=UTC), object()]
+
+
+@pytest.mark.parametrize("wrong", NO_TIMES, ids=range(len(NO_TIMES)))
+async def test_what_is_no_time_and_what_is_no_state_are_left_out_and_said_once_and_the_run_is_kept(
+    gateway: Running, wrong: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Publisher(gateway.url) as publisher:
+        for _ in range(2):
+            with publisher.run("etl", scheduled_for=cast("str", wrong)) as run:
+                run.ends(cast("State", wrong))
+        await flushed(publisher)
+
+        assert counts(publisher) == (4, 0, 0)
+    assert [(e.state, e.scheduled_for) for e in await gateway.events()] == [("running", None), ("completed", None)] * 2
+    assert [message.partition("=")[0].partition("(")[0] for message in caplog.messages] == ["scheduled_for", "run.ends"]
 
 
 @pytest.mark.parametrize(

@@ -158,10 +158,20 @@ class Publisher:
     ) -> Generator[RunScope, None, None]:
         """Say that a run of `flow` is running and how it ended, by an exception or not; see RunScope.
 
-        `scheduled_for` is when it was to start (a naive time counts as UTC); without it, nobody can call it late.
+        `scheduled_for` is when it was to start, a time or RFC 3339 (a naive one counts as UTC); without it, nobody can
+        call it late. What is no time is left out and said once.
         `team` says whose it is, for questions about money. While it lasts it says so each `heartbeat_ms` (0: not).
         """
-        scope = RunScope(self.emit, self.new_id, flow, run=run, scheduled_for=scheduled_for, tags=tags, team=team)
+        scope = RunScope(
+            self.emit,
+            self.new_id,
+            flow,
+            complain=self._said.once,
+            run=run,
+            scheduled_for=scheduled_for,
+            tags=tags,
+            team=team,
+        )
         with scope.told(), self._heartbeats.beating(scope.heartbeat, heartbeat_ms), as_current(scope):
             yield scope
 

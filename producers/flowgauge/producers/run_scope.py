@@ -20,13 +20,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, get_args
+
+from flowgauge.schemas.check import SCHEDULED_MAX, SCHEDULED_MIN
 
 NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
 MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
 TAGS_MAX = 90  # an event has room for 100 related things
 
+VALUE_CHARS_MAX = 100  # of a value that is told to be wrong
+
 Emit = Callable[[Mapping[str, object]], bool]
+Complain = Callable[[str, str, str], None]  # once of each kind: the kind, a message with one %s, the value
 
 State = Literal["completed", "failed", "crashed", "cancelled"]  # how a run may end
 
@@ -48,7 +53,10 @@ _CANCELLATION_NAMES: Final = frozenset({"CancelledError", "Cancelled"})  # async
 
 
 class RunScope:
-    """One flow run. `run` is its id; `log`, `used` and `task` say what happens in it. Nothing here raises."""
+    """One flow run. `run` is its id; `log`, `used` and `task` say what happens in it. Nothing here raises.
+
+    A value that the server could not take is left out, so that it costs no event, and goes to `complain`.
+    """
 
     def __init__(
         self,
@@ -56,6 +64,7 @@ class RunScope:
         new_id: Callable[[], str],
         flow: str,
         *,
+        complain: Complain,
         run: str | None = None,
         scheduled_for: datetime | str | None = None,
         tags: Sequence[str] = (),
@@ -66,7 +75,8 @@ class RunScope:
         self._end: tuple[State, dict[str, object]] | None = None
         self._emit = emit
         self._new_id = new_id
-        self._scheduled_for = _aware(scheduled_for)
+        self._complain = complain
+        self._scheduled_for = self._moment(scheduled_for)
         self._related = [{"id": f"flow.{self.flow}", "role": "flow", "name": self.flow}]
         for tag in tags[:TAGS_MAX]:
             name = as_text(tag, NAME_CHARS_MAX)
@@ -123,6 +133,9 @@ class RunScope:
 
     def ends(self, state: State, payload: Mapping[str, object] | None = None) -> None:
         """Let the run end as `state`, with `payload`, whatever ends the block: for work that fails without raising."""
+        if state not in get_args(State):
+            self._complain("ends", f"run.ends(%s) is none of {', '.join(get_args(State))}: left out", _shown(state))
+            return
         self._end = state, dict(payload or {})
 
     @contextmanager
@@ -164,6 +177,21 @@ class RunScope:
         # In the order in which the log keeps them: such a record needs no second look at the gateway.
         return self._emit({name: said[name] for name in _ORDER if said.get(name)})
 
+    def _moment(self, moment: datetime | str | None) -> datetime | None:
+        """Return `moment` in UTC, as which a naive one counts; None, and a complaint, where it is no time."""
+        if moment is None or moment == "":
+            return None
+        try:
+            found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            if SCHEDULED_MIN <= found < SCHEDULED_MAX:
+                return found
+        except Exception:  # noqa: BLE001, S110  # whatever was given instead of a time; it is told below
+            pass
+        message = "scheduled_for=%s is no time of 1970 to 2199, such as 2026-12-01T04:00:00Z: left out"
+        self._complain("scheduled_for", message, _shown(moment))
+        return None
+
     def _resource(self) -> dict[str, str]:
         return {"id": f"flow-run.{self.run}", "name": self.flow}
 
@@ -203,8 +231,5 @@ def as_text(value: object, chars_max: int) -> str:
         return f"<{type(value).__qualname__}>"
 
 
-def _aware(moment: datetime | str | None) -> datetime | str | None:
-    """Return `moment` with a zone: a naive one counts as UTC, as everywhere here."""
-    if isinstance(moment, datetime) and moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment
+def _shown(value: object) -> str:
+    return repr(as_text(value, VALUE_CHARS_MAX)) if isinstance(value, str) else as_text(value, VALUE_CHARS_MAX)
