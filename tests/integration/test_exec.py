@@ -215,6 +215,23 @@ async def test_a_command_that_lasts_beats(gateway: Running, tmp_path: Path) -> N
     assert (process.returncode, events[0].event, events[-1].event) == (0, "flow-run.running", "flow-run.completed")
 
 
+async def test_no_heartbeat_may_be_asked_for(gateway: Running, tmp_path: Path) -> None:
+    assert await run(gateway.url, tmp_path, "--heartbeat", "0", "echo", "done") == (0, b"done\n", b"")
+
+
+@pytest.mark.parametrize("text", ["5", "1795917600000", "20261129", "1999-12-31T23:59:59Z", "2026-11-29T02:00:00"])
+async def test_a_scheduled_time_that_none_can_have_meant_is_left_out(
+    gateway: Running, tmp_path: Path, text: str
+) -> None:
+    _, _, errors = await run(gateway.url, tmp_path, "--scheduled-for", text, "true")
+
+    assert errors.decode() == (
+        "flowgauge exec: --scheduled-for: expected an RFC 3339 time with a zone, or seconds since 1970, "
+        f"of the years 2000 to 2199, got '{text}'; left out\n"
+    )
+    assert {event.scheduled_for for event in await gateway.events()} == {None}
+
+
 async def test_what_only_flowgauge_reads_may_be_wrong_and_the_command_still_runs(
     gateway: Running, tmp_path: Path
 ) -> None:

@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from flowgauge.schemas.times import EPOCH, parse_duration_ms, parse_time_ms
+from flowgauge.schemas.check import SCHEDULED_MAX
+from flowgauge.schemas.times import EPOCH, parse_duration_ms
 
 if TYPE_CHECKING:
     from flowgauge.producers import Publisher, RunScope
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 CLOSE_MS = 3_000  # after the command; what is not sent by then waits on disk
 HEARTBEAT_DEFAULT = "60s"
-_SECONDS_DIGITS_MAX: Final = 11  # more digits count milliseconds
+SCHEDULED_FROM: Final = datetime(2000, 1, 1, tzinfo=UTC)  # what lies before is a slip: days, a date as a number
+SHOWN_CHARS_MAX: Final = 100
 _ENDING_SIGNALS: Final = {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
 
 
@@ -36,7 +38,9 @@ _ENDING_SIGNALS: Final = {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
 @click.option("--run", help="The run's id.  [default: a new one]")
 @click.option("--tag", "tags", multiple=True, help="A tag of the run; repeatable.")
 @click.option("--team", default="", help="Whose it is, for questions about money.")
-@click.option("--heartbeat", default=HEARTBEAT_DEFAULT, show_default=True, help="How often it says that it lasts.")
+@click.option(
+    "--heartbeat", default=HEARTBEAT_DEFAULT, show_default=True, help="How often it says that it lasts; 0: not at all."
+)
 @click.option("--output/--no-output", default=True, help="Send the last lines it prints, or leave its streams alone.")
 @click.option(
     "--spool",
@@ -140,16 +144,21 @@ def _moment(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        ms = int(text) * 1000 if text.isdecimal() and len(text) <= _SECONDS_DIGITS_MAX else parse_time_ms(text)
-        return EPOCH + timedelta(milliseconds=ms)
-    except (ValueError, OverflowError) as error:
-        _say(f"--scheduled-for: {error}; left out")
-        return None
+        moment = EPOCH + timedelta(seconds=int(text)) if text.isdecimal() else datetime.fromisoformat(text)
+        if moment.tzinfo is not None and SCHEDULED_FROM <= moment < SCHEDULED_MAX:
+            return moment
+    except (ValueError, OverflowError):
+        pass  # as what lies outside of the bounds
+    _say(
+        "--scheduled-for: expected an RFC 3339 time with a zone, or seconds since 1970, of the years 2000 to 2199, "
+        f"got {text[:SHOWN_CHARS_MAX]!r}; left out"
+    )
+    return None
 
 
 def _heartbeat_ms(text: str) -> int:
     try:
-        return parse_duration_ms(text)
+        return 0 if text == "0" else parse_duration_ms(text)
     except ValueError as error:
         _say(f"--heartbeat: {error}; it is {HEARTBEAT_DEFAULT}")
         return parse_duration_ms(HEARTBEAT_DEFAULT)
