@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -240,6 +240,43 @@ async def test_what_is_no_time_and_what_is_no_state_are_left_out_and_said_once_a
         assert counts(publisher) == (4, 0, 0)
     assert [(e.state, e.scheduled_for) for e in await gateway.events()] == [("running", None), ("completed", None)] * 2
     assert [message.partition("=")[0].partition("(")[0] for message in caplog.messages] == ["scheduled_for", "run.ends"]
+
+
+async def test_one_tag_may_be_given_as_text(gateway: Running) -> None:
+    with Publisher(gateway.url) as publisher:
+        with publisher.run("etl", tags="prod"):
+            pass
+        await flushed(publisher)
+
+    related = [[thing["id"] for thing in event.related] for event in await gateway.events()]
+    assert related == [["flow.etl", "tag.prod"]] * 2
+
+
+UNCOUNTED: list[dict[str, object]] = [
+    {"cost": "lots", "currency": "EUR"},
+    {"cost": float("nan"), "currency": "EUR"},
+    {"cost": -1, "currency": "EUR"},
+    {"cost": 1},
+    {"rows": "many"},
+    {"bytes": -1},
+    {"cpu_utilization": 60},
+]
+
+
+@pytest.mark.parametrize("used", UNCOUNTED, ids=str)
+async def test_a_use_that_nobody_can_count_is_said_once(
+    gateway: Running, used: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Publisher(gateway.url) as publisher:
+        with publisher.run("etl") as run:
+            run.used(cost="0.31", currency="EUR", bytes=1, rows=0, cpu_utilization=0.6, gpu_utilization=1)
+            assert caplog.messages == []
+            cast("Callable[..., bool]", run.used)(**used)
+            cast("Callable[..., bool]", run.used)(**used)
+        await flushed(publisher)
+
+        assert counts(publisher) == (5, 0, 0)
+    assert [message.partition("=")[0] for message in caplog.messages] == [f"run.used({next(iter(used))}"]
 
 
 @pytest.mark.parametrize(

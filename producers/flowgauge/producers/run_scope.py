@@ -48,6 +48,8 @@ _ORDER: Final = (
     "related",
     "payload",
 )
+COST_MAX: Final = 10**12  # of what questions about money count
+_USED_MAX: Final = {"bytes": 2**53, "rows": 2**53, "cpu_utilization": 1, "gpu_utilization": 1}
 _CANCELLATIONS: Final = (KeyboardInterrupt, GeneratorExit)
 _CANCELLATION_NAMES: Final = frozenset({"CancelledError", "Cancelled"})  # asyncio's and trio's, without importing them
 
@@ -78,7 +80,7 @@ class RunScope:
         self._complain = complain
         self._scheduled_for = self._moment(scheduled_for)
         self._related = [{"id": f"flow.{self.flow}", "role": "flow", "name": self.flow}]
-        for tag in tags[:TAGS_MAX]:
+        for tag in [tags] if isinstance(tags, str) else tags[:TAGS_MAX]:
             name = as_text(tag, NAME_CHARS_MAX)
             self._related.append({"id": f"tag.{name}", "role": "tag", "name": name})
         if team:
@@ -119,11 +121,19 @@ class RunScope:
     ) -> bool:
         """Say what this run used since it last said so: sums add up. Returns whether it was taken.
 
-        `cost` is money in `currency` (EUR, or a unit such as DBU), utilisations are shares from 0 to 1.
+        `cost` is money in `currency` (EUR, or a unit such as DBU), utilisations are shares from 0 to 1. What is none of
+        these is not counted, and said once.
         """
         told = {"bytes": bytes, "rows": rows, "cpu_utilization": cpu_utilization, "gpu_utilization": gpu_utilization}
         payload: dict[str, object] = {name: value for name, value in told.items() if value is not None}
+        for name, value in payload.items():
+            if isinstance(value, str) or not _is_within(value, _USED_MAX[name]):
+                message = f"run.used({name}=%s) is no number from 0 to {_USED_MAX[name]}: not counted"
+                self._complain(f"used {name}", message, _shown(value))
         if cost is not None:
+            if not (_is_within(cost, COST_MAX) and currency):
+                message = "run.used(cost=%s) is no number of 0 and above with its currency: not counted"
+                self._complain("used cost", message, _shown(cost))
             payload["cost"] = {"amount": str(cost) if isinstance(cost, Decimal) else cost, "currency": currency}
         return self._say("run.used", kind="other", resource=self._resource(), payload=payload)
 
@@ -229,6 +239,13 @@ def as_text(value: object, chars_max: int) -> str:
         return text if text.isascii() else text.encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on
         return f"<{type(value).__qualname__}>"
+
+
+def _is_within(value: object, most: int) -> bool:
+    try:
+        return 0 <= Decimal(as_text(value, VALUE_CHARS_MAX)) <= most
+    except ArithmeticError:  # no number, or one that cannot be compared
+        return False
 
 
 def _shown(value: object) -> str:
