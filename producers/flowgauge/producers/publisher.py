@@ -18,7 +18,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -298,8 +298,9 @@ def _close_all() -> None:
 
 def _begin_in_child() -> None:
     preparing.release()
-    for publisher in list(_publishers):
-        publisher.begin()
+    with ExitStack() as children:  # each begins, whatever keeps another from it
+        for publisher in list(_publishers):
+            children.callback(publisher.begin)
 
 
 def _close_at_child_exit() -> None:

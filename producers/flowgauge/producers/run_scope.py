@@ -20,10 +20,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
 MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
+PAYLOAD_DEPTH_MAX = 16  # how deep strings are cleaned: a payload that holds itself has no end
 TAGS_MAX = 90  # an event has room for 100 related things
 
 Emit = Callable[[Mapping[str, object]], bool]
@@ -94,7 +95,7 @@ class RunScope:
             "message": as_text(message, MESSAGE_CHARS_MAX),
         }
         if exception:
-            payload["exception"] = dict(exception)
+            payload["exception"] = _cleaned(exception)
         return self._say("log.write", kind="log", resource=self._resource(), payload=payload, occurred=occurred)
 
     def used(
@@ -123,7 +124,7 @@ class RunScope:
 
     def ends(self, state: State, payload: Mapping[str, object] | None = None) -> None:
         """Let the run end as `state`, with `payload`, whatever ends the block: for work that fails without raising."""
-        self._end = state, dict(payload or {})
+        self._end = state, {str(_cleaned(name)): _cleaned(value) for name, value in (payload or {}).items()}
 
     @contextmanager
     def task(self, name: str) -> Generator[str, None, None]:
@@ -201,6 +202,22 @@ def as_text(value: object, chars_max: int) -> str:
         return text if text.isascii() else text.encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  # a __str__ of the work's own may fail; the work must still go on
         return f"<{type(value).__qualname__}>"
+
+
+def _cleaned(value: object, depth: int = PAYLOAD_DEPTH_MAX) -> object:
+    """Return `value` with its strings as `as_text` has them, uncut."""
+    match value:
+        case str():
+            return as_text(value, len(value))
+        case Mapping() if depth:
+            return {
+                _cleaned(name): _cleaned(each, depth - 1)
+                for name, each in cast("Mapping[object, object]", value).items()
+            }
+        case list() | tuple() if depth:
+            return [_cleaned(each, depth - 1) for each in cast("Sequence[object]", value)]
+        case _:
+            return value
 
 
 def _aware(moment: datetime | str | None) -> datetime | str | None:
