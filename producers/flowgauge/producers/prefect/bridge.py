@@ -175,9 +175,9 @@ class _Bridge:
         waiting: Sequence[_Ready] = list(self._ready(new))
         attempt = 0
         while waiting and not self._stop.is_set():
-            waiting = self._try(waiting)
+            waiting, wait_ms = self._try(waiting)
             if waiting:
-                self._stop.wait(backoff_ms(attempt) / 1000)
+                self._stop.wait(max(backoff_ms(attempt), wait_ms) / 1000)
                 attempt += 1
 
     def _new(self, batch: Sequence[Told]) -> Iterator[_New]:
@@ -230,9 +230,9 @@ class _Bridge:
             self._lookup.complete(mapped)
         return mapped
 
-    def _try(self, waiting: Sequence[_Ready]) -> Sequence[_Ready]:
-        """Send what waits once; return what still waits."""
-        done = 0
+    def _try(self, waiting: Sequence[_Ready]) -> tuple[Sequence[_Ready], int]:
+        """Send what waits once; return what still waits, and how many ms the gateway asks it to."""
+        done, wait_ms = 0, 0
         try:
             for settled in self._sender.send([each.value for each in waiting]):
                 part = waiting[done : done + settled.count]
@@ -247,7 +247,8 @@ class _Bridge:
             self._say("")
         except (ServerAway, BadInput) as error:
             self._say(str(error))
-        return waiting[done:]
+            wait_ms = error.wait_ms if isinstance(error, ServerAway) else 0
+        return waiting[done:], wait_ms
 
     def _how(self, new: _New) -> str:
         if new.told.what == "logs":
