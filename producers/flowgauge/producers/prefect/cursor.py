@@ -32,6 +32,14 @@ class Durable(NamedTuple):
     id: bytes
 
 
+def furthest_us(cursors: Iterable[Path]) -> int:
+    """Return up to when the one of these files that is furthest compared all; 0 where there is none.
+
+    Raises BadEnvironment for what cannot be read or is no cursor.
+    """
+    return max((_begun_us(file) for file in cursors), default=0)
+
+
 class Cursor:
     """The cursor in `file`, which no other process may use meanwhile; a new one begins at `begin_us`.
 
@@ -100,7 +108,7 @@ class Cursor:
         whole = content[: len(content) // _RECORD.size * _RECORD.size]
         records = [Durable(*each) for each in _RECORD.iter_unpack(whole)]
         if not records or records[0].id != _ZEROS:
-            raise BadEnvironment(f"{self._path}: no cursor of a bridge: choose another --state, or move the file away")
+            raise _no_cursor(self._path)
         self._seen = {each.id: each.at_us for each in records[1:]}
         return records[0].at_us
 
@@ -113,3 +121,18 @@ class Cursor:
             os.fsync(out.fileno())
         new.replace(self._path)
         return self._path.open("ab")
+
+
+def _begun_us(file: Path) -> int:
+    try:
+        with file.open("rb") as content:
+            first = content.read(_RECORD.size)
+    except OSError as error:
+        raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
+    if len(first) < _RECORD.size or first[-len(_ZEROS) :] != _ZEROS:
+        raise _no_cursor(file)
+    return Durable(*_RECORD.unpack(first)).at_us
+
+
+def _no_cursor(file: Path) -> BadEnvironment:
+    return BadEnvironment(f"{file}: no cursor of a bridge: choose another --state, or move the file away")
