@@ -16,8 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.integration.up_process import wait_for
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from flowgauge.producers.prefect.api import Credentials
 from flowgauge.producers.prefect.bridge import Bridging, run_bridge
@@ -61,6 +64,26 @@ def serving(answer_to: Callable[[str, bytes], Answer]) -> Generator[str]:
             thread.join()
 
 
+@contextmanager
+def streaming(frames: Sequence[bytes]) -> Generator[str]:
+    """Tell these frames to each who reads the stream; yield the address, where all else is no answer."""
+
+    def tell(socket: ServerConnection) -> None:
+        socket.recv()  # who it is
+        socket.send('{"type": "auth_success"}')
+        socket.recv()  # what it wants
+        for frame in frames:
+            socket.send(frame)
+        socket.recv()  # until it goes
+
+    with serve(tell, "127.0.0.1", 0, subprotocols=[Subprotocol("prefect")]) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
 @dataclass
 class Prefect:
     """What it keeps, and by how much its clock is ahead."""
@@ -77,7 +100,7 @@ class Prefect:
         self.looks += 1
         asked = json.loads(body)
         since, until = (datetime.fromisoformat(asked["filter"]["occurred"][name]) for name in ("since", "until"))
-        found = [each for each in self.events if not is_before(each, since) and is_before(each, until)]
+        found = [each for each in self.events if lies_in(each, since, until)]
         return 200, {"events": found[: asked["limit"]], "total": len(found), "next_page": None}, headers
 
 
@@ -85,8 +108,10 @@ def now_utc() -> datetime:
     return datetime.fromtimestamp(now_ms() / 1000, UTC)
 
 
-def is_before(event: object, time: datetime) -> bool:
-    return not isinstance(event, dict) or datetime.fromisoformat(event["occurred"]) < time
+def lies_in(row: object, since: datetime, until: datetime) -> bool:
+    """Tell whether an event was in the interval; what is no event lies in each."""
+    at = row.get("occurred") if isinstance(row, dict) else None
+    return not isinstance(at, str) or since <= datetime.fromisoformat(at) <= until
 
 
 @dataclass
@@ -177,3 +202,33 @@ def test_a_gateway_that_asks_to_wait_is_left_alone_for_so_long(tmp_path: Path) -
         wait_for(lambda: gateway.ids, "the event")
 
     assert gateway.posts == 2
+
+
+@pytest.mark.parametrize("row", ["no object", 1, None, {"occurred": 7, "id": []}], ids=repr)
+def test_a_row_that_is_no_event_is_counted_and_those_beside_it_arrive(tmp_path: Path, row: object) -> None:
+    happened, gateway = [happening(0), happening(1)], Gateway()
+
+    with (
+        serving(Prefect([happened[0], row, happened[1], row]).answer_to) as api,
+        serving(gateway.answer_to) as url,
+        bridging(api, url, tmp_path) as counts,
+    ):
+        wait_for(lambda: len(gateway.ids) == 2, "the events")
+
+    assert sorted(gateway.ids) == sorted(each["id"] for each in happened)
+    assert counts["unmappable"] > 0
+
+
+def test_a_frame_that_is_no_text_is_counted_and_the_next_one_arrives(tmp_path: Path) -> None:
+    happened, gateway = happening(0), Gateway()
+    frames = [b"\xff\xfe", msgspec.json.encode({"type": "event", "event": happened})]
+
+    with (
+        streaming(frames) as api,
+        serving(gateway.answer_to) as url,
+        bridging(api, url, tmp_path) as counts,
+    ):
+        wait_for(lambda: gateway.ids, "the event")
+
+    assert gateway.ids == [happened["id"]]
+    assert (counts["streamed"] + counts["caught_up"], counts["unmappable"] > 0) == (1, True)

@@ -20,7 +20,7 @@ from flowgauge.producers.prefect.api import Credentials, PrefectApi
 from flowgauge.producers.prefect.bridge_inbox import Compared, Inbox, Told, What
 from flowgauge.producers.prefect.cursor import KEEP_US, Cursor
 from flowgauge.producers.prefect.event_stream import events_out
-from flowgauge.producers.prefect.look_back import decode_object, events_between, events_total, logs_between
+from flowgauge.producers.prefect.look_back import events_between, events_total, fields_of, logs_between
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadEnvironment, ServerAway
 
@@ -141,7 +141,7 @@ class Readers:
         for json in found:
             if self.stop.is_set():
                 return
-            if not cursor.knows(id_in(decode_object(json))):
+            if not cursor.knows(id_in(fields_of(json))):
                 self.inbox.put(Told(what, json))
 
     def _now_us(self) -> int:

@@ -12,7 +12,8 @@ import fcntl
 import os
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -51,7 +52,7 @@ class Cursor:
         self._lock = threading.Lock()
         self._seen: dict[bytes, int] = {}
         self.forgotten = 0
-        try:
+        with _told(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._held = (file.parent / f"{file.name}.lock").open("ab")
             try:
@@ -61,14 +62,11 @@ class Cursor:
             except BaseException:
                 self._held.close()
                 raise
-        except BlockingIOError:
-            raise DataFolderLocked(f"{file}: another bridge uses it: end that one, or choose another --state") from None
-        except OSError as error:
-            raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Let another process use it. Nothing waits to be written."""
-        self._out.close()
+        """Let another process use it. Nothing waits to be written but what a full disk refused, which was told."""
+        with suppress(OSError):
+            self._out.close()
         self._held.close()
 
     def knows(self, event_id: bytes) -> bool:
@@ -82,24 +80,26 @@ class Cursor:
             return sum(since_us <= at_us < until_us for at_us in self._seen.values())
 
     def add(self, events: Iterable[Durable]) -> None:
-        """Note events that flowgauge has answered for."""
+        """Note events that flowgauge has answered for. Raises BadEnvironment where the disk is full."""
         added = list(events)
         with self._lock:
             self._seen.update((each.id, each.at_us) for each in added)
             while len(self._seen) > SEEN_MAX:
                 self._seen.pop(next(iter(self._seen)))
                 self.forgotten += 1
-        self._out.write(b"".join(_RECORD.pack(*each) for each in added))
-        self._out.flush()
+        with _told(self._path):
+            self._out.write(b"".join(_RECORD.pack(*each) for each in added))
+            self._out.flush()
 
     def advance(self, checked_us: int) -> None:
-        """Note that all before `checked_us` was compared and is durable."""
+        """Note that all before `checked_us` was compared and is durable. Raises BadEnvironment as `add` does."""
         with self._lock:
             self.checked_us = max(self.checked_us, checked_us)
             keep_us = self.checked_us - KEEP_US
             self._seen = {event_id: at_us for event_id, at_us in self._seen.items() if at_us >= keep_us}
-        self._out.close()
-        self._out = self._rewritten()
+        with _told(self._path):
+            self._out.close()
+            self._out = self._rewritten()
 
     def _read(self) -> int:
         if not self._path.exists():
@@ -124,14 +124,22 @@ class Cursor:
 
 
 def _begun_us(file: Path) -> int:
-    try:
-        with file.open("rb") as content:
-            first = content.read(_RECORD.size)
-    except OSError as error:
-        raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
+    with _told(file), file.open("rb") as content:
+        first = content.read(_RECORD.size)
     if len(first) < _RECORD.size or first[-len(_ZEROS) :] != _ZEROS:
         raise _no_cursor(file)
     return Durable(*_RECORD.unpack(first)).at_us
+
+
+@contextmanager
+def _told(file: Path) -> Generator[None]:
+    """Raise what the block fails with as errors that name the file."""
+    try:
+        yield
+    except BlockingIOError:
+        raise DataFolderLocked(f"{file}: another bridge uses it: end that one, or choose another --state") from None
+    except OSError as error:
+        raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
 
 
 def _no_cursor(file: Path) -> BadEnvironment:
