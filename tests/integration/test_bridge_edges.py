@@ -24,11 +24,12 @@ from websockets.typing import Subprotocol
 
 from flowgauge.producers.prefect.api import Credentials
 from flowgauge.producers.prefect.bridge import Bridging, run_bridge
+from flowgauge.producers.prefect.cursor import furthest_us
 from flowgauge.transport.wall_clock import now_ms
 
 Json = dict[str, Any]
 Answer = tuple[int, object, dict[str, str]]
-DAY_S = 86_400
+HOUR_S = 3_600
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -184,7 +185,7 @@ def test_a_cursor_that_is_new_in_a_folder_begins_where_another_of_the_same_prefe
     with serving(prefect.answer_to) as api, serving(first.answer_to) as one, serving(second.answer_to) as other:
         with bridging(api, one, tmp_path):
             wait_for(lambda: first.ids, "the event")
-        prefect.ahead_s = DAY_S
+        prefect.ahead_s = 24 * HOUR_S
         with bridging(api, other, tmp_path, token="rotated"):  # no secret
             wait_for(lambda: second.ids, "the event of a day ago")
 
@@ -232,3 +233,37 @@ def test_a_frame_that_is_no_text_is_counted_and_the_next_one_arrives(tmp_path: P
 
     assert gateway.ids == [happened["id"]]
     assert (counts["streamed"] + counts["caught_up"], counts["unmappable"] > 0) == (1, True)
+
+
+def test_a_gateway_that_is_away_for_longer_than_the_gap_leaves_seconds_that_are_told(tmp_path: Path) -> None:
+    prefect, gateway = Prefect([happening(0)]), Gateway(is_away=True)
+
+    with (
+        serving(prefect.answer_to) as api,
+        serving(gateway.answer_to) as url,
+        bridging(api, url, tmp_path, gap_max_ms=HOUR_S * 1000, compare_ms=1_000, logs=False) as counts,
+    ):
+        wait_for(lambda: gateway.posts, "the first try")
+        prefect.ahead_s = 3 * HOUR_S
+        gateway.is_away = False
+        wait_for(lambda: compared_s(tmp_path) > now_ms() / 1000 + 2 * HOUR_S - 60, "what is after the gap")
+
+    assert 2 * HOUR_S - 60 <= counts["unknown seconds"] <= 2 * HOUR_S + 120
+
+
+def test_logs_that_are_left_out_are_not_unknown(tmp_path: Path) -> None:
+    prefect, gateway = Prefect([happening(0)]), Gateway()
+
+    with serving(prefect.answer_to) as api, serving(gateway.answer_to) as url:
+        for ahead_s in (0, 360, 720):
+            prefect.ahead_s, wanted_s = ahead_s, now_ms() / 1000 + ahead_s - 120
+            with bridging(api, url, tmp_path, logs=False, compare_ms=1_000, gap_max_ms=600_000) as counts:
+                wait_for(lambda wanted_s=wanted_s: compared_s(tmp_path) > wanted_s, "a look")  # type: ignore[misc]
+            assert counts["unknown seconds"] == 0
+
+    assert not any("logs" in file.name for file in tmp_path.iterdir())
+
+
+def compared_s(folder: Path) -> float:
+    """Return up to when all events were compared."""
+    return furthest_us(folder.glob("events*.cursor")) / 1_000_000

@@ -61,7 +61,7 @@ def test_a_batch_that_is_refused_as_a_whole_loses_only_the_events_that_are_refus
 
 @pytest.mark.parametrize("body", [b"<html>bad request</html>", b"", b"[]", b'{"message": "blocked"}', b"\xff"])
 def test_a_refusal_that_no_gateway_wrote_is_no_answer_and_the_same_is_sent_again(body: bytes) -> None:
-    answers = [(400, body, {})]
+    answers: list[Answer] = [(400, body, {})]
 
     with gateway(lambda batch: answers.pop() if answers else taken(batch)) as url:
         settled = list(sender(url).send([b"1", b"2"]))

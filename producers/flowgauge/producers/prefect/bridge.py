@@ -111,8 +111,6 @@ class _Bridge:
         self._said = ""
 
     def run(self) -> Counter[str]:
-        for what, cursor in self._cursors.items():
-            self._pass_over_what_is_gone(what, cursor)
         readers = Readers(
             self._api,
             self._bridging.credentials,
@@ -120,6 +118,7 @@ class _Bridge:
             self._progress,
             self._stop,
             self._bridging.compare_ms / 1000,
+            self._bridging.gap_max_ms * 1000,
         )
         self._start("stream", readers.read_live)
         self._start("events", lambda: readers.compare_events(self._cursors["events"]))
@@ -160,18 +159,15 @@ class _Bridge:
         begin_us = furthest_us(folder.glob(f"{what}-{prefect}*.cursor")) or self._api.now_ms() * 1000
         return Cursor(folder / f"{what}-{prefect}-{gateway}.cursor", begin_us=begin_us)
 
-    def _pass_over_what_is_gone(self, what: What, cursor: Cursor) -> None:
-        oldest_us = (self._api.now_ms() - self._bridging.gap_max_ms) * 1000
-        if (unknown_us := oldest_us - cursor.checked_us) > 0:
-            log.warning("too long away: not known what happened", of=what, seconds=unknown_us // 1_000_000)
-            metrics.BRIDGE_UNKNOWN_SECONDS.inc(unknown_us / 1_000_000)
-            self._counts["unknown seconds"] += unknown_us // 1_000_000
-            cursor.advance(oldest_us)
-
     def _advance(self, compared: Compared) -> None:
         cursor = self._cursors[compared.what]
         if compared.until_us <= cursor.checked_us:
             return  # once more, for what came late
+        if compared.is_gone:
+            unknown_us = compared.until_us - cursor.checked_us
+            log.warning("too long away: not known what happened", of=compared.what, seconds=unknown_us // 1_000_000)
+            metrics.BRIDGE_UNKNOWN_SECONDS.inc(unknown_us / 1_000_000)
+            self._counts["unknown seconds"] += unknown_us // 1_000_000
         cursor.advance(compared.until_us)
         metrics.BRIDGE_COMPARED.labels(compared.what).set(cursor.checked_us / 1_000_000)
         if compared.what == "events":
