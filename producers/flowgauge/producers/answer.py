@@ -2,7 +2,7 @@
 
 SETTLED       200                       each event has its answer
 TOO_LARGE     413                       halves may pass; one event alone is refused
-REFUSED       400 415 422               all of them, for ever
+REFUSED       400 415 422               all of them, for ever, if a gateway wrote it: `is_gateways`
 MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them;
               501                       what answers does not know POST
 BUSY          any other                 nothing: the same again later
@@ -43,7 +43,14 @@ class Answer(msgspec.Struct):
     errors_omitted: int = 0
 
 
+class _Refusal(msgspec.Struct):
+    """The body of a gateway's answer that is no 200."""
+
+    error: str
+
+
 _decode = msgspec.json.Decoder(Answer).decode
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 def classify(status: int) -> Verdict:
@@ -63,6 +70,15 @@ def decode_answer(content: bytes) -> Answer | None:
         return _decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def is_gateways(content: bytes) -> bool:
+    """Tell whether a gateway wrote the body of this refusal; proxies on the way answer with 400 as well."""
+    try:
+        _decode_refusal(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def remedy_for(status: int) -> str:

@@ -23,9 +23,14 @@ def _checked_url(context: click.Context, option: click.Parameter, url: str) -> s
 
 
 def checked_address(url: str) -> str:
-    """Return `url`; refuse what nobody could ask."""
+    """Return `url`; refuse what nobody could ask, and what holds a secret: addresses are in log lines and messages."""
     import httpx2
 
+    if "@" in url:
+        raise click.BadParameter(
+            "expected an address without user and password, which log lines would tell: give flowgauge's secret in "
+            "FLOWGAUGE_TOKEN, Prefect's in PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+        )
     try:
         parts = httpx2.URL(url)
         is_url = parts.scheme in {"http", "https"} and bool(parts.host) and " " not in url
