@@ -13,7 +13,7 @@ cursor moves on only over what flowgauge has answered for: while flowgauge is aw
 Dagster's log still holds. What is read again has the same ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from logging import getLevelNamesMapping
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from flowgauge.producers.connector_event import utc
 from flowgauge.producers.dagster.mapping import EventJson, RunLabels, labels_of, mapped
-from flowgauge.producers.dagster.position import OVERLAP_S, Position, decoded, encoded
+from flowgauge.producers.dagster.position import OVERLAP_S, Position, Seen, decoded, encoded
 from flowgauge.producers.publisher import Publisher
 from flowgauge.transport.wall_clock import now_ms
 
@@ -98,11 +98,12 @@ class _Teller:
     def _read(self, instance: Any, position: Position) -> Iterator[tuple[Position, list[EventJson]]]:
         """Yield what is new, page by page, each with the position after it, until the tick's time is over."""
         deadline = monotonic() + TICK_S_MAX
-        runs = _runs(instance, position)
-        position = position.seen({run: (at, ended) for run, (_, at, ended) in runs.items()})
+        changed, known = _changed(instance, position), _known(instance, position)
+        records = {**changed, **known}
+        position = position.seen(_seen(known), _seen(changed), runs_max=RUNS_MAX)
         yield position, []
         for name in list(position.runs):
-            labels, more = labels_of(runs[name][0]), True
+            labels, more = labels_of(records[name].dagster_run), True
             while more:
                 page = instance.get_records_for_run(name, cursor=position.runs[name].cursor, limit=PAGE_RECORDS)
                 more = page.has_more
@@ -127,25 +128,28 @@ def _emitted(publisher: Publisher, events: Sequence[EventJson]) -> bool:
     return True
 
 
-def _runs(instance: Any, position: Position) -> dict[str, tuple[Any, float, bool]]:
-    """Return the runs that may go on and those that changed, each with when it was updated and whether it has ended."""
+def _changed(instance: Any, position: Position) -> dict[str, Any]:
+    """Return the records of the runs that changed, earliest first: as many as there may be room for."""
     after = datetime.fromtimestamp(position.updated - OVERLAP_S, UTC)
-    changed = instance.get_run_records(
-        _dagster.RunsFilter(updated_after=after),
-        limit=len(position.runs) + RUNS_MAX,
-        order_by="update_timestamp",
-        ascending=True,
+    return _by_run(
+        instance.get_run_records(
+            _dagster.RunsFilter(updated_after=after),
+            limit=len(position.runs) + RUNS_MAX,
+            order_by="update_timestamp",
+            ascending=True,
+        )
     )
-    known = list(position.runs)
-    records = list(instance.get_run_records(_dagster.RunsFilter(run_ids=known))) if known else []
-    room = RUNS_MAX - len(records)
-    for record in changed:
-        if record.dagster_run.run_id not in position.runs:
-            if not room:
-                break  # this one and what was updated after it is found again when there is room
-            records.append(record)
-            room -= 1
-    return {
-        one.dagster_run.run_id: (one.dagster_run, one.update_timestamp.timestamp(), one.dagster_run.is_finished)
-        for one in records
-    }
+
+
+def _known(instance: Any, position: Position) -> dict[str, Any]:
+    """Return the records of the runs that the position names."""
+    names = list(position.runs)
+    return _by_run(instance.get_run_records(_dagster.RunsFilter(run_ids=names))) if names else {}
+
+
+def _by_run(records: Iterable[Any]) -> dict[str, Any]:
+    return {one.dagster_run.run_id: one for one in records}
+
+
+def _seen(records: Mapping[str, Any]) -> dict[str, Seen]:
+    return {name: Seen(one.update_timestamp.timestamp(), one.dagster_run.is_finished) for name, one in records.items()}
