@@ -39,12 +39,12 @@ class Dagster:
     def log(self) -> str:
         return (self._home / "daemon.log").read_text()
 
-    def burst(self) -> str:
-        """Run the burst to its end; return what it prints."""
+    def burst(self, events: int) -> str:
+        """Run a burst of so many events to its end; return what it prints."""
         done = subprocess.run(
             [self._bin / "python", BURST],
             cwd=self._home,
-            env=self._environment,
+            env={**self._environment, "FLOWGAUGE_BURST_EVENTS": str(events)},
             capture_output=True,
             text=True,
             timeout=240,

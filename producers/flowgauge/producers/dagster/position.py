@@ -80,9 +80,9 @@ def encoded(position: Position) -> str:
     return msgspec.json.encode(position).decode()
 
 
-def decoded(cursor: str | None, start: float) -> Position:
-    """Read a sensor's cursor; without one, or with one that is none of ours, begin at `start`."""
+def decoded(cursor: str) -> Position | None:
+    """Read a sensor's cursor; None for one that is none of ours."""
     try:
-        return Position(start) if cursor is None else msgspec.json.decode(cursor, type=Position)
+        return msgspec.json.decode(cursor, type=Position)
     except msgspec.MsgspecError:
-        return Position(start)
+        return None
