@@ -1,4 +1,4 @@
-"""Tell the events of a real instance by the sensor, whose gateway is away at first. Prints what it cost.
+"""Tell FLOWGAUGE_BURST_EVENTS of a real instance by the sensor, whose gateway is away at first. Prints what it cost.
 
 There is room for two runs at once: one goes on all the time and changes between ticks, while the others wait.
 
@@ -39,7 +39,8 @@ def ticks(instance: Any, told_by: Any, cursor: str) -> tuple[list[str], str]:
     said: list[str] = []
     (going_on,) = instance.get_run_records(dagster.RunsFilter(statuses=[dagster.DagsterRunStatus.NOT_STARTED]))
     while not said or not said[-1].startswith("0 "):
-        instance.add_run_tags(going_on.dagster_run.run_id, {"tick": str(len(said))})
+        if said:
+            instance.add_run_tags(going_on.dagster_run.run_id, {"tick": str(len(said))})
         result = told_by(dagster.build_sensor_context(instance=instance, cursor=cursor))
         said.append(result.skip_reason.skip_message)
         cursor = result.cursor
