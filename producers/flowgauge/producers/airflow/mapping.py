@@ -8,7 +8,8 @@ The scheduler calls listeners within a transaction of its own. So of its records
 related to them only what has been loaded: an attribute that is not would be a query.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -19,6 +20,7 @@ EventJson = dict[str, object]
 
 _OWNERS_OF_NOBODY: Final = frozenset({"", "airflow"})  # Airflow's default owner
 _UNSCHEDULED: Final = frozenset({"backfill"})  # asked for now; their times lie in the past
+_PASSWORD: Final = re.compile(r"(//[^/?#@:]*:)[^/?#]*@")  # Airflow itself drops it from some addresses only
 _RUN_TIMES: Final = {"queued": "queued_at", "running": "start_date", "success": "end_date", "failed": "end_date"}
 
 
@@ -98,11 +100,14 @@ def log_event(instance: Any, *, at: datetime, level: str, logger: str, message: 
     )
 
 
-def asset_event(told: Any) -> EventJson:
-    """Map an asset event; `rows` and `bytes` of its `extra` count as the run's. The publisher gives it an id."""
+def asset_event(told: Any, *, redact: Callable[[object], object]) -> EventJson:
+    """Map an asset event; `rows` and `bytes` of its `extra` count as the run's. The publisher gives it an id.
+
+    `redact` returns what it is given without secrets, as Airflow's own does.
+    """
     dag, run = _attribute(told, "source_dag_id"), _attribute(told, "source_run_id")
     task = _attribute(told, "source_task_id")
-    extra: Mapping[str, object] = _attribute(told, "extra") or {}
+    extra = redact(_attribute(told, "extra") or {})
     made_by = [_flow(dag, None)] if dag else []
     if dag and run:
         made_by.append({"id": f"airflow.dag-run.{dag}/{run}", "role": "flow-run", "name": text(run)})
@@ -112,10 +117,15 @@ def asset_event(told: Any) -> EventJson:
         flow=dag,
         run=f"{dag}/{run}" if dag and run else None,
         task=_key(dag, run, task, _attribute(told, "source_map_index")) if dag and run and task else None,
-        resource={"id": text(told.asset.uri), "name": text(told.asset.name)},
+        resource={"id": _address(told.asset.uri, redact), "name": _address(told.asset.name, redact)},
         related=made_by,
-        payload={**extra},
+        payload=extra,
     )
+
+
+def _address(address: object, redact: Callable[[object], object]) -> str:
+    """Return an asset's URI, or the name that may be one, without the password in it."""
+    return _PASSWORD.sub(r"\1***@", text(redact(text(address))))
 
 
 def task_key(instance: Any) -> str:

@@ -102,7 +102,7 @@ class Listener:
     @_hook
     def on_asset_event_emitted(self, asset_event: Any) -> None:
         """Tell that an asset changed."""
-        self.tell(lambda: _asset(asset_event))
+        self.tell(lambda: _asset(asset_event, redact=_redact()))
 
     @_hook
     def before_stopping(self) -> None:
@@ -185,11 +185,11 @@ def _masked(message: str) -> str:
 
 
 @cache
-def _redact() -> Callable[[str], object]:
+def _redact() -> Callable[[object], object]:
     """Return the function by which Airflow masks secrets in its own logs."""
     for module in _SECRETS_MASKERS:
         try:
-            redact: Callable[[str], object] = import_module(module).redact
+            redact: Callable[[object], object] = import_module(module).redact
         except (ImportError, AttributeError):
             continue
         return redact
