@@ -5,14 +5,11 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flowgauge.producers.airflow.mapping import asset_event, dag_run_event, task_instance_event, word_of_failure
-from flowgauge.producers.connector_event import stable_id, utc
+from flowgauge.producers.connector_event import utc
 
 DUE = datetime(2026, 11, 30, 2, tzinfo=UTC)
-PARTS = st.lists(st.text() | st.integers(), max_size=4)
 
 
 def dag_run(**fields: object) -> SimpleNamespace:
@@ -29,11 +26,6 @@ def dag_run(**fields: object) -> SimpleNamespace:
 
 def task_instance(**fields: object) -> SimpleNamespace:
     return SimpleNamespace(**{"dag_id": "nightly", "run_id": "r1", "task_id": "extract", "try_number": 1, **fields})
-
-
-@given(PARTS, PARTS)
-def test_an_id_stands_for_its_parts_and_for_no_others(one: list[str | int], other: list[str | int]) -> None:
-    assert (stable_id("airflow", *one) == stable_id("airflow", *other)) == (one == other)
 
 
 def test_a_run_of_an_airflow_that_has_no_run_after_was_due_at_the_end_of_its_interval() -> None:

@@ -1,6 +1,8 @@
 """Ids that are made of an event's parts: they stand in logs, so a change here makes every repeat a new event."""
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.test_airflow_mapping import dag_run, task_instance
 from tests.unit.test_dagster_mapping import entry, labels
 from tests.unit.test_hooks import NOW_MS, SMALL
@@ -8,10 +10,13 @@ from tests.unit.test_openlineage_mapping import of, output
 from tests.unit.test_prefect_mapping import log, mapped_log
 
 from flowgauge.producers.airflow.mapping import dag_run_event, task_instance_event
+from flowgauge.producers.connector_event import CONNECTORS
 from flowgauge.producers.dagster.mapping import mapped
 from flowgauge.producers.hook_event import event_of
+from flowgauge.producers.stable_id import stable_id
 from flowgauge.schemas.hook_file import parse_hooks
 
+PARTS = st.lists(st.none() | st.text() | st.integers(), max_size=4)
 GOLDEN = {
     "airflow dag run": "a31a490c-2f3c-5c3c-99fa-6f0814522c8c",
     "airflow task instance": "8968ee8e-4e86-523e-81b2-936390b5678d",
@@ -50,3 +55,10 @@ def ids() -> dict[str, object]:
 
 def test_ids_are_what_they_were() -> None:
     assert ids() == GOLDEN
+
+
+@given(PARTS, PARTS)
+def test_an_id_stands_for_its_parts_and_for_no_others(
+    one: list[str | int | None], other: list[str | int | None]
+) -> None:
+    assert (stable_id(CONNECTORS, *one) == stable_id(CONNECTORS, *other)) == (one == other)

@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from flowgauge.producers.airflow.states import STATES
-from flowgauge.producers.connector_event import TAGS_MAX, stable_id, text, utc, without_empty
-
-EventJson = dict[str, object]
+from flowgauge.producers.connector_event import CONNECTORS, EventJson, text, utc, without_empty
+from flowgauge.producers.run_scope import TAGS_MAX
+from flowgauge.producers.stable_id import stable_id
 
 _OWNERS_OF_NOBODY: Final = frozenset({"", "airflow"})  # Airflow's default owner
 _UNSCHEDULED: Final = frozenset({"backfill"})  # asked for now; their times lie in the past
@@ -45,7 +45,7 @@ def dag_run_event(dag_run: Any, word: str, message: str = "") -> EventJson:
     ]
     cleared = _attribute(dag_run, "clear_number") or 0  # a run that is cleared runs again under its old id
     return _event(
-        id=stable_id("airflow", "dag-run", dag_run.dag_id, dag_run.run_id, cleared, word),
+        id=stable_id(CONNECTORS, "airflow", "dag-run", dag_run.dag_id, dag_run.run_id, cleared, word),
         occurred=utc(_attribute(dag_run, _RUN_TIMES[word])),
         event=f"airflow.dag-run.{word}",
         kind="flow-run",
@@ -65,7 +65,7 @@ def task_instance_event(instance: Any, word: str, message: str = "") -> EventJso
     tried = instance.try_number
     payload = {"try_number": tried, "message": message}
     return _event(
-        id=stable_id("airflow", "task-instance", key, tried, word),
+        id=stable_id(CONNECTORS, "airflow", "task-instance", key, tried, word),
         occurred=utc(_attribute(instance, "start_date" if word == "running" else "end_date")),
         event=f"airflow.task-instance.{word}",
         kind="task-run",

@@ -26,14 +26,13 @@ from typing import Any, Final
 from pluggy import HookimplMarker
 
 from flowgauge.producers.airflow.mapping import (
-    EventJson,
     asset_event,
     dag_run_event,
     log_event,
     task_instance_event,
     word_of_failure,
 )
-from flowgauge.producers.connector_event import text
+from flowgauge.producers.connector_event import EventJson, text
 from flowgauge.producers.log_handler import OUR_THREADS
 from flowgauge.producers.publisher import Publisher
 

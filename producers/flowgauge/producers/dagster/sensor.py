@@ -20,9 +20,9 @@ from importlib import import_module
 from time import monotonic
 from typing import Any, Final
 
-from flowgauge.producers.connector_event import utc
+from flowgauge.producers.connector_event import EventJson, utc
 from flowgauge.producers.dagster.emitting import FLUSH_MS_MAX, emitted
-from flowgauge.producers.dagster.mapping import EventJson, RunLabels, labels_of, mapped
+from flowgauge.producers.dagster.mapping import RunLabels, labels_of, mapped
 from flowgauge.producers.dagster.position import OVERLAP_S, Position, Seen, decoded, encoded
 from flowgauge.producers.publisher import Publisher
 from flowgauge.transport.wall_clock import now_ms
