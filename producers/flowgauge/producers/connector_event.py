@@ -9,9 +9,8 @@ from flowgauge.producers.run_scope import MESSAGE_CHARS_MAX, as_text
 
 EventJson: TypeAlias = dict[str, object]  # an event as `Publisher.emit` takes it
 
-CONNECTORS: Final = uuid.UUID(
-    "3f1d7a0e-5b0c-4c55-9a43-0c7f3d1f6b9e"
-)  # the namespace of their ids, whose first part is the orchestrator
+# The namespace of connectors' ids, of which the orchestrator is the first part: random, fixed.
+CONNECTORS: Final = uuid.UUID("3f1d7a0e-5b0c-4c55-9a43-0c7f3d1f6b9e")
 
 
 def utc(moment: datetime | None) -> datetime | None:

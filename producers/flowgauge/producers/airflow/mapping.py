@@ -1,11 +1,12 @@
-"""What Airflow's listeners are told, as flowgauge events. Pure: imports no Airflow, asks its database nothing.
+"""What Airflow's listeners are told, as flowgauge events. Pure: imports no Airflow.
 
     DAG run          kind flow-run   run   DAG/RUN                a run_id is unique within its DAG only
     task instance    kind task-run   task  DAG/RUN/TASK[MAP]      the same over all its tries
     asset event      kind asset      of the run that made it
 
 The scheduler calls listeners within a transaction of its own. So of its records only columns are read, and of what is
-related to them only what has been loaded: an attribute that is not would be a query.
+related to them only what has been loaded: an attribute that is not would be a query. The scheduler has loaded the
+columns; in the API server a record may have expired, and is loaded again when it is asked.
 """
 
 import re
