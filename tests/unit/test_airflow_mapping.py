@@ -92,7 +92,8 @@ def test_airflows_own_owner_is_no_team_and_a_team_goes_before_an_owner() -> None
 def redacted(value: object) -> object:
     """Mask the values of `token`, and the word `sesame`, as Airflow's function does that of a connection."""
     if isinstance(value, dict):
-        return {name: "***" if name == "token" else redacted(each) for name, each in value.items()}
+        fields = cast("dict[str, object]", value)
+        return {name: "***" if name == "token" else redacted(each) for name, each in fields.items()}
     return value.replace("sesame", "***") if isinstance(value, str) else value
 
 
