@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from flowgauge.producers.stable_id import stable_id
 from flowgauge.producers.state_table import StateTable
 from flowgauge.schemas.check import decode_json
 from flowgauge.schemas.errors import InvalidEvent
@@ -364,4 +365,4 @@ def _time(field: str, text: str) -> str:
 
 
 def _id(*parts: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, _encode(parts).decode()))
+    return stable_id(_NAMESPACE, *parts)

@@ -23,12 +23,13 @@ import structlog
 
 from flowgauge.producers import metrics
 from flowgauge.producers.blocking_sender import BlockingSender
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.api import Credentials, PrefectApi
 from flowgauge.producers.prefect.bridge_inbox import Compared, Inbox, Told, What
 from flowgauge.producers.prefect.bridge_readers import Progress, Readers, id_in
 from flowgauge.producers.prefect.cursor import Cursor, Durable, furthest_us
 from flowgauge.producers.prefect.look_back import Json, decode_object, moment_us
-from flowgauge.producers.prefect.mapping import EventJson, Unmappable, map_event, map_log, run_of_log
+from flowgauge.producers.prefect.mapping import Unmappable, map_event, map_log, run_of_log
 from flowgauge.producers.prefect.run_lookup import RunLookup
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadEnvironment, BadInput, ServerAway

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from flowgauge.producers.blocking_sender import BlockingSender
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.api import PrefectApi
 from flowgauge.producers.prefect.look_back import (
     ROWS_PAGE,
@@ -27,7 +28,7 @@ from flowgauge.producers.prefect.look_back import (
     moment_us,
     time_at,
 )
-from flowgauge.producers.prefect.mapping import EventJson, Unmappable, map_log, run_of_log
+from flowgauge.producers.prefect.mapping import Unmappable, map_log, run_of_log
 from flowgauge.producers.prefect.past_runs import About, as_history, flow_run_events, task_run_events
 from flowgauge.producers.prefect.run_lookup import Rows, RunLookup
 from flowgauge.producers.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX

@@ -13,9 +13,9 @@ from typing import Final, Protocol, cast
 
 import msgspec
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.flow_cache import FlowCache
 from flowgauge.producers.prefect.mapping import (
-    EventJson,
     Unmappable,
     map_event,
     map_log,
