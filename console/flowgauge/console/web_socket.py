@@ -202,9 +202,12 @@ class WebSocket(asyncio.Protocol):
         if self._is_closing or self._is_lost:
             return
         self._is_closing = True
-        self._transport.write_eof()
-        self._transport.resume_reading()
         self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer went while nothing was read, and answered our last bytes with a reset
+            self._transport.abort()
+        self._transport.resume_reading()
 
     def _scope(self, request: Request) -> Scope:
         path, _, query = request.path.partition("?")
