@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from tests.integration.test_slow_senders import SOON, closed, dribble
 from websockets.frames import Frame, Opcode
 
 from flowgauge.console.bounded_http import BOUNDS, ConnectionBounds
 from flowgauge.console.listening import Server, server_of
-from flowgauge.producers.gateway.socket_port import SOCKET, Socket
+from flowgauge.producers.gateway.socket_port import SOCKET, Ended, Socket
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -20,6 +21,7 @@ UPGRADE = (
     b"GET /in HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+PONG = b"\x8a\x00"
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +58,16 @@ def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
     return Frame(opcode, data, fin=fin).serialize(mask=True)
 
 
+async def keeping(connection: Socket) -> None:
+    """Answer pings, and keep nothing."""
+    connection.accept(None)
+    try:
+        while True:
+            await connection.receive()
+    except Ended:
+        connection.close(1000, "")
+
+
 async def test_a_peer_that_is_gone_when_we_close_leaves_no_connection() -> None:
     arrived, gone, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -82,3 +94,29 @@ async def test_a_peer_that_is_gone_when_we_close_leaves_no_connection() -> None:
         left = len(server.server_state.connections)
 
     assert left == 0
+
+
+async def test_a_websocket_outlives_the_deadlines_of_requests() -> None:
+    before = closed("body")
+    async with serving(keeping, SOON) as (port, _), upgraded(port) as (reader, writer):
+        await dribble(port, b"GET / HTTP/1.1\r\n", lambda: b"")  # as long as a head, and a body, may take
+        writer.write(frame(Opcode.PING))
+        assert await reader.readexactly(2) == PONG
+
+    assert closed("body") == before
+
+
+async def test_frames_in_one_piece_with_the_upgrade_are_read() -> None:
+    read: list[bytes] = []
+
+    async def app(connection: Socket) -> None:
+        connection.accept(None)
+        with contextlib.suppress(Ended):
+            while True:
+                read.extend(await connection.receive())
+
+    behind = frame(Opcode.TEXT, b"event") + frame(Opcode.PING)
+    async with serving(app) as (port, _), upgraded(port, behind) as (reader, _):
+        assert await reader.readexactly(2) == PONG
+
+    assert read == [b"event"]
