@@ -279,6 +279,17 @@ async def test_the_token_says_whose_the_events_are(guarded: Running, token: str)
     assert [event.tenant for event in await guarded.events()] == ["data-team"]
 
 
+async def test_a_token_that_is_taken_away_brings_in_no_more_over_an_open_connection(guarded: Running) -> None:
+    async with prefect(guarded, TOKEN) as socket:
+        await send(socket, event(1))
+        await confirm(socket)
+        guarded.tokens.replace({"another": "data-team"})
+        await send(socket, event(2))
+        assert await closing(socket) == (1008, "this token is good no more")
+
+    assert await stored(guarded) == [1]
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -160,6 +160,8 @@ class PrefectSockets:
         whole_by = idle_at = math.inf
         try:
             while True:
+                if not self._door.knows(sender):
+                    raise _Parting(1008, "this token is good no more", "token")
                 if messages:
                     await self._keep(socket, sender, messages)
                 await self._wait_for_room(sender)
