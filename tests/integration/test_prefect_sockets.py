@@ -400,8 +400,7 @@ async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path,
     async with running_gateway(tmp_path, sockets=bounds) as gateway:
         async with prefect(gateway) as first:
             async with connecting(gateway) as second:
-                with contextlib.suppress(ConnectionClosed):  # who is one too many of all is not even asked for a token
-                    await send(second, b'{"type":"auth","token":null}')
+                await send(second, b'{"type":"auth","token":null}')
                 assert (await closing(second))[0] == 1013
             await send(first, event(1))
             await confirm(first)
@@ -410,6 +409,19 @@ async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path,
 
         assert await stored(gateway) == [1]
     assert ended("full") - before == 1
+
+
+async def test_who_has_no_token_takes_no_room_of_those_who_have(tmp_path: Path) -> None:
+    bounds = SocketBounds(sockets=1, strangers=3)
+    async with running_gateway(tmp_path, tokens=TOKENS, sockets=bounds) as gateway, contextlib.AsyncExitStack() as all_:
+        strangers = [await all_.enter_async_context(connecting(gateway)) for _ in range(3)]
+        async with prefect(gateway, TOKEN) as socket:
+            await send(socket, event(1))
+            await confirm(socket)
+            assert (await closing(strangers[0]))[0] == 1013  # the one that has taken longest
+            await confirm(strangers[1])
+
+        assert await stored(gateway) == [1]
 
 
 async def test_a_gateway_that_ends_says_so_once_what_it_read_is_kept(tmp_path: Path) -> None:
