@@ -16,11 +16,12 @@ from prometheus_client import REGISTRY
 from tests.integration.gateway_server import Running, encode, running_gateway
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from flowgauge.producers.gateway.limits import Limits
-from flowgauge.producers.gateway.prefect_sockets import SocketBounds
-from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX
+from flowgauge.producers.gateway.prefect_sockets import UNREAD_BYTES_MAX, SocketBounds
+from flowgauge.producers.gateway.socket_port import FRAGMENT_BYTES, MESSAGE_BYTES_MAX
 from flowgauge.schemas.setting_parts import LimitSettings
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
@@ -242,6 +243,18 @@ async def test_a_message_in_fragments_is_one_event(gateway: Running) -> None:
         await confirm(socket)
 
     assert await stored(gateway) == [1, 2]
+
+
+async def test_a_message_in_fragments_without_end_is_bounded_though_they_are_empty(gateway: Running) -> None:
+    count = 1 + UNREAD_BYTES_MAX // FRAGMENT_BYTES
+    fragments = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * count
+    async with prefect(gateway) as socket:
+        await send(socket, event(1))
+        await confirm(socket)
+        socket.transport.write(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True) + fragments)
+        assert await closing(socket) == (1009, "a message in too many fragments")
+
+    assert await stored(gateway) == [1]
 
 
 async def test_a_message_over_the_bound_ends_the_connection_and_what_came_before_is_kept(gateway: Running) -> None:

@@ -29,12 +29,15 @@ from flowgauge.producers.gateway.door import Door, Refused
 from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Unfit
 from flowgauge.producers.gateway.prefect_events import mapped
 from flowgauge.producers.gateway.prefect_tokens import AUTH_BYTES_MAX, readings_of, readings_of_message
-from flowgauge.producers.gateway.socket_port import SOCKET, Ended, Socket
+from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX, SOCKET, Ended, Socket
 from flowgauge.producers.tokens import Sender
 
 PATH = "/api/events/in"
 SUBPROTOCOL = "prefect"
 AGAIN_S = 0.25  # between tries to append
+UNREAD_BYTES_MAX = (
+    2 * MESSAGE_BYTES_MAX
+)  # of a message in fragments: so it may have 32,000 of them, whatever its length
 
 _TOO_MANY = (1013, "too many connections: connect again", "full")
 _AUTH_SUCCESS = '{"type":"auth_success"}'
@@ -179,6 +182,8 @@ class PrefectSockets:
                     raise _Parting(1008, "this token is good no more", "token")
                 if messages:
                     await self._keep(socket, sender, messages)
+                if socket.unread > UNREAD_BYTES_MAX:
+                    raise _Parting(1009, "a message in too many fragments", "protocol")
                 await self._wait_for_room(sender)
                 idle_at = loop.time() + self._bounds.idle_s
                 if not socket.unread:
