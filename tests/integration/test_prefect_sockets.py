@@ -458,6 +458,21 @@ async def events_in(folder: Path) -> int:
         await log.close()
 
 
+@pytest.mark.parametrize(
+    "frames",
+    [[Frame(Opcode.PING, b"x" * 100)] * 12, [Frame(Opcode.TEXT, b"x" * 2_000, fin=False)]],
+    ids=["pings", "half a message"],
+)
+async def test_bytes_that_are_no_message_are_charged_too(tmp_path: Path, frames: list[Frame]) -> None:
+    limits = Limits(LimitSettings(bytes_per_second=1_000, burst="1s"), {}, lambda: 0)
+    bounds = SocketBounds(room_s=0.05)
+    async with running_gateway(tmp_path, limits=limits, sockets=bounds) as gateway, prefect(gateway) as socket:
+        socket.transport.write(b"".join(frame.serialize(mask=True) for frame in frames))
+        code, said = await closing(socket)
+
+    assert (code, "bytes_per_second" in said) == (1013, True)
+
+
 async def test_over_a_limit_a_sender_is_read_no_further_and_then_told_to_come_again(tmp_path: Path) -> None:
     clock = iter([0] * 1_000)  # stands still: what is over a limit stays so
     limits = Limits(LimitSettings(events_per_second=1, burst="1s"), {}, clock.__next__)

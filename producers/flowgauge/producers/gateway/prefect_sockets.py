@@ -174,10 +174,13 @@ class PrefectSockets:
 
     async def _keep_all(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> NoReturn:
         intake, loop = self._door.intake, asyncio.get_running_loop()
-        held = 0
+        held = charged = 0
         whole_by = idle_at = math.inf
         try:
             while True:
+                came, charged = socket.came - charged, socket.came  # pings and what is no message yet, too
+                metrics.BODY_BYTES.inc(came)
+                self._door.limits.bytes_came(sender, came)
                 if not self._door.knows(sender):
                     raise _Parting(1008, "this token is good no more", "token")
                 if messages:
@@ -214,8 +217,6 @@ class PrefectSockets:
     async def _keep(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> None:
         """Make all of it durable, or close; the log may have it all the same, later: the same ids come again."""
         size = sum(map(len, messages))
-        metrics.BODY_BYTES.inc(size)
-        self._door.limits.bytes_came(sender, size)
         self._door.intake.bytes_held += size
         try:
             keeping = asyncio.create_task(self._take(sender.tenant, await mapped(self._door.intake, messages)))
