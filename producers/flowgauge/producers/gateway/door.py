@@ -83,6 +83,10 @@ class Door:
             raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
         return self._admitted(sender)
 
+    def knows(self, sender: Sender) -> bool:
+        """Return whether the token of one that stays connected is still good."""
+        return self._tokens.knows(sender)
+
     def _admitted(self, sender: Sender) -> Sender:
         if self.intake.health.loading:
             raise come_again("history is being loaded")
