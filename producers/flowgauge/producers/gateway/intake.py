@@ -9,7 +9,8 @@ A way in (a door) tells events apart, or makes them of what its senders speak, a
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -96,6 +97,15 @@ class Intake:
         for health in (self.health, self.health.of(tenant)):
             health.limited += 1
         metrics.REQUESTS_LIMITED.labels(limit).inc()
+
+    @contextmanager
+    def holding(self, count: int) -> Generator[None]:
+        """Count bytes as held until the block is left."""
+        self.bytes_held += count
+        try:
+            yield
+        finally:
+            self.bytes_held -= count
 
     async def heavy(self, size: int, work: Callable[[], _T]) -> _T:
         """Return what `work` on `size` bytes returns: apart, when it could keep the loop from other requests."""

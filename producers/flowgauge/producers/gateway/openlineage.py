@@ -23,6 +23,7 @@ from flowgauge.producers.openlineage import made_of
 from flowgauge.schemas.errors import InvalidEvent
 
 AT_A_TIME = 200  # events of OpenLineage that are translated and stored together; each may become a hundred of ours
+MADE_BYTES_MAX = 8 * 1_048_576  # once so much is made of them, it is stored before more is: what is made counts as held
 
 
 def openlineage(door: Door) -> list[BaseRoute]:
@@ -42,25 +43,32 @@ def openlineage(door: Door) -> list[BaseRoute]:
 
 async def _store(door: Door, tenant: str, raws: Sequence[bytes]) -> Answer:
     answer = Answer(accepted=0, rejected=0)
-    for first in range(0, len(raws), AT_A_TIME):
+    first = 0
+    while first < len(raws):
         some = raws[first : first + AT_A_TIME]
         made, places = await door.intake.heavy(sum(map(len, some)), partial(_translated, some))
-        taken = await door.take(tenant, made)
+        with door.intake.holding(sum(len(each) for each in made if isinstance(each, bytes))):
+            taken = await door.take(tenant, made)
         answer.accepted += len(taken.accepted)
         answer.rejected += len(taken.letters)
         for error in msgspec.convert(taken.errors, list[EventError])[: ERRORS_MAX - len(answer.errors)]:
             answer.errors.append(msgspec.structs.replace(error, index=first + places[error.index]))
+        first += places[-1] + 1
     answer.errors_omitted = answer.rejected - len(answer.errors)
     return answer
 
 
 def _translated(raws: Sequence[bytes]) -> tuple[list[bytes | Unfit], list[int]]:
-    """Return what became of `raws`, and for each of it the place in `raws` of what it came from."""
+    """Return what became of the first of `raws`, and for each of it the place in `raws` of what it came from."""
     made: list[bytes | Unfit] = []
     places: list[int] = []
+    size = 0
     for place, raw in enumerate(raws):
+        if size > MADE_BYTES_MAX:
+            break
         try:
-            made += made_of(raw)
+            made += (events := made_of(raw))
+            size += sum(map(len, events))
         except InvalidEvent as invalid:
             made.append(Unfit(raw, invalid))
         places += [place] * (len(made) - len(places))
