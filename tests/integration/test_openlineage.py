@@ -13,6 +13,7 @@ from tests.integration.gateway_server import Running, encode, running_gateway
 from tests.integration.openlineage_client import example, need_openlineage, run_client
 from tests.integration.up_process import running_up, wait_for
 
+from flowgauge.producers.gateway.batch_body import EVENTS_MAX
 from flowgauge.producers.gateway.openlineage import MADE_BYTES_MAX
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
@@ -127,6 +128,16 @@ async def test_what_much_is_made_of_is_stored_in_parts_and_errors_name_the_place
 
     assert (status, answer["accepted"], answer["rejected"]) == (200, 1_010, 1)
     assert [error["index"] for error in answer["errors"]] == [10]
+
+
+async def test_a_request_makes_no_more_events_than_a_request_may_bring_in(gateway: Running) -> None:
+    made = {"eventType": "COMPLETE", "outputs": [{"namespace": "n", "name": str(number)} for number in range(100)]}
+    body = gzip.compress(encode([lineage(number, **made) for number in range(EVENTS_MAX // 101 + 1)]))
+
+    status, answer = await post(gateway, BATCH, body, **{"Content-Encoding": "gzip"})
+
+    assert (status, answer["error"]) == (413, "more than 50000 events would become of these: send smaller batches")
+    assert not await gateway.events()
 
 
 async def test_a_stranger_and_a_foreign_web_page_are_refused(gateway: Running) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.producers.openlineage import ASSETS_MAX, made_of
+from flowgauge.producers.openlineage import ASSETS_MAX, made_of, makes
 from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import RELATED_MAX, Event
@@ -268,3 +268,12 @@ def test_what_an_event_has_no_room_for_is_left_out_and_counted() -> None:
 
     assert len(event.related) == RELATED_MAX
     assert event.payload["related_left_out"] == 2 + len(tags) + 1 - RELATED_MAX
+
+
+@given(st.sampled_from(["START", "COMPLETE", "FAIL", None]), st.one_of(st.none(), st.integers(0, ASSETS_MAX + 2)))
+def test_how_many_events_one_makes_is_known_before_they_are_made(word: str | None, outputs: int | None) -> None:
+    made = None if outputs is None else [output(str(number)) for number in range(outputs)]
+    job = {"namespace": "prod", "name": "orders"}
+    raw = encode({"eventType": word, "eventTime": TIME, "run": {"runId": RUN}, "job": job, "outputs": made})
+
+    assert makes(raw) == len(made_of(raw))

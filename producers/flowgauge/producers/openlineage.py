@@ -148,6 +148,14 @@ class _Owners(msgspec.Struct, gc=False):
     owners: list[_Owner]
 
 
+class _Outputs(msgspec.Struct):
+    """What tells how many events one makes."""
+
+    eventType: str | None = None  # noqa: N815
+    outputs: list[msgspec.Raw] | None = None
+
+
+_decode_outputs = msgspec.json.Decoder(_Outputs).decode
 _decode_lineage = msgspec.json.Decoder(_Lineage).decode
 _FACETS: Final[dict[type[Any], msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(kind)
@@ -168,6 +176,15 @@ def made_of(raw: bytes) -> Made:
     if lineage.job is not None:
         return [_of_job(raw, lineage, lineage.job)]
     raise InvalidEvent("wrong field", "expected `run` and `job`, or `dataset`, or `job`, as OpenLineage's events have")
+
+
+def makes(raw: bytes) -> int:
+    """Return how many events `made_of` makes of `raw` at the most, of which it makes none."""
+    try:
+        found = decode_json(raw, _decode_outputs, bytes_max=LINEAGE_BYTES_MAX)
+    except InvalidEvent:
+        return 1
+    return 1 + (min(len(found.outputs or ()), ASSETS_MAX) if found.eventType == "COMPLETE" else 0)
 
 
 def _of_run(raw: bytes, lineage: _Lineage, run: _Run, job: _Named) -> Iterator[bytes]:
