@@ -117,7 +117,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_kept_and_what_is_ignored
 
 
 async def test_a_body_that_no_event_has_room_for_is_refused_before_it_is_looked_at(gateway: Running) -> None:
-    assert (await post(gateway, "github", b" " * (HOOK_BYTES_MAX + 1), JSON))[0] == 413
+    assert (await post(gateway, "github", b" " * (HOOK_BYTES_MAX + 1), signed(b"")))[0] == 413
 
 
 def test_up_watches_the_file_and_questions_see_the_run(tmp_path: Path) -> None:
