@@ -124,6 +124,14 @@ async def test_a_command_whose_name_is_no_utf_8_is_a_failed_run(gateway: Running
     )
 
 
+async def test_an_option_that_is_none_of_ours_runs_nothing(gateway: Running, tmp_path: Path) -> None:
+    code, printed, errors = await run(gateway.url, tmp_path, "--tagg", "prod", "--", "echo", "ran")
+
+    assert (code, printed, await gateway.events()) == (2, b"", [])
+    assert "no such option" in errors.decode().lower()
+    assert "--tagg" in errors.decode()
+
+
 TRAP = "trap 'kill $!; trap - SIGNAL; END' SIGNAL; echo ready; sleep 60 & wait"
 
 
@@ -303,6 +311,27 @@ async def test_a_wrong_token_is_said_after_the_command_and_costs_nothing(tmp_pat
 
     assert (code, printed) == (4, b"done\n")
     assert "flowgauge exec: flowgauge answers 401: is the token right (FLOWGAUGE_TOKEN)?" in errors.decode()
+    assert len([*(tmp_path / "flowgauge" / "spool").rglob("*.ndjson")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "names"),
+    [
+        ("127.0.0.1:4391", "one", "FLOWGAUGE_URL"),
+        ("ftp://127.0.0.1", "one", "FLOWGAUGE_URL"),
+        ("http://127.0.0.1:22222222", "one", "FLOWGAUGE_URL"),
+        ("http://127.0.0.1:1", "secret\nb", "FLOWGAUGE_TOKEN"),
+        ("http://127.0.0.1:1", "secretä", "FLOWGAUGE_TOKEN"),
+    ],
+)
+async def test_an_address_or_a_token_that_cannot_be_used_is_said_and_the_command_runs(
+    tmp_path: Path, url: str, token: str, names: str
+) -> None:
+    code, printed, errors = await run(url, tmp_path, "--token", token, "sh", "-c", "echo done; exit 4")
+
+    assert (code, printed) == (4, b"done\n")
+    assert names in errors.decode()
+    assert "secret" not in errors.decode()
     assert len([*(tmp_path / "flowgauge" / "spool").rglob("*.ndjson")]) == 1
 
 

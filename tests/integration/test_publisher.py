@@ -281,6 +281,19 @@ def test_after_a_busy_answer_the_same_events_go_out_again_under_the_same_ids() -
     assert [server.ids(request) for request in range(5)] == [server.ids(0)] * 5
 
 
+def test_a_limit_and_how_long_to_wait_are_said_in_the_servers_words(caplog: pytest.LogCaptureFixture) -> None:
+    over = b'{"error": "events_per_second of tenant acme is 2000: send the same events again in 60 s"}'
+    with scripted((429, {"Retry-After": "60"}, over)) as server:
+        publisher = Publisher(server.url, close_timeout_ms=300)
+        publisher.emit(MINIMAL)
+        publisher.close()
+
+    told = "flowgauge answers 429: events_per_second of tenant acme is 2000: send the same events again in 60 s"
+    warned, lost = (record.getMessage() for record in caplog.records)
+    assert warned == f"{told}; events wait (said once)"
+    assert lost.endswith(f"1 are not known to have arrived within 300 ms of closing ({told})")
+
+
 def test_a_batch_that_is_too_large_goes_out_in_halves() -> None:
     too_large: Reply = (413, {}, b"")
     answers = (too_large, too_large, accepted(1), accepted(2), accepted(1))
@@ -368,15 +381,39 @@ async def test_what_is_lost_is_seen_by_a_worker_that_configures_no_logging(gatew
     ) in printed
 
 
+async def test_what_is_lost_is_seen_by_a_worker_whose_only_handler_is_ours(gateway: Running) -> None:
+    printed = await run_script(
+        gateway,
+        """
+        import logging
+        from flowgauge.producers import FlowgaugeHandler, Publisher
+        logging.getLogger().addHandler(FlowgaugeHandler(logging.ERROR))
+        publisher = Publisher("http://127.0.0.1:1", close_timeout_ms=50)
+        publisher.emit({"event": "x", "resource": {"id": "y"}})
+        """,
+    )
+
+    assert printed.count("1 events are missing: 0 found the buffer full") == 1
+
+
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_batch_that_is_refused_as_a_whole_is_counted_and_forgotten(status: int) -> None:
-    with scripted((status, {}, b"no"), accepted(1)) as server, Publisher(server.url) as publisher:
+    with scripted((status, {}, b'{"error":"no"}'), accepted(1)) as server, Publisher(server.url) as publisher:
         publisher.emit(MINIMAL)
         assert publisher.flush(15_000)
         publisher.emit(MINIMAL)
         assert publisher.flush(15_000)
 
         assert counts(publisher) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("status", [400, 415, 422])
+def test_what_no_gateway_refused_is_sent_again(status: int) -> None:
+    with scripted((status, {}, b"a proxy's page"), accepted(1)) as server, Publisher(server.url) as publisher:
+        publisher.emit(MINIMAL)
+        assert publisher.flush(15_000)
+
+        assert counts(publisher) == (1, 0, 0)
 
 
 def test_a_wrong_address_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

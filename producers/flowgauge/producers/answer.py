@@ -2,7 +2,7 @@
 
 SETTLED       200                       each event has its answer
 TOO_LARGE     413                       halves may pass; one event alone is refused
-REFUSED       400 415 422               all of them, for ever, if a gateway wrote it: `is_gateways`
+REFUSED       400 415 422               all of them, for ever, if a gateway wrote it: `error_in`
 MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them;
               501                       what answers does not know POST
 BUSY          any other                 nothing: the same again later
@@ -12,6 +12,7 @@ from enum import Enum
 
 import msgspec
 
+ERROR_CHARS_MAX = 200  # of what a server says to a log
 RETRY_AFTER_MAX_MS = 60_000  # a server may ask for more; the buffer's bound decides then
 
 
@@ -72,13 +73,12 @@ def decode_answer(content: bytes) -> Answer | None:
         return None
 
 
-def is_gateways(content: bytes) -> bool:
-    """Tell whether a gateway wrote the body of this refusal; proxies on the way answer with 400 as well."""
+def error_in(content: bytes) -> str | None:
+    """Return the start of the `error` of a refusal; None where no gateway wrote it: proxies answer as well."""
     try:
-        _decode_refusal(content)
+        return _decode_refusal(content).error[:ERROR_CHARS_MAX]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+        return None
 
 
 def remedy_for(status: int) -> str:

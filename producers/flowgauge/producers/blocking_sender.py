@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from flowgauge.producers.answer import Verdict, classify, decode_answer, is_gateways, remedy_for, retry_after_ms
+from flowgauge.producers.answer import Verdict, classify, decode_answer, error_in, remedy_for, retry_after_ms
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadInput, ServerAway
 from flowgauge.schemas.times import format_duration
@@ -113,7 +113,7 @@ class BlockingSender:
             return _Busy(f"no answer from {self._url} ({error or type(error).__name__})")
         verdict = classify(response.status_code)
         why = f"{self._url} answers {response.status_code}"
-        if verdict is Verdict.REFUSED and not is_gateways(response.content):
+        if verdict is Verdict.REFUSED and error_in(response.content) is None:
             return _Busy(f"{why}, and not as a flowgauge gateway does")
         if verdict is not Verdict.BUSY:
             return response

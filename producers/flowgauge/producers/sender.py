@@ -2,7 +2,7 @@
 
     SETTLED       each event counted as sent or refused, and forgotten
     TOO_LARGE     halves of it, then batches grow again; one event alone: as REFUSED
-    REFUSED       counted, said once, forgotten
+    REFUSED       counted, said once, forgotten; where no gateway says so, as BUSY
     MISDIRECTED   the same again, the same ids, after a backoff, or when Retry-After says; BUSY and no answer too
 
 Read `answer` for these words. So an address or a token that is wrong costs no event while somebody mends it. Nothing
@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
+from flowgauge.producers.answer import Verdict, classify, decode_answer, error_in, remedy_for, retry_after_ms
 from flowgauge.producers.event_buffer import EventBuffer
+from flowgauge.producers.log_handler import OUR_LOGGER, FlowgaugeHandler
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,12 +37,13 @@ BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close t
 WAKES_MAX = 100  # a thread that is busy with a server that is away needs no more of them
 SAID_MAX = 50  # different troubles that are logged; each is logged once
 DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
+PORT_MAX: Final = 65_535
 THREAD_NAME: Final = "flowgauge-publisher"
 
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
 preparing = threading.Lock()
 
-_log = logging.getLogger("flowgauge.publisher")
+_log = logging.getLogger(OUR_LOGGER)
 
 
 class Said:
@@ -60,7 +62,7 @@ class Said:
         """Log a warning unless one with `key` was, or too many different ones were."""
         if key not in self._keys and len(self._keys) < SAID_MAX:
             self._keys.add(key)
-            _log.warning(message + " (said once)", *values)
+            _warn(message + " (said once)", *values)
 
     def waiting(self, key: str, trouble: str) -> None:
         """Note why events wait, and log it as `once` does."""
@@ -75,11 +77,11 @@ class Said:
         """Log that `dropped` events were dropped so far, at most each DROPS_SAID_EVERY_S."""
         if monotonic() - self._drops_from_s >= DROPS_SAID_EVERY_S:
             self._drops_from_s = monotonic()
-            _log.warning("events are dropped, %d so far: %s (said once a minute at most)", dropped, why)
+            _warn("events are dropped, %d so far: %s (said once a minute at most)", dropped, why)
 
     def lost(self, message: str, *values: object) -> None:
         """Log what was lost in the end."""
-        _log.warning(message, *values)
+        _warn(message, *values)
 
 
 class Sender:
@@ -126,10 +128,30 @@ class Sender:
 
     def _run(self) -> None:
         try:
+            if trouble := self._unusable():
+                self._said.waiting("unusable", trouble)
+                self._said.is_mistake = True
+                return
             with self._client() as client:
                 self._loop(client)
         except Exception as error:  # noqa: BLE001  # the last thing to say before events only fill the buffer
             self._said.once("ended", "events are published no more: %r", error)
+
+    def _unusable(self) -> str:
+        """Return why no request can be made with the address and the token, without telling either; "" if one can."""
+        with preparing:
+            import httpx2  # noqa: PLC0415  # as below
+        try:
+            url = httpx2.URL(self._url)
+            is_address = url.scheme in {"http", "https"} and bool(url.host) and (url.port or 0) <= PORT_MAX
+        except (httpx2.InvalidURL, ValueError):
+            is_address = False
+        if not is_address:
+            return "the address is none such as https://flowgauge.example or http://127.0.0.1:4280 (FLOWGAUGE_URL)"
+        token = self._token or ""
+        if not (token.isascii() and token.isprintable() and token == token.strip()):
+            return "the token is none: it has spaces around it, or other than printable ASCII in it (FLOWGAUGE_TOKEN)"
+        return ""
 
     def _client(self) -> "httpx2.Client":
         with preparing:
@@ -193,10 +215,12 @@ class Sender:
         if verdict is Verdict.TOO_LARGE and len(batch) > 1:
             self._batch_events = len(batch) // 2
             return None
-        if verdict in {Verdict.TOO_LARGE, Verdict.REFUSED}:
+        error = error_in(response.content)
+        if verdict is Verdict.TOO_LARGE or (verdict is Verdict.REFUSED and error is not None):
             self._refused(status, response.text[:200], len(batch))
             return None
-        self._said.waiting(str(status), f"flowgauge answers {status}{remedy_for(status)}")
+        why = f": {error}" if error and verdict is Verdict.BUSY else remedy_for(status)
+        self._said.waiting(str(status), f"flowgauge answers {status}{why}")
         self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():
             self._abandoned.set()  # nobody mends an address or a token while a worker ends
@@ -241,6 +265,24 @@ def backoff_ms(attempt: int) -> int:
     """Return how long to wait after the try `attempt`, counted from 0: longer each time, and each time another."""
     bound = min(BACKOFF_FIRST_MS << min(attempt, 16), BACKOFF_MAX_MS)
     return bound // 2 + int(_jitter.random() * bound / 2)
+
+
+def _warn(message: str, *values: object) -> None:
+    """Log a warning; on standard error where only FlowgaugeHandlers, which leave our lines out, would take it."""
+    if logging.lastResort is not None and _log.isEnabledFor(logging.WARNING) and _is_heard_by_ours_only():
+        record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, message, values, None)
+        logging.lastResort.handle(record)
+    else:
+        _log.warning(message, *values)
+
+
+def _is_heard_by_ours_only() -> bool:
+    logger: logging.Logger | None = _log
+    handlers: list[logging.Handler] = []
+    while logger is not None:
+        handlers += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return bool(handlers) and all(isinstance(handler, FlowgaugeHandler) for handler in handlers)
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:

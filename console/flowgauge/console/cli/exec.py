@@ -29,7 +29,7 @@ _SECONDS_DIGITS_MAX: Final = 11  # more digits count milliseconds
 _ENDING_SIGNALS: Final = {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("arguments", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--flow", required=True, help="The flow's name.")
 @click.option("--scheduled-for", metavar="TIME", help="When it was to start: RFC 3339, or seconds since 1970.")
