@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -120,3 +121,15 @@ async def test_a_burst_by_the_sensor_loses_nothing_though_the_gateway_is_away_at
     times_told = Counter(event.id for event in events)
     assert len(times_told) == EVENTS
     assert set(times_told.values()) == {2}, "read again, they are the same events"
+
+
+def test_a_since_that_is_no_time_is_refused_where_the_sensor_is_defined(environment: Path) -> None:
+    program = "from flowgauge.producers.dagster.sensor import flowgauge_sensor; flowgauge_sensor(since='yesterday')"
+
+    done = subprocess.run([environment / "bin" / "python", "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert (
+        "TypeError: since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got 'yesterday'"
+        in done.stderr
+    )

@@ -109,6 +109,14 @@ def test_rows_and_bytes_are_told_once_when_the_run_ends() -> None:
     assert {asset.follows for asset in assets} == {completed.id}
 
 
+def test_only_a_start_makes_an_attempt() -> None:
+    words = ["START", "RUNNING", "RUNNING", "RUNNING", "COMPLETE"]
+
+    states = [of(eventType=word)[0].state for word in words]
+
+    assert states == ["running", None, None, None, "completed"]
+
+
 def test_what_was_read_counts_where_nothing_tells_what_was_written() -> None:
     (event,) = of(eventType="FAIL", inputs=[read("c", rowCount=5, size=6)])
 

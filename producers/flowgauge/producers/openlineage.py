@@ -29,7 +29,7 @@ STATES: Final = StateTable(
     runs=(
         _WORDS := {
             "START": "running",
-            "RUNNING": "running",
+            "RUNNING": None,  # said as often as one likes, after START: each would count as an attempt
             "COMPLETE": "completed",
             "FAIL": "failed",
             "ABORT": "cancelled",
@@ -42,6 +42,7 @@ STATES: Final = StateTable(
     occurred="`eventTime`; one without a zone counts as UTC.",
     cannot_tell=(
         "That a run waits, is late, paused, or tried again: a new attempt is a run of its own.",
+        "That a run began whose sender tells no `START`: it is there once it ends.",
         "Its logs; of what failed only the message and the stack trace.",
         "The run of a job whose parent sends no events of its own: its parts are seen, and no end of the whole.",
     ),

@@ -106,6 +106,11 @@ class Publisher:
         return self._buffer.dropped + (0 if self._spooled is None else self._spooled.torn)
 
     @property
+    def waiting(self) -> int:
+        """How many events were taken and have no answer yet, in memory and on disk."""
+        return len(self._buffer)
+
+    @property
     def spooled(self) -> int:
         """How many events went to disk while the server was away."""
         return 0 if self._spooled is None else self._spooled.spooled

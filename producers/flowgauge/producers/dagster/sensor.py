@@ -52,11 +52,14 @@ def flowgauge_sensor(
     """Return a sensor that tells flowgauge all that happens in the Dagster instance. It is on from the start.
 
     `logs` is the least level of log lines that are told, or `off`. It begins with runs that change after `since`, or
-    after its first tick. Raises ValueError for a level that there is none of.
+    after its first tick. Raises ValueError for a level that there is none of, and TypeError for a `since` that is no
+    datetime.
     """
     levels = logging.getLevelNamesMapping()
     if logs != "off" and logs.upper() not in levels:
         raise ValueError(f"logs: expected a level such as INFO, or off; got {logs!r}")
+    if not isinstance(since, datetime | None):
+        raise TypeError(f"since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got {since!r}")
     teller = _Teller(levels.get(logs.upper()))
 
     def evaluate(context: Any) -> Any:

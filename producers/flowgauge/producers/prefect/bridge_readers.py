@@ -119,6 +119,8 @@ class Readers:
             if not frame:
                 self.progress.connected_us = began_us
                 self.progress.connections += 1
+                if self.progress.connections == 1:
+                    log.info("prefect's stream is read", api=self.api.url)
                 self.progress.note("stream", "")
             elif not self.inbox.offer(Told("events", frame, live=True)):
                 self.progress.passed_over += 1
