@@ -1,9 +1,11 @@
-"""The bridge where it could lose something in silence: another gateway, a busy one, a long time away, odd rows.
+"""The bridge where it could lose something in silence, and an import that is stopped.
 
 Prefect and the gateway are HTTP servers on loopback that answer as those do; `test_prefect_bridge` has a real Prefect.
 """
 
 import json
+import signal
+import subprocess
 import threading
 import uuid
 from collections import Counter
@@ -18,7 +20,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.up_process import wait_for
+from tests.integration.up_process import COMMAND, WAIT_S, environment, wait_for
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -262,6 +264,30 @@ def test_logs_that_are_left_out_are_not_unknown(tmp_path: Path) -> None:
             assert counts["unknown seconds"] == 0
 
     assert not any("logs" in file.name for file in tmp_path.iterdir())
+
+
+def test_an_import_that_is_interrupted_says_with_which_since_to_go_on(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def answer_to(_path: str, _body: bytes) -> Answer:
+        asked.set()
+        return 503, {}, {}
+
+    with serving(answer_to) as api:
+        process = subprocess.Popen(
+            [*COMMAND, "import", "prefect", "--api", f"{api}/api", "--since", "2026-11-18T11:00:00Z"],
+            env=environment(),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(WAIT_S)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=WAIT_S)
+
+    assert (process.returncode, said[0]) == (130, "0 runs: 0 events\n")
+    assert "stopped: go on with --since 2026-11-18T11:00:00" in said[1]
 
 
 def compared_s(folder: Path) -> float:
