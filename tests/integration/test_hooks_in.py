@@ -169,6 +169,16 @@ def test_a_hook_is_tried_without_a_server_and_without_secrets(
     assert (done[0], said in done[1]) == (code, True), done
 
 
+def test_trying_warns_of_a_body_without_a_time(tmp_path: Path) -> None:
+    (tmp_path / "hooks.yaml").write_text(DOCUMENTED, encoding="utf-8")
+
+    tried = [
+        _try(tmp_path / "hooks.yaml", "cron", raw) for raw in (body("cron"), body("cron").replace(b'"at"', b'"a"'))
+    ]
+
+    assert [(code, "warning: `occurred` finds nothing" in said) for code, said in tried] == [(0, False), (0, True)]
+
+
 def _try(file: Path, hook: str, raw: bytes) -> tuple[int, str]:
     command = [*COMMAND, "hooks", "try", str(file), hook, "--header", "X-GitHub-Delivery: 7b2e"]
     done = subprocess.run(command, input=raw, capture_output=True, env=environment(), timeout=60, check=False)
