@@ -40,7 +40,8 @@ def main() -> None:
         hook.on_task_instance_running(previous_state=None, task_instance=nonsense)
         hook.on_task_instance_failed(previous_state=None, task_instance=nonsense, error=None)
         hook.on_asset_event_emitted(asset_event=nonsense)
-    told = {"asset": type("Asset", (), {"uri": "s3://lake", "name": "lake"})()}
+    asset = {"uri": "x-lake://me:hunter2@lake/orders", "name": "lake"}
+    told = {"asset": type("Asset", (), asset)(), "extra": {"rows": 3, "source": {"password": "hunter2"}}}
     hook.on_asset_event_emitted(asset_event=type("Told", (), told)())
     hook.before_stopping(component=None)
     print(json.dumps({"said": said, "neighbour": neighbour.called}), flush=True)

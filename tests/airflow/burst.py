@@ -1,4 +1,4 @@
-"""Call the plugin's hooks with Airflow's own records until they have told 20,000 events; then end as a task does.
+"""Call the plugin's hooks with Airflow's own records until FLOWGAUGE_BURST_EVENTS are told; then end as a task does.
 
 Run by tests/integration/test_airflow.py in the environment that .ci/peer airflow prepares. Prints what it cost.
 """
@@ -13,7 +13,8 @@ from uuid import UUID
 
 from flowgauge.producers.airflow.plugin import FlowgaugePlugin
 
-RUNS, TASKS = 2_000, 7_000  # 3 events of each run, 2 of each task instance
+EVENTS = int(os.environ["FLOWGAUGE_BURST_EVENTS"])
+RUNS, TASKS = EVENTS // 10, EVENTS * 7 // 20  # 3 events of each run, 2 of each task instance
 AT = datetime(2026, 11, 30, tzinfo=UTC)
 
 sdk: Any = import_module("airflow.sdk")

@@ -135,7 +135,10 @@ async def test_a_firing_rate_shows_what_ended_in_its_window_and_nothing_where_no
 ) -> None:
     tenant = "incidents-window"
     await put(store, "transitions", [transition("w", 0, "firing", tenant=tenant)])
-    await put(store, "events", [run_event(2, tenant, "running"), run_event(5, tenant, "failed")])
+    past = msgspec.json.decode(run_event(5, tenant, "failed"))
+    past |= {"id": str(uuid.UUID(int=99)), "run": "run-past", "history": True}
+    events = [run_event(2, tenant, "running"), run_event(5, tenant, "failed"), msgspec.json.encode(past)]
+    await put(store, "events", events)
     ended_ms = parse_time_ms("2026-11-18T11:00:05Z")
 
     within = await incident(store, tenant, "w", clock_ms=ended_ms + 1)

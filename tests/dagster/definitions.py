@@ -31,7 +31,7 @@ def orders_sync() -> None:
 
 jobs: Any = [
     dagster.define_asset_job("nightly_etl", selection="*", tags={"stage": "prod", "team": "data"}),
-    dagster.job(orders_sync),
+    dagster.job(executor_def=dagster.in_process_executor)(orders_sync),  # the other has a process for each step
 ]
 schedules: Any = [
     dagster.ScheduleDefinition(job=job, cron_schedule="* * * * *", default_status=dagster.DefaultScheduleStatus.RUNNING)

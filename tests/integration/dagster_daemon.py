@@ -15,6 +15,9 @@ EXAMPLE = ROOT / "tests" / "dagster" / "definitions.py"
 BURST = ROOT / "tests" / "dagster" / "burst.py"
 STOP_S_MAX = 30.0
 
+# Those of the next minutes wait, so that they do not take the first two's time on a busy machine.
+SETTINGS = "telemetry: {enabled: false}\nconcurrency: {runs: {max_concurrent_runs: 2}}\n"
+
 
 class Dagster:
     """An instance with the example's jobs, and the documented sensor and variables."""
@@ -25,7 +28,7 @@ class Dagster:
         home.mkdir()
         (documented,) = blocks(DOCUMENT, "python")
         (home / "definitions.py").write_text(f"{EXAMPLE.read_text(encoding='utf-8')}\n{documented.text}")
-        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        (home / "dagster.yaml").write_text(SETTINGS)
         where = {"FLOWGAUGE_URL": url, "FLOWGAUGE_TOKEN": token}
         assert [name for block in blocks(DOCUMENT, "sh") for name in exports(block)] == list(where)
         self._environment = {
@@ -39,12 +42,12 @@ class Dagster:
     def log(self) -> str:
         return (self._home / "daemon.log").read_text()
 
-    def burst(self) -> str:
-        """Run the burst to its end; return what it prints."""
+    def burst(self, events: int) -> str:
+        """Run a burst of so many events to its end; return what it prints."""
         done = subprocess.run(
             [self._bin / "python", BURST],
             cwd=self._home,
-            env=self._environment,
+            env={**self._environment, "FLOWGAUGE_BURST_EVENTS": str(events)},
             capture_output=True,
             text=True,
             timeout=240,

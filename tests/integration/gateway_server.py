@@ -37,6 +37,7 @@ class Running:
     url: str
     log: LocalLog
     health: Health
+    tokens: TokenTable
 
     async def events(self) -> list[Event]:
         """Return the events of all partitions."""
@@ -92,7 +93,7 @@ async def running_gateway(
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
         try:
-            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", log, health)
+            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", log, health, table)
         finally:
             server.should_exit = True
     await log.close()

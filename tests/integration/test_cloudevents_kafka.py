@@ -51,6 +51,8 @@ async def topic_of(bootstrap: str) -> AsyncGenerator[str]:
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, PARTITIONS, 1)])
+        while name not in {each["topic"] for each in await admin.describe_topics()}:  # noqa: ASYNC110  # brokers hear of it later
+            await asyncio.sleep(0.01)
     finally:
         await admin.close()
     yield name

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from tests.integration.peer_environment import peer_environment
 from flowgauge.schemas.event import Event
 
 TOKEN = "dagster-token"
+EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "3000"))
 WAIT_S = 200.0  # a daemon that starts, the next full minute, two runs, a tick
 ENDED = {("nightly_etl", "completed"), ("orders_sync", "failed")}
 
@@ -104,7 +107,7 @@ async def test_a_burst_by_the_sensor_loses_nothing_though_the_gateway_is_away_at
 ) -> None:
     async with running_gateway(tmp_path / "log", tokens={TOKEN: "data-team"}) as gateway:
         dagster = Dagster(environment, tmp_path / "dagster", gateway.url, TOKEN)
-        printed = (await asyncio.to_thread(dagster.burst)).splitlines()[-1]
+        printed = (await asyncio.to_thread(dagster.burst, EVENTS)).splitlines()[-1]
         events = await gateway.events()
 
     print(printed)
@@ -112,6 +115,21 @@ async def test_a_burst_by_the_sensor_loses_nothing_though_the_gateway_is_away_at
     assert told["away"] == ["0 events told; flowgauge did not answer for the rest"]
     assert told["stood"], "the cursor stands while nothing is answered"
     assert told["said"][-1] == told["again"][-1] == "0 events told"
+    assert len(told["said"]) == EVENTS // 1_000 + 1, "a tick takes in the run that there is room for"
+    assert len(told["anew"]) == 1
+    assert told["anew"][0].startswith("0 events told; the sensor's cursor is none of flowgauge's (1 so far): ")
     times_told = Counter(event.id for event in events)
-    assert len(times_told) == 20_000
+    assert len(times_told) == EVENTS
     assert set(times_told.values()) == {2}, "read again, they are the same events"
+
+
+def test_a_since_that_is_no_time_is_refused_where_the_sensor_is_defined(environment: Path) -> None:
+    program = "from flowgauge.producers.dagster.sensor import flowgauge_sensor; flowgauge_sensor(since='yesterday')"
+
+    done = subprocess.run([environment / "bin" / "python", "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert (
+        "TypeError: since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got 'yesterday'"
+        in done.stderr
+    )

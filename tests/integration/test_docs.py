@@ -1,4 +1,4 @@
-"""The documents are true: commands run, programs publish, files are valid, links lead somewhere.
+"""The documents are true: commands run, programs publish, files are valid. tests/unit/test_links.py has their links.
 
 Every `sh` block runs in a folder of its own, with the files that it names, against one `flowgauge up`. What cannot run
 here stands in ELSEWHERE with the reason; a command that is neither known nor there fails.
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import click
 import httpx2
@@ -351,11 +350,3 @@ def find_command(words: list[str]) -> click.Command | None:
             break
         command = command.get_command(click.Context(command), word)
     return command
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_and_images_lead_to_files_that_exist(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s]+)\)", prose(document))
-    near = [unquote(target.partition("#")[0]) for target in targets if "://" not in target and target[0] != "#"]
-
-    assert [target for target in near if not (document.parent / target).exists()] == []

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -40,11 +40,11 @@ class Streams(NamedTuple):
 PIPES = Streams()
 
 
-async def start(url: str, home: Path, *arguments: str, streams: Streams = PIPES) -> Process:
-    """Start `flowgauge exec --flow nightly` with more arguments."""
+async def start(url: str, home: Path, *arguments: str, streams: Streams = PIPES, before: Sequence[str] = ()) -> Process:
+    """Start `flowgauge exec --flow nightly` with more arguments, by the command `before`."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGAUGE_")}
     env |= {"PYTHONPATH": ":".join(sys.path), "FLOWGAUGE_URL": url, "XDG_STATE_HOME": str(home)}
-    command = [sys.executable, "-c", MAIN, "exec", "--flow", "nightly", *arguments]
+    command = [*before, sys.executable, "-c", MAIN, "exec", "--flow", "nightly", *arguments]
     stdin, stdout, stderr = streams
     return await asyncio.create_subprocess_exec(*command, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
 
@@ -114,6 +114,16 @@ async def test_a_command_that_cannot_start_is_a_failed_run(
     assert told(events) == [("flow-run.running", None), ("flow-run.failed", f"{name}: {why}")]
 
 
+async def test_a_command_whose_name_is_no_utf_8_is_a_failed_run(gateway: Running, tmp_path: Path) -> None:
+    code, _, _ = await run(gateway.url, tmp_path, "--", os.fsdecode(b"/nowhere/caf\xe9"))
+
+    events = await gateway.events()
+    assert (code, told(events)) == (
+        127,
+        [("flow-run.running", None), ("flow-run.failed", "/nowhere/caf?: command not found")],
+    )
+
+
 async def test_an_option_that_is_none_of_ours_runs_nothing(gateway: Running, tmp_path: Path) -> None:
     code, printed, errors = await run(gateway.url, tmp_path, "--tagg", "prod", "--", "echo", "ran")
 
@@ -140,6 +150,24 @@ async def test_a_signal_reaches_the_command_and_what_ends_by_it_is_cancelled(
     end = (await gateway.events())[-1]
     assert process.returncode == 128 + number
     assert (end.state, end.payload["signal"], end.payload["exit_code"]) == ("cancelled", number.name, 128 + number)
+
+
+async def test_a_terminal_that_goes_away_ends_the_command_of_the_one_whose_session_it_is(
+    gateway: Running, tmp_path: Path
+) -> None:
+    """So it is with `ssh -t host flowgauge exec …`: the kernel tells the session's leader, and nobody else."""
+    ours, theirs = os.openpty()
+    trap = TRAP.replace("SIGNAL", "HUP").replace("END", "exit 7")
+    process = await start(
+        gateway.url, tmp_path, "--", "sh", "-c", trap, streams=Streams(stdin=theirs), before=("setsid", "--ctty")
+    )
+    os.close(theirs)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    os.close(ours)
+    await process.communicate()
+
+    assert (process.returncode, (await gateway.events())[-1].state) == (7, "cancelled")
 
 
 async def test_a_command_that_ends_well_after_a_signal_has_completed(gateway: Running, tmp_path: Path) -> None:
@@ -190,6 +218,21 @@ async def test_output_without_end_is_passed_on_whole_and_told_within_bounds(gate
     logs = [event.payload["message"] for event in events if event.kind == "log"]
     assert logs == [str(n) for n in range(999_901, 1_000_001)]
     assert events[-1].payload["output_lines"] == 1_000_000
+
+
+async def test_what_a_command_leaves_printing_does_not_hold_us_and_what_is_cut_is_said(
+    gateway: Running, tmp_path: Path
+) -> None:
+    code, printed, errors = await run(
+        gateway.url, tmp_path, "sh", "-c", "(while echo tick; do sleep 0.1; done) & seq 100000; exit 3"
+    )
+
+    assert (code, printed.replace(b"tick\n", b"")) == (3, b"".join(b"%d\n" % n for n in range(1, 100_001)))
+    assert errors.decode() == (
+        "flowgauge exec: 5 s after the command's end something it left behind still prints to stdout: "
+        "the rest is cut off (--no-output leaves it our streams)\n"
+    )
+    assert (await gateway.events())[-1].payload["message"] == "exit code 3"
 
 
 async def test_streams_that_are_to_be_left_alone_are_the_commands_own(gateway: Running, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ async def test_what_no_event_can_be_made_of_is_told_and_kept_and_what_is_ignored
 
 
 async def test_a_body_that_no_event_has_room_for_is_refused_before_it_is_looked_at(gateway: Running) -> None:
-    assert (await post(gateway, "github", b" " * (HOOK_BYTES_MAX + 1), JSON))[0] == 413
+    assert (await post(gateway, "github", b" " * (HOOK_BYTES_MAX + 1), signed(b"")))[0] == 413
 
 
 def test_up_watches_the_file_and_questions_see_the_run(tmp_path: Path) -> None:
@@ -167,6 +167,16 @@ def test_a_hook_is_tried_without_a_server_and_without_secrets(
     done = _try(tmp_path / "hooks.yaml", hook, body(name))
 
     assert (done[0], said in done[1]) == (code, True), done
+
+
+def test_trying_warns_of_a_body_without_a_time(tmp_path: Path) -> None:
+    (tmp_path / "hooks.yaml").write_text(DOCUMENTED, encoding="utf-8")
+
+    tried = [
+        _try(tmp_path / "hooks.yaml", "cron", raw) for raw in (body("cron"), body("cron").replace(b'"at"', b'"a"'))
+    ]
+
+    assert [(code, "warning: `occurred` finds nothing" in said) for code, said in tried] == [(0, False), (0, True)]
 
 
 def _try(file: Path, hook: str, raw: bytes) -> tuple[int, str]:

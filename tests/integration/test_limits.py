@@ -1,10 +1,14 @@
 """Limits on what comes in, at a real gateway: who is over a bound waits, others do not, and nothing is lost."""
 
 import asyncio
+import gzip
+import hashlib
+import hmac
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx2
 import pytest
@@ -13,16 +17,31 @@ from tests.integration.test_gateway import JSON, event, stored
 from tests.integration.test_publish import publish
 
 from flowgauge.producers import Publisher
+from flowgauge.producers.gateway.batch_body import RAW_BYTES_MAX
 from flowgauge.producers.gateway.limits import KEYS_MAX, Limits
+from flowgauge.producers.hook_book import hook_book
 from flowgauge.producers.tokens import Sender
 from flowgauge.schemas.setting_parts import LimitSettings, TenantLimits
+from flowgauge.schemas.yaml_places import read_yaml
 
 pytestmark = pytest.mark.integration
 
 NOON_MS = 43_200_000
 TOKENS = {"one": "acme", "two": "acme", "three": "beta"}
 NOTHING = LimitSettings(requests_per_second=0, bytes_per_second=0, events_per_second=0)
+BOMB = gzip.compress(b" " * (RAW_BYTES_MAX - 1))
+GITHUB = """
+hooks:
+  - name: github
+    tenant: acme
+    verify: {by: github, secret: {env: SECRET}}
+    events: [{event: "'pushed'", resource: "'repository'"}]
+"""
 ONE_LINE = b'{"event":"etl.done","resource":{"id":"etl.1"}}\n'
+
+
+Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+github = hook_book(read_yaml("hooks.yaml", GITHUB), lambda _reference: "secret", {"acme"}).of
 
 
 class Clock:
@@ -74,6 +93,69 @@ async def test_requests_and_bytes_are_bounded_for_each_token_alone(tmp_path: Pat
             statuses = [(await send(gateway, token, 1)).status_code for token in ("one", "one", "two", "two", "three")]
 
             assert statuses == [200, 429, 200, 429, 200]
+
+
+async def opened(gateway: Running, path: str, body: bytes, *, sent: int, headers: str = "") -> Connection:
+    """Send a request of which only the first `sent` bytes of the body come."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n{headers}\r\n".encode() + body[:sent])
+    await writer.drain()
+    return reader, writer
+
+
+async def test_requests_at_the_same_moment_are_bounded_as_those_one_after_the_other(tmp_path: Path) -> None:
+    for bounds in (
+        limits(Clock(), events_per_second=10, burst="1s"),
+        limits(Clock(), bytes_per_second=1_000, burst="1s"),
+    ):
+        async with running_gateway(tmp_path / str(id(bounds)), limits=bounds) as gateway:
+            bodies = [encode([event(100 * n + each) for each in range(100)]) for n in range(5)]
+            connections = [await opened(gateway, "/v1/events", body, sent=10) for body in bodies]
+            for (_, writer), body in zip(connections, bodies, strict=True):
+                writer.write(body[10:])
+            statuses = sorted([int((await reader.read())[9:12]) for reader, _ in connections])
+            for _, writer in connections:
+                writer.close()
+
+            assert statuses == [200, 429, 429, 429, 429]
+            assert len(await gateway.events()) == 100
+
+
+async def held(gateway: Running, path: str, headers: str = "") -> Connection:
+    """Send a gzip bomb but for its end."""
+    return await opened(gateway, path, BOMB, sent=-8, headers=f"content-encoding: gzip\r\n{headers}")
+
+
+@pytest.mark.timeout(60)
+async def test_no_tenant_and_nobody_without_a_secret_keeps_others_out(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, tokens=TOKENS, hook_of=github) as gateway:
+        crowd = [await held(gateway, "/v1/events", "authorization: Bearer one\r\n") for _ in range(4)]
+        crowd += [await held(gateway, "/v1/hooks/github", "x-hub-signature-256: sha256=00\r\n") for _ in range(4)]
+        crowd += [await held(gateway, "/v1/hooks/github") for _ in range(4)]
+        answers = [await asyncio.wait_for(reader.read(200), 30) for reader, _ in crowd[2:]]
+        after = await send(gateway, "three", 1)
+        for _, writer in crowd:
+            writer.close()
+
+    assert [int(answer[9:12]) for answer in answers] == [503] * 2 + [413] * 4 + [401] * 4
+    assert after.status_code == 200
+
+
+async def test_forged_webhooks_do_not_use_up_what_the_hook_may_bring_in(tmp_path: Path) -> None:
+    bounds = limits(Clock(), requests_per_second=5, bytes_per_second=100, burst="1s")
+    async with running_gateway(tmp_path, hook_of=github, limits=bounds) as gateway, httpx2.AsyncClient() as client:
+
+        async def post(signature: str) -> int:
+            headers = {**JSON, "X-Hub-Signature-256": f"sha256={signature}"}
+            return (await client.post(f"{gateway.url}/v1/hooks/github", content=b"{}", headers=headers)).status_code
+
+        forged = [await post("00") for _ in range(60)]
+        sent = [await post(hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()) for _ in range(6)]
+
+    assert forged == [401] * 60
+    assert sent == [200] * 5 + [429]
 
 
 async def test_a_quota_holds_until_midnight_and_a_tenant_may_have_its_own(tmp_path: Path) -> None:

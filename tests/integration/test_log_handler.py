@@ -113,6 +113,43 @@ async def test_a_file_name_that_is_no_utf_8_costs_no_line(gateway: Running, hand
     assert [line.payload["message"] for line in await lines(gateway, publisher)] == ["read caf? ä"]
 
 
+async def test_an_exception_and_an_end_that_name_such_a_file_cost_no_event(
+    gateway: Running, handler: FlowgaugeHandler
+) -> None:
+    publisher, name = Publisher(gateway.url), b"caf\xe9".decode(errors="surrogateescape")
+
+    def fail() -> None:
+        raise ValueError(f"cannot read {name}")
+
+    with publisher.run("etl") as run:
+        try:
+            fail()
+        except ValueError:
+            logging.getLogger("etl").exception("failed")
+        structlog_processor(None, "info", {"event": "x", "exception": f"Traceback: {name}"})
+        run.ends("failed", {"message": f"cannot read {name}", "files": [{name: (name, 1)}]})
+
+    ours, structlogs = await lines(gateway, publisher)
+    assert exception_of(ours)["traceback"].endswith("ValueError: cannot read caf?\n")
+    assert exception_of(structlogs) == {"traceback": "Traceback: caf?"}
+    end = (await gateway.events())[-1]
+    assert (end.state, end.payload) == (
+        "failed",
+        {"message": "cannot read caf?", "files": [{"caf?": ["caf?", 1]}]},
+    )
+
+
+async def test_a_payload_that_holds_itself_does_not_raise_into_the_work(gateway: Running) -> None:
+    publisher = Publisher(gateway.url)
+    payload: dict[str, object] = {}
+    payload["self"] = payload
+    with publisher.run("etl") as run:
+        run.ends("failed", payload)
+
+    await asyncio.to_thread(publisher.close)
+    assert publisher.refused == 1
+
+
 async def test_a_run_within_a_run_has_its_own_lines(gateway: Running, handler: FlowgaugeHandler) -> None:
     publisher = Publisher(gateway.url)
     with publisher.run("outer", run="o"):

@@ -13,6 +13,8 @@ from tests.integration.gateway_server import Running, encode, running_gateway
 from tests.integration.openlineage_client import example, need_openlineage, run_client
 from tests.integration.up_process import running_up, wait_for
 
+from flowgauge.producers.gateway.batch_body import EVENTS_MAX
+from flowgauge.producers.gateway.openlineage import MADE_BYTES_MAX
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
@@ -115,6 +117,27 @@ async def test_good_events_of_a_batch_stand_and_errors_name_the_place_of_what_wa
     assert (status, answer["accepted"], answer["rejected"]) == (200, 9, 1)
     assert [error["index"] for error in answer["errors"]] == [2]
     assert len(await gateway.events()) == 9
+
+
+async def test_what_much_is_made_of_is_stored_in_parts_and_errors_name_the_place_all_the_same(gateway: Running) -> None:
+    made = {"eventType": "COMPLETE", "outputs": [{"namespace": "n" * 4_900, "name": str(n)} for n in range(100)]}
+    events = [lineage(number, **made) for number in range(10)]
+    assert 2 * len(encode(events)) > MADE_BYTES_MAX  # what is made names each data set several times
+
+    status, answer = await post(gateway, BATCH, [*events, {}])
+
+    assert (status, answer["accepted"], answer["rejected"]) == (200, 1_010, 1)
+    assert [error["index"] for error in answer["errors"]] == [10]
+
+
+async def test_a_request_makes_no_more_events_than_a_request_may_bring_in(gateway: Running) -> None:
+    made = {"eventType": "COMPLETE", "outputs": [{"namespace": "n", "name": str(number)} for number in range(100)]}
+    body = gzip.compress(encode([lineage(number, **made) for number in range(EVENTS_MAX // 101 + 1)]))
+
+    status, answer = await post(gateway, BATCH, body, **{"Content-Encoding": "gzip"})
+
+    assert (status, answer["error"]) == (413, "more than 50000 events would become of these: send smaller batches")
+    assert not await gateway.events()
 
 
 async def test_a_stranger_and_a_foreign_web_page_are_refused(gateway: Running) -> None:

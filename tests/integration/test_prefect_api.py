@@ -7,13 +7,16 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowgauge.console.main import flowgauge
 from flowgauge.producers.prefect.api import Credentials, PrefectApi
 from flowgauge.producers.prefect.look_back import decode_object, events_between, events_total, logs_between, time_at
 from flowgauge.schemas.errors import BadEnvironment, BadInput, ServerAway
@@ -136,6 +139,42 @@ def test_a_busy_prefect_is_asked_again_when_it_says_so_with_the_same_key() -> No
             assert events_total(api, BEGIN_US, BEGIN_US + 1) == 0
 
         assert prefect.authorizations == ["Bearer pnu_secret"] * 3
+
+
+def test_who_waits_is_told_why_at_once_and_once() -> None:
+    said: list[str] = []
+    with serving() as prefect:
+        prefect.refusals = [(503, {}), (503, {})]
+        with PrefectApi(prefect.api, Credentials(), say=said.append) as api:
+            events_total(api, BEGIN_US, BEGIN_US + 1)
+
+        assert said == [f"{prefect.api}/events/filter: answers 503; trying for 60 s"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["prefect", "bridge", "--compare", "0s"], "--compare: expected at least 1s, got '0s'"),
+        (
+            ["prefect", "bridge"],
+            "'--api': expected a server's address such as http://127.0.0.1:4200/api, got 'nowhere'",
+        ),
+        (
+            ["import", "prefect", "--since", "1d"],
+            "'--api': expected a server's address such as http://127.0.0.1:4200/api",
+        ),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_name(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api" if "--compare" in arguments else "nowhere")
+
+    done = CliRunner().invoke(flowgauge, arguments)
+
+    assert done.exit_code
+    assert says in " ".join(f"{done.output} {done.exception}".split())
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from prometheus_client import REGISTRY
 from tests.integration.gateway_server import Running, encode, running_gateway
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from flowgauge.producers.gateway.limits import Limits
-from flowgauge.producers.gateway.prefect_sockets import SocketBounds
-from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX
+from flowgauge.producers.gateway.prefect_sockets import UNREAD_BYTES_MAX, SocketBounds
+from flowgauge.producers.gateway.socket_port import FRAGMENT_BYTES, MESSAGE_BYTES_MAX
 from flowgauge.schemas.setting_parts import LimitSettings
 from flowgauge.schemas.times import rfc3339
 from flowgauge.schemas.topics import DLQ, EVENTS, RecordKind
@@ -244,6 +245,18 @@ async def test_a_message_in_fragments_is_one_event(gateway: Running) -> None:
     assert await stored(gateway) == [1, 2]
 
 
+async def test_a_message_in_fragments_without_end_is_bounded_though_they_are_empty(gateway: Running) -> None:
+    count = 1 + UNREAD_BYTES_MAX // FRAGMENT_BYTES
+    fragments = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True) * count
+    async with prefect(gateway) as socket:
+        await send(socket, event(1))
+        await confirm(socket)
+        socket.transport.write(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True) + fragments)
+        assert await closing(socket) == (1009, "a message in too many fragments")
+
+    assert await stored(gateway) == [1]
+
+
 async def test_a_message_over_the_bound_ends_the_connection_and_what_came_before_is_kept(gateway: Running) -> None:
     async with prefect(gateway) as socket:
         await send(socket, event(1))
@@ -277,6 +290,17 @@ async def test_the_token_says_whose_the_events_are(guarded: Running, token: str)
         await confirm(socket)
 
     assert [event.tenant for event in await guarded.events()] == ["data-team"]
+
+
+async def test_a_token_that_is_taken_away_brings_in_no_more_over_an_open_connection(guarded: Running) -> None:
+    async with prefect(guarded, TOKEN) as socket:
+        await send(socket, event(1))
+        await confirm(socket)
+        guarded.tokens.replace({"another": "data-team"})
+        await send(socket, event(2))
+        assert await closing(socket) == (1008, "this token is good no more")
+
+    assert await stored(guarded) == [1]
 
 
 @pytest.mark.parametrize(
@@ -389,8 +413,7 @@ async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path,
     async with running_gateway(tmp_path, sockets=bounds) as gateway:
         async with prefect(gateway) as first:
             async with connecting(gateway) as second:
-                with contextlib.suppress(ConnectionClosed):  # who is one too many of all is not even asked for a token
-                    await send(second, b'{"type":"auth","token":null}')
+                await send(second, b'{"type":"auth","token":null}')
                 assert (await closing(second))[0] == 1013
             await send(first, event(1))
             await confirm(first)
@@ -399,6 +422,19 @@ async def test_connections_over_the_bound_are_told_to_come_again(tmp_path: Path,
 
         assert await stored(gateway) == [1]
     assert ended("full") - before == 1
+
+
+async def test_who_has_no_token_takes_no_room_of_those_who_have(tmp_path: Path) -> None:
+    bounds = SocketBounds(sockets=1, strangers=3)
+    async with running_gateway(tmp_path, tokens=TOKENS, sockets=bounds) as gateway, contextlib.AsyncExitStack() as all_:
+        strangers = [await all_.enter_async_context(connecting(gateway)) for _ in range(3)]
+        async with prefect(gateway, TOKEN) as socket:
+            await send(socket, event(1))
+            await confirm(socket)
+            assert (await closing(strangers[0]))[0] == 1013  # the one that has taken longest
+            await confirm(strangers[1])
+
+        assert await stored(gateway) == [1]
 
 
 async def test_a_gateway_that_ends_says_so_once_what_it_read_is_kept(tmp_path: Path) -> None:
@@ -420,6 +456,21 @@ async def events_in(folder: Path) -> int:
         return sum(record.kind is RecordKind.EVENT for record in await log.read(EVENTS, 0, 0, 10_000))
     finally:
         await log.close()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [[Frame(Opcode.PING, b"x" * 100)] * 12, [Frame(Opcode.TEXT, b"x" * 2_000, fin=False)]],
+    ids=["pings", "half a message"],
+)
+async def test_bytes_that_are_no_message_are_charged_too(tmp_path: Path, frames: list[Frame]) -> None:
+    limits = Limits(LimitSettings(bytes_per_second=1_000, burst="1s"), {}, lambda: 0)
+    bounds = SocketBounds(room_s=0.05)
+    async with running_gateway(tmp_path, limits=limits, sockets=bounds) as gateway, prefect(gateway) as socket:
+        socket.transport.write(b"".join(frame.serialize(mask=True) for frame in frames))
+        code, said = await closing(socket)
+
+    assert (code, "bytes_per_second" in said) == (1013, True)
 
 
 async def test_over_a_limit_a_sender_is_read_no_further_and_then_told_to_come_again(tmp_path: Path) -> None:

@@ -465,13 +465,22 @@ async def test_what_is_lost_is_seen_by_a_worker_whose_only_handler_is_ours(gatew
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_batch_that_is_refused_as_a_whole_is_counted_and_forgotten(status: int) -> None:
-    with scripted((status, {}, b"no"), accepted(1)) as server, Publisher(server.url) as publisher:
+    with scripted((status, {}, b'{"error":"no"}'), accepted(1)) as server, Publisher(server.url) as publisher:
         publisher.emit(MINIMAL)
         assert publisher.flush(15_000)
         publisher.emit(MINIMAL)
         assert publisher.flush(15_000)
 
         assert counts(publisher) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("status", [400, 415, 422])
+def test_what_no_gateway_refused_is_sent_again(status: int) -> None:
+    with scripted((status, {}, b"a proxy's page"), accepted(1)) as server, Publisher(server.url) as publisher:
+        publisher.emit(MINIMAL)
+        assert publisher.flush(15_000)
+
+        assert counts(publisher) == (1, 0, 0)
 
 
 def test_a_wrong_address_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,23 @@ async def test_a_second_request_of_a_connection_has_its_deadline_from_its_first_
     assert answer.count(b"HTTP/1.1 200 OK") == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "behind"),
+    [("body", b"content-length: 10\r\n\r\n["), ("head", b"")],
+    ids=["body", "head"],
+)
+async def test_a_request_sent_ahead_that_stalls_has_its_deadline_once_its_turn_comes(
+    tmp_path: Path, reason: str, behind: bytes
+) -> None:
+    body = encode([event(1)])
+    whole = HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    before = closed(reason)
+    async with serving(tmp_path, SOON) as port:
+        answer = await dribble(port, whole + HEAD + behind, lambda: b"")
+
+    assert (answer.count(b"HTTP/1.1 200 OK"), closed(reason) - before) == (1, 1)
+
+
 async def test_who_takes_nothing_of_an_answer_is_ended(tmp_path: Path) -> None:
     before = closed("reader")
     async with serving(tmp_path, replace(SOON, head_s=LONG)) as port:

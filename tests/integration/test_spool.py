@@ -267,6 +267,33 @@ async def test_after_a_fork_the_childs_events_have_a_file_of_their_own(tmp_path:
     ]
 
 
+def test_a_publisher_that_cannot_begin_in_a_child_keeps_no_other_from_it(free_port: int) -> None:
+    script = """
+        import os, sys
+        from flowgauge.producers import Publisher
+
+        class Broken(Publisher):
+            def begin(self):
+                if os.getpid() != parent:
+                    raise OSError("no descriptor is left")
+                super().begin()
+
+        parent = os.getpid()
+        publishers = [Publisher(sys.argv[1], close_timeout_ms=0), *(Broken(sys.argv[1]) for _ in range(20))]
+        publishers[0].emit({"event": "etl", "resource": {"id": "etl"}})
+        if not os.fork():
+            publishers[0].close()
+            os._exit(publishers[0].dropped)
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), f"http://127.0.0.1:{free_port}"]
+    env = {"PYTHONPATH": ":".join(sys.path)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "0\n")
+    assert "no descriptor is left" in ended.stderr
+
+
 async def test_threads_that_publish_while_the_spool_fills_and_drains_lose_nothing(
     tmp_path: Path, free_port: int
 ) -> None:

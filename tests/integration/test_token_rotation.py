@@ -85,7 +85,9 @@ def of(file: Path) -> Settings:
     return parse_settings(SETTINGS.format(file=file), "flowgauge.toml", {}, {})
 
 
-@pytest.mark.parametrize("broken", [b"", b"\n \n", b"\xff", b"x\n" * 17, b"y" * 5_000])
+@pytest.mark.parametrize(
+    "broken", [b"", b"\n \n", b"\xff", b"x\n" * 17, b"y" * 5_000, b"# none\n", b"x\n", b"so good a token\n"]
+)
 def test_a_broken_token_file_changes_nothing_and_is_told_without_a_token(tmp_path: Path, broken: bytes) -> None:
     file, health, table = tmp_path / "tokens", Health(), TokenTable({"good": "acme"})
     file.write_bytes(broken)
@@ -93,13 +95,13 @@ def test_a_broken_token_file_changes_nothing_and_is_told_without_a_token(tmp_pat
     look(of(file), table, health)
     told = (dict(health.problems), dict(health.operator_problems))
     tenant = table.tenant_of("Bearer good")
-    write(file, "better")
+    write(file, "a-better-one")
     look(of(file), table, health)
 
     assert (tenant, told[0]) == ("acme", {PART: NOT_APPLIED})
     assert told[1][PART].startswith(f"flowgauge.toml: tenants.acme.tokens.0: file {file} ")
     assert (health.problems, health.operator_problems) == ({}, {})
-    assert (table.tenant_of("Bearer good"), table.tenant_of("Bearer better")) == (None, "acme")
+    assert (table.tenant_of("Bearer good"), table.tenant_of("Bearer a-better-one")) == (None, "acme")
 
 
 def test_a_million_wrong_tokens_leave_nothing_behind() -> None:

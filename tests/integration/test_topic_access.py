@@ -17,9 +17,11 @@ from tests.integration.own_log import make_topics
 from tests.kafka_broker import JAVA, LIB
 from tests.secured_kafka import GRANTED_PASSWORD, authorizing_broker
 
+from flowgauge.console.kafka_access import asked_about
 from flowgauge.producers import KafkaTarget, Publisher
 from flowgauge.schemas.topics import EVENTS, RULES
 from flowgauge.transport.kafka_client import Connection, Producer, end_producer, new_consumer, new_producer
+from flowgauge.transport.kafka_names import Names
 from flowgauge.transport.kafka_security import Security
 from flowgauge.transport.topic_plan import ALL
 
@@ -158,16 +160,34 @@ def test_a_user_that_may_do_more_or_less_than_a_worker_is_told_each_right(place:
     assert [line for line in told if line in read] == read
     assert [line for line in told[2:] if line not in read] == [
         "flowgauge.rules: it may Read, Write, Describe, and worker needs not",
-        "group flowgauge.clickhouse.deliveries: it may use it, and worker needs not",
-        "group flowgauge.clickhouse.dlq: it may use it, and worker needs not",
-        "group flowgauge.clickhouse.events: it may use it, and worker needs not",
-        "group flowgauge.clickhouse.transitions: it may use it, and worker needs not",
-        "group flowgauge.detector.samples: it may use it, and worker needs not",
-        "group flowgauge.matcher.events: it may use it, and worker needs not",
-        "group flowgauge.notifier.transitions: it may use it, and worker needs not",
-        "transactional id flowgauge.detector.samples.0: it may use it, and worker needs not",
+        "group flowgauge.clickhouse.deliveries: it may Read, Describe, and worker needs not",
+        "group flowgauge.clickhouse.dlq: it may Read, Describe, and worker needs not",
+        "group flowgauge.clickhouse.events: it may Read, Describe, and worker needs not",
+        "group flowgauge.clickhouse.transitions: it may Read, Describe, and worker needs not",
+        "group flowgauge.detector.samples: it may Read, Describe, and worker needs not",
+        "group flowgauge.matcher.events: it may Read, Describe, and worker needs not",
+        "group flowgauge.notifier.transitions: it may Read, Describe, and worker needs not",
+        "transactional id flowgauge.detector.samples.0: it may ask about it, and worker needs not",
         "the cluster: it may Alter, and worker needs not",
     ]
+
+
+def test_a_group_that_it_may_only_look_at_or_join_and_should_not_is_told(place: Place) -> None:
+    groups = " ".join(f"--group {name}" for name in asked_about(Names("flowgauge"))[0])
+    place.grant(
+        "--add --allow-principal User:match --operation Describe --group flowgauge.matcher.events",
+        f"--add --allow-principal User:console --operation Read {groups}",
+    )
+
+    _, matcher = place.ask("match", "check", "--as", "match")
+    _, viewer = place.ask("console", "check", "--as", "console")
+
+    assert [line.partition(" (")[0] for line in matcher.splitlines() if line.startswith("group ")] == [
+        "group flowgauge.matcher.events: it may not Read"
+    ]
+    assert {line.partition(" (")[0] for line in viewer.splitlines() if line.startswith("group ")} == {
+        f"group {name}: it may Read, and console needs not" for name in asked_about(Names("flowgauge"))[0]
+    }
 
 
 def test_who_may_do_all_is_told_so(place: Place) -> None:

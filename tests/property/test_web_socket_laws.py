@@ -5,6 +5,8 @@ law 1     messages arrive whole, once, in order
 law 2     when Pn is answered, n messages are durable
 law 3     every ping is answered when all goes well
 law 4     nothing is delivered while reading is paused
+law 5     `unread` is what came since a message ended, in whatever form frames say their length, with no more besides
+          than FRAGMENT_BYTES for each fragment
 """
 
 import asyncio
@@ -20,16 +22,18 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from flowgauge.console.web_socket import WebSocket
-from flowgauge.producers.gateway.socket_port import SOCKET, Ended, Socket
+from flowgauge.producers.gateway.socket_port import FRAGMENT_BYTES, SOCKET, Ended, Socket
 
 HEAD = (
     b"GET /in HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+HEAD_BYTES_MAX = 14  # of a frame
 PONG = 0x8A  # the first byte of one
 
 message = st.binary(max_size=300).map(lambda payload: [payload])
-fragmented = st.lists(st.binary(max_size=40), min_size=2, max_size=3)
+FRAGMENTS_MAX = 3
+fragmented = st.lists(st.binary(max_size=40), min_size=2, max_size=FRAGMENTS_MAX)
 ping = st.none()
 
 
@@ -85,6 +89,7 @@ class Keeper:
 
     gives_up_at: int | None
     durable: list[bytes] = field(default_factory=list[bytes])
+    unread: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # after so many bytes, so many
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # Socket has both
         socket: Socket = scope["extensions"][SOCKET]
@@ -93,6 +98,7 @@ class Keeper:
         try:
             while True:
                 messages = await socket.receive()
+                self.unread.append((socket.came, socket.unread))
                 if messages and batches == self.gives_up_at:
                     socket.close(1013, "come again")
                     return
@@ -104,19 +110,40 @@ class Keeper:
             socket.close(1000, "")
 
 
-def written(items: Sequence[list[bytes] | None]) -> tuple[bytes, list[bytes], list[int]]:
-    """Return the bytes of messages and pings, the messages, and how many of them are before each ping."""
-    wire, messages, pings = b"", list[bytes](), list[int]()
+def frame(opcode: Opcode, data: bytes, form: int, *, fin: bool = True) -> bytes:
+    """Return a frame that says its length in `form` bytes, more than it takes; 0: in the shortest form."""
+    if not form:
+        return Frame(opcode, data, fin=fin).serialize(mask=True)
+    head = bytes([fin << 7 | opcode, 0x80 | (126 if form == 2 else 127)])
+    return head + len(data).to_bytes(form, "big") + bytes(4) + data
+
+
+@dataclass
+class Written:
+    """Messages and pings as bytes, the messages, how many of them are before each ping, and where the items end."""
+
+    wire: bytes = b""
+    messages: list[bytes] = field(default_factory=list[bytes])
+    pings: list[int] = field(default_factory=list[int])
+    ends: list[int] = field(default_factory=lambda: [0])
+
+    def end_before(self, at: int) -> int:
+        return max(end for end in self.ends if end <= at)
+
+
+def written(items: Sequence[list[bytes] | None], forms: Sequence[int]) -> Written:
+    done, form = Written(), cycle(forms)
     for item in items:
         if item is None:
-            pings.append(len(messages))
-            wire += Frame(Opcode.PING, b"%d" % len(messages)).serialize(mask=True)
-            continue
-        messages.append(b"".join(item))
-        for place, part in enumerate(item):
-            opcode = Opcode.CONT if place else Opcode.TEXT
-            wire += Frame(opcode, part, fin=place == len(item) - 1).serialize(mask=True)
-    return wire, messages, pings
+            done.pings.append(len(done.messages))
+            done.wire += frame(Opcode.PING, b"%d" % len(done.messages), next(form))
+        else:
+            done.messages.append(b"".join(item))
+            for place, part in enumerate(item):
+                opcode = Opcode.CONT if place else Opcode.TEXT
+                done.wire += frame(opcode, part, next(form), fin=place == len(item) - 1)
+        done.ends.append(len(done.wire))
+    return done
 
 
 def cut(wire: bytes, sizes: Sequence[int]) -> list[bytes]:
@@ -149,17 +176,21 @@ async def carried(chunks: Sequence[bytes], gives_up_at: int | None) -> tuple[Kee
     st.lists(message | fragmented | ping, max_size=12),
     st.lists(st.integers(1, 200), min_size=1, max_size=5),
     st.none() | st.integers(0, 3),
+    st.lists(st.sampled_from([0, 2, 8]), min_size=1, max_size=5),
 )
 def test_a_pong_never_leaves_before_what_came_before_its_ping_is_durable(
-    items: list[list[bytes] | None], sizes: list[int], gives_up_at: int | None
+    items: list[list[bytes] | None], sizes: list[int], gives_up_at: int | None, forms: list[int]
 ) -> None:
-    wire, messages, pings = written(items)
+    sent = written(items, forms)
 
-    keeper, line = asyncio.run(carried(cut(wire, sizes), gives_up_at))
+    keeper, line = asyncio.run(carried(cut(sent.wire, sizes), gives_up_at))
 
-    assert keeper.durable == messages[: len(keeper.durable)]
+    assert keeper.durable == sent.messages[: len(keeper.durable)]
     assert all(durable >= said for said, durable in line.answered)
-    assert [said for said, _ in line.answered] == pings[: len(line.answered)]
+    assert [said for said, _ in line.answered] == sent.pings[: len(line.answered)]
+    for came, unread in keeper.unread:
+        since = came - sent.end_before(came)
+        assert since - HEAD_BYTES_MAX <= unread <= since + FRAGMENTS_MAX * FRAGMENT_BYTES * bool(since)
     if gives_up_at is None:
-        assert keeper.durable == messages
-        assert len(line.answered) == len(pings)
+        assert keeper.durable == sent.messages
+        assert len(line.answered) == len(sent.pings)

@@ -134,6 +134,7 @@ def test_what_refuses_an_event_first_is_counted() -> None:
         ended(5, 0, flow="else", **prod),
         ended(6, 0, **prod),
         ended(7, 0, tenant="acme", **prod),
+        ended(8, 0, history=True, **prod),
     ]
 
     assert refusals(asked(item), lines, START_MS + 1_000) == {
@@ -145,6 +146,7 @@ def test_what_refuses_an_event_first_is_counted() -> None:
         "its key is another": 1,
         "it matched, and the log's clock is not far enough to judge it": 1,
         "it is another tenant's": 1,
+        "it is history, which no rule sees": 1,
     }
     assert refusals(asked(rule()), [ended(1, 0, flow=None)], START_MS) == {
         "it has no `flow`, by which `for_each` groups": 1

@@ -264,6 +264,16 @@ def test_each_mistake_in_the_file_is_told_with_its_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("expression", ["!" * 900 + "a", "a" + "[*]" * 330])
+def test_an_expression_that_is_nested_too_deep_is_a_mistake_at_its_line(expression: str) -> None:
+    with pytest.raises(InvalidRules) as refused:
+        parse_hooks("h.yaml", (SMALL % "flow: a").replace("'it'", expression))
+
+    assert [(problem.line, problem.message) for problem in refused.value.problems] == [
+        (7, "JMESPath nested too deep: write it flatter")
+    ]
+
+
 def test_what_stands_twice_or_is_never_reached_is_told() -> None:
     form = "{event: \"'a'\", resource: \"'b'\"}"
     with pytest.raises(InvalidRules) as refused:
@@ -289,6 +299,26 @@ def test_a_secret_that_cannot_be_had_and_an_unknown_tenant_are_told_at_their_lin
         (4, "environment variable MISSING is not set "),
         (3, "no tenant is called umbrella"),
     ]
+
+
+def test_a_secret_with_an_umlaut_fits_as_headers_bring_it() -> None:
+    verify = "verify: {by: gitlab, secret: {env: S}}"
+    (hook,) = parse_hooks("h.yaml", (SMALL % "flow: a").replace("verify: {by: none}", verify)).hooks
+    sent = {"x-gitlab-token": "schlüssel".encode().decode("latin-1")}
+
+    assert OpenHook(hook, ["schlüssel"]).fault_of(sent, b"{}", now_ms=NOW_MS) == ""
+    assert OpenHook(hook, ["other"]).fault_of(sent, b"{}", now_ms=NOW_MS) != ""
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(BODIES.glob("*.json")) if path.stem != "github-ping"])
+def test_a_documented_hook_makes_the_same_event_whenever_it_is_sent_again(name: str) -> None:
+    hook = HOOKS[max((each for each in HOOKS if name.startswith(each)), key=len)]
+    raw = body(name).replace(b'"finished_at": "2026-11-30 04:11:03 UTC"', b'"finished_at": null')
+    sent = {"x-github-delivery": "7b2e"}
+
+    first, again = (event_of(hook, raw, sent, tenant="acme", now_ms=NOW_MS + late) for late in (0, 60_000))
+
+    assert first == again
 
 
 json_values = st.recursive(

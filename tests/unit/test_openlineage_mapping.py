@@ -1,5 +1,6 @@
 """OpenLineage's events in flowgauge's words: what each field becomes, and what odd input becomes."""
 
+import tracemalloc
 import uuid
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgauge.producers.openlineage import ASSETS_MAX, made_of
+from flowgauge.producers.openlineage import ASSETS_MAX, made_of, makes
 from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.errors import InvalidEvent
 from flowgauge.schemas.event import RELATED_MAX, Event
@@ -106,6 +107,14 @@ def test_rows_and_bytes_are_told_once_when_the_run_ends() -> None:
     assert completed.payload["read"] == {"rows": 99, "bytes": 5}
     assert [(asset.payload, asset.run) for asset in assets] == [({"rows": 3, "bytes": 10}, None), ({"rows": 4}, None)]
     assert {asset.follows for asset in assets} == {completed.id}
+
+
+def test_only_a_start_makes_an_attempt() -> None:
+    words = ["START", "RUNNING", "RUNNING", "RUNNING", "COMPLETE"]
+
+    states = [of(eventType=word)[0].state for word in words]
+
+    assert states == ["running", None, None, None, "completed"]
 
 
 def test_what_was_read_counts_where_nothing_tells_what_was_written() -> None:
@@ -232,3 +241,47 @@ def test_whatever_comes_becomes_events_that_the_gateway_can_judge(event: dict[st
 def test_no_bytes_break_it(raw: bytes) -> None:
     with pytest.raises(InvalidEvent):
         made_of(raw)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"job": {"namespace": "prod", "name": "j" * 100_000}},
+        {"run": {"runId": "r" * 100_000}},
+        {"facets": {"parent": parent(PARENT, "j" * 100_000)}},
+        {"eventTime": f"2026-11-30T05:00:07.{'0' * 100_000}Z"},
+    ],
+    ids=["job", "run", "parent's job", "time"],
+)
+def test_a_long_name_is_refused_before_every_asset_repeats_it(changes: dict[str, Any]) -> None:
+    outputs = [output(str(number)) for number in range(ASSETS_MAX)]
+    run = {"runId": RUN, "facets": changes.pop("facets", {})}
+    job = {"namespace": "prod", "name": "orders"}
+    raw = encode({"eventType": "COMPLETE", "eventTime": TIME, "run": run, "job": job, "outputs": outputs, **changes})
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidEvent):
+            made_of(raw)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 2_000_000  # not a hundred times the name
+
+
+def test_what_an_event_has_no_room_for_is_left_out_and_counted() -> None:
+    tags = [{"key": "k"}] * 20_000
+    (event,) = of(job={"namespace": "prod", "name": "orders", "facets": {"tags": {"tags": tags}}}, inputs=[read("a")])
+
+    assert len(event.related) == RELATED_MAX
+    assert event.payload["related_left_out"] == 2 + len(tags) + 1 - RELATED_MAX
+
+
+@given(st.sampled_from(["START", "COMPLETE", "FAIL", None]), st.one_of(st.none(), st.integers(0, ASSETS_MAX + 2)))
+def test_how_many_events_one_makes_is_known_before_they_are_made(word: str | None, outputs: int | None) -> None:
+    made = None if outputs is None else [output(str(number)) for number in range(outputs)]
+    job = {"namespace": "prod", "name": "orders"}
+    raw = encode({"eventType": word, "eventTime": TIME, "run": {"runId": RUN}, "job": job, "outputs": made})
+
+    assert makes(raw) == len(made_of(raw))

@@ -1,7 +1,8 @@
 """The cursor of a bridge: what it notes outlives a kill, and one bridge at a time uses it."""
 
 import contextlib
-from collections.abc import Generator, Sequence
+import resource
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -69,6 +70,24 @@ def test_a_file_that_is_no_cursor_is_refused_and_left_as_it_is(tmp_path: Path) -
     with pytest.raises(BadEnvironment, match="no cursor of a bridge"), opened(tmp_path):
         pass
     assert file.read_text() == "something else that somebody wrote"
+
+
+@pytest.mark.parametrize(
+    "note", [lambda c: c.add(events(*range(100))), lambda c: c.advance(BEGIN_US + 1)], ids=["add", "advance"]
+)
+def test_a_disk_that_is_full_is_told_with_the_file(tmp_path: Path, note: Callable[[Cursor], None]) -> None:
+    with opened(tmp_path) as cursor:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        cursor.add(events(1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30, hard))  # Python ignores SIGXFSZ
+        try:
+            with pytest.raises(BadEnvironment, match=r"events\.cursor: cannot be used: File too large"):
+                note(cursor)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with opened(tmp_path, begin_us=0) as again:
+        assert (again.checked_us, again.knows(events(1)[0].id)) == (BEGIN_US, True)
 
 
 @settings(max_examples=10)  # each syncs a file a few times

@@ -21,6 +21,10 @@ class EmitterOf:
         self.events: list[dict[str, Any]] = []
         self._room, self._error = room, error
 
+    @property
+    def waiting(self) -> int:
+        return len(self.events)
+
     def emit(self, event: Mapping[str, object]) -> bool:
         if self._error is not None:
             raise self._error
@@ -119,6 +123,18 @@ def test_an_emitter_that_fails_or_cannot_be_made_is_counted_and_warned_of_at_pow
         "not told to flowgauge: failed, 10 so far, the last: OSError: away",
         "not told to flowgauge: failed, 10 so far, the last: ValueError: no address",
     ]
+
+
+def test_what_flushes_leave_unsent_is_counted_in_events_once(caplog: pytest.LogCaptureFixture) -> None:
+    tee = Tee(EmitterOf)
+    for _ in range(7):
+        tee.take("events", event())
+
+    for _ in range(3):
+        tee.flush(10)
+
+    assert tee.counts["unsent"] == 7
+    assert caplog.messages == ["not told to flowgauge: unsent, 7 so far, flowgauge did not answer within 10 ms"]
 
 
 def test_a_flush_that_does_not_end_in_time_is_counted_and_one_before_any_message_does_nothing() -> None:

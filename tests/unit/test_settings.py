@@ -126,24 +126,40 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_tokens_are_found_where_the_settings_say() -> None:
-    files = {"acme.token": "two\n"}
+    files = {"acme.token": "two-of-acme\n"}
 
     entries = resolve_tokens(parse(TWO_TENANTS), {"ACME": "one", "BETA": "three"}, files.__getitem__)
 
-    assert entries == {"one": "acme", "two": "acme", "three": "beta"}
+    assert entries == {"one": "acme", "two-of-acme": "acme", "three": "beta"}
 
 
 def test_a_token_file_may_hold_several_tokens_and_a_variable_one() -> None:
-    files = {"acme.token": "\n old \nnew\n\n"}
+    files = {"acme.token": "# until March\n old-token \n  # from March on\nnew-token\n\n"}
 
     entries = resolve_tokens(parse(TWO_TENANTS), {"ACME": "one", "BETA": "three"}, files.__getitem__)
 
-    assert entries == {"one": "acme", "old": "acme", "new": "acme", "three": "beta"}
+    assert entries == {"one": "acme", "old-token": "acme", "new-token": "acme", "three": "beta"}
+
+
+@pytest.mark.parametrize(
+    "line", ["x", "seven-7", "two words", "two\twords", "schlüssel-von-acme", "token-of-acme # new"]
+)
+def test_a_line_of_a_token_file_that_is_no_token_is_told_by_its_number_and_not_shown(line: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        resolve_tokens(parse(TWO_TENANTS), {"ACME": "one", "BETA": "three"}, lambda _: f"good-token\n\n{line}\n")
+
+    assert "tenants.acme.tokens.1: file acme.token line 3 is " in str(refused.value)
+    assert line == "x" or line not in str(refused.value)
+
+
+def test_a_token_file_of_comments_alone_counts_as_empty() -> None:
+    with pytest.raises(InvalidSettings, match=r"file acme\.token is not set or empty"):
+        resolve_tokens(parse(TWO_TENANTS), {"ACME": "one", "BETA": "three"}, lambda _: "# soon-there\n")
 
 
 def test_two_tenants_with_one_token_are_refused_without_telling_it() -> None:
     with pytest.raises(InvalidSettings, match="tenant 'acme' has the same token") as refused:
-        resolve_tokens(parse(TWO_TENANTS), {"ACME": "twin", "BETA": "twin"}, lambda _: "other")
+        resolve_tokens(parse(TWO_TENANTS), {"ACME": "twin", "BETA": "twin"}, lambda _: "other-token")
 
     assert "twin" not in str(refused.value)
 
@@ -153,7 +169,7 @@ def test_a_token_that_is_not_there_is_told_with_its_file_and_tenant(tmp_path: Pa
     file.write_text(TWO_TENANTS, encoding="utf-8")
 
     with pytest.raises(InvalidSettings) as refused:
-        resolve_tokens(load_settings(file, {}, {}), {"ACME": "one"}, lambda _: "two")
+        resolve_tokens(load_settings(file, {}, {}), {"ACME": "one"}, lambda _: "two-of-acme")
 
     assert str(refused.value) == (
         f"{file}: tenants.beta.tokens.0: environment variable BETA is not set or empty"

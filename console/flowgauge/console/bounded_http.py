@@ -13,7 +13,7 @@ that between two requests. A head is bounded in size too, by h11, and so are req
 import asyncio
 import resource
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -79,20 +79,23 @@ class _BoundedHttp(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; what is still to come has its deadline."""
         super().data_received(data)
-        state = self.conn.their_state
-        self._expect("head" if state is h11.IDLE else "body" if state is h11.SEND_BODY else None)
+        self._expect_rest()
 
     def on_response_complete(self) -> None:
-        """End a request. Until the next one begins uvicorn's own deadline holds."""
+        """End a request. Until the next one begins, if it has not been sent ahead, uvicorn's own deadline holds."""
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             self._expect(None)
+        else:
+            self._expect_rest()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Leave the connection to the other protocol."""
+        """Leave the connection, and what came in one piece with the upgrade, to the other protocol."""
         self._expect(None)
         self._unset_stalled()
         super().handle_websocket_upgrade(event)
+        if behind := self.conn.trailing_data[0]:
+            cast("asyncio.Protocol", self.transport.get_protocol()).data_received(behind)
 
     def pause_writing(self) -> None:
         """Wait for the reader, for a while."""
@@ -117,6 +120,13 @@ class _BoundedHttp(H11Protocol):
             return None
         of_address = sum((getattr(each, "client", None) or ("",))[0] == self.client[0] for each in self.connections)
         return "address" if of_address > self.bounds.of_address else None
+
+    def _expect_rest(self) -> None:
+        state = self.conn.their_state
+        if self.transport.get_protocol() is not self:  # a WebSocket now, of which h11 would still have a body
+            self._expect(None)
+        else:
+            self._expect("head" if state is h11.IDLE else "body" if state is h11.SEND_BODY else None)
 
     def _expect(self, what: Literal["head", "body"] | None) -> None:
         """Set the deadline of what is to come, unless it is set."""

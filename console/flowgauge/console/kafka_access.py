@@ -26,6 +26,8 @@ _IMPLIED: Mapping[Operation, Operation] = {
     Operation.AlterConfigs: Operation.DescribeConfigs,
 }
 _CLUSTER = "the cluster"
+_JOINS: Operations = frozenset({Operation.Read})
+_LOOKS: Operations = frozenset({Operation.Describe})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ def statements(program: str, names: Names, principal: str) -> list[str]:
     for needed in dict.fromkeys(rights.topics.values()):
         named = [f"--topic {names.topic(topic)}" for topic, operations in rights.topics.items() if operations == needed]
         granted.append((" ".join(named), needed))
-    granted += [(f"--group {name}", [Operation.Read]) for name in rights.groups(names)]
+    granted += [(f"--group {name}", _JOINS) for name in rights.groups(names)]
     if looked := [f"--group {names.group(group, topic)}" for topic, group in rights.looks]:
-        granted.append((" ".join(looked), [Operation.Describe]))
+        granted.append((" ".join(looked), _LOOKS))
     for first in rights.transactions(names):
         every = f"--resource-pattern-type prefixed --transactional-id {first.removesuffix('0')}"
         granted.append((every, [Operation.Write]))
@@ -123,16 +125,30 @@ def misfits(program: str, names: Names, found: Found) -> list[str]:
         may, needs = found.topics.get(names.topic(topic), frozenset[Operation]()), rights.topics.get(topic, frozenset())
         lines += _missing(names.topic(topic), needs - may, program)
         lines += _excess(names.topic(topic), may - _with_implied(needs), program)
-    looked = {names.group(group, topic) for topic, group in rights.looks}
-    for kind, uses, needs_use in (
-        ("group", found.groups, {*rights.groups(names), *looked}),
-        ("transactional id", found.transactions, set(rights.transactions(names))),
-    ):
-        lines += [f"{kind} {name}: it may not use it ({_GRANT.format(program)})" for name in sorted(needs_use - uses)]
-        lines += [
-            f"{kind} {name}: it may use it, and {program} needs not ({_TAKE})" for name in sorted(uses - needs_use)
-        ]
+    groups: dict[str, Operations] = dict.fromkeys(asked_about(names)[0], frozenset())
+    groups |= dict.fromkeys((names.group(group, topic) for topic, group in rights.looks), _LOOKS)
+    groups |= dict.fromkeys(rights.groups(names), _JOINS)
+    for group, needs in sorted(groups.items()):
+        may = found.groups.get(group, frozenset[Operation]())
+        lines += _missing(f"group {group}", needs - may, program)
+        lines += _excess(f"group {group}", may - _with_implied(needs), program)
+    needed = set(rights.transactions(names))
+    lines += [
+        f"transactional id {name}: it may not ask about it ({_GRANT.format(program)})"
+        for name in sorted(needed - found.transactions)
+    ]
+    lines += [
+        f"transactional id {name}: it may ask about it, and {program} needs not ({_TAKE})"
+        for name in sorted(found.transactions - needed)
+    ]
     return lines + _excess(_CLUSTER, found.cluster - CLUSTER_HARMLESS, program)
+
+
+def all_fine(program: str) -> str:
+    """Return what is said where there are no misfits, and what nobody could look at."""
+    unknown = "; whether it may write under its transactional ids brokers do not tell"
+    rest = unknown if PROGRAMS[program].is_transactional else ""
+    return f"this user may do what {program} needs, and nothing else{rest}"
 
 
 def asked_about(names: Names) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
-from flowgauge.console.bounded_http import BOUNDS, ConnectionBounds, bounded_http
+from flowgauge.console.bounded_http import BOUNDS, HEAD_BYTES_MAX, ConnectionBounds, bounded_http
 from flowgauge.console.web_socket import WebSocket
 from flowgauge.schemas.errors import BadEnvironment
 
@@ -55,6 +55,7 @@ def server_of(app: ASGIApp, bounds: ConnectionBounds = BOUNDS) -> Server:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
     )
 

@@ -23,13 +23,12 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX, SOCKET, Ended
+from flowgauge.producers.gateway.socket_port import FRAGMENT_BYTES, MESSAGE_BYTES_MAX, SOCKET, Ended
 
 LINGER_S = 2.0  # for the peer to read why it was closed; a socket closed with bytes unread would reset the connection
 REASON_BYTES_MAX = 123  # what fits a close frame
 
 _INTERNAL_ERROR = 1011
-_SHORT, _LONG = 126, 65_536  # from where a frame's length takes more bytes
 _FORBIDDEN = 403
 _log = structlog.get_logger("flowgauge.web_socket")
 
@@ -49,8 +48,10 @@ class WebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request: Request | None = None
         self._arrived: list[bytes] = []
-        self._parts: list[bytes] = []  # of a message in fragments
+        self._part = bytearray()  # of a message in fragments, and how many of them
+        self._fragments = 0
         self._rest = 0  # bytes of a frame that has not come whole
+        self.came = 0
         self._woken = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -105,8 +106,8 @@ class WebSocket(asyncio.Protocol):
 
     @property
     def unread(self) -> int:
-        """How many bytes of a message have come that has not come whole."""
-        return self._rest + sum(map(len, self._parts))
+        """How many bytes of a message have come that has not come whole, and FRAGMENT_BYTES for each fragment."""
+        return self._rest + len(self._part) + FRAGMENT_BYTES * self._fragments
 
     def accept(self, subprotocol: str | None) -> None:
         """Let the peer in."""
@@ -136,7 +137,9 @@ class WebSocket(asyncio.Protocol):
         self._arrived.clear()
         self._conn.receive_data(data)
         frames = cast("list[Frame]", self._conn.events_received())
-        self._rest = max(0, self._rest + len(data) - sum(map(_wire_bytes, frames)))
+        self.came += len(data)
+        # A head that came last, without its payload, is not seen; it is 14 bytes at most.
+        self._rest = len(self._conn.reader.buffer) if frames else self._rest + len(data)
         return self._messages(frames)
 
     def say(self, text: str) -> None:
@@ -181,13 +184,15 @@ class WebSocket(asyncio.Protocol):
         for frame in frames:
             if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 continue
-            if not frame.fin or self._parts:
-                self._parts.append(bytes(frame.data))
-                if frame.fin:
-                    messages.append(b"".join(self._parts))
-                    self._parts.clear()
-            else:
+            if frame.fin and not self._fragments:
                 messages.append(bytes(frame.data))
+                continue
+            self._part += frame.data
+            self._fragments += 1
+            if frame.fin:
+                messages.append(bytes(self._part))
+                self._part.clear()
+                self._fragments = 0
         return messages
 
     def _release(self) -> None:
@@ -202,9 +207,12 @@ class WebSocket(asyncio.Protocol):
         if self._is_closing or self._is_lost:
             return
         self._is_closing = True
-        self._transport.write_eof()
-        self._transport.resume_reading()
         self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer went while nothing was read, and answered our last bytes with a reset
+            self._transport.abort()
+        self._transport.resume_reading()
 
     def _scope(self, request: Request) -> Scope:
         path, _, query = request.path.partition("?")
@@ -244,9 +252,3 @@ class WebSocket(asyncio.Protocol):
                 self.refuse(self._status, bytes(message.get("body", b"")).decode(errors="replace"))
             case other:
                 raise RuntimeError(f"this server speaks through `Socket`, not {other!r}")
-
-
-def _wire_bytes(frame: Frame) -> int:
-    """Return how many bytes a frame took that a client sent: head, mask, payload."""
-    size = len(frame.data)
-    return size + (6 if size < _SHORT else 8 if size < _LONG else 14)

@@ -192,6 +192,8 @@ def refusals(watch: Watch, lines: Iterable[bytes], clock_ms: int) -> Counter[str
             found["it is no event"] += 1
         elif event.tenant != key[0]:
             found["it is another tenant's"] += 1
+        elif event.history:
+            found["it is history, which no rule sees"] += 1
         elif rule.kind.always_sees(event.kind, event.state):
             found[_by_key(rule, key, event) or _unheard(watch, event, clock_ms)] += 1
         else:

@@ -2,7 +2,7 @@
 
 SETTLED       200                       each event has its answer
 TOO_LARGE     413                       halves may pass; one event alone is refused
-REFUSED       400 415 422               all of them, for ever
+REFUSED       400 415 422               all of them, for ever, if a gateway wrote it: `error_in`
 MISDIRECTED   3xx 401 403 404 405 410   nothing: address or token are wrong until somebody mends them;
               501                       what answers does not know POST
 BUSY          any other                 nothing: the same again later
@@ -44,12 +44,14 @@ class Answer(msgspec.Struct):
     errors_omitted: int = 0
 
 
-class _Problem(msgspec.Struct):
-    error: str = ""
+class _Refusal(msgspec.Struct):
+    """The body of a gateway's answer that is no 200."""
+
+    error: str
 
 
 _decode = msgspec.json.Decoder(Answer).decode
-_decode_problem = msgspec.json.Decoder(_Problem).decode
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 def classify(status: int) -> Verdict:
@@ -71,12 +73,12 @@ def decode_answer(content: bytes) -> Answer | None:
         return None
 
 
-def error_in(content: bytes) -> str:
-    """Return the start of the `error` that a gateway's answer names, "" when it names none."""
+def error_in(content: bytes) -> str | None:
+    """Return the start of the `error` of a refusal; None where no gateway wrote it: proxies answer as well."""
     try:
-        return _decode_problem(content).error[:ERROR_CHARS_MAX]
+        return _decode_refusal(content).error[:ERROR_CHARS_MAX]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
+        return None
 
 
 def remedy_for(status: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from flowgauge.producers.answer import Verdict, classify, decode_answer, remedy_for, retry_after_ms
+from flowgauge.producers.answer import Verdict, classify, decode_answer, error_in, remedy_for, retry_after_ms
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadInput, ServerAway
 from flowgauge.schemas.times import format_duration
@@ -53,8 +53,10 @@ class BlockingSender:
     def send(self, batch: Sequence[bytes]) -> Iterator[Settled]:
         """Yield what becomes of the batch, part by part in its order; what was not yielded was not sent.
 
-        Raises ServerAway when no server has answered for `wait_ms`, or one asks to wait longer; BadInput when address
-        or token are wrong.
+        What is refused as a whole is sent again in halves, down to single events.
+
+        Raises ServerAway when no server has answered for `wait_ms`, or one asks to wait longer, and how long; BadInput
+        when address or token are wrong.
         """
         if not batch:
             return
@@ -63,7 +65,7 @@ class BlockingSender:
         verdict = classify(status)
         if verdict is Verdict.SETTLED:
             yield self._settled(response.content, len(batch))
-        elif verdict is Verdict.TOO_LARGE and len(batch) > 1:
+        elif verdict in {Verdict.TOO_LARGE, Verdict.REFUSED} and len(batch) > 1:
             yield from self.send(batch[: len(batch) // 2])
             yield from self.send(batch[len(batch) // 2 :])
         elif verdict is Verdict.MISDIRECTED:
@@ -92,7 +94,7 @@ class BlockingSender:
                 began_s = now_s
             left_s = self._wait_ms / 1000 - (now_s - began_s)
             if found.limited and left_s * 1000 < found.wait_ms:
-                raise ServerAway(f"{found.why} (--wait is {format_duration(self._wait_ms)}).")
+                raise ServerAway(f"{found.why} (--wait is {format_duration(self._wait_ms)}).", wait_ms=found.wait_ms)
             if left_s <= 0:
                 waited = format_duration(self._wait_ms)
                 raise ServerAway(f"{found.why} for {waited}: is `flowgauge up` running at {self._url}?")
@@ -109,9 +111,12 @@ class BlockingSender:
             response = self._client.post(f"{self._url.rstrip('/')}/v1/events", content=body)
         except httpx2.HTTPError as error:
             return _Busy(f"no answer from {self._url} ({error or type(error).__name__})")
-        if classify(response.status_code) is not Verdict.BUSY:
-            return response
+        verdict = classify(response.status_code)
         why = f"{self._url} answers {response.status_code}"
+        if verdict is Verdict.REFUSED and error_in(response.content) is None:
+            return _Busy(f"{why}, and not as a flowgauge gateway does")
+        if verdict is not Verdict.BUSY:
+            return response
         if response.status_code != TOO_MANY:
             return _Busy(why)
         wait_ms = retry_after_ms(response.headers.get("Retry-After", ""), at_most_ms=ASKED_MAX_MS)

@@ -1,28 +1,16 @@
-"""What connectors inside other people's processes say an event with: stable ids, times in UTC, short texts. Pure.
-
-An id is made of what identifies the event there. So whoever tells it again, another process or the same one after a
-crash, tells the same event, and no answer changes.
-"""
+"""What connectors inside other people's processes say an event with: times in UTC, short texts. Pure."""
 
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
-
-import msgspec
+from typing import Final, TypeAlias
 
 from flowgauge.producers.run_scope import MESSAGE_CHARS_MAX, as_text
 
-TAGS_MAX = 80  # an event has room for 100 related things
+EventJson: TypeAlias = dict[str, object]  # an event as `Publisher.emit` takes it
 
-# The names under which ids are made: random but fixed.
-_NAMESPACE: Final = uuid.UUID("3f1d7a0e-5b0c-4c55-9a43-0c7f3d1f6b9e")
-_encode = msgspec.json.Encoder().encode
-
-
-def stable_id(orchestrator: str, *parts: str | int) -> str:
-    """Return the id of the event that `parts` identify within an orchestrator; the same for the same parts."""
-    return str(uuid.uuid5(_NAMESPACE, _encode((orchestrator, *parts)).decode()))
+# The namespace of connectors' ids, of which the orchestrator is the first part: random, fixed.
+CONNECTORS: Final = uuid.UUID("3f1d7a0e-5b0c-4c55-9a43-0c7f3d1f6b9e")
 
 
 def utc(moment: datetime | None) -> datetime | None:
@@ -38,6 +26,6 @@ def text(value: object) -> str:
     return as_text(value, MESSAGE_CHARS_MAX)
 
 
-def without_empty(event: Mapping[str, object]) -> dict[str, object]:
+def without_empty(event: Mapping[str, object]) -> EventJson:
     """Return an event without the fields that say nothing."""
     return {name: value for name, value in event.items() if value is not None and value not in ("", {}, [])}

@@ -22,7 +22,7 @@ from flowgauge.schemas.errors import InvalidRules, InvalidSettings, Problem
 from flowgauge.schemas.event import DEFAULT_TENANT
 from flowgauge.schemas.hook_file import Hook, HookFile, hooks_of
 from flowgauge.schemas.setting_parts import SecretRef
-from flowgauge.schemas.signing import SignatureInvalid, verify
+from flowgauge.schemas.signing import HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, SignatureInvalid, verify
 from flowgauge.schemas.signing_keys import verifying_key
 from flowgauge.schemas.yaml_places import Document
 
@@ -36,6 +36,20 @@ class OpenHook:
 
     hook: Hook
     secrets: Sequence[str] = field(default=(), repr=False)
+
+    def missing(self, headers: Mapping[str, str]) -> str:
+        """Return which header is missing, whatever the body is; empty where none is."""
+        absent = next((name for name in self._headers() if name not in headers), None)
+        return f"the header {absent} is missing" if absent else ""
+
+    def _headers(self) -> Sequence[str]:
+        by = self.hook.verify.by
+        if by == "standard_webhooks":
+            return HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE
+        if by in ("hmac_sha256", "header"):
+            return ((self.hook.verify.header or "").lower(),)
+        known = _HMAC.get(by) or _PLAIN.get(by)
+        return (known[0],) if known else ()
 
     def fault_of(self, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> str:
         """Return why who sent this is not known; empty where it is. Headers are by their names in small letters."""
@@ -109,6 +123,6 @@ def _fault(header: str, got: str | None, expected: Sequence[str]) -> str:
     """Compare with each, whichever fits: the time tells nothing."""
     if got is None:
         return f"the header {header} is missing"
-    given = got.encode(errors="surrogateescape")
+    given = got.encode("latin-1")  # as HTTP's headers are read, which are bytes
     fits = [hmac.compare_digest(given, each.encode()) for each in expected]
     return "" if any(fits) else f"the header {header} does not fit the secret"

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 from jmespath.exceptions import JMESPathError
 
+from flowgauge.producers.stable_id import stable_id
 from flowgauge.schemas.canonical import canonical
 from flowgauge.schemas.check import decode_json
 from flowgauge.schemas.errors import InvalidEvent
@@ -61,7 +62,7 @@ def event_of(hook: Hook, body: bytes, headers: Headers, *, tenant: str, now_ms: 
     if identity is None:
         raise _unmappable("`id` finds nothing")
     event = _fields(asked, form, now_ms)
-    event["id"] = str(uuid.uuid5(_NAMESPACE, _encode((tenant, hook.name, identity)).decode()))
+    event["id"] = stable_id(_NAMESPACE, tenant, hook.name, identity)
     raw = _encode({name: value for name, value in event.items() if value is not None and value not in ({}, [])})
     try:
         canonical(raw, tenant=tenant, append_ms=now_ms)

@@ -15,6 +15,11 @@ REQUESTS: Final = Counter("flowgauge_producers_requests_total", "Requests to pub
 BODY_BYTES: Final = Counter(
     "flowgauge_producers_body_bytes_total", "Bytes of bodies to publish, as they came over the wire."
 )
+REQUESTS_CROWDED: Final = Counter(
+    "flowgauge_producers_requests_crowded_total",
+    "Requests answered with HTTP 503 while too many bytes were in work: of all, of one tenant, or unverified.",
+    ["of"],
+)
 SOCKETS: Final = Gauge("flowgauge_producers_sockets", "WebSockets that are open.")
 SOCKETS_ENDED: Final = Counter(
     "flowgauge_producers_sockets_ended_total", "WebSockets that ended, by what ended them.", ["why"]

@@ -10,16 +10,18 @@ An OpenLineage event has no id. The id here is made of what tells it apart, so t
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from flowgauge.producers.stable_id import stable_id
 from flowgauge.producers.state_table import StateTable
 from flowgauge.schemas.check import decode_json
 from flowgauge.schemas.errors import InvalidEvent
-from flowgauge.schemas.event import RELATED_MAX
+from flowgauge.schemas.event import NAME_MAX, RELATED_MAX
 
 STATES: Final = StateTable(
     orchestrator="OpenLineage",
@@ -27,7 +29,7 @@ STATES: Final = StateTable(
     runs=(
         _WORDS := {
             "START": "running",
-            "RUNNING": "running",
+            "RUNNING": None,  # said as often as one likes, after START: each would count as an attempt
             "COMPLETE": "completed",
             "FAIL": "failed",
             "ABORT": "cancelled",
@@ -40,6 +42,7 @@ STATES: Final = StateTable(
     occurred="`eventTime`; one without a zone counts as UTC.",
     cannot_tell=(
         "That a run waits, is late, paused, or tried again: a new attempt is a run of its own.",
+        "That a run began whose sender tells no `START`: it is there once it ends.",
         "Its logs; of what failed only the message and the stack trace.",
         "The run of a job whose parent sends no events of its own: its parts are seen, and no end of the whole.",
     ),
@@ -51,6 +54,7 @@ MESSAGE_CHARS_MAX = 8_192
 STACK_CHARS_MAX = 32_768
 SQL_CHARS_MAX = 16_384
 ASSETS_MAX = 100  # events of output datasets that one event of a run makes; the rest is counted in the payload
+TIME_CHARS_MAX = 64  # each asset repeats it, and a fraction of a second may have any number of digits
 COUNT_MAX = 2**53  # of rows and bytes: what every reader of JSON holds exactly
 
 Made: TypeAlias = list[bytes]
@@ -146,6 +150,14 @@ class _Owners(msgspec.Struct, gc=False):
     owners: list[_Owner]
 
 
+class _Outputs(msgspec.Struct):
+    """What tells how many events one makes."""
+
+    eventType: str | None = None  # noqa: N815
+    outputs: list[msgspec.Raw] | None = None
+
+
+_decode_outputs = msgspec.json.Decoder(_Outputs).decode
 _decode_lineage = msgspec.json.Decoder(_Lineage).decode
 _FACETS: Final[dict[type[Any], msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(kind)
@@ -168,6 +180,15 @@ def made_of(raw: bytes) -> Made:
     raise InvalidEvent("wrong field", "expected `run` and `job`, or `dataset`, or `job`, as OpenLineage's events have")
 
 
+def makes(raw: bytes) -> int:
+    """Return how many events `made_of` makes of `raw` at the most, of which it makes none."""
+    try:
+        found = decode_json(raw, _decode_outputs, bytes_max=LINEAGE_BYTES_MAX)
+    except InvalidEvent:
+        return 1
+    return 1 + (min(len(found.outputs or ()), ASSETS_MAX) if found.eventType == "COMPLETE" else 0)
+
+
 def _of_run(raw: bytes, lineage: _Lineage, run: _Run, job: _Named) -> Iterator[bytes]:
     word = lineage.eventType or "OTHER"
     if word not in _WORDS:
@@ -175,6 +196,9 @@ def _of_run(raw: bytes, lineage: _Lineage, run: _Run, job: _Named) -> Iterator[b
     parent = _facet(run.facets, "parent", _Parent)
     whole = (parent.root or parent) if parent else None
     flow, run_id = (whole.job.name, whole.run.runId) if whole else (job.name, run.runId)
+    for field, name in (("flow", flow), ("run", run_id), ("task", run.runId)):  # before each asset repeats them
+        if len(name) > NAME_MAX:
+            raise InvalidEvent("wrong field", f"`{field}`: {len(name)} characters, at most {NAME_MAX}")
     of_whole = {"id": f"flow-run.{run_id}", "role": "flow-run", "name": flow}
     event: dict[str, object] = {
         "id": _id("run", run.runId, word, lineage.eventTime, job.namespace, job.name),
@@ -195,12 +219,10 @@ def _of_run(raw: bytes, lineage: _Lineage, run: _Run, job: _Named) -> Iterator[b
         "name": job.name,
         "namespace": job.namespace,
     }
-    about = [*([of_whole] if whole else []), *_of_what(flow, whole.job if whole else job, run, job)]
-    datasets = [*_roles("input", lineage.inputs), *_roles("output", lineage.outputs)]
-    related = [*about, *datasets][:RELATED_MAX]
-    event["related"] = related
+    about = _of_what(flow, whole.job if whole else job, run, job)
+    event["related"], left_out = _related([of_whole] if whole else [], about, lineage)
     payload = _payload(raw, lineage, run, job, is_end=word in _ENDS)
-    if left_out := len(about) + len(datasets) - len(related):
+    if left_out:
         payload["related_left_out"] = left_out
     assets = lineage.outputs or [] if word == "COMPLETE" else []
     if len(assets) > ASSETS_MAX:
@@ -243,8 +265,7 @@ def _of_dataset(raw: bytes, lineage: _Lineage, dataset: _Dataset) -> bytes:
 
 
 def _of_job(raw: bytes, lineage: _Lineage, job: _Named) -> bytes:
-    datasets = [*_roles("input", lineage.inputs), *_roles("output", lineage.outputs)]
-    about = _of_what(job.name, job, None, job)
+    related, _ = _related((), _of_what(job.name, job, None, job), lineage)
     return _encode(
         {
             "id": _id("job", lineage.eventTime, job.namespace, job.name),
@@ -252,7 +273,7 @@ def _of_job(raw: bytes, lineage: _Lineage, job: _Named) -> bytes:
             "event": "openlineage.job",
             "flow": job.name,
             "resource": {"id": f"job.{job.namespace}.{job.name}", "name": job.name, "namespace": job.namespace},
-            "related": [*about, *datasets][:RELATED_MAX],
+            "related": related,
             "payload": _kept(raw, lineage),
         }
     )
@@ -313,6 +334,20 @@ def _scheduled_for(lineage: _Lineage, run: _Run) -> str | None:
         return None
 
 
+def _related(
+    whole: Iterable[dict[str, str]], about: Iterable[dict[str, str]], lineage: _Lineage
+) -> tuple[list[dict[str, str]], int]:
+    """Return what an event has room for, and how many it has none for, of which no more than one is held at a time."""
+    related: list[dict[str, str]] = []
+    left_out = 0
+    for each in chain(whole, about, _roles("input", lineage.inputs), _roles("output", lineage.outputs)):
+        if len(related) < RELATED_MAX:
+            related.append(each)
+        else:
+            left_out += 1
+    return related, left_out
+
+
 def _roles(role: str, datasets: Sequence[_Dataset] | None) -> Iterator[dict[str, str]]:
     for dataset in datasets or ():
         yield {"id": _resource_id(dataset), "role": role, "name": dataset.name}
@@ -357,11 +392,11 @@ def _facet(facets: _Facets, name: str, kind: type[_T]) -> _T | None:
 def _time(field: str, text: str) -> str:
     """Return a time with its zone: a naive one counts as UTC, as everywhere here."""
     try:
-        moment = msgspec.convert(text, datetime)
+        moment = msgspec.convert(text if len(text) <= TIME_CHARS_MAX else "", datetime)
     except msgspec.ValidationError:
         raise InvalidEvent("wrong field", f"`{field}`: got {text[:40]!r}: expected a time in ISO 8601") from None
     return text if moment.tzinfo is not None else moment.replace(tzinfo=UTC).isoformat()
 
 
 def _id(*parts: str) -> str:
-    return str(uuid.uuid5(_NAMESPACE, _encode(parts).decode()))
+    return stable_id(_NAMESPACE, *parts)

@@ -18,7 +18,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -104,6 +104,11 @@ class Publisher:
         Those on disk are not among them; lines on disk that a crash had cut are.
         """
         return self._buffer.dropped + (0 if self._spooled is None else self._spooled.torn)
+
+    @property
+    def waiting(self) -> int:
+        """How many events were taken and have no answer yet, in memory and on disk."""
+        return len(self._buffer)
 
     @property
     def spooled(self) -> int:
@@ -308,8 +313,9 @@ def _close_all() -> None:
 
 def _begin_in_child() -> None:
     preparing.release()
-    for publisher in list(_publishers):
-        publisher.begin()
+    with ExitStack() as children:  # each begins, whatever keeps another from it
+        for publisher in list(_publishers):
+            children.callback(publisher.begin)
 
 
 def _close_at_child_exit() -> None:

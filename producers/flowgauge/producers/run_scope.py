@@ -20,14 +20,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from flowgauge.schemas.check import SCHEDULED_MAX, SCHEDULED_MIN
 
 NAME_CHARS_MAX = 1_024  # what the server accepts as a flow's name and a run's id
 MESSAGE_CHARS_MAX = 8_192  # of an exception or a log line; the rest is cut, so that no line costs an event
+PAYLOAD_DEPTH_MAX = 16  # how deep strings are cleaned: a payload that holds itself has no end
 TAGS_MAX = 90  # an event has room for 100 related things
-
 VALUE_CHARS_MAX = 100  # of a value that is told to be wrong
 
 Emit = Callable[[Mapping[str, object]], bool]
@@ -106,7 +106,7 @@ class RunScope:
             "message": as_text(message, MESSAGE_CHARS_MAX),
         }
         if exception:
-            payload["exception"] = dict(exception)
+            payload["exception"] = _cleaned(exception)
         return self._say("log.write", kind="log", resource=self._resource(), payload=payload, occurred=occurred)
 
     def used(
@@ -146,7 +146,7 @@ class RunScope:
         if state not in get_args(State):
             self._complain("ends", f"run.ends(%s) is none of {', '.join(get_args(State))}: left out", _shown(state))
             return
-        self._end = state, dict(payload or {})
+        self._end = state, {str(_cleaned(name)): _cleaned(value) for name, value in (payload or {}).items()}
 
     @contextmanager
     def task(self, name: str) -> Generator[str, None, None]:
@@ -250,3 +250,19 @@ def _is_within(value: object, most: int) -> bool:
 
 def _shown(value: object) -> str:
     return repr(as_text(value, VALUE_CHARS_MAX)) if isinstance(value, str) else as_text(value, VALUE_CHARS_MAX)
+
+
+def _cleaned(value: object, depth: int = PAYLOAD_DEPTH_MAX) -> object:
+    """Return `value` with its strings as `as_text` has them, uncut."""
+    match value:
+        case str():
+            return as_text(value, len(value))
+        case Mapping() if depth:
+            return {
+                _cleaned(name): _cleaned(each, depth - 1)
+                for name, each in cast("Mapping[object, object]", value).items()
+            }
+        case list() | tuple() if depth:
+            return [_cleaned(each, depth - 1) for each in cast("Sequence[object]", value)]
+        case _:
+            return value

@@ -2,7 +2,7 @@
 
     SETTLED       each event counted as sent or refused, and forgotten
     TOO_LARGE     halves of it, then batches grow again; one event alone: as REFUSED
-    REFUSED       counted, said once, forgotten
+    REFUSED       counted, said once, forgotten; where no gateway says so, as BUSY
     MISDIRECTED   the same again, the same ids, after a backoff, or when Retry-After says; BUSY and no answer too
 
 Read `answer` for these words. So an address or a token that is wrong costs no event while somebody mends it. Nothing
@@ -215,11 +215,11 @@ class Sender:
         if verdict is Verdict.TOO_LARGE and len(batch) > 1:
             self._batch_events = len(batch) // 2
             return None
-        if verdict in {Verdict.TOO_LARGE, Verdict.REFUSED}:
+        error = error_in(response.content)
+        if verdict is Verdict.TOO_LARGE or (verdict is Verdict.REFUSED and error is not None):
             self._refused(status, response.text[:200], len(batch))
             return None
-        error = error_in(response.content) if verdict is Verdict.BUSY else ""
-        why = f": {error}" if error else remedy_for(status)
+        why = f": {error}" if error and verdict is Verdict.BUSY else remedy_for(status)
         self._said.waiting(str(status), f"flowgauge answers {status}{why}")
         self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():

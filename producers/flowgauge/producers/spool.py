@@ -30,10 +30,11 @@ from flowgauge.transport import wall_clock
 
 SPOOL_BYTES_MAX = 256 * 1_048_576  # of one folder, whoever wrote them: a night of a busy worker, and no full disk
 SEGMENT_BYTES = 1_048_576  # of one file: what comes out again after a crash, and one or two requests
-FILES_MAX = 10_000  # of one folder: a job each minute leaves that many in a week
+FILES_MAX = 10_000  # of events, in one folder: a job each minute leaves that many in a week
 LOOK_AGAIN_S = 60.0  # how often a process that goes on looks for what others left
 
 _NAME = re.compile(r"\d{16}-\d+-[0-9a-f]{8}\.(\d{9}\.ndjson|lock)")
+_EVENTS: Final = ".ndjson"
 _owners = counting()  # of this process: several may begin within one ms
 _READ_BYTES_MAX: Final = SEGMENT_BYTES + EVENT_BYTES_MAX + 1
 _PASSES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}  # troubles of the process, not of a file
@@ -66,7 +67,7 @@ class Spool:
         self._own: deque[Segment] = deque()
         self._own_count = 0  # events in _own
         self._adopted: deque[Segment] = deque()
-        self._left_behind: deque[str] = deque()  # owners that may be gone
+        self._left_behind: deque[tuple[str, list[Path]]] = deque()  # owners that may be gone, and their files
         self._looked_s = float("-inf")
         self._owner = ""
         self._lock = self._adopted_lock = self._writing = -1  # descriptors
@@ -108,6 +109,8 @@ class Spool:
         """Forget the `count` oldest events, which were answered; return how many there were."""
         left = count
         while left and (self._lines or self._load_own()):
+            if self._front is not None and not self._lines:
+                left -= min(left, self._front.events)  # somebody cleared the folder: what comes next is not of them
             taken = min(left, len(self._lines))
             for _ in range(taken):
                 self._lines.popleft()
@@ -129,10 +132,12 @@ class Spool:
 
     def leave(self) -> None:
         """Close what is open and touch no file: in a child after a fork all of it is the parent's."""
-        for descriptor in (self._writing, self._lock, self._adopted_lock):
-            if descriptor >= 0:
-                os.close(descriptor)
+        descriptors = self._writing, self._lock, self._adopted_lock
         self._writing = self._lock = self._adopted_lock = -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                with suppress(OSError):  # the others are to be closed too
+                    os.close(descriptor)
 
     # Writing.
 
@@ -141,18 +146,18 @@ class Spool:
             return
         self._stop_writing()
         self._own_folder()
-        self._count_files()
         self._number += 1
-        file = self.folder / f"{self._owner}.{self._number:09d}.ndjson"
+        file = self.folder / f"{self._owner}.{self._number:09d}{_EVENTS}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._writing = os.open(file, flags, 0o600)
         self._writing_bytes = 0
         self._own.append(Segment(file, 0))
+        self._count_files()
 
     def _stop_writing(self) -> None:
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1
+        descriptor, self._writing = self._writing, -1  # first: a fork may come between
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _fitting(self, events: Sequence[bytes]) -> Sequence[bytes]:
         """Return what the file takes: events until it is large enough, within the bounds of the folder."""
@@ -173,6 +178,9 @@ class Spool:
             with suppress(OSError):
                 os.ftruncate(self._writing, self._writing_bytes)
             self._stop_writing()  # whatever it holds now: the next file begins anew
+            if not self._writing_bytes:
+                with suppress(OSError):  # each try would leave one
+                    self._own.pop().file.unlink()
             raise
         self._writing_bytes += len(data)
         self._bytes += len(data)
@@ -243,15 +251,14 @@ class Spool:
             if not self.folder.exists():
                 return False
             check_private(self.folder)
-            found = {_owner_of(file) for file, _ in self._entries()} - {self._owner}
-            self._left_behind = deque(sorted(found))
+            self._left_behind = deque(sorted(self._files_of_others().items()))
         while self._left_behind:
-            owner = self._left_behind.popleft()
+            owner, files = self._left_behind.popleft()
             lock = self._locked(owner)
             if lock < 0:
                 continue
             self._adopted_lock = lock
-            self._adopted = deque(Segment(file) for file in self._files_of(owner))
+            self._adopted = deque(map(Segment, files))
             if self._load(self._adopted):
                 return True
             self._release_adopted(owner)
@@ -259,8 +266,8 @@ class Spool:
 
     def _release_adopted(self, owner: str) -> None:
         self._lock_file(owner).unlink(missing_ok=True)
-        os.close(self._adopted_lock)
-        self._adopted_lock = -1
+        descriptor, self._adopted_lock = self._adopted_lock, -1  # first: a fork may come between
+        os.close(descriptor)
 
     def _locked(self, owner: str) -> int:
         """Return the descriptor of the lock of `owner`, now ours, or -1 when it is somebody else's."""
@@ -278,13 +285,18 @@ class Spool:
     def _lock_file(self, owner: str) -> Path:
         return self.folder / f"{owner}.lock"
 
-    def _files_of(self, owner: str) -> "list[Path]":
-        """Return an owner's files of events, the oldest first."""
-        files = (file for file, _ in self._entries() if file.suffix == ".ndjson")
-        return sorted(file for file in files if _owner_of(file) == owner)
+    def _files_of_others(self) -> "dict[str, list[Path]]":
+        """Return each other owner's files of events, the oldest first; what one writes later, the next look finds."""
+        found: dict[str, list[Path]] = {}
+        for file in sorted(file for file, _ in self._entries()):
+            of_events = found.setdefault(_owner_of(file), [])
+            if file.suffix == _EVENTS:
+                of_events.append(file)
+        found.pop(self._owner, None)
+        return found
 
     def _count_files(self) -> None:
-        sizes = [size for _, size in self._entries()]
+        sizes = [size for file, size in self._entries() if file.suffix == _EVENTS]
         self._bytes, self._files = sum(sizes), len(sizes)
 
     def _entries(self) -> "Iterator[tuple[Path, int]]":

@@ -67,6 +67,10 @@ class TokenTable:
         tenant = self._tenants.get(digest)
         return None if tenant is None else Sender(tenant, digest)
 
+    def knows(self, sender: Sender) -> bool:
+        """Return whether a sender that was let in would still be."""
+        return self.open or self._tenants.get(sender.token) == sender.tenant
+
 
 def _digested(entries: Mapping[str, str]) -> dict[bytes, str]:
     return {_digest(token): tenant for token, tenant in entries.items()}

@@ -5,16 +5,21 @@
     threads   read a stream of it, write it to ours, keep the last lines
 
 What a terminal sends goes to all of its foreground processes, so the command has it already and it is not passed on
-twice. Where both of our streams are one, the command has one as well, and what it prints keeps its order.
+twice; but that the terminal is gone the kernel tells its session's leader alone, so where we lead it is passed on.
+Where both of our streams are one, the command has one as well, and what it prints keeps its order.
 Whoever reads our output and goes away is gone for the command too. Nothing here waits for flowgauge.
 """
 
+import fcntl
 import os
+import select
 import signal
+import sys
+import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import FrameType
 from typing import Final
@@ -24,6 +29,7 @@ from flowgauge.transport import wall_clock
 
 READ_BYTES = 65_536
 OUTPUT_AFTER_S = 1.0  # how long what the command has left behind may be silent before we go
+OUTPUT_LEFT_S = 5.0  # how long it may print on before we go: the command itself has ended, and somebody waits for us
 LOOK_S = 0.01
 EXIT_NOT_FOUND = 127  # as shells say it
 EXIT_NOT_RUN = 126
@@ -45,7 +51,8 @@ _DEFAULT_AGAIN: Final = (signal.SIGPIPE, signal.SIGXFSZ)  # which Python ignores
 class Ended:
     """How a command ended: its exit code as shells say it, the signal that killed it, what kept it from starting.
 
-    `passed_on` are the signals that came for it, from us or from the terminal.
+    `passed_on` are the signals that came for it, from us or from the terminal; `cut_off` are the streams that something
+    it left behind still held when we went.
     """
 
     code: int
@@ -53,6 +60,7 @@ class Ended:
     killed_by: str = ""
     passed_on: Sequence[str] = ()
     problem: str = ""
+    cut_off: Sequence[str] = ()
 
 
 def hold_signals() -> "set[int]":
@@ -86,8 +94,7 @@ def run_watched(command: Sequence[str], lines: LastLines | None, mask: "set[int]
     finally:
         pipes.hand_over()
     ended = _await(child, began)
-    pipes.join()
-    return ended
+    return replace(ended, cut_off=pipes.join())
 
 
 def _opened(lines: LastLines | None) -> "_Pipes":
@@ -120,7 +127,8 @@ def _await(child: int, began: float) -> Ended:
                 return Ended(128 - code, duration_ms, killed_by=_name_of(-code), passed_on=passed_on)
             continue
         passed_on.append(_name_of(told.si_signo))
-        if told.si_code != _FROM_TERMINAL:
+        of_leader = told.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+        if told.si_code != _FROM_TERMINAL or of_leader:
             with suppress(ProcessLookupError):
                 os.kill(child, told.si_signo)
 
@@ -140,7 +148,9 @@ class _Pipes:
         self._locked = threading.Lock()
         self._writes: dict[int, int] = {}  # by our stream
         self._threads: list[threading.Thread] = []
-        self._reading_since: dict[str, float] = {}  # by stream, unless it is being written just now
+        self._until_s = float("inf")  # when to go, once the child has ended
+        self._ended = -1 if lines is None else os.eventfd(0)  # readable once the child has ended
+        self._cut_off: list[str] = []
         for ours, name in ({} if lines is None else _streams()).items():
             read, self._writes[ours] = os.pipe()
             thread = threading.Thread(target=self._copy, args=(name, read, ours), name=name, daemon=True)
@@ -157,39 +167,67 @@ class _Pipes:
         for write in self._writes.values():
             os.close(write)
 
-    def join(self) -> None:
+    def join(self) -> Sequence[str]:
         """Wait until all that was printed is through, however slowly somebody reads it, or until a signal comes.
 
-        Where something else still holds the child's streams, wait until it was silent for OUTPUT_AFTER_S.
+        Where something else still holds one of the child's streams, wait until it was silent for OUTPUT_AFTER_S, or has
+        printed on for OUTPUT_LEFT_S. Returns the streams of which the latter is true.
         """
-        while any(thread.is_alive() for thread in self._threads) and not self._are_silent():
+        if self._threads:
+            self._until_s = monotonic() + OUTPUT_LEFT_S
+            os.eventfd_write(self._ended, 1)
+        while any(thread.is_alive() for thread in self._threads):
             if signal.sigtimedwait(_PASSED_ON, LOOK_S):
                 break
         with self._locked:
             if self._lines is not None:
                 self._lines.end(wall_clock.now_ms())
                 self._lines = None
-
-    def _are_silent(self) -> bool:
-        since = [self._reading_since.get(thread.name) for thread in self._threads if thread.is_alive()]
-        return all(began is not None and monotonic() - began > OUTPUT_AFTER_S for began in since)
+            return sorted(self._cut_off)
 
     def _copy(self, name: str, read: int, ours: int) -> None:
         try:
-            while data := self._read(name, read):
+            for data in self._printed(name, read):
                 self._note(name, data)
-                while data:
-                    data = data[os.write(ours, data) :]
+                left = data
+                while left:
+                    left = left[os.write(ours, left) :]
         except OSError:
             pass  # nobody reads us any more, and from here on nobody reads the child
         finally:
             os.close(read)
 
-    def _read(self, name: str, read: int) -> bytes:
-        self._reading_since[name] = monotonic()
-        data = os.read(read, READ_BYTES)
-        self._reading_since.pop(name)
-        return data
+    def _printed(self, name: str, read: int) -> Iterator[bytes]:
+        """Yield what comes, to its end; after the child's end for a while, and at least what was printed before."""
+        waiting = select.poll()
+        silent_ms: float | None = None
+        waiting.register(read, select.POLLIN)
+        waiting.register(self._ended, select.POLLIN)
+        while monotonic() < self._until_s:
+            ready = dict(waiting.poll(silent_ms))
+            if self._ended in ready:
+                waiting.unregister(self._ended)
+                silent_ms = OUTPUT_AFTER_S * 1000
+            if read in ready:
+                data = os.read(read, READ_BYTES)
+                if not data:
+                    return
+                yield data
+            elif not ready:
+                return
+        left = int.from_bytes(fcntl.ioctl(read, termios.FIONREAD, bytes(4)), sys.byteorder)
+        while left:
+            data = os.read(read, min(left, READ_BYTES))
+            left -= len(data)
+            yield data
+        self._note_cut(name, read)
+
+    def _note_cut(self, name: str, read: int) -> None:
+        """Note that `name` is cut off, unless nobody holds it any more."""
+        waiting = select.poll()
+        waiting.register(read, select.POLLIN)
+        if dict(waiting.poll(0)).get(read) != select.POLLHUP:
+            self._cut_off.append(name)
 
     def _note(self, name: str, data: bytes) -> None:
         with self._locked:

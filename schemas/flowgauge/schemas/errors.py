@@ -87,7 +87,11 @@ class LogMismatch(BadEnvironment):
 
 
 class ServerAway(BadEnvironment):
-    """No flowgauge server answers at FLOWGAUGE_URL."""
+    """No flowgauge server answers at FLOWGAUGE_URL. `wait_ms`: for how long one asks not to be asked again."""
+
+    def __init__(self, message: str, *, wait_ms: int = 0) -> None:
+        super().__init__(message)
+        self.wait_ms = wait_ms
 
 
 class Transient(FlowgaugeError):

@@ -65,6 +65,13 @@ def compiled(expression: str) -> ParsedResult:
 
 def _expression_form(text: str) -> str:
     try:
+        return _checked(text)
+    except RecursionError:
+        raise ValueError("JMESPath nested too deep: write it flatter") from None
+
+
+def _checked(text: str) -> str:
+    try:
         parsed = compiled(text).parsed
     except exceptions.JMESPathError as error:
         raise ValueError(f"not JMESPath: {_one_line(error)}") from None

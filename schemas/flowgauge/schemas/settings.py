@@ -44,7 +44,6 @@ from flowgauge.schemas.setting_parts import (
     QuarantineSettings,
     QuestionSettings,
     SecretFromEnv,
-    SecretFromFile,
     SecretRef,
     Tenant,
     TenantLimits,
@@ -57,6 +56,7 @@ PARTITIONS_MAX = 256  # each is watched for the clock; more would be a topic of 
 RETENTION_DAYS_MAX = 3_650
 SECRET_CHARS_MAX = 4_096
 TOKENS_IN_FILE_MAX = 16  # of one tenant: the old and the new, and some
+TOKEN_CHARS_MIN = 8  # of a line of a token file: a shorter one is a slip, and soon guessed
 ENV_PREFIX: Final = "FLOWGAUGE_"
 _PUBLISHERS = ("TENANT", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE")  # that write to Kafka themselves
 # Where clients publish to and ask; no settings.
@@ -216,10 +216,21 @@ def is_loopback(host: str) -> bool:
 def _tokens(ref: SecretRef, environ: Mapping[str, str], read_text: Callable[[str], str]) -> list[str]:
     where = _where(ref)
     text = _read_secret(ref, environ, read_text)
-    lines = [line for line in text.splitlines() if line.strip()] if isinstance(ref, SecretFromFile) else []
+    if isinstance(ref, SecretFromEnv):
+        return [_one_secret(text, where)]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if len(lines) > TOKENS_IN_FILE_MAX:
         raise InvalidSettings(f"{where} holds {len(lines)} tokens, at most {TOKENS_IN_FILE_MAX} are read")
-    return [_one_secret(line, where) for line in lines or [text]]
+    return [_token(line, f"{where} line {number}") for number, line in lines] or [_one_secret("", where)]
+
+
+def _token(line: str, where: str) -> str:
+    token = _one_secret(line, where)
+    if len(token) < TOKEN_CHARS_MIN or not token.isascii() or " " in token:
+        said = f"at least {TOKEN_CHARS_MIN} visible ASCII characters, no space among them; # begins a comment"
+        raise InvalidSettings(f"{where} is no token: expected {said}")
+    return token
 
 
 def _where(ref: SecretRef) -> str:

@@ -1,15 +1,17 @@
 """Asks brokers what they let this user do with a log. Nothing is written, read or made to find out.
 
 aiokafka 0.14 ends before the versions of Metadata that tell it (Kafka 2.3), so this file speaks that one itself. Of
-groups and transactions brokers tell it only by refusing to name the coordinator.
+transactions brokers tell no more than whether they name the coordinator, which takes Describe.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, cast
 
 from aiokafka import errors as kafka_errors
+from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
@@ -38,19 +40,16 @@ Operations = frozenset[Operation]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What brokers let a user do, by the names in Kafka; `groups` and `transactions` are those it may ask about."""
+    """What brokers let a user do, by the names in Kafka; `transactions` are those that it may ask about."""
 
     topics: Mapping[str, Operations]
-    groups: frozenset[str] = frozenset()
+    groups: Mapping[str, Operations] = field(default_factory=dict[str, Operations])
     transactions: frozenset[str] = frozenset()
     cluster: Operations = field(default_factory=frozenset[Operation])
 
 
+AGAIN_S = 0.2  # between questions to a coordinator that is not there yet
 _GROUP, _TRANSACTION = 0, 1  # of FindCoordinator
-_REFUSED = {
-    kafka_errors.GroupAuthorizationFailedError.errno,
-    kafka_errors.TransactionalIdAuthorizationFailed.errno,
-}
 
 
 class _Rights(Response):  # type: ignore[misc]  # aiokafka publishes no types; these are made as its own are
@@ -113,10 +112,29 @@ class _AskRights(Request[_RightsStruct]):  # type: ignore[misc]  # as above
         return request_struct_class(self._names, False, True, True)
 
 
-async def read_access(connection: Connection, groups: Sequence[str], transactions: Sequence[str]) -> Found:
-    """Return what the user of `connection` may do to the log, and which of `groups` and `transactions` it may use.
+class _GroupRightsStruct(RequestStruct):  # type: ignore[misc]  # as above; aiokafka's own takes an older answer for it
+    API_KEY = 15
+    API_VERSION = 3
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
+    SCHEMA = DescribeGroupsRequest_v3.SCHEMA
 
-    A topic that is not there, or not shown to it, is left out.
+
+class _AskGroupRights(Request[_GroupRightsStruct]):  # type: ignore[misc]  # as above
+    """A group, with what this user may do to it."""
+
+    API_KEY = 15
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def build(self, request_struct_class: type[_GroupRightsStruct]) -> _GroupRightsStruct:
+        return request_struct_class([self._name], True)
+
+
+async def read_access(connection: Connection, groups: Sequence[str], transactions: Sequence[str]) -> Found:
+    """Return what the user of `connection` may do to the log and `groups`, and which `transactions` it may ask about.
+
+    A topic that is not there, and what is not shown to it, is left out.
 
     Raises BadEnvironment when no broker answers or believes us, Transient when none answers in time.
     """
@@ -127,20 +145,37 @@ async def read_access(connection: Connection, groups: Sequence[str], transaction
             answer = await _ask(admin, _AskRights([names.topic(topic) for topic in ALL]))
             return Found(
                 {topic[1]: _operations(topic[4]) for topic in answer.topics if topic[0] == 0},
-                frozenset([name for name in groups if await _may_use(admin, name, _GROUP)]),
-                frozenset([name for name in transactions if await _may_use(admin, name, _TRANSACTION)]),
+                {name: found for name in groups if (found := await _of_group(admin, name))},
+                frozenset([name for name in transactions if await _may_ask(admin, name)]),
                 _operations(answer.authorized_operations),
             )
     finally:
         await admin.close()
 
 
-async def _may_use(admin: object, name: str, kind: int) -> bool:
-    return (await _ask(admin, FindCoordinatorRequest(name, kind))).error_code not in _REFUSED
+async def _of_group(admin: object, name: str) -> Operations:
+    while True:  # until `told` ends it
+        where = await _ask(admin, FindCoordinatorRequest(name, _GROUP))
+        code = where.error_code
+        if not code:
+            answer = await _ask(admin, _AskGroupRights(name), where.coordinator_id)
+            code, *_, operations = answer.groups[0]
+            if not code:
+                return _operations(operations)
+        if code == kafka_errors.GroupAuthorizationFailedError.errno:
+            return frozenset()
+        if not kafka_errors.for_code(code).retriable:
+            raise kafka_errors.for_code(code)
+        await asyncio.sleep(AGAIN_S)  # the group's coordinator is only now coming up
 
 
-async def _ask(admin: object, request: object) -> Any:
-    return await cast("Any", admin)._send_request(request)  # noqa: SLF001  # aiokafka has no call that tells it
+async def _may_ask(admin: object, name: str) -> bool:
+    where = await _ask(admin, FindCoordinatorRequest(name, _TRANSACTION))
+    return bool(where.error_code != kafka_errors.TransactionalIdAuthorizationFailed.errno)
+
+
+async def _ask(admin: object, request: object, node: int | None = None) -> Any:
+    return await cast("Any", admin)._send_request(request, node)  # noqa: SLF001  # aiokafka has no call that tells it
 
 
 def _operations(bits: int) -> Operations:

@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913  # click gives one for each option
     """
     from flowgauge.producers.last_lines import LastLines
     from flowgauge.producers.publisher import Publisher
-    from flowgauge.producers.watched_command import hold_signals, run_watched
+    from flowgauge.producers.watched_command import OUTPUT_LEFT_S, hold_signals, run_watched
 
     mask = hold_signals()  # before there is a thread
     said = _Collected()
@@ -86,6 +86,11 @@ def command(  # noqa: PLR0913  # click gives one for each option
         ended = run_watched(arguments, lines, mask)
         if ended.problem:
             _say(ended.problem)
+        if ended.cut_off:
+            _say(
+                f"{OUTPUT_LEFT_S:.0f} s after the command's end something it left behind still prints to "
+                f"{' and '.join(ended.cut_off)}: the rest is cut off (--no-output leaves it our streams)"
+            )
         _tell(scope, ended, lines)
     _close(publisher, said)
     sys.exit(ended.code)

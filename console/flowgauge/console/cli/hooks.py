@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,11 @@ from flowgauge.schemas.errors import BadInput, InvalidEvent
 
 if TYPE_CHECKING:
     from flowgauge.schemas.hook_file import Hook
+
+_NO_TIME = (
+    "warning: `occurred` finds nothing, so it is when the webhook comes, and a rule counts it again when it is sent "
+    "again: name a time that the body holds, such as created_at"
+)
 
 
 @click.group()
@@ -27,18 +33,21 @@ def command() -> None:
 def try_hook(file: Path, name: str, headers: Sequence[str], tenant: str) -> None:
     """Print the event that the body on standard input becomes by the hook NAME of FILE.
 
-    Nothing is sent, and signatures are not looked at. What the hook ignores is told on standard error; exit code 1
-    where no event can be made of it.
+    Nothing is sent, and signatures are not looked at. What the hook ignores, and a body without a time, are told on
+    standard error; exit code 1 where no event can be made of it.
     """
     import msgspec
 
     from flowgauge.producers.hook_event import Ignored, event_of
     from flowgauge.transport.wall_clock import now_ms
 
+    came_ms = now_ms()
     hook = _hook(file, name)
     body = sys.stdin.buffer.read()
+    of = partial(event_of, hook, body, _headers(headers), tenant=hook.tenant or tenant)
     try:
-        raw = event_of(hook, body, _headers(headers), tenant=hook.tenant or tenant, now_ms=now_ms())
+        raw = of(now_ms=came_ms)
+        is_the_same_later = raw == of(now_ms=came_ms + 1)
     except Ignored:
         click.echo("ignored: `ignore` of the hook finds something in it", err=True)
     except InvalidEvent as invalid:
@@ -46,6 +55,8 @@ def try_hook(file: Path, name: str, headers: Sequence[str], tenant: str) -> None
         raise SystemExit(1) from None
     else:
         click.echo(msgspec.json.format(raw, indent=2).decode())
+        if not is_the_same_later:
+            click.echo(_NO_TIME, err=True)
 
 
 def _hook(file: Path, name: str) -> "Hook":

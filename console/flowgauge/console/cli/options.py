@@ -10,6 +10,7 @@ from flowgauge.schemas.errors import BadInput
 
 DATA_DEFAULT = ".flowgauge"
 URL_DEFAULT = "http://127.0.0.1:4280"
+PREFECT_API_EXAMPLE = "http://127.0.0.1:4200/api"
 
 
 def _checked_url(context: click.Context, option: click.Parameter, url: str) -> str:
@@ -22,18 +23,30 @@ def _checked_url(context: click.Context, option: click.Parameter, url: str) -> s
     return checked_address(url)
 
 
-def checked_address(url: str) -> str:
-    """Return `url`; refuse what nobody could ask."""
+def checked_address(url: str, example: str = URL_DEFAULT) -> str:
+    """Return `url`; refuse what nobody could ask, with an `example` of what is meant, and what holds a secret.
+
+    Addresses are in log lines and messages.
+    """
     import httpx2
 
+    if "@" in url:
+        raise click.BadParameter(
+            "expected an address without user and password, which log lines would tell: give flowgauge's secret in "
+            "FLOWGAUGE_TOKEN, Prefect's in PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+        )
     try:
         parts = httpx2.URL(url)
         is_url = parts.scheme in {"http", "https"} and bool(parts.host) and " " not in url
     except httpx2.InvalidURL:
         is_url = False
     if not is_url:
-        raise click.BadParameter(f"expected a server's address such as {URL_DEFAULT}, got {url!r}")
+        raise click.BadParameter(f"expected a server's address such as {example}, got {url!r}")
     return url
+
+
+def _checked_prefect_api(context: click.Context, option: click.Parameter, url: str) -> str:  # noqa: ARG001  # click's signature
+    return checked_address(url, PREFECT_API_EXAMPLE)
 
 
 def _checked_token(context: click.Context, option: click.Parameter, token: str | None) -> str | None:  # noqa: ARG001  # click's signature
@@ -43,14 +56,17 @@ def _checked_token(context: click.Context, option: click.Parameter, token: str |
     return token
 
 
-def duration_ms(option: str, text: str) -> int:
-    """Return what `text`, the value of `option`, says in ms; refuse what is no duration."""
+def duration_ms(option: str, text: str, least_ms: int = 0) -> int:
+    """Return what `text`, the value of `option`, says in ms; refuse what is no duration, or under `least_ms`."""
     from flowgauge.schemas.times import parse_duration_ms
 
     try:
-        return parse_duration_ms(text)
+        said_ms = parse_duration_ms(text)
     except ValueError as error:
         raise BadInput(f"{option}: {error}") from None
+    if said_ms < least_ms:
+        raise BadInput(f"{option}: expected at least {least_ms // 1000}s, got {text!r}")
+    return said_ms
 
 
 def whose(tenant: str | None) -> dict[str, str]:
@@ -116,5 +132,6 @@ prefect_api_option = click.option(
     envvar="PREFECT_API_URL",
     required=True,
     metavar="URL",
-    help="Prefect's API, such as http://127.0.0.1:4200/api.  [env: PREFECT_API_URL]",
+    callback=_checked_prefect_api,
+    help=f"Prefect's API, such as {PREFECT_API_EXAMPLE}.  [env: PREFECT_API_URL]",
 )

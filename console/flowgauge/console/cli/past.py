@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flowgauge.console.cli.options import checked_address, duration_ms, prefect_api_option, token_option, url_option
+from flowgauge.console.cli.options import duration_ms, prefect_api_option, token_option, url_option
 from flowgauge.schemas.counted import counted
 from flowgauge.schemas.errors import BadInput
 
@@ -48,9 +48,10 @@ def prefect(  # noqa: PLR0917  # click's signature
     from flowgauge.producers.blocking_sender import BlockingSender
     from flowgauge.producers.prefect.api import PrefectApi, credentials_here
     from flowgauge.producers.prefect.importing import Import, Past
+    from flowgauge.producers.prefect.look_back import time_at
 
     wait_ms = duration_ms("--wait", wait)
-    with PrefectApi(checked_address(api), credentials_here(), wait_s=wait_ms / 1000) as server:
+    with PrefectApi(api, credentials_here(), wait_s=wait_ms / 1000, say=_say) as server:
         now_ms = server.now_ms()
         since_ms = _time_ms("--since", since, now_ms)
         until_ms = now_ms if until is None else min(now_ms, _time_ms("--until", until, now_ms))
@@ -60,6 +61,9 @@ def prefect(  # noqa: PLR0917  # click's signature
         bringing = Import(server, sender, say=_say_progress())
         try:
             bringing.run(Past(since_ms * 1000, until_ms * 1000, task_runs=task_runs, logs=logs))
+        except KeyboardInterrupt:
+            _say(f"stopped: go on with --since {time_at(bringing.said.until_us)}")
+            raise
         finally:
             _say_imported(bringing.said)
     if bringing.said.refused:

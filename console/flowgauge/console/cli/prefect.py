@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from flowgauge.console.cli.options import (
-    checked_address,
     duration_ms,
     existing_file,
     prefect_api_option,
@@ -18,6 +17,7 @@ from flowgauge.console.cli.options import (
 from flowgauge.schemas.errors import BadEnvironment, BadInput
 
 STATE_DEFAULT = ".flowgauge-bridge"
+COMPARE_MS_MIN = 1_000  # more often, comparing would be all that Prefect's server does
 
 
 @click.group()
@@ -86,12 +86,12 @@ def bridge(  # noqa: PLR0913, PLR0917  # click's signature
     from flowgauge.producers.prefect.bridge import Bridging, run_bridge
 
     bridging = Bridging(
-        checked_address(api).rstrip("/"),
+        api.rstrip("/"),
         credentials_here(),
         url,
         token,
         state,
-        compare_ms=duration_ms("--compare", compare),
+        compare_ms=duration_ms("--compare", compare, COMPARE_MS_MIN),
         gap_max_ms=duration_ms("--gap", gap),
         logs=logs,
         scheduled_for=scheduled_for,

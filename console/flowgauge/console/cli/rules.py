@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from flowgauge.console.cli import rule_history
 from flowgauge.console.cli.options import (
+    PREFECT_API_EXAMPLE,
     checked_address,
     config_option,
     data_option,
@@ -205,7 +206,7 @@ def import_prefect(file: Path | None, api: str | None) -> None:
     if file is not None:
         result = imported_file(str(file), file.read_text(encoding="utf-8", errors="replace"))
     else:
-        checked = checked_address(str(api))
+        checked = checked_address(str(api), PREFECT_API_EXAMPLE)
         result = imported_from(checked, automations_at(checked, credentials_here()))
     click.echo(result.text, nl=False)
     for note in result.left_out:

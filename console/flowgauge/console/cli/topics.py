@@ -105,7 +105,7 @@ def check(*, program: str | None, **flags: object) -> None:
 
     Exit code 1 when there is one.
     """
-    from flowgauge.console.kafka_access import misfits
+    from flowgauge.console.kafka_access import all_fine, misfits
     from flowgauge.transport.topic_plan import differences
 
     cluster = _Cluster.of(flags)
@@ -113,7 +113,7 @@ def check(*, program: str | None, **flags: object) -> None:
         lines, fine = differences(cluster.plan()), NOTHING_TO_DO
     else:
         lines = misfits(program, cluster.connection.names, cluster.access())
-        fine = f"this user may do what {program} needs, and nothing else"
+        fine = all_fine(program)
     click.echo("\n".join(lines) or fine)
     raise SystemExit(1 if lines else 0)
 

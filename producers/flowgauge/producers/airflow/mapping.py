@@ -1,24 +1,27 @@
-"""What Airflow's listeners are told, as flowgauge events. Pure: imports no Airflow, asks its database nothing.
+"""What Airflow's listeners are told, as flowgauge events. Pure: imports no Airflow.
 
     DAG run          kind flow-run   run   DAG/RUN                a run_id is unique within its DAG only
     task instance    kind task-run   task  DAG/RUN/TASK[MAP]      the same over all its tries
     asset event      kind asset      of the run that made it
 
 The scheduler calls listeners within a transaction of its own. So of its records only columns are read, and of what is
-related to them only what has been loaded: an attribute that is not would be a query.
+related to them only what has been loaded: an attribute that is not would be a query. The scheduler has loaded the
+columns; in the API server a record may have expired, and is loaded again when it is asked.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
 from flowgauge.producers.airflow.states import STATES
-from flowgauge.producers.connector_event import TAGS_MAX, stable_id, text, utc, without_empty
-
-EventJson = dict[str, object]
+from flowgauge.producers.connector_event import CONNECTORS, EventJson, text, utc, without_empty
+from flowgauge.producers.run_scope import TAGS_MAX
+from flowgauge.producers.stable_id import stable_id
 
 _OWNERS_OF_NOBODY: Final = frozenset({"", "airflow"})  # Airflow's default owner
 _UNSCHEDULED: Final = frozenset({"backfill"})  # asked for now; their times lie in the past
+_PASSWORD: Final = re.compile(r"(//[^/?#@:]*:)[^/?#]*@")  # Airflow itself drops it from some addresses only
 _RUN_TIMES: Final = {"queued": "queued_at", "running": "start_date", "success": "end_date", "failed": "end_date"}
 
 
@@ -43,7 +46,7 @@ def dag_run_event(dag_run: Any, word: str, message: str = "") -> EventJson:
     ]
     cleared = _attribute(dag_run, "clear_number") or 0  # a run that is cleared runs again under its old id
     return _event(
-        id=stable_id("airflow", "dag-run", dag_run.dag_id, dag_run.run_id, cleared, word),
+        id=stable_id(CONNECTORS, "airflow", "dag-run", dag_run.dag_id, dag_run.run_id, cleared, word),
         occurred=utc(_attribute(dag_run, _RUN_TIMES[word])),
         event=f"airflow.dag-run.{word}",
         kind="flow-run",
@@ -63,7 +66,7 @@ def task_instance_event(instance: Any, word: str, message: str = "") -> EventJso
     tried = instance.try_number
     payload = {"try_number": tried, "message": message}
     return _event(
-        id=stable_id("airflow", "task-instance", key, tried, word),
+        id=stable_id(CONNECTORS, "airflow", "task-instance", key, tried, word),
         occurred=utc(_attribute(instance, "start_date" if word == "running" else "end_date")),
         event=f"airflow.task-instance.{word}",
         kind="task-run",
@@ -98,11 +101,14 @@ def log_event(instance: Any, *, at: datetime, level: str, logger: str, message: 
     )
 
 
-def asset_event(told: Any) -> EventJson:
-    """Map an asset event; `rows` and `bytes` of its `extra` count as the run's. The publisher gives it an id."""
+def asset_event(told: Any, *, redact: Callable[[object], object]) -> EventJson:
+    """Map an asset event; `rows` and `bytes` of its `extra` count as the run's. The publisher gives it an id.
+
+    `redact` returns what it is given without secrets, as Airflow's own does.
+    """
     dag, run = _attribute(told, "source_dag_id"), _attribute(told, "source_run_id")
     task = _attribute(told, "source_task_id")
-    extra: Mapping[str, object] = _attribute(told, "extra") or {}
+    extra = redact(_attribute(told, "extra") or {})
     made_by = [_flow(dag, None)] if dag else []
     if dag and run:
         made_by.append({"id": f"airflow.dag-run.{dag}/{run}", "role": "flow-run", "name": text(run)})
@@ -112,10 +118,15 @@ def asset_event(told: Any) -> EventJson:
         flow=dag,
         run=f"{dag}/{run}" if dag and run else None,
         task=_key(dag, run, task, _attribute(told, "source_map_index")) if dag and run and task else None,
-        resource={"id": text(told.asset.uri), "name": text(told.asset.name)},
+        resource={"id": _address(told.asset.uri, redact), "name": _address(told.asset.name, redact)},
         related=made_by,
-        payload={**extra},
+        payload=extra,
     )
+
+
+def _address(address: object, redact: Callable[[object], object]) -> str:
+    """Return an asset's URI, or the name that may be one, without the password in it."""
+    return _PASSWORD.sub(r"\1***@", text(redact(text(address))))
 
 
 def task_key(instance: Any) -> str:

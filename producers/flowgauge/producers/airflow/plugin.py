@@ -26,14 +26,13 @@ from typing import Any, Final
 from pluggy import HookimplMarker
 
 from flowgauge.producers.airflow.mapping import (
-    EventJson,
     asset_event,
     dag_run_event,
     log_event,
     task_instance_event,
     word_of_failure,
 )
-from flowgauge.producers.connector_event import text
+from flowgauge.producers.connector_event import EventJson, text
 from flowgauge.producers.log_handler import OUR_THREADS
 from flowgauge.producers.publisher import Publisher
 
@@ -102,7 +101,7 @@ class Listener:
     @_hook
     def on_asset_event_emitted(self, asset_event: Any) -> None:
         """Tell that an asset changed."""
-        self.tell(lambda: _asset(asset_event))
+        self.tell(lambda: _asset(asset_event, redact=_redact()))
 
     @_hook
     def before_stopping(self) -> None:
@@ -185,11 +184,11 @@ def _masked(message: str) -> str:
 
 
 @cache
-def _redact() -> Callable[[str], object]:
+def _redact() -> Callable[[object], object]:
     """Return the function by which Airflow masks secrets in its own logs."""
     for module in _SECRETS_MASKERS:
         try:
-            redact: Callable[[str], object] = import_module(module).redact
+            redact: Callable[[object], object] = import_module(module).redact
         except (ImportError, AttributeError):
             continue
         return redact

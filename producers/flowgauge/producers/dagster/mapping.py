@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flowgauge.producers.connector_event import TAGS_MAX, stable_id, text, utc, without_empty
+from flowgauge.producers.connector_event import CONNECTORS, EventJson, text, utc, without_empty
 from flowgauge.producers.dagster.states import STATES, STATUS_BY_EVENT
-
-EventJson = dict[str, object]
+from flowgauge.producers.run_scope import TAGS_MAX
+from flowgauge.producers.stable_id import stable_id
 
 METADATA_MAX: Final = 100  # of one asset event: what describes it, not its data
 
@@ -85,7 +85,10 @@ def mapped(run: RunLabels, number: int, entry: Any, *, level_min: int | None) ->
         event = None
     if event is None:
         return None
-    identity = {"id": stable_id("dagster", run.run, number), "occurred": datetime.fromtimestamp(entry.timestamp, UTC)}
+    identity = {
+        "id": stable_id(CONNECTORS, "dagster", run.run, number),
+        "occurred": datetime.fromtimestamp(entry.timestamp, UTC),
+    }
     return without_empty(identity | event)
 
 

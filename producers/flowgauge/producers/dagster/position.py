@@ -1,6 +1,6 @@
 """How far Dagster's event log has been told: what the sensor keeps as its cursor. Pure.
 
-    updated    the newest update of a run that was seen: runs that change later are asked for
+    updated    all changes of runs up to then were taken in: runs that change later are asked for
     runs       the runs that may go on, each with the cursor of its own log up to which it has been told
 
 A run's update may become visible after a newer one's, within OVERLAP_S: so runs are asked for from that much earlier,
@@ -14,6 +14,19 @@ from typing import Final
 import msgspec
 
 OVERLAP_S: Final = 60.0  # how long a database may take to show an update
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a run was when it was asked for. Its time is in seconds since 1970."""
+
+    updated: float
+    is_ended: bool
+
+    @property
+    def ended(self) -> float | None:
+        """When the run was last updated, if it has ended."""
+        return self.updated if self.is_ended else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +50,23 @@ class Position:
         others = {name: one for name, one in self.runs.items() if name != run}
         return Position(self.updated, {**others, run: RunPosition(cursor, self.runs[run].ended, whole)})
 
-    def seen(self, seen: Mapping[str, tuple[float, bool]]) -> "Position":
-        """Return the position after runs were seen, each with the time of its update and whether it has ended.
+    def seen(self, known: Mapping[str, Seen], changed: Mapping[str, Seen], *, runs_max: int) -> "Position":
+        """Return the position after runs were seen: `known` are of its own, `changed` those since, earliest first.
 
-        Runs that are new to it are to be told; others of its own that were not seen are no more.
+        Changed runs that are new to it are to be told, while fewer than `runs_max` go on or wait for that. It stays
+        before the first that has no room, so that it is found again. Its own that were not seen are no more.
         """
-        runs = {name: one for name, one in self.runs.items() if name in seen}
-        for name, (updated, ended) in seen.items():
-            runs[name] = RunPosition(runs[name].cursor if name in runs else None, updated if ended else None)
-        return Position(max([self.updated, *(updated for updated, _ in seen.values())]), runs)
+        runs = {name: RunPosition(one.cursor, known[name].ended) for name, one in self.runs.items() if name in known}
+        room = runs_max - sum(one.ended is None or one.cursor is None for one in runs.values())
+        updated = self.updated
+        for name, one in changed.items():
+            if name not in runs:
+                if room <= 0:
+                    break
+                runs[name] = RunPosition(None, one.ended)
+                room -= 1
+            updated = max(updated, one.updated)
+        return Position(updated, runs)
 
     def forgotten(self) -> "Position":
         """Return the position without the runs that are told whole, and ended before updates may still be unseen."""
@@ -59,9 +80,9 @@ def encoded(position: Position) -> str:
     return msgspec.json.encode(position).decode()
 
 
-def decoded(cursor: str | None, start: float) -> Position:
-    """Read a sensor's cursor; without one, or with one that is none of ours, begin at `start`."""
+def decoded(cursor: str) -> Position | None:
+    """Read a sensor's cursor; None for one that is none of ours."""
     try:
-        return Position(start) if cursor is None else msgspec.json.decode(cursor, type=Position)
+        return msgspec.json.decode(cursor, type=Position)
     except msgspec.MsgspecError:
-        return Position(start)
+        return None

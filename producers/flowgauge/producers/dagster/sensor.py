@@ -13,27 +13,32 @@ cursor moves on only over what flowgauge has answered for: while flowgauge is aw
 Dagster's log still holds. What is read again has the same ids.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
-from logging import getLevelNamesMapping
 from time import monotonic
 from typing import Any, Final
 
-from flowgauge.producers.connector_event import utc
-from flowgauge.producers.dagster.mapping import EventJson, RunLabels, labels_of, mapped
-from flowgauge.producers.dagster.position import OVERLAP_S, Position, decoded, encoded
+from flowgauge.producers.connector_event import EventJson, utc
+from flowgauge.producers.dagster.emitting import FLUSH_MS_MAX, emitted
+from flowgauge.producers.dagster.mapping import RunLabels, labels_of, mapped
+from flowgauge.producers.dagster.position import OVERLAP_S, Position, Seen, decoded, encoded
 from flowgauge.producers.publisher import Publisher
 from flowgauge.transport.wall_clock import now_ms
 
 __all__ = ["flowgauge_sensor"]
 
 TICK_S_MAX: Final = 30.0  # Dagster ends a tick that takes over a minute; what is left is told in the next
-FLUSH_MS_MAX: Final = 5_000  # how long a tick waits for an answer
 PAGE_RECORDS: Final = 1_000  # of one run's log
 BATCH_EVENTS: Final = 1_000  # told between two answers: so much is told again after a crash
-RUNS_MAX: Final = 5_000  # that go on at once: the cursor names them. Others are told when some of them have ended
+RUNS_MAX = 5_000  # that go on at once: the cursor names them. Others are told when some of them have ended
 
+_UNREAD: Final = (
+    "the sensor's cursor is none of flowgauge's (%d so far): runs that change after %s are told. For those before, "
+    "give flowgauge_sensor a `since` and reset the cursor: what is told again changes no answer"
+)
+_log = logging.getLogger("flowgauge.dagster")
 _dagster: Any = import_module("dagster")
 
 
@@ -47,19 +52,22 @@ def flowgauge_sensor(
     """Return a sensor that tells flowgauge all that happens in the Dagster instance. It is on from the start.
 
     `logs` is the least level of log lines that are told, or `off`. It begins with runs that change after `since`, or
-    after its first tick. Raises ValueError for a level that there is none of.
+    after its first tick. Raises ValueError for a level that there is none of, and TypeError for a `since` that is no
+    datetime.
     """
-    levels = getLevelNamesMapping()
+    levels = logging.getLevelNamesMapping()
     if logs != "off" and logs.upper() not in levels:
         raise ValueError(f"logs: expected a level such as INFO, or off; got {logs!r}")
+    if not isinstance(since, datetime | None):
+        raise TypeError(f"since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got {since!r}")
     teller = _Teller(levels.get(logs.upper()))
 
     def evaluate(context: Any) -> Any:
         start = now_ms() / 1000 if since is None else (utc(since) or since).timestamp()
-        before = decoded(context.cursor, start)
+        before, odd = teller.begin(context.cursor, start)
         after, told, answered = teller.tell(context.instance, before)
         said = f"{told} events told" if answered else f"{told} events told; flowgauge did not answer for the rest"
-        return _dagster.SensorResult(cursor=encoded(after), skip_reason=said)
+        return _dagster.SensorResult(cursor=encoded(after), skip_reason=f"{said}; {odd}" if odd else said)
 
     return _dagster.SensorDefinition(
         name=name,
@@ -76,6 +84,20 @@ class _Teller:
     def __init__(self, level_min: int | None) -> None:
         self._level_min = level_min
         self._publisher: Publisher | None = None
+        self.cursors_unread = 0
+
+    def begin(self, cursor: str | None, start: float) -> tuple[Position, str]:
+        """Return the position of a cursor, and what is odd about it. Without one it is `start`, in seconds since 1970.
+
+        So it is with one that is none of ours, which is counted in `cursors_unread`, and said.
+        """
+        position = decoded(cursor) if cursor else Position(start)
+        if position is not None:
+            return position, ""
+        self.cursors_unread += 1
+        odd = _UNREAD % (self.cursors_unread, datetime.fromtimestamp(start, UTC))
+        _log.warning(odd)
+        return Position(start), odd
 
     def tell(self, instance: Any, position: Position) -> tuple[Position, int, bool]:
         """Tell what came after `position`; return the new one, how much was told, and whether all was answered."""
@@ -84,7 +106,7 @@ class _Teller:
         if not publisher.flush(FLUSH_MS_MAX):  # what the last tick said still waits: say no more
             return position, told, False
         for reached, events in self._read(instance, position):
-            if not _emitted(publisher, events):
+            if not emitted(publisher, events):
                 return position, told, False
             waiting += len(events)
             if waiting >= BATCH_EVENTS:
@@ -98,11 +120,12 @@ class _Teller:
     def _read(self, instance: Any, position: Position) -> Iterator[tuple[Position, list[EventJson]]]:
         """Yield what is new, page by page, each with the position after it, until the tick's time is over."""
         deadline = monotonic() + TICK_S_MAX
-        runs = _runs(instance, position)
-        position = position.seen({run: (at, ended) for run, (_, at, ended) in runs.items()})
+        changed, known = _changed(instance, position), _known(instance, position)
+        records = {**changed, **known}
+        position = position.seen(_seen(known), _seen(changed), runs_max=RUNS_MAX)
         yield position, []
         for name in list(position.runs):
-            labels, more = labels_of(runs[name][0]), True
+            labels, more = labels_of(records[name].dagster_run), True
             while more:
                 page = instance.get_records_for_run(name, cursor=position.runs[name].cursor, limit=PAGE_RECORDS)
                 more = page.has_more
@@ -116,36 +139,28 @@ class _Teller:
         return [event for event in told if event is not None]
 
 
-def _emitted(publisher: Publisher, events: Sequence[EventJson]) -> bool:
-    """Put events into the buffer, waiting for an answer where it is full; return False when none comes."""
-    for event in events:
-        dropped = publisher.dropped
-        if not publisher.emit(event) and publisher.dropped > dropped:
-            if not publisher.flush(FLUSH_MS_MAX):
-                return False
-            publisher.emit(event)  # one that is none for good is said and counted by the publisher
-    return True
-
-
-def _runs(instance: Any, position: Position) -> dict[str, tuple[Any, float, bool]]:
-    """Return the runs that may go on and those that changed, each with when it was updated and whether it has ended."""
+def _changed(instance: Any, position: Position) -> dict[str, Any]:
+    """Return the records of the runs that changed, earliest first: as many as there may be room for."""
     after = datetime.fromtimestamp(position.updated - OVERLAP_S, UTC)
-    changed = instance.get_run_records(
-        _dagster.RunsFilter(updated_after=after),
-        limit=len(position.runs) + RUNS_MAX,
-        order_by="update_timestamp",
-        ascending=True,
+    return _by_run(
+        instance.get_run_records(
+            _dagster.RunsFilter(updated_after=after),
+            limit=len(position.runs) + RUNS_MAX,
+            order_by="update_timestamp",
+            ascending=True,
+        )
     )
-    known = list(position.runs)
-    records = list(instance.get_run_records(_dagster.RunsFilter(run_ids=known))) if known else []
-    room = RUNS_MAX - len(records)
-    for record in changed:
-        if record.dagster_run.run_id not in position.runs:
-            if not room:
-                break  # this one and what was updated after it is found again when there is room
-            records.append(record)
-            room -= 1
-    return {
-        one.dagster_run.run_id: (one.dagster_run, one.update_timestamp.timestamp(), one.dagster_run.is_finished)
-        for one in records
-    }
+
+
+def _known(instance: Any, position: Position) -> dict[str, Any]:
+    """Return the records of the runs that the position names."""
+    names = list(position.runs)
+    return _by_run(instance.get_run_records(_dagster.RunsFilter(run_ids=names))) if names else {}
+
+
+def _by_run(records: Iterable[Any]) -> dict[str, Any]:
+    return {one.dagster_run.run_id: one for one in records}
+
+
+def _seen(records: Mapping[str, Any]) -> dict[str, Seen]:
+    return {name: Seen(one.update_timestamp.timestamp(), one.dagster_run.is_finished) for name, one in records.items()}

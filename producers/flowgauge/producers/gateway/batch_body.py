@@ -44,9 +44,10 @@ class BodyTooLarge(Exception):
 
 
 class Gunzip:
-    """Decompresses a gzip body piece by piece and never makes more than RAW_BYTES_MAX of it."""
+    """Decompresses a gzip body piece by piece and never makes more than `bytes_max` of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = RAW_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
         self._member = zlib.decompressobj(wbits=31)
         self._size = 0
         self._members = 1
@@ -71,12 +72,12 @@ class Gunzip:
 
     def _inflate(self, piece: bytes) -> bytes:
         try:
-            raw = self._member.decompress(piece, RAW_BYTES_MAX - self._size + 1)
+            raw = self._member.decompress(piece, self._bytes_max - self._size + 1)
         except zlib.error as error:
             raise BrokenBody(f"not gzip: {error}") from None
         self._size += len(raw)
-        if self._size > RAW_BYTES_MAX:
-            raise BodyTooLarge(f"more than {RAW_BYTES_MAX} bytes after gzip: send smaller batches")
+        if self._size > self._bytes_max:
+            raise BodyTooLarge(f"more than {self._bytes_max} bytes after gzip: send smaller batches")
         return raw
 
 

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from flowgauge.producers import metrics
-from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip
-from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Intake, Taken, Unfit
+from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, RAW_BYTES_MAX, BodyTooLarge, BrokenBody, Gunzip
+from flowgauge.producers.gateway.intake import UNVERIFIED, Intake, Taken, Unfit
 from flowgauge.producers.gateway.limits import Limits, Over
 from flowgauge.producers.tokens import Sender, TokenTable
 from flowgauge.schemas.errors import Transient
@@ -65,10 +65,16 @@ class Door:
         request.state.sender = sender = self.sender_with(*authorizations)
         return sender.tenant
 
-    def let_in(self, request: Request, sender: Sender) -> str:
-        """Return the same of one that is known by something else than a token."""
-        request.state.sender = self._admitted(sender)
+    def let_speak(self, request: Request, sender: Sender) -> str:
+        """Return the same where only the body may prove who sends; to it nothing is charged before `proven`."""
+        self._refuse_over(sender.tenant, self.limits.over(sender))
+        request.state.sender = None
         return sender.tenant
+
+    def proven(self, sender: Sender, body: bytes) -> None:
+        """Charge a body that proved to be of `sender`; raise Refused when it is over a bound."""
+        self._admitted(sender)
+        self.limits.bytes_came(sender, len(body))
 
     def sender_with(self, *authorizations: str | None) -> Sender:
         """Return the sender of the first that is known of an `Authorization` header's readings; it counts as a request.
@@ -83,27 +89,44 @@ class Door:
             raise Refused(401, said, {"WWW-Authenticate": "Bearer"})
         return self._admitted(sender)
 
+    def knows(self, sender: Sender) -> bool:
+        """Return whether the token of one that stays connected is still good."""
+        return self._tokens.knows(sender)
+
     def _admitted(self, sender: Sender) -> Sender:
-        if self.intake.health.loading:
-            raise come_again("history is being loaded")
-        if over := self.limits.admit(sender):
-            self.intake.count_limited(sender.tenant, over.limit)
-            raise _come_later(over)
+        self._refuse_over(sender.tenant, self.limits.admit(sender))
         return sender
 
+    def _refuse_over(self, tenant: str, over: Over | None) -> None:
+        if self.intake.health.loading:
+            raise come_again("history is being loaded")
+        if over:
+            self.intake.count_limited(tenant, over.limit)
+            raise _come_later(over)
+
     @asynccontextmanager
-    async def body_of(self, request: Request) -> AsyncGenerator[bytes]:
-        """Read the body, decompressed; it counts as held until the block is left. Each bound raises its own Refused."""
+    async def body_of(self, request: Request, bytes_max: int = RAW_BYTES_MAX) -> AsyncGenerator[bytes]:
+        """Read the body, decompressed, of `bytes_max` at most; it counts as held until the block is left.
+
+        Each bound raises its own Refused.
+        """
+        sender: Sender | None = request.state.sender
         pieces: list[bytes] = []
         try:
-            await self._read(request, pieces)
+            await self._read(request, sender, pieces, bytes_max)
             pieces[:] = [b"".join(pieces)]  # so that the body is held once
             yield pieces[0]
         finally:
-            self.intake.bytes_held -= sum(map(len, pieces))
+            self.intake.hold(sender.tenant if sender else UNVERIFIED, -sum(map(len, pieces)))
 
-    async def take(self, tenant: str, events: Sequence[bytes | Unfit]) -> Taken:
-        """Hand `events` in, which count as of `tenant`; raises Refused with 503 when the log takes none now."""
+    async def take(self, tenant: str, events: Sequence[bytes | Unfit], *, goes_on: bool = False) -> Taken:
+        """Hand `events` in, which count as of `tenant`; raises Refused with 503 when the log takes none now.
+
+        It raises 429 where others of the tenant were over a bound first; not when a request `goes_on`, of which events
+        were taken before: it would never get past them.
+        """
+        if not goes_on:
+            self._refuse_over(tenant, self.limits.events_over(tenant))
         self.limits.events_came(tenant, len(events))
         try:
             return await self.intake.take(tenant, events)
@@ -111,22 +134,28 @@ class Door:
             self.limits.events_came(tenant, -len(events))
             raise come_again("the log cannot take events now") from None
 
-    async def _read(self, request: Request, pieces: list[bytes]) -> None:
+    async def _read(self, request: Request, sender: Sender | None, pieces: list[bytes], bytes_max: int) -> None:
         """Add the body, decompressed, to `pieces`."""
-        sender: Sender = request.state.sender
-        gunzip = _gunzip(request)
-        _refuse_long_body(request.headers.get("content-length", "0"))
+        gunzip = _gunzip(request, bytes_max)
+        tenant = sender.tenant if sender else UNVERIFIED
+        size_max = min(BODY_BYTES_MAX, bytes_max)
+        length = request.headers.get("content-length", "0")
+        _refuse_long_body(length, size_max)
+        announced = int(length) if length.isdecimal() else 0  # charged at once, so that those beside it know of it
         size = 0
+        self._charge(sender, announced)
         try:
             async with asyncio.timeout(BODY_DEADLINE_S):
                 async for piece in request.stream():
                     size += len(piece)
-                    _refuse_long_body(str(size))
+                    _refuse_long_body(str(size), size_max)
                     metrics.BODY_BYTES.inc(len(piece))
-                    self.limits.bytes_came(sender, len(piece))
+                    if not announced:
+                        self._charge(sender, len(piece))
                     pieces.append(gunzip.feed(piece) if gunzip else piece)
-                    self.intake.bytes_held += len(pieces[-1])
-                    if self.intake.bytes_held > BYTES_HELD_MAX:
+                    self.intake.hold(tenant, len(pieces[-1]))
+                    if crowded := self.intake.crowded(tenant):
+                        metrics.REQUESTS_CROWDED.labels(crowded).inc()
                         raise come_again("too many bytes are in work")
             if gunzip:
                 gunzip.finish()
@@ -136,6 +165,13 @@ class Door:
             raise Refused(413, str(large)) from None
         except BrokenBody as broken:
             raise Refused(400, str(broken)) from None
+        finally:
+            if announced:
+                self._charge(sender, size - announced)
+
+    def _charge(self, sender: Sender | None, count: int) -> None:
+        if sender:
+            self.limits.bytes_came(sender, count)
 
 
 def answering(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -169,13 +205,13 @@ def content_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _gunzip(request: Request) -> Gunzip | None:
+def _gunzip(request: Request, bytes_max: int) -> Gunzip | None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"gzip", "identity"}:
         raise Refused(415, f"send Content-Encoding gzip or none, got {encoding[:64]!r}")
-    return Gunzip() if encoding == "gzip" else None
+    return Gunzip(bytes_max) if encoding == "gzip" else None
 
 
-def _refuse_long_body(length: str) -> None:
-    if len(length) > _LENGTH_DIGITS_MAX or (length.isdecimal() and int(length) > BODY_BYTES_MAX):
-        raise Refused(413, f"the body is over {BODY_BYTES_MAX} bytes: send smaller batches")
+def _refuse_long_body(length: str, bytes_max: int) -> None:
+    if len(length) > _LENGTH_DIGITS_MAX or (length.isdecimal() and int(length) > bytes_max):
+        raise Refused(413, f"the body is over {bytes_max} bytes: send smaller batches")

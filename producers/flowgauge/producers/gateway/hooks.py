@@ -25,6 +25,8 @@ from flowgauge.producers.hook_event import HOOK_BYTES_MAX, Ignored, event_of
 from flowgauge.producers.tokens import Sender
 from flowgauge.schemas.errors import InvalidEvent
 
+HERE_BYTES_MAX = 8_192  # a larger webhook is looked through in a thread: expressions take up to 5 ms for so much
+
 HookOf: TypeAlias = Callable[[str], OpenHook | None]
 
 
@@ -56,30 +58,35 @@ def hooks(door: Door, hook_of: HookOf, now_ms: Callable[[], int]) -> BaseRoute:
         if found is None:
             metrics.HOOKS.labels("unknown").inc()
             raise Refused(404, "no hook is called so: the file that the setting `hooks` names has their names")
-        tenant = _tenant_of(door, found, request)
+        sender = _sender_of(found, request)
+        tenant = door.let_speak(request, sender) if sender else door.tenant_of(request)
         if content_type_of(request) != "application/json":
             raise Refused(415, "send Content-Type application/json")
-        async with door.body_of(request) as body:
-            return await _store(door, Sent(found, tenant, body, request.headers, now_ms()))
+        _refuse_unsigned(found.missing(request.headers))
+        async with door.body_of(request, HOOK_BYTES_MAX) as body:
+            sent = Sent(found, tenant, body, request.headers, now_ms())
+            if sender:
+                _refuse_unsigned(found.fault_of(sent.headers, body, now_ms=sent.now_ms))
+                door.proven(sender, body)
+            return await _store(door, sent)
 
     return Route("/v1/hooks/{name}", answering(publish), methods=["POST"])
 
 
-def _tenant_of(door: Door, found: OpenHook, request: Request) -> str:
-    """Return whose events these will be, once the body shows who sent it where no token does."""
-    if found.hook.tenant is None:
-        return door.tenant_of(request)
+def _sender_of(found: OpenHook, request: Request) -> Sender | None:
+    """Return who sends, if the body proves it, counted apart from the tenant's tokens; None where a token tells."""
     name: str = request.path_params["name"]
-    return door.let_in(request, Sender(found.hook.tenant, name.encode()))  # counted apart from the tenant's tokens
+    return None if found.hook.tenant is None else Sender(found.hook.tenant, name.encode())
+
+
+def _refuse_unsigned(fault: str) -> None:
+    if fault:
+        metrics.HOOKS.labels("unverified").inc()
+        raise Refused(401, f"{fault}: both sides need the same secret")
 
 
 async def _store(door: Door, sent: Sent) -> Response:
-    if len(sent.body) > HOOK_BYTES_MAX:
-        raise Refused(413, f"the body is over {HOOK_BYTES_MAX} bytes: no event has room for it")
-    if fault := sent.by.fault_of(sent.headers, sent.body, now_ms=sent.now_ms):
-        metrics.HOOKS.labels("unverified").inc()
-        raise Refused(401, f"{fault}: both sides need the same secret")
-    event = await door.intake.heavy(len(sent.body), sent.event)
+    event = await door.intake.heavy(len(sent.body), sent.event, here_bytes_max=HERE_BYTES_MAX)
     if event is None:
         metrics.HOOKS.labels("ignored").inc()
         return Response(encode(Answer(accepted=0, rejected=0)), 200, None, "application/json")

@@ -9,10 +9,11 @@ A way in (a door) tells events apart, or makes them of what its senders speak, a
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -30,7 +31,10 @@ from flowgauge.transport.log import Log, Outgoing
 
 APPEND_S_MAX = 5.0  # for all of one hand-in; a sender that is told to come again by then has not given up itself
 BYTES_HELD_MAX = 256 * 1_048_576  # bodies and frames of all senders at work; one above it is told to come again
+TENANT_BYTES_HELD_MAX = BYTES_HELD_MAX // 2  # bodies of one tenant: whatever it sends, there is room for others
+UNVERIFIED_BYTES_HELD_MAX = BYTES_HELD_MAX // 8  # bodies of webhooks that no secret proves yet: of anybody, together
 ERRORS_MAX = 1_000  # per-event errors listed in one answer; the rest is in `errors_omitted`, and all are in the dlq
+UNVERIFIED: Final = ""  # whose bodies those are that no secret proves yet; no tenant is called so
 DETAIL_CHARS_MAX = 300  # of an error's detail: enough for any of our sentences
 TURN_BYTES = 262_144  # about 10 ms of ordinary events; then the loop's other tasks have a turn
 EVENT_COST_BYTES = 512  # what an event, however small, counts towards a turn: telling that it is bad costs as much
@@ -75,6 +79,7 @@ class Intake:
 
     def __init__(self, log: Log, health: Health, now_ms: Callable[[], int] = wall_clock.now_ms) -> None:
         self.bytes_held = 0  # each door adds what it holds, and takes it off again
+        self._bytes_held_of: Counter[str] = Counter()
         self.health = health
         self._log = log
         self._now_ms = now_ms
@@ -97,9 +102,33 @@ class Intake:
             health.limited += 1
         metrics.REQUESTS_LIMITED.labels(limit).inc()
 
-    async def heavy(self, size: int, work: Callable[[], _T]) -> _T:
+    def hold(self, tenant: str, count: int) -> None:
+        """Count bytes as held for `tenant`, or UNVERIFIED; a negative count lets them go."""
+        self.bytes_held += count
+        self._bytes_held_of[tenant] += count
+        if not self._bytes_held_of[tenant]:
+            del self._bytes_held_of[tenant]
+
+    @contextmanager
+    def holding(self, tenant: str, count: int) -> Generator[None]:
+        """Hold bytes until the block is left."""
+        self.hold(tenant, count)
+        try:
+            yield
+        finally:
+            self.hold(tenant, -count)
+
+    def crowded(self, tenant: str) -> str | None:
+        """Return what has no room for more bytes of `tenant`: all, tenant or unverified; None where all have."""
+        if self.bytes_held > BYTES_HELD_MAX:
+            return "all"
+        if tenant == UNVERIFIED:
+            return "unverified" if self._bytes_held_of[tenant] > UNVERIFIED_BYTES_HELD_MAX else None
+        return "tenant" if self._bytes_held_of[tenant] > TENANT_BYTES_HELD_MAX else None
+
+    async def heavy(self, size: int, work: Callable[[], _T], *, here_bytes_max: int = HERE_BYTES_MAX) -> _T:
         """Return what `work` on `size` bytes returns: apart, when it could keep the loop from other requests."""
-        if size <= HERE_BYTES_MAX:
+        if size <= here_bytes_max:
             return work()
         async with self._apart:
             return await asyncio.to_thread(work)

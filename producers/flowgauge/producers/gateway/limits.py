@@ -5,8 +5,9 @@
 
 A request is let in while no account of its sender is overdrawn; what it brings is then charged, however much. So a
 batch that is larger than all an account can hold passes too, and is paid back by waiting. Over any time t, at most
-`rate * (burst + t)` and one request come in; requests at work at the same moment count as one. Between processes
-nothing is shared: of n gateways each lets in as much.
+`rate * (burst + t)` and one request come in: doors ask before a body is read, charge the length that it announces, and
+ask again before its events are taken. Bodies that announce no length and come at the same moment count as one. Between
+processes nothing is shared: of n gateways each lets in as much.
 
 The package `limits` does not fit: there a hit of more than the bound never passes, several bounds are not taken
 together, time is the wall clock, which jumps, and a thread of its own wakes every 10 ms.
@@ -133,13 +134,20 @@ class Limits:
 
     def over(self, sender: Sender) -> Over | None:
         """Return what `sender` is over, the longest wait, None while it may bring in more."""
-        now_ms = self._now_ms()
+        return self._over(sender.tenant, sender, sender.tenant)
+
+    def events_over(self, tenant: str) -> Over | None:
+        """Return the same of the bounds that all tokens of `tenant` share."""
+        return self._over(tenant, tenant)
+
+    def _over(self, tenant: str, *keys: str | Sender) -> Over | None:
+        accounts = [each for key in keys for each in self._of(key).items()]
+        now_ms = self._now_ms() if accounts else 0
         found: Over | None = None
-        for key in (sender, sender.tenant):
-            for limit, account in self._of(key).items():
-                wait_ms = account.wait_ms(now_ms)
-                if wait_ms > (found.wait_ms if found else 0):
-                    found = Over(limit, self._bound(sender.tenant, limit), wait_ms)
+        for limit, account in accounts:
+            wait_ms = account.wait_ms(now_ms)
+            if wait_ms > (found.wait_ms if found else 0):
+                found = Over(limit, self._bound(tenant, limit), wait_ms)
         return found
 
     def bytes_came(self, sender: Sender, count: int) -> None:

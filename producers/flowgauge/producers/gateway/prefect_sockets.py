@@ -29,12 +29,15 @@ from flowgauge.producers.gateway.door import Door, Refused
 from flowgauge.producers.gateway.intake import BYTES_HELD_MAX, Unfit
 from flowgauge.producers.gateway.prefect_events import mapped
 from flowgauge.producers.gateway.prefect_tokens import AUTH_BYTES_MAX, readings_of, readings_of_message
-from flowgauge.producers.gateway.socket_port import SOCKET, Ended, Socket
+from flowgauge.producers.gateway.socket_port import MESSAGE_BYTES_MAX, SOCKET, Ended, Socket
 from flowgauge.producers.tokens import Sender
 
 PATH = "/api/events/in"
 SUBPROTOCOL = "prefect"
 AGAIN_S = 0.25  # between tries to append
+UNREAD_BYTES_MAX = (
+    2 * MESSAGE_BYTES_MAX
+)  # of a message in fragments: so it may have 32,000 of them, whatever its length
 
 _TOO_MANY = (1013, "too many connections: connect again", "full")
 _AUTH_SUCCESS = '{"type":"auth_success"}'
@@ -46,6 +49,7 @@ class SocketBounds:
     """What connections may take. A ping waits for one append, for room and for its own append: 19 s of Prefect's 20."""
 
     sockets: int = 4_096  # of all tenants; each costs about 20 kB and a file descriptor
+    strangers: int = 256  # besides, that have yet to say a token; of more, the one that has taken longest is closed
     tenant_sockets: int = 2_048  # Prefect has one a process that runs a flow
     auth_s: float = 10.0  # from the upgrade to the token
     idle_s: float = 120.0  # without even a ping; Prefect's clients ping every 20 s
@@ -78,18 +82,14 @@ class PrefectSockets:
     def __init__(self, door: Door, bounds: SocketBounds) -> None:
         self._door = door
         self._bounds = bounds
-        self._open = 0
         self._of: Counter[str] = Counter()
+        self._strangers: dict[asyncio.Timeout, None] = {}  # their deadlines, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # Socket has both
         """Serve one connection to its end."""
         socket: Socket = scope["extensions"][SOCKET]
-        self._open += 1
-        try:
-            with metrics.SOCKETS.track_inprogress():
-                why = await self._serve(socket, scope)
-        finally:
-            self._open -= 1
+        with metrics.SOCKETS.track_inprogress():
+            why = await self._serve(socket, scope)
         metrics.SOCKETS_ENDED.labels(why).inc()
 
     async def _serve(self, socket: Socket, scope: Scope) -> str:
@@ -113,9 +113,6 @@ class PrefectSockets:
     async def _let_in(self, socket: Socket, scope: Scope) -> tuple[Sender, Sequence[bytes]]:
         """Return the sender, and what came right behind the token."""
         authorization = Headers(scope=scope).get("authorization")
-        if self._open > self._bounds.sockets:
-            socket.accept(None)  # so that the peer is told as one that may come again
-            raise _Parting(*_TOO_MANY)
         if SUBPROTOCOL not in scope["subprotocols"]:
             try:
                 sender = self._sender(readings_of(authorization))
@@ -123,18 +120,39 @@ class PrefectSockets:
                 if parting.code == 1008:
                     socket.refuse(403, f"{parting.said}\n")
                 else:
-                    socket.accept(None)
+                    socket.accept(None)  # so that the peer is told as one that may come again
                 raise
             socket.accept(None)
             return sender, []
         socket.accept(SUBPROTOCOL)
-        message, *rest = await _first_messages(socket, self._bounds.auth_s)
+        message, *rest = await self._first_messages(socket)
         readings = readings_of_message(message, authorization)
         if readings is None:
             raise _Parting(1008, 'expected {"type": "auth", "token": …} first', "token")
         sender = self._sender(readings)
         socket.say(_AUTH_SUCCESS)
         return sender, rest
+
+    async def _first_messages(self, socket: Socket) -> Sequence[bytes]:
+        if len(self._strangers) >= self._bounds.strangers:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
+        deadline = asyncio.timeout(self._bounds.auth_s)
+        try:
+            async with deadline:
+                self._strangers[deadline] = None
+                while not (messages := await socket.receive()):  # a ping, with which clients try the connection
+                    if socket.unread > AUTH_BYTES_MAX:
+                        raise _Parting(1008, "the first message is too long", "token")
+                return messages
+        except TimeoutError:
+            if deadline not in self._strangers:
+                raise _Parting(*_TOO_MANY) from None
+            raise _Parting(1008, f"no token came within {self._bounds.auth_s:g} s", "token") from None
+        finally:
+            self._strangers.pop(deadline, None)
 
     def _sender(self, readings: Sequence[str | None]) -> Sender:
         try:
@@ -145,7 +163,7 @@ class PrefectSockets:
             raise _Parting(1013, str(refused), "full") from None
 
     def _enter(self, tenant: str) -> None:
-        if self._of[tenant] >= self._bounds.tenant_sockets:
+        if self._of[tenant] >= self._bounds.tenant_sockets or self._of.total() >= self._bounds.sockets:
             raise _Parting(*_TOO_MANY)
         self._of[tenant] += 1
 
@@ -156,12 +174,19 @@ class PrefectSockets:
 
     async def _keep_all(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> NoReturn:
         intake, loop = self._door.intake, asyncio.get_running_loop()
-        held = 0
+        held = charged = 0
         whole_by = idle_at = math.inf
         try:
             while True:
+                came, charged = socket.came - charged, socket.came  # pings and what is no message yet, too
+                metrics.BODY_BYTES.inc(came)
+                self._door.limits.bytes_came(sender, came)
+                if not self._door.knows(sender):
+                    raise _Parting(1008, "this token is good no more", "token")
                 if messages:
                     await self._keep(socket, sender, messages)
+                if socket.unread > UNREAD_BYTES_MAX:
+                    raise _Parting(1009, "a message in too many fragments", "protocol")
                 await self._wait_for_room(sender)
                 idle_at = loop.time() + self._bounds.idle_s
                 if not socket.unread:
@@ -192,8 +217,6 @@ class PrefectSockets:
     async def _keep(self, socket: Socket, sender: Sender, messages: Sequence[bytes]) -> None:
         """Make all of it durable, or close; the log may have it all the same, later: the same ids come again."""
         size = sum(map(len, messages))
-        metrics.BODY_BYTES.inc(size)
-        self._door.limits.bytes_came(sender, size)
         self._door.intake.bytes_held += size
         try:
             keeping = asyncio.create_task(self._take(sender.tenant, await mapped(self._door.intake, messages)))
@@ -223,14 +246,3 @@ class PrefectSockets:
                 await asyncio.sleep(AGAIN_S)
             else:
                 return
-
-
-async def _first_messages(socket: Socket, auth_s: float) -> Sequence[bytes]:
-    try:
-        async with asyncio.timeout(auth_s):
-            while not (messages := await socket.receive()):  # a ping, with which clients try the connection
-                if socket.unread > AUTH_BYTES_MAX:
-                    raise _Parting(1008, "the first message is too long", "token")
-            return messages
-    except TimeoutError:
-        raise _Parting(1008, f"no token came within {auth_s:g} s", "token") from None

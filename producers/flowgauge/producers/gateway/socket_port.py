@@ -13,6 +13,8 @@ from typing import Final, Literal, Protocol
 SOCKET: Final = "flowgauge.socket"
 MESSAGE_BYTES_MAX: Final = 2 * 1_048_576  # above the largest event of any sender; a longer message ends the connection
 
+FRAGMENT_BYTES: Final = 64  # what a fragment counts besides its payload: without any it still costs time
+
 Why = Literal["client", "protocol", "shutdown"]
 
 
@@ -29,7 +31,12 @@ class Socket(Protocol):
 
     @property
     def unread(self) -> int:
-        """How many bytes of a message have come that has not come whole."""
+        """How many bytes of a message have come that has not come whole, and FRAGMENT_BYTES for each fragment."""
+        ...
+
+    @property
+    def came(self) -> int:
+        """How many bytes `receive` has read so far, of all frames."""
         ...
 
     def accept(self, subprotocol: str | None) -> None:

@@ -12,7 +12,7 @@ is ever in a message.
 import base64
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -71,7 +71,10 @@ class Credentials:
 
 
 class PrefectApi:
-    """The API at `url`, such as http://127.0.0.1:4200/api. Threads may share one. `stop` ends what it waits for."""
+    """The API at `url`, such as http://127.0.0.1:4200/api. Threads may share one. `stop` ends what it waits for.
+
+    `say` is told why a question waits, once for each.
+    """
 
     def __init__(
         self,
@@ -81,11 +84,13 @@ class PrefectApi:
         wait_s: float = WAIT_S,
         bytes_max: int = ANSWER_BYTES_MAX,
         stop: threading.Event | None = None,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.url = url.rstrip("/")
         self._wait_s = wait_s
         self._bytes_max = bytes_max
         self._stop = stop or threading.Event()
+        self._say = say
         self._client = httpx2.Client(headers=credentials.headers, timeout=ANSWER_S_MAX, trust_env=False)
         self._ahead_ms = 0
 
@@ -128,6 +133,8 @@ class PrefectApi:
                 trouble = f"answers {status}"
             except httpx2.HTTPError as error:
                 trouble = f"no answer: {error or type(error).__name__}"
+            if not attempt and self._wait_s:
+                self._say(f"{self.url}{path}: {trouble}; trying for {self._wait_s:.0f} s")
             pause_s = max(pause_ms, backoff_ms(attempt)) / 1000
             if monotonic() - began_s + pause_s > self._wait_s or self._stop.wait(pause_s):
                 raise ServerAway(f"{self.url}{path}: {trouble} (is this the address of the API, with /api?)")

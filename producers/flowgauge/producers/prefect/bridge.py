@@ -23,12 +23,13 @@ import structlog
 
 from flowgauge.producers import metrics
 from flowgauge.producers.blocking_sender import BlockingSender
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.api import Credentials, PrefectApi
 from flowgauge.producers.prefect.bridge_inbox import Compared, Inbox, Told, What
 from flowgauge.producers.prefect.bridge_readers import Progress, Readers, id_in
-from flowgauge.producers.prefect.cursor import Cursor, Durable
+from flowgauge.producers.prefect.cursor import Cursor, Durable, furthest_us
 from flowgauge.producers.prefect.look_back import Json, decode_object, moment_us
-from flowgauge.producers.prefect.mapping import EventJson, Unmappable, map_event, map_log, run_of_log
+from flowgauge.producers.prefect.mapping import Unmappable, map_event, map_log, run_of_log
 from flowgauge.producers.prefect.run_lookup import RunLookup
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadEnvironment, BadInput, ServerAway
@@ -88,7 +89,11 @@ def run_bridge(bridging: Bridging, stop: threading.Event) -> Counter[str]:
 
     Raises DataFolderLocked and BadEnvironment where `state` cannot be used, and what a reader fails with.
     """
-    return _Bridge(bridging, stop).run()
+    bridge = _Bridge(bridging, stop)
+    try:
+        return bridge.run()
+    finally:
+        bridge.close()
 
 
 class _Bridge:
@@ -100,14 +105,13 @@ class _Bridge:
         self._progress = Progress()
         self._lookup = RunLookup(PrefectApi(bridging.api_url, bridging.credentials, wait_s=LOOK_UP_S_MAX, stop=stop))
         self._sender = BlockingSender(bridging.url, bridging.token, wait_ms=TRY_MS, say=lambda _: None)
-        self._cursors: dict[What, Cursor] = {"events": self._cursor("events"), "logs": self._cursor("logs")}
+        kinds: list[What] = ["events", "logs"] if bridging.logs else ["events"]
+        self._cursors = {what: self._cursor(what) for what in kinds}
         self._counts: Counter[str] = Counter()
         self._failed: BaseException | None = None
         self._said = ""
 
     def run(self) -> Counter[str]:
-        for what, cursor in self._cursors.items():
-            self._pass_over_what_is_gone(what, cursor)
         readers = Readers(
             self._api,
             self._bridging.credentials,
@@ -115,6 +119,7 @@ class _Bridge:
             self._progress,
             self._stop,
             self._bridging.compare_ms / 1000,
+            self._bridging.gap_max_ms * 1000,
         )
         self._start("stream", readers.read_live)
         self._start("events", lambda: readers.compare_events(self._cursors["events"]))
@@ -131,6 +136,10 @@ class _Bridge:
         self._tell("the bridge ends")
         return self._counts
 
+    def close(self) -> None:
+        for cursor in self._cursors.values():
+            cursor.close()
+
     def _start(self, name: str, read: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
@@ -142,21 +151,24 @@ class _Bridge:
         threading.Thread(target=guarded, name=f"bridge {name}", daemon=True).start()
 
     def _cursor(self, what: What) -> Cursor:
-        name = sha256(self._bridging.api_url.encode()).hexdigest()[:12]
-        return Cursor(self._bridging.state / f"{what}-{name}.cursor", begin_us=self._api.now_ms() * 1000)
+        """Return how far it came with this gateway as this tenant, whose token may have changed.
 
-    def _pass_over_what_is_gone(self, what: What, cursor: Cursor) -> None:
-        oldest_us = (self._api.now_ms() - self._bridging.gap_max_ms) * 1000
-        if (unknown_us := oldest_us - cursor.checked_us) > 0:
-            log.warning("too long away: not known what happened", of=what, seconds=unknown_us // 1_000_000)
-            metrics.BRIDGE_UNKNOWN_SECONDS.inc(unknown_us / 1_000_000)
-            self._counts["unknown seconds"] += unknown_us // 1_000_000
-            cursor.advance(oldest_us)
+        A new one begins where those of the same Prefect in this folder are: so a new token skips nothing.
+        """
+        of, folder = self._bridging, self._bridging.state
+        prefect, gateway = _digest(of.api_url), _digest(f"{of.url.rstrip('/')}\n{of.token or ''}")
+        begin_us = furthest_us(folder.glob(f"{what}-{prefect}*.cursor")) or self._api.now_ms() * 1000
+        return Cursor(folder / f"{what}-{prefect}-{gateway}.cursor", begin_us=begin_us)
 
     def _advance(self, compared: Compared) -> None:
         cursor = self._cursors[compared.what]
         if compared.until_us <= cursor.checked_us:
             return  # once more, for what came late
+        if compared.is_gone:
+            unknown_us = compared.until_us - cursor.checked_us
+            log.warning("too long away: not known what happened", of=compared.what, seconds=unknown_us // 1_000_000)
+            metrics.BRIDGE_UNKNOWN_SECONDS.inc(unknown_us / 1_000_000)
+            self._counts["unknown seconds"] += unknown_us // 1_000_000
         cursor.advance(compared.until_us)
         metrics.BRIDGE_COMPARED.labels(compared.what).set(cursor.checked_us / 1_000_000)
         if compared.what == "events":
@@ -175,9 +187,9 @@ class _Bridge:
         waiting: Sequence[_Ready] = list(self._ready(new))
         attempt = 0
         while waiting and not self._stop.is_set():
-            waiting = self._try(waiting)
+            waiting, wait_ms = self._try(waiting)
             if waiting:
-                self._stop.wait(backoff_ms(attempt) / 1000)
+                self._stop.wait(max(backoff_ms(attempt), wait_ms) / 1000)
                 attempt += 1
 
     def _new(self, batch: Sequence[Told]) -> Iterator[_New]:
@@ -230,9 +242,9 @@ class _Bridge:
             self._lookup.complete(mapped)
         return mapped
 
-    def _try(self, waiting: Sequence[_Ready]) -> Sequence[_Ready]:
-        """Send what waits once; return what still waits."""
-        done = 0
+    def _try(self, waiting: Sequence[_Ready]) -> tuple[Sequence[_Ready], int]:
+        """Send what waits once; return what still waits, and how many ms the gateway asks it to."""
+        done, wait_ms = 0, 0
         try:
             for settled in self._sender.send([each.value for each in waiting]):
                 part = waiting[done : done + settled.count]
@@ -247,7 +259,8 @@ class _Bridge:
             self._say("")
         except (ServerAway, BadInput) as error:
             self._say(str(error))
-        return waiting[done:]
+            wait_ms = error.wait_ms if isinstance(error, ServerAway) else 0
+        return waiting[done:], wait_ms
 
     def _how(self, new: _New) -> str:
         if new.told.what == "logs":
@@ -278,6 +291,10 @@ class _Bridge:
     def _count(self, what: str, number: int = 1) -> None:
         self._counts[what] += number
         metrics.BRIDGED.labels(what).inc(number)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def run_of_deployment(event: Json) -> str | None:

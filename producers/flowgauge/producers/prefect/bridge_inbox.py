@@ -28,10 +28,11 @@ class Told(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """All of an interval that ends at `until_us` was told before this."""
+    """All of an interval that ends at `until_us` was told before this; or what was not `is_gone` from Prefect."""
 
     what: What
     until_us: int
+    is_gone: bool = False
 
 
 class Inbox:

@@ -20,7 +20,7 @@ from flowgauge.producers.prefect.api import Credentials, PrefectApi
 from flowgauge.producers.prefect.bridge_inbox import Compared, Inbox, Told, What
 from flowgauge.producers.prefect.cursor import KEEP_US, Cursor
 from flowgauge.producers.prefect.event_stream import events_out
-from flowgauge.producers.prefect.look_back import decode_object, events_between, events_total, logs_between
+from flowgauge.producers.prefect.look_back import events_between, events_total, fields_of, logs_between
 from flowgauge.producers.sender import backoff_ms
 from flowgauge.schemas.errors import BadEnvironment, ServerAway
 
@@ -65,6 +65,7 @@ class Readers:
     progress: Progress
     stop: threading.Event
     compare_s: float
+    gap_max_us: int
 
     def read_live(self) -> None:
         """Read the stream until `stop`, connecting again whenever it ends."""
@@ -84,7 +85,7 @@ class Readers:
 
         def look() -> None:
             not_kept = 0
-            for since_us, until_us in self._slices(cursor.checked_us - KEEP_US):
+            for since_us, until_us in self._slices("events", cursor.checked_us, KEEP_US):
                 missing = events_total(self.api, since_us, until_us) - cursor.count(since_us, until_us)
                 if missing:
                     self._tell("events", cursor, events_between(self.api, since_us, until_us))
@@ -102,7 +103,7 @@ class Readers:
             nonlocal read_us, compared_us
             now_us = self._now_us()
             if now_us - compared_us >= self.compare_s * 1_000_000:
-                for since_us, until_us in self._slices(cursor.checked_us - LOGS_LATE_US):
+                for since_us, until_us in self._slices("logs", cursor.checked_us, LOGS_LATE_US):
                     self._tell("logs", cursor, logs_between(self.api, since_us, until_us))
                     self.inbox.put(Compared("logs", until_us))
                 compared_us, read_us = now_us, min(read_us, now_us - SETTLE_US)
@@ -118,6 +119,8 @@ class Readers:
             if not frame:
                 self.progress.connected_us = began_us
                 self.progress.connections += 1
+                if self.progress.connections == 1:
+                    log.info("prefect's stream is read", api=self.api.url)
                 self.progress.note("stream", "")
             elif not self.inbox.offer(Told("events", frame, live=True)):
                 self.progress.passed_over += 1
@@ -131,17 +134,26 @@ class Readers:
                 self.progress.note(reader, str(error))
             self.stop.wait(every_s)
 
-    def _slices(self, since_us: int) -> Iterator[tuple[int, int]]:
-        until_us = self._now_us() - SETTLE_US
+    def _slices(self, what: What, checked_us: int, again_us: int) -> Iterator[tuple[int, int]]:
+        """Yield what to compare, from `again_us` before `checked_us` on; pass over what Prefect keeps no more by then.
+
+        Each may take as long as flowgauge is away.
+        """
+        since_us, until_us = checked_us - again_us, self._now_us() - SETTLE_US
         while since_us < until_us and not self.stop.is_set():
-            yield since_us, min(since_us + SLICE_US, until_us)
+            oldest_us = self._now_us() - self.gap_max_us
+            if oldest_us > max(checked_us, since_us):
+                self.inbox.put(Compared(what, oldest_us, is_gone=True))
+                since_us = oldest_us
+            if since_us < until_us:
+                yield since_us, min(since_us + SLICE_US, until_us)
             since_us += SLICE_US
 
     def _tell(self, what: What, cursor: Cursor, found: Iterator[bytes]) -> None:
         for json in found:
             if self.stop.is_set():
                 return
-            if not cursor.knows(id_in(decode_object(json))):
+            if not cursor.knows(id_in(fields_of(json))):
                 self.inbox.put(Told(what, json))
 
     def _now_us(self) -> int:

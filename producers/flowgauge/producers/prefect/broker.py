@@ -37,7 +37,21 @@ MEMORY_BROKER: Final = "prefect.server.utilities.messaging.memory"
 # What a server's stop may take longer when flowgauge is away: well under the 10 s that supervisors give.
 FLUSH_MS_MAX: Final = 2_000
 
-_wrapped: Any = import_module(os.environ.get("FLOWGAUGE_PREFECT_BROKER") or MEMORY_BROKER)
+_NAMES: Final = ("Publisher", "Consumer", "ephemeral_subscription", "break_topic")  # that Prefect asks of a broker
+
+
+def _loaded(name: str) -> Any:
+    """Return the broker to wrap; one that is none ends the process. Prefect would start, and fail each flow."""
+    try:
+        broker = import_module(name)
+    except ImportError as error:
+        raise SystemExit(f"FLOWGAUGE_PREFECT_BROKER={name} cannot be loaded: {error}") from error
+    if missing := [each for each in _NAMES if not hasattr(broker, each)]:
+        raise SystemExit(f"FLOWGAUGE_PREFECT_BROKER={name} is no broker of Prefect's: it has no {missing[0]}")
+    return broker
+
+
+_wrapped: Any = _loaded(os.environ.get("FLOWGAUGE_PREFECT_BROKER") or MEMORY_BROKER)
 
 ephemeral_subscription: Any = _wrapped.ephemeral_subscription
 break_topic: Any = _wrapped.break_topic

@@ -18,10 +18,10 @@ from typing import Final, cast
 
 import msgspec
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.event_file import LINE_BYTES_MAX
 from flowgauge.producers.prefect.flow_cache import FlowCache
 from flowgauge.producers.prefect.mapping import (
-    EventJson,
     Unmappable,
     map_event,
     map_log,

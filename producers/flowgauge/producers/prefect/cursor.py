@@ -12,7 +12,8 @@ import fcntl
 import os
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,6 +33,14 @@ class Durable(NamedTuple):
     id: bytes
 
 
+def furthest_us(cursors: Iterable[Path]) -> int:
+    """Return up to when the one of these files that is furthest compared all; 0 where there is none.
+
+    Raises BadEnvironment for what cannot be read or is no cursor.
+    """
+    return max((_begun_us(file) for file in cursors), default=0)
+
+
 class Cursor:
     """The cursor in `file`, which no other process may use meanwhile; a new one begins at `begin_us`.
 
@@ -43,7 +52,7 @@ class Cursor:
         self._lock = threading.Lock()
         self._seen: dict[bytes, int] = {}
         self.forgotten = 0
-        try:
+        with _told(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._held = (file.parent / f"{file.name}.lock").open("ab")
             try:
@@ -53,14 +62,11 @@ class Cursor:
             except BaseException:
                 self._held.close()
                 raise
-        except BlockingIOError:
-            raise DataFolderLocked(f"{file}: another bridge uses it: end that one, or choose another --state") from None
-        except OSError as error:
-            raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Let another process use it. Nothing waits to be written."""
-        self._out.close()
+        """Let another process use it. Nothing waits to be written but what a full disk refused, which was told."""
+        with suppress(OSError):
+            self._out.close()
         self._held.close()
 
     def knows(self, event_id: bytes) -> bool:
@@ -74,24 +80,26 @@ class Cursor:
             return sum(since_us <= at_us < until_us for at_us in self._seen.values())
 
     def add(self, events: Iterable[Durable]) -> None:
-        """Note events that flowgauge has answered for."""
+        """Note events that flowgauge has answered for. Raises BadEnvironment where the disk is full."""
         added = list(events)
         with self._lock:
             self._seen.update((each.id, each.at_us) for each in added)
             while len(self._seen) > SEEN_MAX:
                 self._seen.pop(next(iter(self._seen)))
                 self.forgotten += 1
-        self._out.write(b"".join(_RECORD.pack(*each) for each in added))
-        self._out.flush()
+        with _told(self._path):
+            self._out.write(b"".join(_RECORD.pack(*each) for each in added))
+            self._out.flush()
 
     def advance(self, checked_us: int) -> None:
-        """Note that all before `checked_us` was compared and is durable."""
+        """Note that all before `checked_us` was compared and is durable. Raises BadEnvironment as `add` does."""
         with self._lock:
             self.checked_us = max(self.checked_us, checked_us)
             keep_us = self.checked_us - KEEP_US
             self._seen = {event_id: at_us for event_id, at_us in self._seen.items() if at_us >= keep_us}
-        self._out.close()
-        self._out = self._rewritten()
+        with _told(self._path):
+            self._out.close()
+            self._out = self._rewritten()
 
     def _read(self) -> int:
         if not self._path.exists():
@@ -100,7 +108,7 @@ class Cursor:
         whole = content[: len(content) // _RECORD.size * _RECORD.size]
         records = [Durable(*each) for each in _RECORD.iter_unpack(whole)]
         if not records or records[0].id != _ZEROS:
-            raise BadEnvironment(f"{self._path}: no cursor of a bridge: choose another --state, or move the file away")
+            raise _no_cursor(self._path)
         self._seen = {each.id: each.at_us for each in records[1:]}
         return records[0].at_us
 
@@ -113,3 +121,26 @@ class Cursor:
             os.fsync(out.fileno())
         new.replace(self._path)
         return self._path.open("ab")
+
+
+def _begun_us(file: Path) -> int:
+    with _told(file), file.open("rb") as content:
+        first = content.read(_RECORD.size)
+    if len(first) < _RECORD.size or first[-len(_ZEROS) :] != _ZEROS:
+        raise _no_cursor(file)
+    return Durable(*_RECORD.unpack(first)).at_us
+
+
+@contextmanager
+def _told(file: Path) -> Generator[None]:
+    """Raise what the block fails with as errors that name the file."""
+    try:
+        yield
+    except BlockingIOError:
+        raise DataFolderLocked(f"{file}: another bridge uses it: end that one, or choose another --state") from None
+    except OSError as error:
+        raise BadEnvironment(f"{file}: cannot be used: {error.strerror or error}") from None
+
+
+def _no_cursor(file: Path) -> BadEnvironment:
+    return BadEnvironment(f"{file}: no cursor of a bridge: choose another --state, or move the file away")

@@ -33,7 +33,7 @@ def socket_url(api_url: str) -> str:
     return f"ws{api_url.removeprefix('http').rstrip('/')}/events/out"
 
 
-def events_out(api_url: str, credentials: Credentials, *, since_us: int) -> Iterator[str]:
+def events_out(api_url: str, credentials: Credentials, *, since_us: int) -> Iterator[str | bytes]:
     """Yield frames from one connection, those of events since `since_us` first, until it is lost.
 
     Yields "" first, when the filter was sent. Raises ServerAway where the connection is lost or cannot be made,
@@ -54,8 +54,7 @@ def events_out(api_url: str, credentials: Credentials, *, since_us: int) -> Iter
                 _authenticate(socket, url, credentials)
             socket.send(_filter(since_us).decode(), text=True)
             yield ""
-            for frame in socket:
-                yield frame if isinstance(frame, str) else frame.decode()
+            yield from socket
     except InvalidStatus as error:
         status = error.response.status_code
         if status in {401, 403, 404}:

@@ -17,17 +17,18 @@ from typing import TypeVar
 import msgspec
 
 from flowgauge.producers.blocking_sender import BlockingSender
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.api import PrefectApi
 from flowgauge.producers.prefect.look_back import (
     ROWS_PAGE,
     Json,
-    decode_object,
+    fields_of,
     flow_runs_between,
     logs_between,
     moment_us,
     time_at,
 )
-from flowgauge.producers.prefect.mapping import EventJson, Unmappable, map_log, run_of_log
+from flowgauge.producers.prefect.mapping import Unmappable, map_log, run_of_log
 from flowgauge.producers.prefect.past_runs import About, as_history, flow_run_events, task_run_events
 from flowgauge.producers.prefect.run_lookup import Rows, RunLookup
 from flowgauge.producers.sender import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
@@ -107,7 +108,7 @@ class Import:
 
     def _runs(self, past: Past) -> None:
         before: set[str] = set()
-        for page in _pages(map(decode_object, flow_runs_between(self._api, past.since_us, past.until_us))):
+        for page in _pages(self._objects(flow_runs_between(self._api, past.since_us, past.until_us))):
             runs = [run for run in page if str(run.get("id")) not in before]
             before = {str(run.get("id")) for run in page}
             self._flows.learn(run.get("flow_id") for run in runs)
@@ -142,12 +143,19 @@ class Import:
                 return
 
     def _logs(self, past: Past) -> None:
-        for page in _pages(map(decode_object, logs_between(self._api, past.since_us, past.until_us))):
+        for page in _pages(self._objects(logs_between(self._api, past.since_us, past.until_us))):
             self._lookup.learn(run for each in page if (run := run_of_log(each)))
             self._take(self._log(each) for each in page)
             self._flush()
             self.said.logs += len(page)
             self._say(self.said)
+
+    def _objects(self, rows: Iterable[bytes]) -> Iterator[Json]:
+        for row in rows:
+            if fields := fields_of(row):
+                yield fields
+            else:
+                self.said.refuse("a row of Prefect's is no object")
 
     def _log(self, fields: Json) -> EventJson | Unmappable:
         mapped = map_log(fields, self._lookup.seen(run_of_log(fields)))

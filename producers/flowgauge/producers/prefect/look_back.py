@@ -26,6 +26,14 @@ Json = dict[str, Any]
 decode_object = msgspec.json.Decoder(Json).decode
 
 
+def fields_of(row: bytes | msgspec.Raw) -> Json:
+    """Return a row's fields; none of what is no object."""
+    try:
+        return decode_object(row)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
 class _Kind(NamedTuple):
     """Rows that are filtered and ordered by a time: the first of `times` that a row has."""
 
@@ -117,5 +125,5 @@ def _rows(api: PrefectApi, kind: _Kind, since_us: int, until_us: int) -> Iterato
 
 
 def _time_of(row: msgspec.Raw, times: Sequence[str], otherwise: int) -> int:
-    fields = decode_object(row)
+    fields = fields_of(row)
     return moment_us(next((fields[name] for name in times if fields.get(name)), None), otherwise)

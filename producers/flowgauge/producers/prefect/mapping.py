@@ -21,14 +21,14 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import msgspec
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.flow_cache import RunSeen
 from flowgauge.producers.prefect.states import canonical_state
-
-EventJson: TypeAlias = dict[str, object]
+from flowgauge.producers.stable_id import stable_id
 
 LOG_EVENT: Final = "log.write"
 
@@ -157,8 +157,7 @@ def _log(data: Mapping[str, object], run: RunSeen | None) -> EventJson:
     occurred = _time(data, "timestamp")
     identity = data.get("id")
     if identity is None:
-        parts = (occurred, run_id, task_id, logger, level, message)
-        identity = str(uuid.uuid5(_LOG_NAMESPACE, msgspec.json.encode(parts).decode()))
+        identity = stable_id(_LOG_NAMESPACE, occurred, run_id, task_id, logger, level, message)
     run_labels = _log_run(run_id, run)
     mapped: EventJson = {
         "id": _uuid(identity, "id"),

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.look_back import Json
-from flowgauge.producers.prefect.mapping import EventJson, Unmappable, map_event
+from flowgauge.producers.prefect.mapping import Unmappable, map_event
 from flowgauge.producers.prefect.run_lookup import scheduled_for
 
 MESSAGE_CHARS_MAX: Final = 100_000  # as Prefect cuts messages in its events

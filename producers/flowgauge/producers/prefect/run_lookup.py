@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.api import PrefectApi
 from flowgauge.producers.prefect.flow_cache import RUNS_SEEN_MAX, RunSeen
 from flowgauge.producers.prefect.look_back import ROWS_PAGE, Json
-from flowgauge.producers.prefect.mapping import EventJson, rfc3339, utc_time
+from flowgauge.producers.prefect.mapping import rfc3339, utc_time
 
 # Of a run's row, which may hold parameters of any size.
 _KEPT: Final = ("id", "name", "flow_id", "deployment_id", "expected_start_time", "tags", "type")

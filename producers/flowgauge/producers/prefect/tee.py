@@ -13,9 +13,9 @@ from typing import Final, Protocol, cast
 
 import msgspec
 
+from flowgauge.producers.connector_event import EventJson
 from flowgauge.producers.prefect.flow_cache import FlowCache
 from flowgauge.producers.prefect.mapping import (
-    EventJson,
     Unmappable,
     map_event,
     map_log,
@@ -31,6 +31,11 @@ _log = logging.getLogger("flowgauge.prefect")
 class Emitter(Protocol):
     """The part of flowgauge's publisher that a tee needs."""
 
+    @property
+    def waiting(self) -> int:
+        """How many events were taken and have no answer yet."""
+        ...
+
     def emit(self, event: Mapping[str, object]) -> bool:
         """Take the event, or return False when its buffer is full."""
         ...
@@ -44,7 +49,7 @@ class Tee:
     """Takes what Prefect publishes, from any thread; its emitter is made at the first message.
 
     `counts` has a number for each of: events, logs, logs without flow (told without one), unmappable,
-    refused (the buffer was full, or the event over its size), unsent (flushes that did not end in time) and
+    refused (the buffer was full, or the event over its size), unsent (what waited when the last flush ended) and
     failed (anything else, such as an emitter that cannot be made).
     """
 
@@ -69,10 +74,17 @@ class Tee:
     def flush(self, timeout_ms: int) -> None:
         """Wait until what was taken is with flowgauge, at most `timeout_ms`. Never raises; it blocks."""
         try:
-            if self._emitter is not None and not self._emitter.flush(timeout_ms):
-                self._count_and_warn("unsent", f"flowgauge did not answer within {timeout_ms} ms")
+            if self._emitter is not None:
+                self._note_unsent(0 if self._emitter.flush(timeout_ms) else self._emitter.waiting, timeout_ms)
         except Exception as error:  # noqa: BLE001  # Prefect's shutdown must go on, whatever happened
             self._count_and_warn("failed", f"{type(error).__name__}: {error}")
+
+    def _note_unsent(self, waiting: int, timeout_ms: int) -> None:
+        """Several flushes end a server: what one of them counted is not counted by the next again."""
+        before, self.counts["unsent"] = self.counts["unsent"], waiting
+        if waiting > before:
+            said = "not told to flowgauge: unsent, %d so far, flowgauge did not answer within %d ms"
+            _log.warning(said, waiting, timeout_ms)
 
     def _take(self, topic: str, message: bytes | str) -> None:
         data = cast("object", self._decode(message))

@@ -6,6 +6,7 @@ SELECT
 FROM flowgauge.events
 WHERE tenant = {tenant:String}
     AND ({flow:String} = '' OR flow = {flow:String})
+    AND NOT history
     AND state IN ('completed', 'failed', 'crashed', 'cancelled')
     AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
     AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
