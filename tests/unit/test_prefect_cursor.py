@@ -72,9 +72,15 @@ def test_a_file_that_is_no_cursor_is_refused_and_left_as_it_is(tmp_path: Path) -
     assert file.read_text() == "something else that somebody wrote"
 
 
-@pytest.mark.parametrize(
-    "note", [lambda c: c.add(events(*range(100))), lambda c: c.advance(BEGIN_US + 1)], ids=["add", "advance"]
-)
+def add(cursor: Cursor) -> None:
+    cursor.add(events(*range(100)))
+
+
+def advance(cursor: Cursor) -> None:
+    cursor.advance(BEGIN_US + 1)
+
+
+@pytest.mark.parametrize("note", [add, advance])
 def test_a_disk_that_is_full_is_told_with_the_file(tmp_path: Path, note: Callable[[Cursor], None]) -> None:
     with opened(tmp_path) as cursor:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
