@@ -86,6 +86,8 @@ def test_a_tenant_sees_its_own_trouble_and_only_the_operator_sees_all_and_the_me
         assert {row["state"] for row in listed["rows"]} == {"happened"}
         assert "tenant <strong>acme</strong>" in ask("/?tenant=acme", "platform").text
         assert ask("/metrics", "platform").status_code == 200
+        slash = up.http.post("/v1/events/", json=[])
+        assert (slash.status_code, slash.json()["error"][:23]) == (404, "/v1/events/: not found:")
         nowhere, read_only = ask("/v1/metric/runs", "acme"), up.http.post("/v1/incidents")
         assert (nowhere.status_code, read_only.status_code, ask("/nowhere", "acme").text) == (404, 405, "Not Found\n")
         assert nowhere.json() == {"error": "/v1/metric/runs: not found: see `For programs` in docs/console.md"}

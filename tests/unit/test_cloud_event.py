@@ -132,6 +132,12 @@ def test_data_is_kept_as_json_as_text_or_as_base64(content_type: str | None, bod
         ({"specversion": "0.3"}, "wrong field", "expected 1.0"),
         ({"specversion": None}, "wrong field", "expected 1.0"),
         ({"id": ""}, "wrong field", "`id` is missing"),
+        ({"time": "yesterday"}, "wrong field", "`time`: got 'yesterday': expected a time with its zone, such as"),
+        (
+            {"time": "2026-11-29T02:01:07"},
+            "wrong field",
+            "`time`: got '2026-11-29T02:01:07': expected a time with its zone",
+        ),
         ({"source": None}, "wrong field", "`source` is missing"),
         ({"type": 1.5}, "wrong field", "`type`: an attribute is text"),
         ({"myExtension": "x"}, "wrong field", "'myExtension' is no attribute's name"),
@@ -178,6 +184,11 @@ def test_data_of_a_binary_event_is_bounded_before_it_is_looked_at() -> None:
 def test_data_is_no_header() -> None:
     with pytest.raises(InvalidEvent, match="`data` is no attribute"):
         of_binary({**REQUIRED, "data": "x"}, b"", NOW_MS)
+
+
+def test_a_list_in_the_place_of_one_event_is_told_how_lists_are_sent() -> None:
+    with pytest.raises(InvalidEvent, match=r"with Content-Type application/cloudevents-batch\+json$"):
+        of_structured(b' [{"specversion": "1.0"}]', 0)
 
 
 def test_a_key_that_stands_twice_is_refused() -> None:

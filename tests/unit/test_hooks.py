@@ -161,6 +161,15 @@ def test_what_no_event_can_be_made_of_says_which_field_is_wrong(fields: str, raw
     assert detail in refused.value.detail
 
 
+def test_a_bare_word_that_finds_nothing_is_told_how_text_is_written() -> None:
+    (hook,) = parse_hooks("hooks.yaml", (SMALL % "flow: a").replace("\"'it'\"", "tea")).hooks
+
+    with pytest.raises(InvalidEvent) as refused:
+        event_of(hook, b"{}", {}, tenant="acme", now_ms=NOW_MS)
+
+    assert refused.value.detail == "`event` finds nothing (is it text? write \"'tea'\")"
+
+
 def test_a_body_of_very_many_values_is_not_looked_through() -> None:
     with pytest.raises(InvalidEvent, match="100000 commas, at most 50000 are looked through"):
         small("flow: a", [0] * 100_001)
@@ -195,6 +204,7 @@ KNOWN: list[tuple[str, dict[str, str]]] = [
     ("{by: gitlab, secret: {env: S}}", {"x-gitlab-token": SECRET}),
     ("{by: standard_webhooks, secret: {env: S}}", STANDARD),
     ("{by: hmac_sha256, header: X-Sig, prefix: 'v1=', secret: {env: S}}", {"x-sig": f"v1={DIGEST}"}),
+    ("{by: hmac_sha256, header: X-Sig, prefix: 'V1=', secret: {env: S}}", {"x-sig": f"V1={DIGEST.upper()}"}),
     ("{by: header, header: X-Key, secret: [{env: S}, {env: S}]}", {"x-key": SECRET}),
     ("{by: none}", {}),
 ]

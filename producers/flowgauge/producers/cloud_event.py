@@ -13,6 +13,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -42,6 +43,8 @@ _SOURCES_CACHED = 1_024  # namespaces of sources; beyond it they are made again
 _INTEGER_BITS_MAX = 64  # the specification says 32
 
 _NAME = re.compile(r"[a-z0-9]*")
+_LIST: Final = f"a list of events is sent over HTTP, with Content-Type {STRUCTURED}-batch+json"
+_TIME_FORM: Final = 'expected a time with its zone, such as "2026-11-24T09:30:00Z"'
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _Decoded = TypeVar("_Decoded")
 _encode = msgspec.json.Encoder().encode
@@ -54,7 +57,12 @@ def of_structured(raw: bytes, received_ms: int) -> bytes:
 
     Raises InvalidEvent. What it returns is still to be checked, as any sender's event.
     """
-    given = _decoded(raw, _decode_object)
+    try:
+        given = _decoded(raw, _decode_object)
+    except InvalidEvent as invalid:
+        if raw.lstrip()[:1] != b"[":
+            raise
+        raise InvalidEvent(invalid.reason, f"{invalid.detail}: {_LIST}") from None
     data, packed = given.pop("data", None), given.pop("data_base64", None)
     if packed is not None:
         if data is not None:
@@ -157,7 +165,7 @@ def _event(given: dict[str, Any], data: object, received_ms: int) -> bytes:
     return _encode(
         {
             "id": event_id(source, its_id),
-            "occurred": said.pop("time", None) or _received(received_ms),
+            "occurred": _time(said.pop("time", None)) or _received(received_ms),
             "event": event,
             **{field: said.pop(name) for name, field in FIELDS.items() if name in said},
             "resource": {"id": _resource(source, said.get("subject")), "source": source, **said},
@@ -197,6 +205,18 @@ def _required(said: dict[str, str], name: str) -> str:
 
 def _resource(source: str, subject: str | None) -> str:
     return f"{source.removesuffix('/')}/{subject.removeprefix('/')}" if subject else source
+
+
+def _time(text: str | None) -> str | None:
+    """Return a time as it came; one that is none is refused here, by the name that its sender knows."""
+    if text:
+        try:
+            is_time = msgspec.convert(text, datetime).tzinfo is not None
+        except msgspec.ValidationError:
+            is_time = False
+        if not is_time:
+            raise InvalidEvent("wrong field", f"`time`: got {text[:40]!r}: {_TIME_FORM}")
+    return text
 
 
 def _received(received_ms: int) -> str:

@@ -64,7 +64,7 @@ class OpenHook:
         if by in ("github", "hmac_sha256"):
             header, prefix = _HMAC.get(by, own)
             digests = [hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() for secret in self.secrets]
-            return _fault(header, headers.get(header), [prefix + digest for digest in digests])
+            return _fault(header, _lower_digest(headers.get(header), prefix), [prefix + digest for digest in digests])
         if by in ("gitlab", "header"):
             header, prefix = _PLAIN.get(by, own)
             return _fault(header, headers.get(header), [prefix + secret for secret in self.secrets])
@@ -117,6 +117,11 @@ def _strangers(document: Document, written: HookFile, tenants: AbstractSet[str])
         for index, hook in enumerate(written.hooks)
         if hook.tenant is not None and hook.tenant not in tenants
     ]
+
+
+def _lower_digest(got: str | None, prefix: str) -> str | None:
+    """Return a header's value with its digits in small letters: some senders write hex in capital ones."""
+    return got and got[: len(prefix)] + got[len(prefix) :].lower()
 
 
 def _fault(header: str, got: str | None, expected: Sequence[str]) -> str:

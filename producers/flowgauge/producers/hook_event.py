@@ -104,7 +104,7 @@ def _fields(asked: _Asked, form: EventForm, now_ms: int) -> dict[str, object]:
         for field, value in (("event", form.event), ("flow", form.flow), ("run", form.run), ("task", form.task))
     )
     if name is None:
-        raise _unmappable("`event` finds nothing")
+        raise _unmappable(f"`event` finds nothing{_as_text(form.event)}")
     resource = asked.text("resource", form.resource) or _resource(form.kind, run, task)
     if resource is None:
         raise _unmappable(f"`{'run' if form.kind == 'flow-run' else 'task'}` finds nothing")
@@ -128,6 +128,11 @@ def _fields(asked: _Asked, form: EventForm, now_ms: int) -> dict[str, object]:
         "related": related[:RELATED_MAX],
         "payload": payload,
     }
+
+
+def _as_text(value: Value) -> str:
+    """Return the hint for a bare word, which is a name to look for where its writer may have meant text."""
+    return f" (is it text? write \"'{value}'\")" if isinstance(value, str) and value.isidentifier() else ""
 
 
 def _resource(kind: str, run: str | None, task: str | None) -> str | None:

@@ -27,7 +27,7 @@ def web_app(
     knows: Knows = ALL,
 ) -> Starlette:
     """Return the application. `only_loopback` answers requests to this machine's own names alone."""
-    return Starlette(
+    app = Starlette(
         routes=[
             *gateway,
             *api_routes(answers, apply_rules),
@@ -38,3 +38,5 @@ def web_app(
         exception_handlers={HTTPException: refused_path},
         middleware=[Middleware(Guard, only_loopback=only_loopback)],
     )
+    app.router.redirect_slashes = False  # who posts follows no redirect: a slash too many is a path that there is not
+    return app

@@ -52,7 +52,7 @@ def intake_app(
     def is_operator(tenant: str) -> bool:
         return tokens.open or tenant == operator
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *intake,
             description_route(lambda: intake_operations(now_ms())),
@@ -62,6 +62,8 @@ def intake_app(
         exception_handlers={HTTPException: refused_path},
         middleware=[Middleware(Guard, only_loopback=only_loopback)],
     )
+    app.router.redirect_slashes = False  # as web_app has it
+    return app
 
 
 def probe_routes(readiness: Readiness) -> Sequence[BaseRoute]:

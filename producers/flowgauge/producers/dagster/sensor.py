@@ -58,8 +58,11 @@ def flowgauge_sensor(
     levels = logging.getLevelNamesMapping()
     if logs != "off" and logs.upper() not in levels:
         raise ValueError(f"logs: expected a level such as INFO, or off; got {logs!r}")
-    if not isinstance(since, datetime | None):
-        raise TypeError(f"since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got {since!r}")
+    try:
+        utc(since)
+    except AttributeError:
+        said = f"since: expected a datetime such as datetime(2026, 11, 29, tzinfo=UTC); got {since!r}"
+        raise TypeError(said) from None
     teller = _Teller(levels.get(logs.upper()))
 
     def evaluate(context: Any) -> Any:
