@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from tests.fuzz.targets import RULES, TARGETS
+from tests.fuzz.targets import HOOKS, RULES, TARGETS
 
 from flowgauge.schemas.control import Noted, encode_control
 from flowgauge.schemas.sample import Sample, SampleMessage, encode_message
@@ -61,6 +61,8 @@ def all_seeds() -> list[tuple[str, bytes]]:
 _SEEDS: Final[Mapping[str, Sequence[bytes]]] = {
     "event": (_EVENT, _EVENT[:-1] + b',"deep":' + _DEEP + b"}"),
     "record": (_EVENT,),
+    "hook": (b'{"job":"a","id":1,"status":"ok","steps":[{"at":"2025-11-30T10:53:20Z","name":"b"}],"labels":["x"]}',),
+    "hooks": (HOOKS.encode(), HOOKS.replace("zen", "!" * 900 + "a").encode()),
     "matched": (_EVENT, _EVENT[:-1] + b',"deep":' + _DEEP + b"}"),
     "body": (b"\0[" + _EVENT + b"," + _EVENT + b"]", b"\1" + _EVENT + b"\n" + _EVENT, b'\0[{"a":NaN},{}]'),
     "gunzip": (gzip.compress(_EVENT), gzip.compress(b"a") + gzip.compress(b"b"), gzip.compress(b" " * 1_000_000)),

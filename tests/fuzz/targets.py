@@ -29,6 +29,7 @@ from flowgauge.producers.gateway.batch_body import (
 )
 from flowgauge.producers.gateway.prefect_events import mapped_one
 from flowgauge.producers.gateway.prefect_tokens import readings_of, readings_of_message
+from flowgauge.producers.hook_event import Ignored, event_of
 from flowgauge.producers.openlineage import made_of
 from flowgauge.producers.prefect.capture import Counts, convert
 from flowgauge.producers.prefect.mapping import Unmappable, map_event, map_log, run_of_log, seen_in
@@ -38,6 +39,7 @@ from flowgauge.schemas.check import REASONS, check
 from flowgauge.schemas.control import decode_control
 from flowgauge.schemas.control_records import read_pulse, read_rules_marker
 from flowgauge.schemas.errors import BadInput, InvalidEvent, InvalidRules, InvalidSettings, InvariantBroken, Unreadable
+from flowgauge.schemas.hook_file import parse_hooks
 from flowgauge.schemas.refusal import refusal
 from flowgauge.schemas.sample import read_message
 from flowgauge.schemas.settings import parse_settings
@@ -63,6 +65,23 @@ rules:
     when: {failure_rate: {above: 50%, within: 3m}}
   - name: slow
     when: {event: {times: 1, within: 1m}}
+"""
+
+HOOKS: Final = """
+hooks:
+  - name: ci
+    tenant: acme
+    verify: {by: none}
+    ignore: zen
+    events:
+      - event: join('.', ['ci', status])
+        kind: flow-run
+        flow: job
+        run: id
+        state: {from: status, words: {ok: completed, error: failed}}
+        occurred: at || max(steps[].at || `[]`)
+        related: {tag: labels}
+        payload: {all: "@", failed: "steps[?status == 'error'].name"}
 """
 
 
@@ -174,6 +193,21 @@ def lineage(data: bytes) -> None:
     with suppress(InvalidEvent):
         for made in made_of(data):
             event(made)
+
+
+def hook(data: bytes) -> None:
+    """Make an event of a webhook."""
+    for each in _HOOKS.hooks:
+        with suppress(InvalidEvent, Ignored):
+            event(event_of(each, data, {}, tenant="acme", now_ms=NOW_MS))
+
+
+def hooks(data: bytes) -> None:
+    """Read a file of hooks."""
+    try:
+        parse_hooks("hooks.yaml", _text(data))
+    except InvalidRules as error:
+        _must(bool(error.problems))
 
 
 def capture(data: bytes) -> None:
@@ -302,12 +336,27 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
+_HOOKS: Final = parse_hooks("hooks.yaml", HOOKS)
 _RULESET: Final[RuleSet] = parse_rules("rules.yaml", RULES)
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     target.__name__: target
     for target in (
-        *(event, record, matched, body, gunzip, prefect, prefect_message, cloud_event, lineage, capture, history),
+        *(
+            event,
+            record,
+            matched,
+            body,
+            gunzip,
+            prefect,
+            prefect_message,
+            cloud_event,
+            lineage,
+            hook,
+            hooks,
+            capture,
+            history,
+        ),
         *(rules, channels, prices, automations, settings, texts, control, markers, samples, stored, kafka, answer),
         authorization,
     )
