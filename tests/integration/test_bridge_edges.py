@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -113,7 +113,7 @@ def now_utc() -> datetime:
 
 def lies_in(row: object, since: datetime, until: datetime) -> bool:
     """Tell whether an event was in the interval; what is no event lies in each."""
-    at = row.get("occurred") if isinstance(row, dict) else None
+    at = cast("dict[str, object]", row).get("occurred") if isinstance(row, dict) else None
     return not isinstance(at, str) or since <= datetime.fromisoformat(at) <= until
 
 
@@ -148,7 +148,8 @@ def happening(number: int) -> Json:
 def bridging(api: str, url: str, state: Path, **how: Any) -> Generator[Counter[str]]:
     """Bridge until the block ends; yield what was counted, which is there when it has ended."""
     stop, counts = threading.Event(), Counter[str]()
-    bridge = Bridging(f"{api}/api", Credentials(), url, how.pop("token", None), state, **{"compare_ms": 100, **how})
+    how = {"compare_ms": 100, **how}
+    bridge = Bridging(f"{api}/api", Credentials(), url, how.pop("token", None), state, **how)
     thread = threading.Thread(target=lambda: counts.update(run_bridge(bridge, stop)))
     thread.start()
     try:

@@ -215,11 +215,11 @@ class Sender:
         if verdict is Verdict.TOO_LARGE and len(batch) > 1:
             self._batch_events = len(batch) // 2
             return None
-        error = error_in(response.content)
-        if verdict is Verdict.TOO_LARGE or (verdict is Verdict.REFUSED and error is not None):
+        said = error_in(response.content)
+        if verdict is Verdict.TOO_LARGE or (verdict is Verdict.REFUSED and said is not None):
             self._refused(status, response.text[:200], len(batch))
             return None
-        why = f": {error}" if error and verdict is Verdict.BUSY else remedy_for(status)
+        why = f": {said}" if said and verdict is Verdict.BUSY else remedy_for(status)
         self._said.waiting(str(status), f"flowgauge answers {status}{why}")
         self._said.is_mistake = verdict is Verdict.MISDIRECTED
         if verdict is Verdict.MISDIRECTED and self._closing.is_set():
