@@ -129,11 +129,12 @@ async def test_a_capture_of_prefect_is_refused_with_the_command_that_converts_it
 async def test_a_body_that_is_too_large_goes_in_halves_and_refusals_stay_in_the_order_of_the_lines() -> None:
     too_large: Reply = (413, {}, b"no")
     half = accepted(1, {"index": 1, "reason": "wrong field", "detail": "x"})
-    with scripted(too_large, half, (503, {}, b""), (422, {}, b"never")) as server:
+    never: Reply = (422, {}, b'{"error":"never"}')
+    with scripted(too_large, half, (503, {}, b""), never, never, never) as server:
         code, printed, errors = await publish("--url", server.url, said=b"\n".join([GOOD, GOOD, b"?", GOOD, GOOD]))
 
     assert (code, printed) == (1, "5 events: 1 sent, 4 refused\n")
-    assert [len(body.splitlines()) for body in server.bodies] == [4, 2, 2, 2]
+    assert [len(body.splitlines()) for body in server.bodies] == [4, 2, 2, 2, 1, 1]
     assert server.bodies[2] == server.bodies[3]
     assert errors[0] == f"{server.url} answers 503; trying for 60 s more"
     assert [error.split(": ")[0] for error in errors[1:]] == [f"standard input:{number}" for number in (2, 3, 4, 5)]
