@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 from tests.integration.fenced_blocks import blocks, exports
-from tests.integration.peer_environment import ROOT
+from tests.integration.peer_environment import ROOT, end_group
 from tests.integration.prefect_server import free_port
 from tests.integration.up_process import wait_for
 
@@ -95,11 +95,7 @@ class Airflow:
             if name == "dag-processor":  # it takes 20 s to end in order, and has nothing to end
                 os.killpg(process.pid, signal.SIGKILL)
             process.terminate()
-            try:
-                process.wait(STOP_S_MAX)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(5)
+            end_group(process, STOP_S_MAX)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the API server, without which tasks fail before they begin."""

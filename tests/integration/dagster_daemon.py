@@ -1,14 +1,13 @@
 """A real Dagster daemon in its own environment, set up as docs/connect-dagster.md says."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.fenced_blocks import blocks, exports
-from tests.integration.peer_environment import ROOT
+from tests.integration.peer_environment import ROOT, end_group
 
 DOCUMENT = ROOT / "docs" / "connect-dagster.md"
 EXAMPLE = ROOT / "tests" / "dagster" / "definitions.py"
@@ -72,8 +71,4 @@ class Dagster:
             yield
         finally:
             process.terminate()
-            try:
-                process.wait(STOP_S_MAX)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(5)
+            end_group(process, STOP_S_MAX)

@@ -3,10 +3,12 @@
 import contextlib
 import socket
 import socketserver
+import subprocess
 import threading
 from collections.abc import Generator
 from urllib.parse import urlsplit
 
+ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
 HELD_S_MAX = 30.0  # a gate that a failed test left closed opens by itself
 PIECE_BYTES = 65_536
 
@@ -26,6 +28,12 @@ class Gate:
 
     def open(self) -> None:
         self._open.set()
+
+    def open_late(self, ending: subprocess.Popen[bytes]) -> None:
+        """Let nothing through before a server that is `ending`, and did not wait for its flush, would have ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ending.wait(ENDING_S)
+        self.open()
 
     @contextlib.contextmanager
     def serving(self) -> Generator["Gate"]:

@@ -4,8 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from tests.integration.fenced_blocks import ROOT, blocks, exports
+from tests.integration.peer_environment import peer_environment
 
 VENV = ROOT / ".cache" / "openlineage-venv"
 PAGE = ROOT / "docs" / "connect-openlineage.md"
@@ -14,12 +14,7 @@ URL_DEFAULT = "http://127.0.0.1:4280"
 
 def need_openlineage() -> None:
     """Skip where there is no environment with OpenLineage; fail on a machine that must have one."""
-    if (VENV / ".made-from").exists():
-        return
-    remedy = "no OpenLineage environment: run .ci/peer openlineage (seconds, 30 MB in .cache/)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(remedy)
-    pytest.skip(remedy)
+    peer_environment("openlineage", "30 MB")
 
 
 def example() -> str:

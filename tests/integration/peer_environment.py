@@ -1,6 +1,8 @@
 """Environments of other projects, which .ci/peer prepares."""
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,12 @@ def peer_environment(name: str, size: str) -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(remedy)
     pytest.skip(remedy)
+
+
+def end_group(process: subprocess.Popen[bytes], stop_s_max: float) -> None:
+    """Wait for a process that was told to end; kill its group where it takes longer."""
+    try:
+        process.wait(stop_s_max)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)

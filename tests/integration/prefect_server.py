@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -14,6 +13,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
+from tests.integration.peer_environment import end_group, peer_environment
 
 from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
@@ -25,6 +25,8 @@ FLOWS = ROOT / "tests" / "prefect" / "flows.py"
 BURST = ROOT / "tests" / "prefect" / "burst.py"
 URL, REDIS = "FLOWGAUGE_URL", "PREFECT_REDIS_MESSAGING_URL"
 START_S_MAX = 300.0  # its first start compiles all of Prefect
+
+STOP_S_MAX = 20.0
 
 AfterSigterm = Callable[[subprocess.Popen[bytes]], None]
 
@@ -181,18 +183,9 @@ def stop(process: subprocess.Popen[bytes], after_sigterm: AfterSigterm) -> None:
     """End the process group that was started, gently first."""
     process.terminate()
     after_sigterm(process)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(5)
+    end_group(process, STOP_S_MAX)
 
 
 def need_prefect() -> None:
     """Skip where there is no Prefect environment; fail on a machine that must have one."""
-    if (VENV / ".made-from").exists():
-        return
-    remedy = "no Prefect environment: run .ci/peer prefect (a minute, 220 MB in .cache/)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(remedy)
-    pytest.skip(remedy)
+    peer_environment("prefect", "220 MB")

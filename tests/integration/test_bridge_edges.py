@@ -21,6 +21,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from tests.integration.up_process import COMMAND, WAIT_S, environment, wait_for
+from tests.served import served
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -57,14 +58,8 @@ def serving(answer_to: Callable[[str, bytes], Answer]) -> Generator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as its own
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 import base64
 import json
-import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.served import served
 
 from flowgauge.console.main import flowgauge
 from flowgauge.producers.prefect.api import Credentials, PrefectApi
@@ -91,21 +90,9 @@ class Answering(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving() -> Generator[Prefect]:
-    with Prefect() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def prefect() -> Generator[Prefect]:
-    with serving() as server:
+    with served(Prefect()) as server:
         yield server
 
 
@@ -133,7 +120,7 @@ def test_every_row_of_an_interval_is_read_however_many_share_a_time(
 
 
 def test_a_busy_prefect_is_asked_again_when_it_says_so_with_the_same_key() -> None:
-    with serving() as prefect:
+    with served(Prefect()) as prefect:
         prefect.refusals = [(429, {"Retry-After": "1"}), (503, {})]
         with PrefectApi(prefect.api, Credentials(key="pnu_secret")) as api:
             assert events_total(api, BEGIN_US, BEGIN_US + 1) == 0
@@ -143,7 +130,7 @@ def test_a_busy_prefect_is_asked_again_when_it_says_so_with_the_same_key() -> No
 
 def test_who_waits_is_told_why_at_once_and_once() -> None:
     said: list[str] = []
-    with serving() as prefect:
+    with served(Prefect()) as prefect:
         prefect.refusals = [(503, {}), (503, {})]
         with PrefectApi(prefect.api, Credentials(), say=said.append) as api:
             events_total(api, BEGIN_US, BEGIN_US + 1)
@@ -186,7 +173,7 @@ def test_a_wrong_option_is_told_by_its_name(
     ],
 )
 def test_what_is_no_answer_names_the_remedy_and_no_secret(status: int, error: type[Exception], says: str) -> None:
-    with serving() as prefect:
+    with served(Prefect()) as prefect:
         prefect.refusals = [(status, {})] * 2
         with (
             PrefectApi(prefect.api, Credentials(auth_string="admin:secret"), wait_s=0) as api,

@@ -1,11 +1,9 @@
 """Prefect servers that share a Redis, each with the broker plugin: all that any of them publishes is told, once."""
 
 import asyncio
-import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from flowgauge.transport.wall_clock import now_ms
 LOGS = 50
 TAKEN = 204
 TRIGGERED = "prefect.automation.triggered"
-ENDING_S = 0.7  # a server that does not wait for its flush ends in 0.3 s; one that does gives up after 2 s
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -44,17 +41,12 @@ def up(tmp_path: Path) -> Generator[Up]:
 def test_of_two_servers_with_one_redis_each_tells_once_what_it_publishes_to_its_last_word(
     tmp_path: Path, redis: Redis, up: Up
 ) -> None:
-    def open_late(ending: subprocess.Popen[bytes]) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            ending.wait(ENDING_S)
-        gate.open()
-
     database = tmp_path / "prefect.db"
     with Gate(up.url).serving() as gate:
         where = over_http(gate.url) | {REDIS: redis.url}
         one, two = (PrefectServer(tmp_path / name, where, database=database) for name in ("one", "two"))
         with one.serving():
-            with two.serving("--no-services", after_sigterm=open_late):
+            with two.serving("--no-services", after_sigterm=gate.open_late):
                 runs = [one.run_flows(), two.run_flows()]
                 wait_for(lambda: len(up.rows("/v1/metrics/runs")) == 6, "the runs")
                 gate.close()
@@ -80,16 +72,11 @@ def test_of_two_servers_with_one_redis_each_tells_once_what_it_publishes_to_its_
 def test_services_in_a_process_of_their_own_send_what_they_have_before_they_end(
     tmp_path: Path, redis: Redis, up: Up
 ) -> None:
-    def open_late(ending: subprocess.Popen[bytes]) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            ending.wait(ENDING_S)
-        gate.open()
-
     with Gate(up.url).serving() as gate:
         server = PrefectServer(tmp_path / "one", over_http(gate.url) | {REDIS: redis.url})
         with server.serving("--no-services"):
             server.add_automation(expect="redis.tried")
-            with server.services(after_sigterm=open_late):
+            with server.services(after_sigterm=gate.open_late):
                 seen = publish_one_by_one(server, [event()])
                 gate.close()
                 seen |= publish_one_by_one(server, [event() for _ in range(5)])  # the first is under way at the gate

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from tests.integration.up_process import Up, running_up, wait_for
 
-from flowgauge.console.token_files import NOT_APPLIED, PART, look
+from flowgauge.console.token_files import PART, look
 from flowgauge.producers import Publisher
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.settings import Settings, parse_settings
@@ -98,7 +98,7 @@ def test_a_broken_token_file_changes_nothing_and_is_told_without_a_token(tmp_pat
     write(file, "a-better-one")
     look(of(file), table, health)
 
-    assert (tenant, told[0]) == ("acme", {PART: NOT_APPLIED})
+    assert (tenant, told[0]) == ("acme", {PART: "a change was not applied; the tokens before it go on"})
     assert told[1][PART].startswith(f"flowgauge.toml: tenants.acme.tokens.0: file {file} ")
     assert (health.problems, health.operator_problems) == ({}, {})
     assert (table.tenant_of("Bearer good"), table.tenant_of("Bearer a-better-one")) == (None, "acme")

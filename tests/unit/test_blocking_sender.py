@@ -1,12 +1,12 @@
 """What becomes of a batch that is answered as a whole, by a gateway or by what is on the way to it: over real HTTP."""
 
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
+from tests.served import served
 
 from flowgauge.producers.blocking_sender import BlockingSender
 from flowgauge.schemas.errors import ServerAway
@@ -31,14 +31,8 @@ def gateway(answer_to: Callable[[list[bytes]], Answer]) -> Generator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as its own
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
 def taken(batch: list[bytes]) -> Answer:

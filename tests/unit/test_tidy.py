@@ -45,8 +45,8 @@ SHELLS = {
         "local_tail", "local_transaction", "local_writer", "patience", "topic_admin", "wall_clock",
     )),
     *(f"producers/{name}.py" for name in (
-        "airflow/plugin", "blocking_sender", "cloudevents_topic", "current_run", "dagster/sensor", "event_buffer",
-        "heartbeats", "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge",
+        "address", "airflow/plugin", "blocking_sender", "cloudevents_topic", "current_run", "dagster/sensor",
+        "event_buffer", "heartbeats", "kafka_line", "kafka_sender", "log_handler", "prefect/api", "prefect/bridge",
         "prefect/bridge_inbox", "prefect/bridge_readers", "prefect/broker", "prefect/cursor", "prefect/tee",
         "publisher", "pulse", "sender", "spool", "spooled_buffer", "watched_command",
     )),

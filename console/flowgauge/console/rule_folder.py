@@ -25,6 +25,7 @@ from flowgauge.console.notify_check import (
     unknown_names,
 )
 from flowgauge.console.rule_files import check_file_names, finish_replacing, replace_files
+from flowgauge.console.watched_file import not_applied
 from flowgauge.console.web.words import count
 from flowgauge.processors.ruleset import RuleSet, rules_of
 from flowgauge.processors.ruletopic import publish_rules
@@ -45,7 +46,6 @@ from flowgauge.transport.yaml_files import read_documents, refuse_no_files
 
 PART = "rules"  # how the health banner names what is wrong with the files
 TELLING_PART = "notify"  # and what keeps people from being told
-NOT_APPLIED = "a change was not applied; the rules before it go on"  # all that a tenant sees of it
 APPLIED = "rules"  # the folder in the data folder
 LOOK_AGAIN_MS = 30_000  # while somebody would not be told: the file of a secret may have come
 
@@ -197,7 +197,7 @@ class RuleFolder:
             except (BadInput, Transient) as error:
                 first, *more = str(error).splitlines()
                 more_text = f" and {len(more)} more" if more else ""
-                self._health.problems[PART] = NOT_APPLIED
+                self._health.problems[PART] = not_applied(PART)
                 self._health.operator_problems[PART] = f"{first}{more_text}; the rules before it go on"
                 log.warning("rules not applied", problems=str(error))
                 return 0

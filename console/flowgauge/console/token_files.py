@@ -13,6 +13,7 @@ import os
 import structlog
 
 from flowgauge.console.access import read_text
+from flowgauge.console.watched_file import LOOK_EVERY_MS, not_applied
 from flowgauge.producers.tokens import TokenTable
 from flowgauge.schemas.errors import InvalidSettings
 from flowgauge.schemas.setting_parts import SecretFromFile
@@ -21,8 +22,6 @@ from flowgauge.transport.health import Health
 from flowgauge.transport.patience import pause
 
 PART = "tokens"  # how the health banner names what is wrong
-NOT_APPLIED = "a change was not applied; the tokens before it go on"  # all that a tenant sees of it
-LOOK_EVERY_MS = 2_000
 
 log = structlog.get_logger("flowgauge.tokens")
 
@@ -43,7 +42,7 @@ def look(settings: Settings, tokens: TokenTable, health: Health) -> None:
     except InvalidSettings as error:
         if health.operator_problems.get(PART) != str(error):
             log.warning("tokens not applied", problem=str(error))
-        health.problems[PART] = NOT_APPLIED
+        health.problems[PART] = not_applied(PART)
         health.operator_problems[PART] = str(error)
         return
     health.problems.pop(PART, None)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from flowgauge.producers.address import is_address
 from flowgauge.producers.answer import Verdict, classify, decode_answer, error_in, remedy_for, retry_after_ms
 from flowgauge.producers.event_buffer import EventBuffer
 from flowgauge.producers.log_handler import OUR_LOGGER, FlowgaugeHandler
@@ -37,7 +38,6 @@ BACKOFF_CLOSING_MS = 100  # while somebody waits for the end, tries come close t
 WAKES_MAX = 100  # a thread that is busy with a server that is away needs no more of them
 SAID_MAX = 50  # different troubles that are logged; each is logged once
 DROPS_SAID_EVERY_S = 60.0  # a worker that drops thousands a second has its own log to keep
-PORT_MAX: Final = 65_535
 THREAD_NAME: Final = "flowgauge-publisher"
 
 # Held while a sender imports its client: a child forked in the middle would have modules that are half there, for ever.
@@ -140,13 +140,8 @@ class Sender:
     def _unusable(self) -> str:
         """Return why no request can be made with the address and the token, without telling either; "" if one can."""
         with preparing:
-            import httpx2  # noqa: PLC0415  # as below
-        try:
-            url = httpx2.URL(self._url)
-            is_address = url.scheme in {"http", "https"} and bool(url.host) and (url.port or 0) <= PORT_MAX
-        except (httpx2.InvalidURL, ValueError):
-            is_address = False
-        if not is_address:
+            can_be_asked = is_address(self._url)
+        if not can_be_asked:
             return "the address is none such as https://flowgauge.example or http://127.0.0.1:4280 (FLOWGAUGE_URL)"
         token = self._token or ""
         if not (token.isascii() and token.isprintable() and token == token.strip()):

@@ -28,19 +28,14 @@ def checked_address(url: str, example: str = URL_DEFAULT) -> str:
 
     Addresses are in log lines and messages.
     """
-    import httpx2
+    from flowgauge.producers.address import is_address
 
     if "@" in url:
         raise click.BadParameter(
             "expected an address without user and password, which log lines would tell: give flowgauge's secret in "
             "FLOWGAUGE_TOKEN, Prefect's in PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
         )
-    try:
-        parts = httpx2.URL(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.host) and " " not in url
-    except httpx2.InvalidURL:
-        is_url = False
-    if not is_url:
+    if not is_address(url):
         raise click.BadParameter(f"expected a server's address such as {example}, got {url!r}")
     return url
 

@@ -31,7 +31,7 @@ from flowgauge.console.web.deliveries import (
 )
 from flowgauge.console.web.delivery_keeping import replay_all, replay_one
 from flowgauge.console.web.delivery_operations import DELIVERIES, DELIVERY, REPLAY_ALL, REPLAY_ONE
-from flowgauge.console.web.guard import body_of, login_of, media_type_of
+from flowgauge.console.web.guard import body_of, login_of
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
@@ -39,6 +39,7 @@ from flowgauge.console.web.silence_keeping import add, expire, preview, silences
 from flowgauge.console.web.silence_operations import PREVIEW, SILENCE, SILENCES
 from flowgauge.console.web.silences import SILENCE_BYTES_MAX, read_asked
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
+from flowgauge.producers.gateway.door import content_type_of
 from flowgauge.schemas.errors import BadInput, FlowgaugeError, InvalidRules, Transient
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.silence_form import SilenceAsked
@@ -332,7 +333,7 @@ def _refusal(error: FlowgaugeError) -> Response:
 
 
 async def _json_body(request: Request, bytes_max: int, what: str) -> bytes:
-    if media_type_of(request.headers) != "application/json":
+    if content_type_of(request) != "application/json":
         raise _Refused(415, "send application/json")
     body = await body_of(request, bytes_max)
     if body is None:

@@ -87,11 +87,6 @@ def login_of(headers: Headers) -> str:
     return (_basic(headers) or "").partition(":")[0]
 
 
-def media_type_of(headers: Headers) -> str:
-    """Return the media type of a request's body, without its parameters."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 async def body_of(request: Request, bytes_max: int) -> bytes | None:
     """Return a request's body, None where it is longer than `bytes_max`: the rest is not read."""
     body = bytearray()

@@ -19,7 +19,7 @@ from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.deliveries import NotDead, ReplayAll, ReplayOne, ReplayTold, lane_of, outcome_of, read_replay
 from flowgauge.console.web.delivery_keeping import replay_all, replay_one
 from flowgauge.console.web.delivery_views import SHOWN_MAX, deliveries_page
-from flowgauge.console.web.guard import SAFE_METHODS, body_of, login_of, media_type_of
+from flowgauge.console.web.guard import SAFE_METHODS, body_of, login_of
 from flowgauge.console.web.heat_map import STEP_WORDS
 from flowgauge.console.web.json_answer import UNAUTHORIZED
 from flowgauge.console.web.overview import Problem
@@ -28,6 +28,7 @@ from flowgauge.console.web.silence_views import asked_in, silence_page
 from flowgauge.console.web.silences import PreviewTold
 from flowgauge.console.web.turns import RETRY_AFTER_S, TooManyQuestions
 from flowgauge.console.web.words import moment
+from flowgauge.producers.gateway.door import content_type_of
 from flowgauge.schemas.control import PERSON_CHARS_MAX, TEXT_CHARS_MAX
 from flowgauge.schemas.errors import BadInput, Transient
 
@@ -259,7 +260,7 @@ class _Pages:
 
 async def _fields(request: Request) -> dict[str, str]:
     """Return the fields of a form; raise BadInput where the body is none, too large, or names one twice."""
-    if media_type_of(request.headers) != FORM:
+    if content_type_of(request) != FORM:
         raise BadInput(f"expected a form ({FORM})")
     body = await body_of(request, ACT_BYTES_MAX)
     if body is None:

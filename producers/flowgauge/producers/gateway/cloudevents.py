@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from flowgauge.producers.cloud_event import STRUCTURED, as_sent, http_attributes, of_binary, of_structured
-from flowgauge.producers.gateway.batch_body import BodyTooLarge, BrokenBody, split_events
+from flowgauge.producers.gateway.batch_body import split_events
 from flowgauge.producers.gateway.door import Door, Refused, answering, content_type_of, encode
 from flowgauge.producers.gateway.intake import Unfit
 from flowgauge.schemas.errors import InvalidEvent
@@ -45,24 +45,13 @@ def cloudevents(door: Door, now_ms: Callable[[], int]) -> BaseRoute:
             raise Refused(415, f"{said}; got Content-Type {content_type[:64]!r}")
         async with door.body_of(request) as body:
             if content_type == BATCH:
-                return await _take_batch(door, tenant, body, now_ms())
+                taken = await door.take(tenant, await door.told_apart(tenant, body, partial(_batch, now_ms=now_ms())))
+                return Response(encode(taken.answer()), 200, None, "application/json")
             read = partial(_binary, request.headers.raw) if is_binary else _structured
             event = await door.intake.heavy(len(body), partial(read, body, now_ms()))
             return await _take_one(door, tenant, event)
 
     return Route("/v1/cloudevents", answering(take), methods=["POST", "OPTIONS"])
-
-
-async def _take_batch(door: Door, tenant: str, body: bytes, now_ms: int) -> Response:
-    try:
-        events = await door.intake.heavy(len(body), partial(_batch, body, now_ms))
-    except BodyTooLarge as large:
-        raise Refused(413, str(large)) from None
-    except BrokenBody as broken:
-        taken = await door.take(tenant, [Unfit(body, InvalidEvent("not JSON", str(broken)))])
-        raise Refused(400, str(broken), counts=taken.answer()) from None
-    taken = await door.take(tenant, events)
-    return Response(encode(taken.answer()), 200, None, "application/json")
 
 
 async def _take_one(door: Door, tenant: str, event: bytes | Unfit) -> Response:
@@ -76,7 +65,7 @@ def _has_attributes(request: Request) -> bool:
     return any(name.startswith(b"ce-") for name, _ in request.headers.raw)
 
 
-def _batch(body: bytes, now_ms: int) -> list[bytes | Unfit]:
+def _batch(body: bytes, *, now_ms: int) -> list[bytes | Unfit]:
     return [_structured(raw, now_ms) for raw in split_events(body, "")]
 
 

@@ -12,6 +12,8 @@ events with the same ids.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -22,12 +24,13 @@ from flowgauge.producers.gateway.batch_body import BODY_BYTES_MAX, RAW_BYTES_MAX
 from flowgauge.producers.gateway.intake import UNVERIFIED, Intake, Taken, Unfit
 from flowgauge.producers.gateway.limits import Limits, Over
 from flowgauge.producers.tokens import Sender, TokenTable
-from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.errors import InvalidEvent, Transient
 
 BODY_DEADLINE_S = 30.0  # a body that takes longer holds memory for nobody
 RETRY_AFTER_S = 1
 _LENGTH_DIGITS_MAX = 18  # of a Content-Length header; Python refuses to read very long numbers
 
+_Event = TypeVar("_Event", bound=bytes | Unfit)
 encode = msgspec.json.Encoder().encode
 
 
@@ -133,6 +136,21 @@ class Door:
         except Transient:
             self.limits.events_came(tenant, -len(events))
             raise come_again("the log cannot take events now") from None
+
+    async def told_apart(
+        self, tenant: str, body: bytes, split: Callable[[bytes], Sequence[_Event]], *, broken: int = 400
+    ) -> Sequence[_Event]:
+        """Return what `split` finds in `body`.
+
+        Raises Refused: 413 for too many, `broken` where none can be told apart, once the body is in the dlq as one.
+        """
+        try:
+            return await self.intake.heavy(len(body), partial(split, body))
+        except BodyTooLarge as large:
+            raise Refused(413, str(large)) from None
+        except BrokenBody as error:
+            taken = await self.take(tenant, [Unfit(body, InvalidEvent("not JSON", str(error)))])
+            raise Refused(broken, str(error), counts=taken.answer()) from None
 
     async def _read(self, request: Request, sender: Sender | None, pieces: list[bytes], bytes_max: int) -> None:
         """Add the body, decompressed, to `pieces`."""

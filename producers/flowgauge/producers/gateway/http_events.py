@@ -17,10 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from flowgauge.producers.gateway.batch_body import BodyTooLarge, BrokenBody, split_events
+from flowgauge.producers.gateway.batch_body import split_events
 from flowgauge.producers.gateway.door import Door, Refused, answering, content_type_of, encode
-from flowgauge.producers.gateway.intake import Unfit
-from flowgauge.schemas.errors import InvalidEvent
 
 CONTENT_TYPES: Final = frozenset(
     {"application/json", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -50,11 +48,5 @@ def content_type_of_events(request: Request) -> str:
 
 
 async def events_of(door: Door, tenant: str, body: bytes, content_type: str) -> Sequence[bytes]:
-    """Return the raw events in `body`; raise Refused where none can be told apart, once it is in the dlq."""
-    try:
-        return await door.intake.heavy(len(body), partial(split_events, body, content_type))
-    except BodyTooLarge as large:
-        raise Refused(413, str(large)) from None
-    except BrokenBody as broken:
-        taken = await door.take(tenant, [Unfit(body, InvalidEvent("not JSON", str(broken)))])
-        raise Refused(400, str(broken), counts=taken.answer()) from None
+    """Return the raw events in `body`; raise Refused as `told_apart` does."""
+    return await door.told_apart(tenant, body, partial(split_events, content_type=content_type))

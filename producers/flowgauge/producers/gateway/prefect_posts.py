@@ -9,18 +9,15 @@ neighbours wait behind it. Here each stands for itself: what is refused is count
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from flowgauge.producers.gateway.batch_body import BodyTooLarge, BrokenBody, split_events
+from flowgauge.producers.gateway.batch_body import BrokenBody, split_events
 from flowgauge.producers.gateway.door import Door, Refused, answering, content_type_of
-from flowgauge.producers.gateway.intake import Unfit
 from flowgauge.producers.gateway.prefect_events import mapped
 from flowgauge.producers.gateway.prefect_tokens import readings_of
-from flowgauge.schemas.errors import InvalidEvent
 
 PATH = "/api/events"
 _JSON = "application/json"
@@ -34,21 +31,11 @@ def prefect_posts(door: Door) -> BaseRoute:
         if content_type_of(request) != _JSON:
             raise Refused(415, f"send Content-Type {_JSON}, got {content_type_of(request)[:64]!r}")
         async with door.body_of(request) as body:
-            await _store(door, tenant, body)
+            raws = await door.told_apart(tenant, body, _split, broken=422)
+            await door.take(tenant, await mapped(door.intake, raws))
         return Response(None, 204)
 
     return Route(PATH, answering(publish), methods=["POST"])
-
-
-async def _store(door: Door, tenant: str, body: bytes) -> None:
-    try:
-        raws = await door.intake.heavy(len(body), partial(_split, body))
-    except BodyTooLarge as large:
-        raise Refused(413, str(large)) from None
-    except BrokenBody as broken:
-        taken = await door.take(tenant, [Unfit(body, InvalidEvent("not JSON", str(broken)))])
-        raise Refused(422, str(broken), counts=taken.answer()) from None
-    await door.take(tenant, await mapped(door.intake, raws))
 
 
 def _split(body: bytes) -> Sequence[bytes]:
