@@ -3,6 +3,7 @@
 import pytest
 
 from flowgauge.sinks.clickhouse.errors import PASSING, QUARANTINED, STOPPING, Refusal, refusal_in, trouble
+from flowgauge.sinks.clickhouse.upkeep import no_tables
 
 BAD_UUID = (
     "Code: 376. DB::Exception: Code: 376. DB::Exception: Cannot parse UUID from String: invalid format, expected 32 "
@@ -46,3 +47,18 @@ def test_a_full_disk_is_somebodys_to_mend_and_a_new_error_an_unknown_trouble() -
 
 def test_no_code_stands_in_two_tables() -> None:
     assert len({*PASSING, *STOPPING, *QUARANTINED}) == len(PASSING) + len(STOPPING) + len(QUARANTINED)
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        (243, "the disk is full (code 243): make room"),
+        (497, "(let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)"),
+        (12_345, "(let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)"),
+    ],
+)
+def test_what_keeps_tables_from_being_made_is_told_with_one_remedy(code: int, end: str) -> None:
+    said = str(no_tables(Exception(f"Code: {code}. DB::Exception: it cannot be. (NAME)")))
+
+    assert said.startswith("the tables cannot be looked at or made: ClickHouse: ")
+    assert said.endswith(end)

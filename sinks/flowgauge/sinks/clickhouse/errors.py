@@ -90,7 +90,7 @@ PASSING: Mapping[int, str] = {
     999: "the keeper does not answer",
 }
 _APPLY: Final = "run `flowgauge schema apply`, or undo what changed the tables"
-_GRANT: Final = "let the user INSERT and SELECT there, and change settings of its queries"
+GRANT: Final = "let the user INSERT and SELECT there, and change settings of its queries"
 _USER: Final = "correct clickhouse.user and clickhouse.password"
 STOPPING: Mapping[int, tuple[str, str]] = {
     8: ("a column is missing", _APPLY),
@@ -104,7 +104,7 @@ STOPPING: Mapping[int, tuple[str, str]] = {
     60: ("a table is missing", _APPLY),
     81: ("the database is missing", _APPLY),
     115: ("the server does not know a setting", "upgrade it"),
-    164: ("the user or the server is read-only", _GRANT),
+    164: ("the user or the server is read-only", GRANT),
     192: ("the user or its password is refused", _USER),
     193: ("the user or its password is refused", _USER),
     194: ("the user or its password is refused", _USER),
@@ -112,10 +112,10 @@ STOPPING: Mapping[int, tuple[str, str]] = {
     218: ("the table is being dropped", _APPLY),
     243: ("the disk is full", "make room"),
     246: ("a file of the server is damaged", "restore it"),
-    291: ("the user may not use the database", _GRANT),
-    452: ("the user may not change a setting", _GRANT),
-    472: ("the user may not change a setting", _GRANT),
-    497: ("the user may not do this", _GRANT),
+    291: ("the user may not use the database", GRANT),
+    452: ("the user may not change a setting", GRANT),
+    472: ("the user may not change a setting", GRANT),
+    497: ("the user may not do this", GRANT),
     516: ("the user or its password is refused", _USER),
     720: ("the user has expired", _USER),
     774: ("the table is read-only for good", "see the server's log"),

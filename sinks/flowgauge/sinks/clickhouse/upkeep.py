@@ -19,6 +19,7 @@ from flowgauge.sinks.clickhouse.call_settings import FOLD_SETTINGS, LOOK_SETTING
 from flowgauge.sinks.clickhouse.client import ERRORS, Client, trouble_of, version_of
 from flowgauge.sinks.clickhouse.deployment import Deployment, refuse_unsynced
 from flowgauge.sinks.clickhouse.drift import Drift
+from flowgauge.sinks.clickhouse.errors import GRANT
 from flowgauge.sinks.clickhouse.fitness import Problem
 from flowgauge.sinks.clickhouse.migrations import Step, definition_of, refuse_losses, steps
 from flowgauge.sinks.clickhouse.rows import SPECS
@@ -51,7 +52,7 @@ class Upkeep:
             rows = {str(each["name"]): int(each["rows"]) for each in self._ask(ROWS, self._of_database)}
             files = schema_files() if everything else missing(schema_files(), self._applied())
         except ERRORS as error:
-            raise _no_tables(error) from error
+            raise no_tables(error) from error
         return steps(files, self._deployment, rows)
 
     def apply(self) -> list[str]:
@@ -72,7 +73,7 @@ class Upkeep:
             self._mend_views()
             self._refuse_unfit(self._problems_after())
         except ERRORS as error:
-            raise _no_tables(error) from error
+            raise no_tables(error) from error
         return applied
 
     def missing(self) -> list[SchemaFile]:
@@ -80,7 +81,7 @@ class Upkeep:
         try:
             return missing(schema_files(), self._applied())
         except ERRORS as error:
-            raise _no_tables(error) from error
+            raise no_tables(error) from error
 
     def check(self) -> list[str]:
         """Return a line for all that is not as it should be: files, tables, server and user. Changes nothing."""
@@ -89,7 +90,7 @@ class Upkeep:
             todo = missing(schema_files(), self._applied())
             found: list[Drift | Problem] = [] if todo else [*self._drifts(), *self._problems_after()]
         except ERRORS as error:
-            raise _no_tables(error) from error
+            raise no_tables(error) from error
         return [*(f"missing {file.name}" for file in todo), *map(str, unfit), *map(str, found)]
 
     def _run(self, file: SchemaFile) -> None:
@@ -205,8 +206,10 @@ def synchronize(client: Client, deployment: Deployment, table: str) -> None:
         refuse_unsynced(told.splitlines())
 
 
-def _no_tables(error: Exception) -> BadEnvironment:
-    return BadEnvironment(
-        f"the tables cannot be looked at or made: {trouble_of(error)} "
-        "(let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)"
-    )
+def no_tables(error: Exception) -> BadEnvironment:
+    """Return why the tables cannot be looked at or made, and what is to be done."""
+    trouble = trouble_of(error)
+    said = f"the tables cannot be looked at or made: {trouble}"
+    if trouble.kind == "person" and not str(trouble).endswith(GRANT):
+        return BadEnvironment(said)  # it says itself what is to be done
+    return BadEnvironment(f"{said} (let the user CREATE, ALTER, DROP VIEW, INSERT and SELECT there)")
