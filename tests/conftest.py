@@ -1,8 +1,9 @@
-"""What every test shares: compiled modules, order of files, asyncio backend, Hypothesis profiles, a broker if asked."""
+"""What every test shares: compiled modules, order of files, reports, asyncio backend, Hypothesis profiles, a broker."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {file: (n / len(files), file) for files in folders.values() for n, file in enumerate(files)}
     places |= {file: (LONGEST.index(file.name) - len(LONGEST), file) for file in places if file.name in LONGEST}
     items.sort(key=lambda item: places[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Escape what UTF-8 has no bytes for, such as a file's name in a captured log: a worker dies of sending it."""
+    return escaped((yield))
+
+
+def escaped(part: object) -> object:
+    """Return this part of a report with half surrogates as their escapes."""
+    if isinstance(part, str):
+        return part.encode(errors="backslashreplace").decode()
+    if isinstance(part, dict):
+        return {escaped(key): escaped(value) for key, value in cast("dict[object, object]", part).items()}
+    if isinstance(part, list | tuple):
+        return [escaped(item) for item in cast("list[object]", part)]
+    return part
 
 
 @pytest.fixture
