@@ -53,8 +53,10 @@ def escaped(part: object) -> object:
         return part.encode(errors="backslashreplace").decode()
     if isinstance(part, dict):
         return {escaped(key): escaped(value) for key, value in cast("dict[object, object]", part).items()}
-    if isinstance(part, list | tuple):
+    if isinstance(part, list):
         return [escaped(item) for item in cast("list[object]", part)]
+    if isinstance(part, tuple):
+        return tuple(escaped(item) for item in cast("tuple[object, ...]", part))
     return part
 
 
