@@ -36,7 +36,7 @@ from flowgauge.transport.kafka import KafkaLog
 from flowgauge.transport.log import Batch, Committed, Outgoing, Record
 
 TABLE = SPECS[0].table
-WARM_EVENTS = 50_000  # read before any is counted: the engine's first insert in a process takes a second of CPU
+WARM_EVENTS_MAX = 50_000  # read before any is counted: the engine's first insert in a process takes a second of CPU
 CLIENT_ROWS = 25_000  # of one insert through the driver
 CONNECT_RECORDS = 500  # max.poll.records of Kafka's consumer as it comes
 SESSION_MS = 60_000  # the driver's `insert` keeps the interpreter to itself for seconds
@@ -64,12 +64,13 @@ def bench_kafka_sink(events: int) -> Line:
 async def _bench(bootstrap: str, folder: Path, events: int) -> Line:
     store = ClickHouseStore.open(folder)
     store.apply_schema()
+    warm_events = min(WARM_EVENTS_MAX, events)
     async with topics_log(bootstrap, session_ms=SESSION_MS) as (log, _):
         starts = outgoing(events, PARTITIONS)
-        records = outgoing(WARM_EVENTS + events, PARTITIONS, RUN_EVERY_MS)
-        await _fill(log, records[:WARM_EVENTS])
-        first = await _spent(store, WARM_EVENTS, lambda: _sink(log, store, WARM_EVENTS))
-        await _fill(log, records[WARM_EVENTS:])
+        records = outgoing(warm_events + events, PARTITIONS, RUN_EVERY_MS)
+        await _fill(log, records[:warm_events])
+        first = await _spent(store, warm_events, lambda: _sink(log, store, warm_events))
+        await _fill(log, records[warm_events:])
         del records
         gc.collect()
         gc.freeze()  # as `run_as_process` does
@@ -77,14 +78,14 @@ async def _bench(bootstrap: str, folder: Path, events: int) -> Line:
         await _fill(log, starts)
         of_starts = await _spent(store, events, lambda: _sink(log, store, events))
         del starts
-        both = WARM_EVENTS + 2 * events
+        both = warm_events + 2 * events
         inserted = await _spent(store, both, lambda: _client_insert(log, folder, both))
         per_poll = await _spent(store, both, lambda: _per_poll(log, store, both))
     store.close()
     return line_of("kafka-sink", events, ours[0]).noting(
         wall_seconds=ours[1],
         starts_per_cpu_second=events / of_starts[0],
-        first_us_per_event=first[0] * 1e6 / WARM_EVENTS,
+        first_us_per_event=first[0] * 1e6 / warm_events,
         client_insert_per_cpu_second=both / inserted[0],
         client_insert_wall_seconds=inserted[1],
         per_poll_per_cpu_second=both / per_poll[0],

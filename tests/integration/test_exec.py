@@ -24,9 +24,10 @@ MAIN = "from flowgauge.console.main import main; import sys; main(sys.argv[1:])"
 
 
 @pytest.fixture(autouse=True)
-def no_signal_is_blocked() -> None:
-    """Start commands as a shell does: chDB, where tests before these used it in this process, has blocked SIGPIPE."""
+def no_signal_is_blocked_or_ignored() -> None:
+    """Start commands as a shell does, not as chDB, which blocks SIGPIPE here, or nohup, which ignores SIGHUP, would."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
