@@ -14,13 +14,13 @@ import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
 from tests.integration.peer_environment import end_group, peer_environment
+from tests.integration.prefect_database import VENV, prepare_database
 
 from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
 ROOT = Path(__file__).parents[2]
-VENV = ROOT / ".cache" / "prefect-venv"
 FLOWS = ROOT / "tests" / "prefect" / "flows.py"
 BURST = ROOT / "tests" / "prefect" / "burst.py"
 URL, REDIS = "FLOWGAUGE_URL", "PREFECT_REDIS_MESSAGING_URL"
@@ -49,6 +49,8 @@ class PrefectServer:
         assert told.keys() <= {*documented, "FLOWGAUGE_KAFKA_PREFIX"}
         self._home = home
         self._home.mkdir(exist_ok=True)
+        kept = database or home / "prefect.db"
+        prepare_database(kept)
         self._port = free_port()
         self.api = f"http://127.0.0.1:{self._port}/api"
         self.headers = Credentials.of(more).headers
@@ -56,7 +58,7 @@ class PrefectServer:
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
             "PREFECT_HOME": str(home),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database or home / 'prefect.db'}",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{kept}",
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",

@@ -19,7 +19,7 @@ from tests.integration.prefect_server import free_port
 from flowgauge.schemas.event import Event
 
 TOKEN = "airflow-token"
-EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "3000"))
+EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "1000"))  # `make torture` tells more
 WAIT_S = 200.0  # services that start, and two DAGs: 20 s on an idle machine
 ENDED = {("nightly-etl", "completed"), ("orders-sync", "failed")}
 

@@ -18,7 +18,7 @@ from tests.integration.peer_environment import peer_environment
 from flowgauge.schemas.event import Event
 
 TOKEN = "dagster-token"
-EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "3000"))
+EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "2000"))  # two runs at least, so that one waits
 WAIT_S = 200.0  # a daemon that starts, the next full minute, two runs, a tick
 ENDED = {("nightly_etl", "completed"), ("orders_sync", "failed")}
 

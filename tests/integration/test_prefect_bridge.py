@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 
 AUTH = "admin:swordfish"
+BURST = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "1200"))  # `make torture` emits more
+POSTED = 600  # events at once: more than Prefect holds for a reader
 READ_MAX = 100_000  # records; more than these tests make
 RULES = """
 rules:
@@ -44,13 +48,21 @@ Json = dict[str, Any]
 pytestmark = [pytest.mark.prefect, pytest.mark.integration]
 
 
+def serving(home: Path) -> AbstractContextManager[PrefectServer]:
+    need_prefect()
+    return PrefectServer(home, None, PREFECT_SERVER_API_AUTH_STRING=AUTH, PREFECT_API_AUTH_STRING=AUTH).serving()
+
+
 @pytest.fixture
 def prefect(tmp_path: Path) -> Generator[PrefectServer]:
-    need_prefect()
-    home = tmp_path / "prefect"
-    home.mkdir()
-    server = PrefectServer(home, None, PREFECT_SERVER_API_AUTH_STRING=AUTH, PREFECT_API_AUTH_STRING=AUTH)
-    with server.serving():
+    with serving(tmp_path / "prefect") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_prefect(tmp_path_factory: pytest.TempPathFactory) -> Generator[PrefectServer]:
+    """Serve a Prefect to the tests of which one alone changes what it keeps."""
+    with serving(tmp_path_factory.mktemp("shared") / "prefect") as server:
         yield server
 
 
@@ -105,6 +117,13 @@ def kept(prefect: PrefectServer) -> set[str]:
     return {decode_object(each)["id"] for each in found}
 
 
+def events_kept(prefect: PrefectServer) -> int:
+    """Return how many events Prefect keeps, which costs it far less than to tell them."""
+    until_ms = now_ms()
+    occurred = {"since": rfc3339(until_ms - HOUR_US // 1000), "until": rfc3339(until_ms)}
+    return int(prefect.call("/events/filter", {"filter": {"occurred": occurred}, "limit": 1})["total"])
+
+
 def told(up: Up) -> set[str]:
     """Return the runs that flowgauge knows the end of."""
     return {row["run"] for row in up.rows("/v1/metrics/runs", limit="200") if row["ended"]}
@@ -143,10 +162,11 @@ def test_all_that_prefect_keeps_arrives_through_a_bridge_that_is_killed_and_miss
     with bridging(tmp_path, prefect, up) as second:
         wait_for(lambda: set(meanwhile.values()) <= told(up), "the runs while it was away")
         after = prefect.run_flows()
-        for _ in range(5):
-            prefect.call("/events", happenings(600))  # at once: more than Prefect holds for a reader
+        for _ in range(BURST // POSTED):
+            prefect.call("/events", happenings(POSTED))
         wait_for(lambda: set(after.values()) <= told(up), "the runs after that")
-        expected = wait_for(lambda: len(found := kept(prefect)) > 3_600 and found, "Prefect to store them")
+        wait_for(lambda: events_kept(prefect) > 600 + BURST, "Prefect to store them")
+        expected = kept(prefect)
         wait_for(lambda: compared_all(tmp_path), "the comparison", wait_s=180)
         assert end(second) == 0
     assert end(up.process) == 0
@@ -168,14 +188,14 @@ def compared_all(folder: Path) -> bool:
     if not lines:
         return False
     last = lines[-1]
-    return bool(sum(last.get(way, 0) for way in ("streamed", "recovered", "caught_up")) >= 3_300)
+    return bool(sum(last.get(way, 0) for way in ("streamed", "recovered", "caught_up")) >= 300 + BURST)
 
 
 @pytest.mark.timeout(600)
 def test_a_wrong_auth_string_is_said_with_the_remedy_and_not_itself(
-    tmp_path: Path, prefect: PrefectServer, up: Up
+    tmp_path: Path, shared_prefect: PrefectServer, up: Up
 ) -> None:
-    with bridging(tmp_path, prefect, up, auth="admin:guess") as process:
+    with bridging(tmp_path, shared_prefect, up, auth="admin:guess") as process:
         lines = wait_for(lambda: len(found := said(tmp_path)) >= 3 and found, "what keeps it from reading")
         assert end(process) == 0
 
@@ -187,15 +207,17 @@ def test_a_wrong_auth_string_is_said_with_the_remedy_and_not_itself(
 
 @pytest.mark.timeout(600)
 def test_past_runs_are_answered_as_if_they_had_been_watched_and_no_rule_tells_of_them(
-    tmp_path: Path, prefect: PrefectServer, up: Up
+    tmp_path: Path, shared_prefect: PrefectServer, up: Up
 ) -> None:
-    runs = {*prefect.run_flows().values(), run_of_a_deployment(prefect)}
-    published = wait_for(lambda: len(found := published_states(prefect)) >= PUBLISHED and found, "Prefect to store")
+    runs = {*shared_prefect.run_flows().values(), run_of_a_deployment(shared_prefect)}
+    published = wait_for(
+        lambda: len(found := published_states(shared_prefect)) >= PUBLISHED and found, "Prefect to store"
+    )
 
-    events = import_past(prefect, up)
+    events = import_past(shared_prefect, up)
     wait_for(lambda: stored(up) == events, "the first import")
     first = answers(up)
-    again = import_past(prefect, up)
+    again = import_past(shared_prefect, up)
     wait_for(lambda: stored(up) == 2 * events, "the second import")
 
     assert (again, answers(up)) == (events, first)

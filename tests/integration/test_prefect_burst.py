@@ -12,7 +12,7 @@ from tests.integration.prefect_target import over_http, read_events, running_tar
 from tests.integration.redis_server import running_redis
 from tests.integration.up_process import end
 
-EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "3000"))
+EVENTS = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "1000"))  # `make torture` emits more
 
 pytestmark = [pytest.mark.prefect, pytest.mark.integration, pytest.mark.timeout(900)]
 
