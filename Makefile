@@ -38,15 +38,18 @@ SEED ?= 1
 torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, then count what is lost or doubled
 	@FLOWGAUGE_FAULTS=1 $(BIN)/python -m pytest -q tests/integration/test_kafka_cluster.py tests/integration/test_kafka_disk.py
 	@FLOWGAUGE_KILLS=30 $(BIN)/python -m pytest -q tests/integration/test_up_kill.py
+	@FLOWGAUGE_BOMBS=24 $(BIN)/python -m pytest -q tests/integration/test_memory_bounds.py
 	@FLOWGAUGE_KILLS=130 $(BIN)/python -m pytest -q -s tests/integration/test_notifier_kill.py
 	@FLOWGAUGE_KILLS=3 $(BIN)/python -m pytest -q tests/integration/test_prefect_clients.py tests/integration/test_cloudevents_kafka.py
 	@FLOWGAUGE_BURST_EVENTS=3000 $(BIN)/python -m pytest -q tests/integration/test_prefect_b*.py tests/integration/test_airflow.py tests/integration/test_dagster.py
-	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py
+	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py tests/torture/test_torture.py
+	@FLOWGAUGE_SCENARIOS=50 $(BIN)/python -m pytest -q tests/differential
 	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 SECONDS ?= 600
 soak: $(STAMP) ## Simulate worlds from seed SEED on for SECONDS: every kind of rule, every fault, an oracle
+	@FLOWGAUGE_SIMULATION_SEEDS=5 $(BIN)/python -m pytest -q tests/simulation/test_simulated_worlds.py
 	@$(BIN)/python -m tests.simulation --seconds $(SECONDS) --first $(SEED)
 
 fuzz: $(STAMP) ## Send noise to every decoder and to the HTTP API for SECONDS, and see that each refuses as it says

@@ -43,6 +43,8 @@ JAVA = [
     "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 ]
+# A controller lets a broker that was killed come back once the session of the one before is over: usually nine seconds.
+COMES_BACK_SOON = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n"
 # The broker ends when the pipe to its standard input closes, so also when pytest itself is killed.
 UNTIL_STDIN_CLOSES = '"$@" </dev/null & broker=$!; cat >/dev/null; kill -9 $broker; wait $broker 2>/dev/null'
 AND_FORGET = '; rm -rf "$0"'
@@ -105,7 +107,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.bootstrap = _configure(folder, "")
+        self.bootstrap = _configure(folder, COMES_BACK_SOON)
 
     def start(self) -> None:
         """Return once it answers."""

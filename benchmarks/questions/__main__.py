@@ -16,7 +16,7 @@ import msgspec
 from benchmarks.markdown import filled
 from benchmarks.questions.ask import ask, ask_cold, embedded, facts_of, kept, served, tell_something
 from benchmarks.questions.askings import ALL, LARGEST, Facts, Question, questions
-from benchmarks.questions.compare import compare
+from benchmarks.questions.compare import ROUNDS, compare
 from benchmarks.questions.figures import Asked, Compared, Kept, tables
 from benchmarks.questions.make import make
 
@@ -47,6 +47,7 @@ def main() -> int:
     telling.add_argument("--write", action="store_true", help="put them into docs/questions-at-scale.md")
     comparing = commands.add_parser("compare", help="compare other tables for them")
     comparing.add_argument("--hours", type=int, required=True, help="how much of the month each table gets")
+    comparing.add_argument("--rounds", type=int, default=ROUNDS, help="of the questions")
     comparing.add_argument("--merge", action="store_true", help="merge each day into one part before asking")
     for each in (making, asking, comparing):
         each.add_argument("--data", type=Path, required=True, help="the folder of ClickHouse in process")
@@ -62,7 +63,7 @@ def _make(asked: argparse.Namespace) -> int:
 
 
 def _compare(asked: argparse.Namespace) -> int:
-    for line in compare(asked.data, asked.hours, merges=asked.merge, say=_say):
+    for line in compare(asked.data, asked.hours, asked.rounds, merges=asked.merge, say=_say):
         _print(line)
     return 0
 

@@ -104,14 +104,14 @@ FROM system.tables WHERE database = 'flowgauge' AND name = 'events'
 """
 
 
-def compare(folder: Path, hours: int, *, merges: bool, say: Callable[[str], None]) -> list[Compared]:
+def compare(folder: Path, hours: int, rounds: int, *, merges: bool, say: Callable[[str], None]) -> list[Compared]:
     """Give the tables the first `hours` of the month in `folder`, ask them, and return what each takes. Blocks."""
     client, found = prepare(folder)
     try:
         fill(client, found, hours, say)
         if merges:
             merge(client, found)
-        return compared(client, found)
+        return compared(client, found, rounds)
     finally:
         client.close()
 
@@ -183,18 +183,18 @@ def merge(client: Client, found: list[Alternative]) -> None:
         _note(client, each.name, _MERGED, cpu_seconds=time.process_time() - began, rows_of=each.table)
 
 
-def compared(client: Client, found: list[Alternative]) -> list[Compared]:
+def compared(client: Client, found: list[Alternative], rounds: int = ROUNDS) -> list[Compared]:
     """Ask every table, in turns, and return all that is known of each."""
-    asked = _asked(client, [each for each in found if each.is_asked])
+    asked = _asked(client, [each for each in found if each.is_asked], rounds)
     return [_compared(client, each, asked.get(each.name, {})) for each in found]
 
 
-def _asked(client: Client, found: list[Alternative]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def _asked(client: Client, found: list[Alternative], rounds: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return milliseconds, and those of CPU, by table and question."""
     took: dict[str, dict[str, list[tuple[float, float]]]] = {
         each.name: {name: [] for name in QUESTIONS} for each in found
     }
-    for turn, about in enumerate(_abouts(client, found[0].table)):
+    for turn, about in enumerate(_abouts(client, found[0].table, rounds)):
         for each in _from(found, turn):
             for name in QUESTIONS:
                 began, cpu_began = time.perf_counter(), time.process_time()
@@ -205,9 +205,9 @@ def _asked(client: Client, found: list[Alternative]) -> dict[str, dict[str, list
     return took
 
 
-def _abouts(client: Client, table: str) -> list[dict[str, object]]:
+def _abouts(client: Client, table: str, rounds: int) -> list[dict[str, object]]:
     """Return what each round of askings is about, from a table that all others hold at least the rows of."""
-    rows = client.query(_ABOUT.replace("{table}", table), parameters={"rounds": ROUNDS}).result_rows
+    rows = client.query(_ABOUT.replace("{table}", table), parameters={"rounds": rounds}).result_rows
     ends = client.query(f"SELECT toUnixTimestamp64Milli(max(occurred)) FROM {table}").result_rows[0][0]
     until_ms = int(str(ends))
     return [

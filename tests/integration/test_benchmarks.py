@@ -40,26 +40,30 @@ def test_beside_a_frozen_gateway_nothing_is_lost() -> None:
 def test_the_paths_on_kafka_run_on_a_broker_that_is_there(kafka: str) -> None:
     names = ["kafka-append", "kafka-gateway", "kafka-sink"]
 
-    command = [sys.executable, "-m", "benchmarks", "--events", "4000", *names]
+    command = [sys.executable, "-m", "benchmarks", "--events", "1000", *names]
     env = {**os.environ, "FLOWGAUGE_TEST_KAFKA": kafka}
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True, env=env)
 
     lines = [json.loads(line) for line in run.stdout.splitlines()]
-    assert [(line["name"], line["events"]) for line in lines] == [(name, 4_000) for name in names]
+    assert [(line["name"], line["events"]) for line in lines] == [(name, 1_000) for name in names]
 
 
 def test_a_storm_is_few_messages_and_webhooks_come_under_load() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--events", "2000", "storm", "tell-latency"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+    command = [sys.executable, "-m", "benchmarks", "--events", "1200"]
+    with (  # side by side: each mostly waits
+        subprocess.Popen([*command, "storm"], cwd=ROOT, stdout=subprocess.PIPE) as of_storm,
+        subprocess.Popen([*command, "tell-latency"], cwd=ROOT, stdout=subprocess.PIPE) as of_latency,
+    ):
+        storm, latency = [json.loads(run.communicate(timeout=110)[0]) for run in (of_storm, of_latency)]
 
-    storm, latency = [json.loads(line) for line in run.stdout.splitlines()]
+    assert (of_storm.returncode, of_latency.returncode) == (0, 0)
     assert storm["notes"]["messages"] < 10
-    assert (latency["notes"]["event_webhooks"], latency["notes"]["rate_webhooks"]) == (10, 2)
+    assert (latency["notes"]["event_webhooks"], latency["notes"]["rate_webhooks"]) == (6, 2)
 
 
 @pytest.mark.timeout(600)
 def test_a_steady_run_says_what_each_process_costs_and_that_nothing_is_missing(kafka: str) -> None:
-    command = [sys.executable, "-m", "benchmarks.steady", "--rate", "300", "--minutes", "0.2", "--matchers", "2"]
+    command = [sys.executable, "-m", "benchmarks.steady", "--rate", "150", "--minutes", "0.12", "--matchers", "2"]
     env = {**os.environ, "FLOWGAUGE_TEST_KAFKA": kafka}
 
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False, env=env)
@@ -74,18 +78,27 @@ def test_a_steady_run_says_what_each_process_costs_and_that_nothing_is_missing(k
     assert lines[-1]["failures"] == lines[-1]["alerts"]
 
 
-@pytest.mark.timeout(300)
-def test_questions_are_asked_of_events_that_are_made_once(tmp_path: Path) -> None:
-    data = ["--data", str(tmp_path / "clickhouse")]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[dict[str, Any]]]]:
+    """Return the folder of some events, and what making them said, and making them again."""
+    folder = tmp_path_factory.mktemp("questions") / "clickhouse"
+    return folder, [questions("make", "--events", "8240", "--data", str(folder)) for _ in range(2)]
 
-    made = [questions("make", "--events", "8240", *data) for _ in range(2)]
-    told = questions("ask", "--askings", "2", "--clients", "1", "2", *data)
-    cold = questions("ask", "--askings", "1", "--cold", "--only", "incidents", "--of", "largest", *data)
-    (tmp_path / "lines").write_text("".join(f"{json.dumps(line)}\n" for line in (*told, *cold)))
+
+@pytest.mark.timeout(300)
+def test_questions_are_asked_of_events_that_are_made_once(
+    made: tuple[Path, list[list[dict[str, Any]]]], tmp_path: Path
+) -> None:
+    folder, lines_of_making = made
+    of_largest, of_all = ["--of", "largest", "--data", str(folder)], ["--of", "all", "--data", str(folder)]
+
+    told = questions("ask", "--askings", "2", *of_largest)
+    more = questions("ask", "--askings", "2", "--clients", "2", "--cold", "--only", "top, 7d", *of_all)
+    (tmp_path / "lines").write_text("".join(f"{json.dumps(line)}\n" for line in (*told, *more)))
     tables = run_questions("tell", str(tmp_path / "lines"))
 
-    assert [[line["events"] for line in lines] for lines in made] == [[8_240], []]
-    asked = [line for line in told if line["part"] == "question"]
+    assert [[line["events"] for line in lines] for lines in lines_of_making] == [[8_240], []]
+    asked = [line for line in (*told, *more) if line["part"] == "question" and "is_cold" not in line]
     assert {line["clients"] for line in asked} == {1, 2}
     assert [line["trouble"] for line in asked if line.get("troubles")] == []
     assert all(line["askings"] == 2 and 0 < line["p50_ms"] <= line["max_ms"] for line in asked)
@@ -93,16 +106,17 @@ def test_questions_are_asked_of_events_that_are_made_once(tmp_path: Path) -> Non
     assert next(line["answer_rows"] for line in asked if line["name"] == "logs, 7d, an id") >= 1
     (events,) = (line for line in told if line["part"] == "kept" and (line["table"], line["name"]) == ("events", ""))
     assert events["rows"] == 8_240
-    assert [line["is_cold"] for line in cold if line["part"] == "question" and "is_cold" in line] == [True]
+    assert [line["is_cold"] for line in more if line["part"] == "question" and "is_cold" in line] == [True]
     assert "| top, 7d |" in tables
 
 
 @pytest.mark.timeout(300)
-def test_other_tables_get_the_same_events_and_are_asked_the_same(tmp_path: Path) -> None:
-    data = ["--data", str(tmp_path / "clickhouse")]
+def test_other_tables_get_the_same_events_and_are_asked_the_same(
+    made: tuple[Path, list[list[dict[str, Any]]]],
+) -> None:
+    folder, _ = made
 
-    questions("make", "--events", "8240", *data)
-    lines = questions("compare", "--hours", "2", "--merge", *data)
+    lines = questions("compare", "--hours", "2", "--rounds", "1", "--merge", "--data", str(folder))
 
     assert {line["rows"] for line in lines} == {8_240}
     assert all(line["bytes_per_row"] > 0 and line["insert_us"] > 0 for line in lines)

@@ -25,7 +25,7 @@ from flowgauge.schemas.ids import delivery_id
 from flowgauge.schemas.times import parse_time_ms, rfc3339
 from flowgauge.transport.wall_clock import now_ms
 
-KILLS = int(os.environ.get("FLOWGAUGE_KILLS", "10"))  # `make torture` does more
+KILLS = int(os.environ.get("FLOWGAUGE_KILLS", "4"))  # `make torture` does more
 SEED = 20261123
 PARTITIONS = 2
 BATCH = 40

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 EXTRACTS = sorted((Path(__file__).parents[1] / "data").glob("*-extract.jsonl.gz"), reverse=True)  # by their time
 HOUR_MS = 3_600_000
-LONG_LINES = 150_000  # takes seconds to load, and milliseconds to be told to stop
+LONG_LINES = 75_000  # takes seconds to load, and milliseconds to be told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """A history that `up` loaded: where, and the ids of the transitions that it told and that a replay tells."""
+
+    data: Path
+    told: list[str]
+    expected: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +89,33 @@ def load_arguments(story: Path, *more: str) -> Sequence[str]:
     return ("--rules", str(story / "rules"), "--load", str(story / "history.jsonl"), *more)
 
 
-@pytest.mark.parametrize("partitions", ["1", "4"])
-def test_up_finds_what_a_replay_finds_under_the_same_ids(story: Path, tmp_path: Path, partitions: str) -> None:
-    arguments = load_arguments(story, "--partitions", partitions, "--samples-partitions", partitions)
-    with running_up(tmp_path / "data", *arguments) as up:
+def lived(story: Path, folder: Path, partitions: int) -> Lived:
+    """Load the history into a new `up`; return what it told, and what it had to, once everything is stored."""
+    both = ("--partitions", str(partitions), "--samples-partitions", str(partitions))
+    with running_up(folder / "data", *load_arguments(story, *both)) as up:
         wait_for(lambda: has_settled(up), "the history to pass detection")
         expected = replayed(story, now_ms())
         wait_for(lambda: len(transitions(up)) >= len(expected), "the transitions in ClickHouse")
-
-        assert transitions(up) == expected
-        assert len(expected) >= 8
+        found = transitions(up)
         lines = (story / "history.jsonl").read_bytes().count(b"\n")
         wait_for(lambda: up.get("/v1/health")["stored"] == lines, "every event in ClickHouse")
+    return Lived(folder / "data", found, expected)
+
+
+@pytest.fixture(scope="module")
+def split(story: Path, tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """Return what a log of four partitions made of the history; its process has ended."""
+    return lived(story, tmp_path_factory.mktemp("split"), 4)
+
+
+def test_up_finds_what_a_replay_finds_under_the_same_ids_however_the_log_is_split(
+    story: Path, split: Lived, tmp_path: Path
+) -> None:
+    whole = lived(story, tmp_path, 1)
+
+    assert whole.told == whole.expected
+    assert split.told == split.expected
+    assert min(len(whole.expected), len(split.expected)) >= 8
 
 
 def test_history_that_is_older_than_the_log_keeps_anything_is_stored_first(tmp_path: Path) -> None:
@@ -104,14 +129,10 @@ def test_history_that_is_older_than_the_log_keeps_anything_is_stored_first(tmp_p
         wait_for(lambda: up.get("/v1/health")["stored"] == lines, "every event in ClickHouse")
 
 
-async def test_the_history_lies_between_its_rules_and_its_end_in_every_partition(story: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_up(data, *load_arguments(story, "--partitions", "2")):
-        pass
-
-    log = await open_local_log(data, partitions={})
+async def test_the_history_lies_between_its_rules_and_its_end_in_every_partition(split: Lived) -> None:
+    log = await open_local_log(split.data, partitions={})
     try:
-        for partition in range(2):
+        for partition in range(4):
             kinds = [record.kind for record in await log.read(EVENTS, partition, 0, 100_000)]
             end = kinds.index(RecordKind.LOADED)
             assert kinds[0] == RecordKind.RULES
@@ -121,12 +142,10 @@ async def test_the_history_lies_between_its_rules_and_its_end_in_every_partition
         await log.close()
 
 
-def test_history_enters_a_new_log_only(story: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_up(data):
-        pass
+def test_history_enters_a_new_log_only(story: Path, split: Lived, tmp_path: Path) -> None:
+    arguments = load_arguments(story, "--partitions", "4", "--samples-partitions", "4")
 
-    found = run("up", "--data", str(data), "--port", "0", *load_arguments(story), cwd=tmp_path)
+    found = run("up", "--data", str(split.data), "--port", "0", *arguments, cwd=tmp_path)
 
     assert (found.returncode, found.stderr.count("\n")) == (3, 1)
     assert "history enters a new log only" in found.stderr

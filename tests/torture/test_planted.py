@@ -9,6 +9,7 @@ import pytest
 from tests.torture.checker import Findings, as_json
 from tests.torture.faults import Fault
 from tests.torture.rig import running
+from tests.torture.shared_broker import SharedBroker
 
 STABLE_S = 12.0
 # Each takes a minute. One is part of `make test`; those with this mark are asked for, or run in `make torture`.
@@ -21,19 +22,6 @@ long_form = pytest.mark.skipif(
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-
-class SharedBroker:
-    """A broker that others use too: nobody kills it."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self.bootstrap = bootstrap
-
-    def start(self) -> None:
-        raise AssertionError("it runs for others too")
-
-    def kill(self) -> None:
-        raise AssertionError("it runs for others too")
 
 
 def kill(instance: str, times: int) -> list[Fault]:

@@ -22,6 +22,7 @@ YAML_BYTES_MAX = 4 * 1_048_576  # ten thousand rules fit; a file beyond is a mis
 YAML_NODES_MAX = 500_000  # aliases of aliases grow without end; nobody writes this much
 NODES_PER_CHARACTER_MAX = 10  # without aliases a node has at least one character of its own
 YAML_DEPTH_MAX = 32
+_LEVELS_MAX = 500  # PyYAML composes a level in two calls, and Python's stack holds a thousand
 _PYDANTIC_BEGINS = re.compile(r"^Input should be (?=(greater|less)?)")
 _NAMED_FIELD = re.compile(r"`(\w+)")
 _PERCENT = re.compile(r"\d{1,9}(?:\.\d{1,9})?%")
@@ -85,7 +86,7 @@ def read_yaml(file: str, text: str) -> Document:
 def read_closely(file: str, text: str, nodes_max: int) -> Document:
     """Return the document in any text, node by node; raise InvalidRules with every mistake at its place."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InvalidRules((_syntax_problem(file, text, error),)) from None
     except RecursionError:
@@ -186,6 +187,16 @@ def _word_at(text: str, line: int, column: int) -> str:
     """Return what stands at a place, up to a space or what ends a value there."""
     rest = text.splitlines()[line - 1][column - 1 :]
     return (_WORD.match(rest) or [""])[0][:_SHOWN_CHARS_MAX]
+
+
+class _Loader(yaml.SafeLoader):
+    """Ends at the level that nothing could be composed of; the scanner looks at all open levels with each token."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  # the library's name
+        """Begin a level. Raises RecursionError, as composing it would."""
+        if self.flow_level >= _LEVELS_MAX:
+            raise RecursionError
+        cast("Any", super()).fetch_flow_collection_start(TokenClass)
 
 
 class _Builder:
