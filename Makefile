@@ -39,12 +39,17 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 	@FLOWGAUGE_FAULTS=1 $(BIN)/python -m pytest -q tests/integration/test_kafka_cluster.py tests/integration/test_kafka_disk.py
 	@FLOWGAUGE_KILLS=30 $(BIN)/python -m pytest -q tests/integration/test_up_kill.py
 	@FLOWGAUGE_KILLS=130 $(BIN)/python -m pytest -q -s tests/integration/test_notifier_kill.py
+	@FLOWGAUGE_KILLS=10 FLOWGAUGE_SEEDS=30 $(BIN)/python -m pytest -q tests/clickhouse/test_clickhouse_kill.py \
+		tests/clickhouse/test_clickhouse_server.py
 	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py
 	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 SECONDS ?= 600
-soak: $(STAMP) ## Simulate worlds from seed SEED on for SECONDS: every kind of rule, every fault, an oracle
+EXAMPLES ?= 500
+soak: $(STAMP) ## Draw EXAMPLES for each law, then simulate worlds from seed SEED on for SECONDS, against an oracle
+	@FLOWGAUGE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q --timeout 900 --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		$$(grep -rlE "^from hypothesis import|^from hypothesis " tests/property tests/clickhouse tests/unit)
 	@$(BIN)/python -m tests.simulation --seconds $(SECONDS) --first $(SEED)
 
 fuzz: $(STAMP) ## Send noise to every decoder and to the HTTP API for SECONDS, and see that each refuses as it says
