@@ -49,7 +49,7 @@ SECONDS ?= 600
 EXAMPLES ?= 500
 soak: $(STAMP) ## Draw EXAMPLES for each law, then simulate worlds from seed SEED on for SECONDS, against an oracle
 	@FLOWGAUGE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q --timeout 900 --numprocesses 3 --dist loadfile --no-loadscope-reorder \
-		$$(grep -rlE "^from hypothesis import|^from hypothesis " tests/property tests/clickhouse tests/unit)
+		$$(grep -rl --include='test_*.py' '^from hypothesis import' tests/property tests/clickhouse tests/unit)
 	@$(BIN)/python -m tests.simulation --seconds $(SECONDS) --first $(SEED)
 
 fuzz: $(STAMP) ## Send noise to every decoder and to the HTTP API for SECONDS, and see that each refuses as it says
