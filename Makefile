@@ -40,6 +40,8 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 	@FLOWGAUGE_KILLS=30 $(BIN)/python -m pytest -q tests/integration/test_up_kill.py
 	@FLOWGAUGE_BOMBS=24 $(BIN)/python -m pytest -q tests/integration/test_memory_bounds.py
 	@FLOWGAUGE_KILLS=130 $(BIN)/python -m pytest -q -s tests/integration/test_notifier_kill.py
+	@FLOWGAUGE_KILLS=10 FLOWGAUGE_SEEDS=30 $(BIN)/python -m pytest -q tests/clickhouse/test_clickhouse_kill.py \
+		tests/clickhouse/test_clickhouse_server.py
 	@FLOWGAUGE_KILLS=3 $(BIN)/python -m pytest -q tests/integration/test_prefect_clients.py tests/integration/test_cloudevents_kafka.py
 	@FLOWGAUGE_BURST_EVENTS=3000 $(BIN)/python -m pytest -q tests/integration/test_prefect_b*.py tests/integration/test_airflow.py tests/integration/test_dagster.py
 	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py tests/torture/test_torture.py
@@ -48,7 +50,10 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 SECONDS ?= 600
-soak: $(STAMP) ## Simulate worlds from seed SEED on for SECONDS: every kind of rule, every fault, an oracle
+EXAMPLES ?= 500
+soak: $(STAMP) ## Draw EXAMPLES for each law, then simulate worlds from seed SEED on for SECONDS, against an oracle
+	@FLOWGAUGE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q --timeout 900 --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		$$(grep -rl --include='test_*.py' '^from hypothesis import' tests/property tests/clickhouse tests/unit)
 	@FLOWGAUGE_SIMULATION_SEEDS=5 $(BIN)/python -m pytest -q tests/simulation/test_simulated_worlds.py
 	@$(BIN)/python -m tests.simulation --seconds $(SECONDS) --first $(SEED)
 

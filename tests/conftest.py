@@ -12,11 +12,11 @@ from tests.kafka_broker import running_broker
 
 keep_bytecode()
 
-# Examples drawn per property: enough to bite at the desk, more in CI, where each run must also repeat exactly.
-settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(
-    "ci", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+# Examples drawn per property: enough to bite in each run of the suite; `make soak` draws many times as many. In CI each
+# run must also repeat exactly.
+EXAMPLES = int(os.environ.get("FLOWGAUGE_EXAMPLES", "50"))
+settings.register_profile("dev", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 # They begin first, the longest before the others: one that began late would be all that still runs at the end.

@@ -1,7 +1,7 @@
 """Ways to the same store: chDB in this process, the HTTP interface of a front in another, a real server in a container.
 
 chDB allows one path a process, so there is one of each; each test takes a tenant or log of its own, and each file
-begins with empty tables: parts that nobody asks for any more cost every mutation and fold.
+that asks for one begins with empty tables in it: parts that nobody asks for any more cost every mutation and fold.
 """
 
 import asyncio
@@ -14,13 +14,16 @@ from tests.clickhouse_front import Front
 from flowgauge.sinks.clickhouse.client import Server
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
-_opened: list[ClickHouseStore] = []
+_opened: dict[str, ClickHouseStore] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def empty_tables() -> None:
-    for opened in _opened:
-        asyncio.run(_empty(opened))
+def empty_tables(request: pytest.FixtureRequest) -> None:
+    of_file = [item for item in request.session.items if item.path == request.path]
+    asked = {name for item in of_file if isinstance(item, pytest.Function) for name in item.fixturenames}
+    for name, opened in _opened.items():
+        if asked & {"store", name}:
+            asyncio.run(_empty(opened))
 
 
 async def _empty(opened: ClickHouseStore) -> None:
@@ -36,9 +39,9 @@ async def _empty(opened: ClickHouseStore) -> None:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseStore]:
     opened = ClickHouseStore.open(tmp_path_factory.mktemp("clickhouse"))
     opened.apply_schema()
-    _opened.append(opened)
+    _opened["embedded"] = opened
     yield opened
-    _opened.remove(opened)
+    del _opened["embedded"]
     opened.close()
 
 
@@ -52,9 +55,9 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 def served(front: Front) -> Iterator[ClickHouseStore]:
     connected = ClickHouseStore.connect(Server(front.url, front.user, front.password))
     connected.apply_schema()
-    _opened.append(connected)
+    _opened["served"] = connected
     yield connected
-    _opened.remove(connected)
+    del _opened["served"]
     connected.close()
 
 

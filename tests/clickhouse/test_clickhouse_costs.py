@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.clickhouse.cost_oracle import Key, Row, cost_runs, costed, costs, pipelines
 from tests.clickhouse.run_oracle import DAY, HOUR, SINCE, UNTIL, Event, some_events
+from tests.examples import one_in
 
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.claims import Span
@@ -134,7 +135,7 @@ def _nearly(value: object) -> object:
 
 @pytest.mark.timeout(300)
 @settings(
-    max_examples=6,
+    max_examples=one_in(25),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second: shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],

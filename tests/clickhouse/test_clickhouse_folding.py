@@ -205,6 +205,14 @@ async def test_what_cannot_be_folded_now_is_folded_later(served: ClickHouseStore
     assert await fold_now(served) > 0
 
 
+@pytest.fixture(scope="module")
+def told_twins(store: ClickHouseStore) -> ClickHouseStore:
+    """Return the store, where two tenants have a run of one name."""
+    for tenant in ("both-a", "both-b"):
+        asyncio.run(tell(store, tenant, "one", "pending", "running", "failed"))
+    return store
+
+
 @pytest.mark.parametrize(
     ("name", "per", "column"),
     [
@@ -219,13 +227,9 @@ async def test_what_cannot_be_folded_now_is_folded_later(served: ClickHouseStore
     ],
 )
 async def test_of_everyone_the_same_flow_and_run_of_two_tenants_are_two(
-    store: ClickHouseStore, name: str, per: str, column: str
+    told_twins: ClickHouseStore, name: str, per: str, column: str
 ) -> None:
-    for tenant in ("both-a", "both-b"):
-        if not await states(store, tenant):
-            await tell(store, tenant, "one", "pending", "running", "failed")
-
-    rows: list[dict[str, Any]] = (await answer(store, name, replace(asked(ANY_TENANT), per=per))).dicts()
+    rows: list[dict[str, Any]] = (await answer(told_twins, name, replace(asked(ANY_TENANT), per=per))).dicts()
 
     named = {"both-a": 1, "both-b": 1} if per == "tenant" else {"both-a/etl": 1, "both-b/etl": 1}
     whole = {str(each[per]): max(row[column] for row in rows if row[per] == each[per]) for each in rows}
@@ -280,16 +284,18 @@ async def test_of_everyone_one_id_of_two_tenants_is_two(store: ClickHouseStore, 
 OF_RUNS = [name for name in METRICS if "{folded_ms:" in question(name)]
 
 
-@pytest.mark.parametrize("name", OF_RUNS)
-async def test_when_nothing_came_since_only_what_is_kept_is_read(store: ClickHouseStore, name: str) -> None:
-    tenant = f"kept-{name}"
+async def test_when_nothing_came_since_only_what_is_kept_is_read(store: ClickHouseStore) -> None:
     for run in ("one", "two", "three"):
-        await tell(store, tenant, run, "late", "running", "completed" if run == "one" else "failed")
-    as_they_come = (await answer(store, name, asked(tenant))).rows
+        await tell(store, "kept", run, "late", "running", "completed" if run == "one" else "failed")
+    as_they_come = {name: (await answer(store, name, asked("kept"))).rows for name in OF_RUNS}
     await fold_now(store)
 
-    as_kept = (await answer(store, name, asked(tenant))).rows
+    as_kept = {name: (await answer(store, name, asked("kept"))).rows for name in OF_RUNS}
 
-    assert as_they_come
+    assert all(as_they_come.values())
     assert as_kept == as_they_come
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+def test_of_what_is_kept_no_question_reads_runs_as_they_come(name: str) -> None:
     assert not re.search(r"flowgauge\.(runs|runs_final)\b", question(name, as_kept=True))

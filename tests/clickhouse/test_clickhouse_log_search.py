@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.clickhouse.reading import Planned
+from tests.examples import one_in
 
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.log_lines import log_rows
@@ -91,7 +92,7 @@ def texts(draw: st.DrawFn) -> tuple[list[str], str]:
     return messages, draw(st.sampled_from(["", "*"])) + text + draw(st.sampled_from(["", "*"]))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=texts(), again=st.booleans())
 @example(asked=(["ΟΔΟΣ", "οδοσ", "οδος"], "οδοσ"), again=True)
 @example(asked=(["5k", "5K", "5K"], "5K"), again=False)
@@ -185,7 +186,7 @@ async def test_lines_are_marked_off_the_event_loop(embedded: ClickHouseStore, mo
     assert threads[0] != threading.get_ident()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.lists(st.integers(0, 3), min_size=1, max_size=12), limit=st.integers(1, 4))
 async def test_pages_follow_each_other_without_gap_or_repeat(
     embedded: ClickHouseStore, at: list[int], limit: int

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.clickhouse.older_database import older_database
 from tests.clickhouse_front import Front
+from tests.examples import one_in
 
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -60,7 +61,7 @@ def known(things: list[Thing]) -> tuple[str, str, list[str]]:
     return one.get("deployment", ""), one.get("work-pool", ""), sorted({of for role, of in found if role == "tag"})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(st.lists(st.sampled_from(THINGS), max_size=4), min_size=1, max_size=5))
 async def test_a_name_beats_an_id_in_any_order_of_events(store: ClickHouseStore, events: list[list[Thing]]) -> None:
     """Of two deployments that one event names, the first counts: as it always did."""

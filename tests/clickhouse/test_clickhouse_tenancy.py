@@ -24,6 +24,7 @@ from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.schema import tenant_tables
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, POLICY, Seen, guard, only, rows_of
+from flowgauge.sinks.clickhouse.tenant_rows import erase, holding
 from flowgauge.transport.wall_clock import now_ms
 
 FORGETFUL = "SELECT DISTINCT tenant FROM flowgauge.{table} WHERE tenant != ''"
@@ -170,6 +171,17 @@ async def test_who_only_asks_starts_answers_and_can_change_nothing(restricted: C
     assert shown.incident_id == "0123456789abcdef"
     with pytest.raises(EngineTrouble, match=r"the user may not do this \(code 497\)"):
         await restricted.insert("flowgauge.events", b"{}", "refused")
+
+
+async def test_the_user_that_only_asks_may_erase_where_it_was_granted(restricted: ClickHouseStore) -> None:
+    """The last of those who ask `restricted`: what is erased here does not come back."""
+    assert set((await holding(restricted, OTHER)).rows.values()) == {1}
+
+    while (left := await erase(restricted, OTHER, now_ms())).pending or any(left.rows.values()):  # noqa: ASYNC110  # the engine tells nobody
+        await asyncio.sleep(0.01)
+
+    assert set((await holding(restricted, OTHER)).rows.values()) == {0}
+    assert (await restricted.query("SELECT uniqExact(tenant) FROM flowgauge.events", seen=EVERY_TENANT)).rows == [(1,)]
 
 
 def test_the_admins_statements_are_ones_that_clickhouse_reads(embedded: ClickHouseStore) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.clickhouse.older_database import older_database
 from tests.clickhouse.run_oracle import fold as told_by
 from tests.clickhouse_front import Front
+from tests.examples import one_in
 
 from flowgauge.schemas.event import STATES
 from flowgauge.schemas.times import millis
@@ -83,7 +84,7 @@ def arrivals(draw: st.DrawFn) -> list[list[Told]]:
     return [batch for batch in (arrival[:cut], arrival[cut:]) if batch]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=arrivals())
 async def test_of_the_latest_states_the_one_farthest_along_counts(
     embedded: ClickHouseStore, batches: list[list[Told]]

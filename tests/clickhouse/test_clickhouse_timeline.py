@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.clickhouse.reading import Planned
+from tests.examples import one_in
 
 from flowgauge.console.web.answers import metric_query
 from flowgauge.schemas.times import millis
@@ -114,7 +115,7 @@ async def test_events_of_two_tenants_with_one_id_are_both_told_of(embedded: Clic
     assert len((await timeline(embedded, f"{run} a", run=run)).rows) == 1
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.permutations(range(10)))
 async def test_what_happened_at_the_same_time_reads_as_runs_and_tasks_go(
     embedded: ClickHouseStore, ids: list[int]
@@ -150,7 +151,7 @@ async def test_a_limited_timeline_is_its_beginning(store: ClickHouseStore) -> No
     assert (await timeline(store, tenant, run="r", limit=3)).rows == whole.rows[:3]
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=one_in(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(7)), again=st.lists(st.integers(0, 6), max_size=7))
 async def test_neither_order_nor_repeats_change_a_timeline(
     embedded: ClickHouseStore, order: list[int], again: list[int]

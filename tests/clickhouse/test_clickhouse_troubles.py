@@ -71,21 +71,21 @@ async def test_a_code_that_says_nothing_of_values_refuses_no_row_though_it_names
         await served.insert(EVENTS_TABLE, rows_of("unnamed"), uuid.uuid4().hex)
 
 
-@pytest.mark.parametrize("text", ["(at row 1)", "is violated at row 1", "Code: 60. (at row 1)"])
-async def test_what_people_write_does_not_say_which_row_is_bad(
-    store: ClickHouseStore, tmp_path: Path, text: str
-) -> None:
+async def test_what_people_write_does_not_say_which_row_is_bad(store: ClickHouseStore, tmp_path: Path) -> None:
     async with new_log(tmp_path) as log:
         tenant = Tenant(log)
-        bad = tenant.event(1, occurred="2026-11-18t11:00:00z", payload={"message": text}, task=text, run=text)
-        values = [tenant.event(0), bad, tenant.event(2)]
+        values = [tenant.event(0)]
+        for text in ("(at row 1)", "is violated at row 1", "Code: 60. (at row 1)"):
+            bad = tenant.event(1, occurred="2026-11-18t11:00:00z", payload={"message": text}, task=text, run=text)
+            values += [bad, tenant.event(2)]
         await log.append(EVENTS, [Outgoing(0, "", value, append_ms=NOW_MS) for value in values])
 
         async with running_sink(log, store) as health:
             await until(lambda: health.sink_behind == 0)
 
         letters = [decode_dead_letter(record.value or b"") for record in await log.read(DLQ, 0, 0, 100)]
-        assert ([letter.source_offset for letter in letters], (await stored(store, tenant.name))[0]) == ([1], 2)
+        refused = [letter.source_offset for letter in letters]
+        assert (refused, (await stored(store, tenant.name))[0]) == ([1, 3, 5], 4)
 
 
 @asynccontextmanager

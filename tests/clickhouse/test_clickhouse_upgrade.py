@@ -3,6 +3,7 @@
 import random
 import uuid
 from collections.abc import Sequence
+from itertools import cycle
 
 import msgspec
 import pytest
@@ -107,7 +108,16 @@ async def folded(store: ClickHouseStore) -> list[tuple[object, ...]]:
     return sorted((await store.query(ROLLUPS, {"tenant": "acme"}, seen=EVERY_TENANT)).rows, key=repr)
 
 
-async def test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older: Server, front: Front) -> None:
+async def test_a_backfill_makes_of_history_what_a_fresh_fold_makes(
+    older: Server, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a day is folded at once or some hours at a time."""
+    slices = cycle([(range(24),), (range(7), range(7, 8), range(8, 24))])
+
+    def now_one_now_three(rows: int) -> tuple[range, ...]:  # of any day
+        return next(slices)
+
+    monkeypatch.setattr("flowgauge.sinks.clickhouse.backfill.hours_of", now_one_now_three)
     events = a_week()
     fresh = ClickHouseStore.connect(Server(front.url, front.user, front.password, f"fresh_{uuid.uuid4().hex[:6]}"))
     fresh.apply_schema()
@@ -139,16 +149,6 @@ def test_a_large_day_is_folded_some_hours_at_a_time(rows: int, slices: int) -> N
 
     assert [hour for each in hours for hour in each] == list(range(24))
     assert len(hours) == slices
-
-
-async def test_a_day_that_is_folded_some_hours_at_a_time_is_folded_whole(
-    older: Server, front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def three(rows: int) -> tuple[range, ...]:  # of any day
-        return range(7), range(7, 8), range(8, 24)
-
-    monkeypatch.setattr("flowgauge.sinks.clickhouse.backfill.hours_of", three)
-    await test_a_backfill_makes_of_history_what_a_fresh_fold_makes(older, front)
 
 
 class _Stopped(Exception):

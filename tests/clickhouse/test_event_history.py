@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.captures import captured
 from tests.clickhouse.running_sink import NOW_MS, new_log, running_sink, until
+from tests.examples import one_in
 
 from flowgauge.console.history import Entry, entries
 from flowgauge.console.web.answers import looks_in
@@ -169,7 +170,7 @@ EVENT_FIELDS = st.fixed_dictionaries(
 
 
 @given(st.lists(EVENT_FIELDS, min_size=1, max_size=20))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=one_in(12), deadline=None)
 def test_a_stored_event_says_what_was_sent_of_all_that_rules_look_at(
     embedded: ClickHouseStore, drawn: list[dict[str, Any]]
 ) -> None:

@@ -75,6 +75,7 @@ READ = {"after", "before", "bucket", "grace", "letter", "looks", "since", "sourc
 NAMES = {name for each in OPERATIONS for name in each.known} | {"unheard_of"}
 
 
+PARTITIONS = {EVENTS: 1, DLQ: 1, RULES: 1, CONTROLS: 1}
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 START_MS = now_ms() - 2 * HOUR_MS
 LINE = "orders-db refused the connection"
@@ -157,13 +158,23 @@ def filled(embedded: ClickHouseStore) -> ClickHouseStore:
 
 @pytest.fixture
 async def log(tmp_path: Path) -> AsyncGenerator[LocalLog]:
-    opened = await open_local_log(tmp_path, partitions={EVENTS: 1, DLQ: 1, RULES: 1, CONTROLS: 1})
+    opened = await open_local_log(tmp_path, partitions=PARTITIONS)
     yield opened
     await opened.close()
 
 
+@pytest.fixture(scope="module")
+def egress() -> Egress:
+    """Share what goes out: it loads the machine's certificates, and nothing goes out here."""
+    return Egress(EgressPolicy())
+
+
 @pytest.fixture
-async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
+async def app(filled: ClickHouseStore, log: LocalLog, egress: Egress) -> Starlette:
+    return await whole_app(filled, log, egress)
+
+
+async def whole_app(filled: ClickHouseStore, log: LocalLog, egress: Egress) -> Starlette:
     health = Health()
     silence = Silence(silence_id=EXAMPLE_ID, matchers=[], starts_ms=0, ends_ms=now_ms() + HOUR_MS, reason="told")
     said = Silenced(control_id="s", tenant=WHO, at_ms=0, by="ann", silence=silence)
@@ -174,10 +185,24 @@ async def app(filled: ClickHouseStore, log: LocalLog) -> Starlette:
         return await put_in_force(log, texts, Settings())
 
     book = parse_channels("channels.yaml", NOWHERE)
-    trials = ChannelTrials(lambda: book, Sender(Egress(EgressPolicy()), {}, now_ms, Wording()), health)
+    trials = ChannelTrials(lambda: book, Sender(egress, {}, now_ms, Wording()), health)
     answers = Answers(filled, health, tokens, operator=WHO, controls=ControlBook(log, health), channels=trials)
     intake = gateway_routes(log, tokens=tokens, health=health, hook_of=OPEN_HOOKS.of)
     return web_app(answers, intake, apply_rules, only_loopback=True)
+
+
+@pytest.fixture(scope="module")
+def document(filled: ClickHouseStore, egress: Egress, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """Return what a whole console describes, told once: each of them describes the same."""
+
+    async def tell() -> Mapping[str, Any]:
+        log = await open_local_log(tmp_path_factory.mktemp("described"), partitions=PARTITIONS)
+        async with client(await whole_app(filled, log, egress)) as http:
+            told = await described(http)
+        await log.close()
+        return told
+
+    return asyncio.run(tell())
 
 
 @pytest.fixture
@@ -339,9 +364,8 @@ async def test_every_route_stands_in_the_reference(app: Starlette) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=of_path)
 async def test_each_example_is_answered_as_the_description_says(
-    http: httpx2.AsyncClient, operation: Operation, filled: ClickHouseStore
+    http: httpx2.AsyncClient, operation: Operation, filled: ClickHouseStore, document: Mapping[str, Any]
 ) -> None:
-    document = await described(http)
     wanted = needed(operation)
     asked = [
         wanted,
@@ -361,9 +385,8 @@ async def test_each_example_is_answered_as_the_description_says(
 
 @pytest.mark.parametrize("operation", ASKED, ids=of_path)
 async def test_bounds_choices_and_defaults_are_those_of_the_route(
-    http: httpx2.AsyncClient, operation: Operation
+    http: httpx2.AsyncClient, operation: Operation, document: Mapping[str, Any]
 ) -> None:
-    document = await described(http)
     for name, value, is_answered in choices(operation):
         few = {"limit": "1"} if name == "context" else {}
         response = await ask(http, operation, {**needed(operation), **few, name: value})
@@ -375,40 +398,30 @@ async def test_bounds_choices_and_defaults_are_those_of_the_route(
 
 
 @pytest.mark.parametrize("operation", ASKED, ids=of_path)
-async def test_what_is_not_described_is_refused(http: httpx2.AsyncClient, operation: Operation) -> None:
-    document = await described(http)
+async def test_what_is_not_described_said_twice_or_says_nothing_is_refused(
+    http: httpx2.AsyncClient, operation: Operation, document: Mapping[str, Any]
+) -> None:
+    """One of two would be passed over, and who asks could not know which."""
+    wanted = needed(operation)
     for name in sorted(NAMES - operation.known):
-        response = await ask(http, operation, {**needed(operation), name: "1"})
+        response = await ask(http, operation, {**wanted, name: "1"})
 
         assert (response.status_code, complaints(document, operation, response)) == (400, [])
         assert response.json()["error"].startswith(f"{name}: ")
 
+    examples = {each.name: str(each.example) for each in operation.parameters if each.name in operation.known}
+    for name, example in examples.items():
+        rest = {other: value for other, value in wanted.items() if other != name}
+        response = await http.request(operation.method, path_of(operation), params={**rest, name: [example] * 2})
 
-@pytest.mark.parametrize("operation", ASKED, ids=of_path)
-async def test_what_is_said_twice_is_refused(http: httpx2.AsyncClient, operation: Operation) -> None:
-    """One of two would be passed over, and who asks could not know which."""
-    for each in operation.parameters:
-        if each.name not in operation.known:
-            continue
-        rest = {name: value for name, value in needed(operation).items() if name != each.name}
-        twice = {**rest, each.name: [str(each.example)] * 2}
-        response = await http.request(operation.method, path_of(operation), params=twice)
+        said = f"{name}: expected once, got it 2 times"
+        assert (response.status_code, response.json()) == (400, {"error": said})
 
-        assert (response.status_code, response.json()) == (
-            400,
-            {"error": f"{each.name}: expected once, got it 2 times"},
-        )
-
-
-@pytest.mark.parametrize("operation", ASKED, ids=of_path)
-async def test_what_says_nothing_is_refused(http: httpx2.AsyncClient, operation: Operation) -> None:
     for name in operation.known:
-        response = await ask(http, operation, {**needed(operation), name: ""})
+        response = await ask(http, operation, {**wanted, name: ""})
 
-        assert (response.status_code, response.json()) == (
-            400,
-            {"error": f"{name}: expected a value, got an empty one: fill it in, or leave {name} out"},
-        )
+        said = f"{name}: expected a value, got an empty one: fill it in, or leave {name} out"
+        assert (response.status_code, response.json()) == (400, {"error": said})
 
 
 @pytest.mark.parametrize(
@@ -424,8 +437,9 @@ async def test_what_is_no_question_is_of_one_tenant(http: httpx2.AsyncClient, op
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=of_path)
-async def test_only_the_description_is_for_who_has_no_token(http: httpx2.AsyncClient, operation: Operation) -> None:
-    document = await described(http)
+async def test_only_the_description_is_for_who_has_no_token(
+    http: httpx2.AsyncClient, operation: Operation, document: Mapping[str, Any]
+) -> None:
     http.headers["authorization"] = f"Bearer {uuid.uuid4()}"
     response = await ask(http, operation, needed(operation))
 
@@ -436,10 +450,11 @@ async def test_only_the_description_is_for_who_has_no_token(http: httpx2.AsyncCl
 @pytest.mark.parametrize(
     "operation", [each for each in OPERATIONS if 429 in each.refusals and each not in INTAKE], ids=of_path
 )
-async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore, operation: Operation) -> None:
+async def test_who_asks_too_much_is_told_so_as_described(
+    filled: ClickHouseStore, operation: Operation, document: Mapping[str, Any]
+) -> None:
     answers = Answers(filled, Health(), TokenTable(), bounds=ONE_AT_A_TIME)
     async with client(web_app(answers, (), None, only_loopback=True)) as http, answers.turns.turn("default"):
-        document = await described(http)
         response = await ask(http, operation, needed(operation))
 
     assert (response.status_code, complaints(document, operation, response)) == (429, [])
@@ -449,13 +464,12 @@ async def test_who_asks_too_much_is_told_so_as_described(filled: ClickHouseStore
 
 @pytest.mark.parametrize("operation", INTAKE, ids=of_path)
 async def test_who_sends_too_much_is_told_so_as_described(
-    filled: ClickHouseStore, log: LocalLog, operation: Operation
+    filled: ClickHouseStore, log: LocalLog, operation: Operation, document: Mapping[str, Any]
 ) -> None:
     health, limits = Health(), Limits(LimitSettings(requests_per_second=1, burst="1s"), {}, lambda: 0)
     answers = Answers(filled, health, TokenTable())
     intake = gateway_routes(log, tokens=TokenTable(), health=health, limits=limits, hook_of=OPEN_HOOKS.of)
     async with client(web_app(answers, intake, None, only_loopback=True)) as http:
-        document = await described(http)
         first, second = [await ask(http, operation, {}) for _ in range(2)]
 
     assert first.status_code != 429
@@ -491,10 +505,9 @@ async def test_what_buckets_and_grace_may_be_is_what_a_refusal_says(http: httpx2
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body and each not in INTAKE], ids=of_path)
 async def test_a_body_that_is_nested_without_end_is_refused_as_described(
-    http: httpx2.AsyncClient, operation: Operation
+    http: httpx2.AsyncClient, operation: Operation, document: Mapping[str, Any]
 ) -> None:
     deep = b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}"  # deeper than Python's stack
-    document = await described(http)
     headers = {"content-type": next(iter(operation.body or {}))}
     response = await http.request(operation.method, path_of(operation), content=deep, headers=headers)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.clickhouse.reading import Counted
 from tests.clickhouse.running_sink import NOW_MS
-from tests.clickhouse.test_clickhouse_tenancy import HOLDS, restricted, write_all_tables
+from tests.clickhouse.test_clickhouse_tenancy import HOLDS, write_all_tables
 from tests.clickhouse_front import Front
 
 from flowgauge.schemas.clock import ClockState
@@ -21,11 +21,9 @@ from flowgauge.sinks.clickhouse.intent import Intent
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
 from flowgauge.sinks.clickhouse.rows import SPECS, Row, row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT
 from flowgauge.sinks.clickhouse.tenant_rows import Holding, PagePlace, erase, holding, is_known, page, readable, told
 from flowgauge.transport.wall_clock import now_ms
 
-__all__ = ["restricted"]  # the fixture
 EVENTS_SPEC = SPECS[0]
 
 
@@ -194,16 +192,6 @@ async def test_whether_a_tenant_is_known_is_one_question(embedded: ClickHouseSto
     assert not await is_known(counted, unheard_of())
 
     assert counted.asked == 1
-
-
-async def test_the_user_that_only_asks_may_erase_where_it_was_granted(restricted: ClickHouseStore) -> None:
-    tenant = "guarded-'two\\"
-    assert set((await holding(restricted, tenant)).rows.values()) == {1}
-
-    await erased(restricted, tenant, now_ms())
-
-    assert set((await holding(restricted, tenant)).rows.values()) == {0}
-    assert (await restricted.query("SELECT uniqExact(tenant) FROM flowgauge.events", seen=EVERY_TENANT)).rows == [(1,)]
 
 
 @given(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
+from tests.examples import one_in
 from tests.oracles.compound import Change, holds, lingers_ms, momentary
 from tests.property.detection import START_MS, Happening, happenings, rules, run_whole
 
@@ -62,7 +63,7 @@ def _told(found: Sequence[Transition], rule: str, flow: str) -> list[Told]:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=25)  # each is looked at some ten thousand times
+@settings(max_examples=one_in(5))  # each is looked at some ten thousand times
 @given(happened=happenings())
 def test_a_compound_holds_where_the_rules_it_names_fire_by_themselves(happened: list[Happening]) -> None:
     found = run_whole(BY_NAME, happened, END_MS)

@@ -7,6 +7,7 @@ function from a source tree to complaints, and each is shown to bite on a tree w
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def sources(root: Path) -> Iterator[tuple[str, str, Path]]:
             yield role, f"{role}/{file.relative_to(package).as_posix()}", file
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    """Return the tree of a file: each rule looks at all of them."""
+    return ast.parse(text)
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """Yield the dotted name of every module that is imported, wherever in the file."""
     for node in ast.walk(tree):
@@ -105,7 +112,7 @@ def import_complaints(root: Path) -> list[str]:
     """Find imports that MAY_IMPORT does not let a folder make."""
     found: list[str] = []
     for role, name, file in sources(root):
-        for module in imported(ast.parse(file.read_text())):
+        for module in imported(parsed(file.read_text())):
             parts = module.split(".")
             if parts[0] == "flowgauge" and (len(parts) < 2 or parts[1] not in MAY_IMPORT[role]):
                 found.append(f"{name} imports {module}")
@@ -126,7 +133,7 @@ def purity_complaints(root: Path, shells: set[str]) -> list[str]:
     for _, name, file in sources(root):
         if name in shells or name in PORTS or name.startswith(SHELL_FOLDERS):
             continue
-        tree = ast.parse(file.read_text())
+        tree = parsed(file.read_text())
         found += [f"{name} imports {module}" for module in imported(tree) if is_impure(module)]
         found += [
             f"{name} defines async {node.name}" for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)
@@ -141,7 +148,7 @@ def length_complaints(root: Path) -> list[str]:
         text = file.read_text()
         if text.count("\n") > FILE_LINES_MAX:
             found.append(f"{name} has {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > FUNCTION_LINES_MAX:
@@ -154,7 +161,7 @@ def docstring_complaints(root: Path) -> list[str]:
     return [
         f"{name} has no docstring"
         for _, name, file in sources(root)
-        if not (ast.get_docstring(ast.parse(file.read_text())) or "").strip()
+        if not (ast.get_docstring(parsed(file.read_text())) or "").strip()
     ]
 
 
