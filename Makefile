@@ -39,6 +39,7 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 	@FLOWGAUGE_FAULTS=1 $(BIN)/python -m pytest -q tests/integration/test_kafka_cluster.py tests/integration/test_kafka_disk.py
 	@FLOWGAUGE_KILLS=30 $(BIN)/python -m pytest -q tests/integration/test_up_kill.py
 	@FLOWGAUGE_KILLS=130 $(BIN)/python -m pytest -q -s tests/integration/test_notifier_kill.py
+	@FLOWGAUGE_STORIES=100 $(BIN)/python -m pytest -q tests/contract/test_log_steps.py
 	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py
 	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)

@@ -118,6 +118,11 @@ class Broker:
         if not answers(self.bootstrap, self._process):
             pytest.fail(f"the test broker did not start:\n{(self._folder / 'broker.log').read_text(encoding='utf-8')}")
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
+
     def kill(self) -> None:
         """Kill it as a power cut would, if it runs."""
         if self._process is not None:
