@@ -1,7 +1,8 @@
 """Commands in the process of the tests: what `up_process.run` does in one of its own, without its 0.7 s of imports.
 
-For commands that ask a server or read files. One that opens a folder of ClickHouse, that stays, or whose signals,
-streams or start are the matter has a process. The shell blocks in test_docs.py and test_up.py have those of each kind.
+For commands that ask a server or read files. One that sends events, over a connection that lives as long as it does,
+opens a folder of ClickHouse, stays, or whose signals, streams or start are the matter has a process. The shell blocks
+in test_docs.py and test_up.py have those of each kind.
 """
 
 import contextlib

@@ -82,7 +82,7 @@ def test_only_one_tenants_letters_are_sent_again_and_as_its_own(tmp_path: Path) 
         (letter,) = wait_for(lambda: letters(up, of("acme-token")), "the letter")
 
         def retry(token: str, *more: str) -> tuple[int, str, str]:
-            ended = run_here("dlq", "retry", "--url", up.url, "--token", token, *more)
+            ended = run("dlq", "retry", "--url", up.url, "--token", token, *more)
             return ended.returncode, ended.stdout, ended.stderr
 
         own = retry("other-token")
@@ -113,12 +113,12 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
         planned = run_here(*retry)
         named = next(row["letter"] for row in letters(up) if row["size"] == len(lower_case))
         shown = run_here("dlq", "show", named, "--url", up.url)
-        sent = run_here(*retry, "--source", "0@1", "--yes")
+        sent = run(*retry, "--source", "0@1", "--yes")
         wait_for(lambda: runs(up) == {"good", "lower"}, "the event")
-        again = run_here(*retry, "--reason", "refused by ClickHouse", "--yes")
+        again = run(*retry, "--reason", "refused by ClickHouse", "--yes")
         wait_for(lambda: letters(up, tenant="acme"), "the letter of another tenant")
         of_acme = run_here(*retry, "--tenant", "acme", "--yes")
-        forced = run_here(*retry, "--reason", "refused by ClickHouse", "--again", "--yes")
+        forced = run(*retry, "--reason", "refused by ClickHouse", "--again", "--yes")
         unknown = run_here("dlq", "show", "9@9", "--url", up.url)
         wrong = run_here(*retry, "--source", "first")
 

@@ -80,9 +80,10 @@ RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import", "from prefect
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
 # Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.
 IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md", "connect-dagster.md")]
-# Commands that ask a server or read files, with no word that a shell would change. Others run as in a shell.
+# Commands that ask a server, send it no events, or read files, with no word that a shell would change.
+# Others run as in a shell.
 PLAIN = re.compile(
-    r"flowgauge (metrics|incidents|deliveries|dlq|silences|channels|actions|replay|tenant|rules)"
+    r"flowgauge (?!dlq retry)(metrics|incidents|deliveries|dlq|silences|channels|actions|replay|tenant|rules)"
     r"( '[^']*'| \"[^\"$\\`]*\"| [\w./:,=@!-]+)*"
 )
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
