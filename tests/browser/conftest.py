@@ -67,14 +67,6 @@ async def browser() -> AsyncIterator[Browser]:
         await launched.close()
 
 
-@pytest.fixture(autouse=True)
-async def left_pages(browser: Browser) -> AsyncIterator[None]:
-    """Close the pages of each test: those that keep themselves current would compute beside all that follow."""
-    yield
-    for context in browser.contexts:
-        await context.close()
-
-
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Run a server with the recorded outage and late runs, which end now, and a receiver that is told of them."""

@@ -29,9 +29,6 @@ CHECK_S = 1.0  # a health check is a process too
 END_S = 30.0
 FILES = read_compose()
 UV = Path(sys.executable).parent / "uv"
-IMPORTS = "from flowgauge.console.roles import " + ", ".join(
-    ("console", "detect", "gateway", "match", "notify", "pulse", "sink")
-)
 FLOW = "nightly"
 RUNS = 8
 RULES = {"flow crashed", "flow failing"}  # of the example, that crashed runs break
@@ -86,7 +83,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = (venv / "wheel").glob("*.whl")
     ran(str(UV), "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-index", str(wheel))
     ran(str(UV), "pip", "check", "--quiet", "--python", python)
-    ran(python, "-c", IMPORTS)  # compiled once: all services begin at the same time
     return venv / "flowgauge" / "bin"
 
 

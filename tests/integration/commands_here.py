@@ -8,6 +8,7 @@ in test_docs.py and test_up.py have those of each kind.
 import contextlib
 import os
 import subprocess
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,9 @@ def run_here(
         contextlib.chdir(cwd or Path.cwd()),
         CliRunner().isolation(env={**unset, **(env or {})}) as (out, err, _),
         ThreadPoolExecutor(1) as thread,
+        warnings.catch_warnings(),
     ):
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what others import, as in a process of its own
         code = thread.submit(exit_code, arguments).result()
     return subprocess.CompletedProcess(arguments, code, out.getvalue().decode(), err.getvalue().decode())
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from tests.integration.commands_here import run_here
-from tests.integration.up_process import COMMAND, environment
+from tests.integration.up_process import COMMAND, environment, run
 
 from flowgauge.console.demo_run import TRIES
 
@@ -48,7 +47,7 @@ def test_the_demo_stays_until_ctrl_c_and_what_it_says_to_try_answers() -> None:
         said = list(iter_until(process.stdout, "outage "))
         (console,) = (line for line in said if line.startswith("console "))
         tries = [shlex.split(line.removeprefix("try")) for line in said if line.startswith("try ")]
-        answers = [run_here(*words[1:]) for words in tries]
+        answers = [run(*words[1:]) for words in tries]
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
     finally:

@@ -8,8 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.commands_here import run_here
-from tests.integration.up_process import Up, running_up, wait_for
+from tests.integration.up_process import Up, run, running_up, wait_for
 
 from flowgauge.schemas.times import rfc3339
 from flowgauge.sinks.webhooks.actions.guard import OWN_EVENT, STOPPED
@@ -83,7 +82,7 @@ def failing_until(up: Up, ended: tuple[str, str]) -> None:
 
 
 def switch(up: Up, verb: str) -> str:
-    done = run_here("actions", verb, "--as", "ann", "--url", up.url)
+    done = run("actions", verb, "--as", "ann", "--url", up.url)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
