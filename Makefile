@@ -46,6 +46,7 @@ torture: $(STAMP) ## Kill, freeze and restart everything on Kafka KILLS times, t
 	@FLOWGAUGE_BURST_EVENTS=3000 $(BIN)/python -m pytest -q tests/integration/test_prefect_b*.py tests/integration/test_airflow.py tests/integration/test_dagster.py
 	@FLOWGAUGE_PLANTED=all $(BIN)/python -m pytest -q tests/torture/test_planted.py tests/torture/test_torture.py
 	@FLOWGAUGE_SCENARIOS=50 $(BIN)/python -m pytest -q tests/differential
+	@FLOWGAUGE_STORIES=100 $(BIN)/python -m pytest -q tests/contract/test_log_steps.py
 	@$(BIN)/python -m tests.torture.faust_control || test $$? = 3
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 

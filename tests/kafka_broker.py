@@ -12,6 +12,8 @@ a prefix of their own, so one broker serves all of them.
 
 import asyncio
 import contextlib
+import fcntl
+import functools
 import importlib
 import importlib.util
 import os
@@ -29,6 +31,7 @@ from typing import Any
 import pytest
 
 LIB = Path(__file__).parents[1] / ".cache" / "kafka" / "lib"
+CLASSES = LIB.parent / "classes.jsa"
 REMEDY = "no Kafka for tests: run .ci/kafka (needs Java 17 and Maven), or set FLOWGAUGE_TEST_KAFKA=HOST:PORT"
 IMAGE = "confluentinc/cp-kafka:8.1.0"  # Kafka 4.1, in the layout that testcontainers starts
 START_S_MAX = 180.0  # takes 2 s on an idle machine; a restart beside a team that waits for it takes far more
@@ -45,6 +48,8 @@ JAVA = [
 ]
 # A controller lets a broker that was killed come back once the session of the one before is over: usually nine seconds.
 COMES_BACK_SOON = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n"
+# Another Java's archive, or one of other jars, is left out: no word of that in the broker's log.
+QUIET_ARCHIVE = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
 # The broker ends when the pipe to its standard input closes, so also when pytest itself is killed.
 UNTIL_STDIN_CLOSES = '"$@" </dev/null & broker=$!; cat >/dev/null; kill -9 $broker; wait $broker 2>/dev/null'
 AND_FORGET = '; rm -rf "$0"'
@@ -115,6 +120,11 @@ class Broker:
         if not answers(self.bootstrap, self._process):
             pytest.fail(f"the test broker did not start:\n{(self._folder / 'broker.log').read_text(encoding='utf-8')}")
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
+
     def kill(self) -> None:
         """Kill it as a power cut would, if it runs."""
         if self._process is not None:
@@ -157,16 +167,54 @@ def _launch(folder: Path, *, forgets: bool = True) -> subprocess.Popen[bytes]:
                 "-c",
                 UNTIL_STDIN_CLOSES + (AND_FORGET if forgets else ""),
                 str(folder),
-                *JAVA,
-                "-cp",
-                f"{LIB}/*",
-                "kafka.Kafka",
-                str(folder / "server.properties"),
+                *java(*kafka_in(folder)),
             ],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=said,
         )
+
+
+def java(*arguments: str) -> list[str]:
+    """Return the command that runs a program of Kafka's: options of Java, its class and its own arguments."""
+    return [*JAVA, *shared_classes(), "-cp", f"{LIB}/*", *arguments]
+
+
+def kafka_in(folder: Path) -> tuple[str, str]:
+    """Return the class of a broker and its argument: what `folder` configures."""
+    return "kafka.Kafka", str(folder / "server.properties")
+
+
+@functools.cache
+def shared_classes() -> list[str]:
+    """Return what lets Java take classes from an archive, made at first: loading them is half of a broker's start."""
+    with (LIB.parent / "classes.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return []  # somebody else makes it: nobody waits
+        if not CLASSES.is_file():
+            _archive_classes()
+    return [*QUIET_ARCHIVE, f"-XX:SharedArchiveFile={CLASSES}"] if CLASSES.is_file() else []
+
+
+def _archive_classes() -> None:
+    """Let a broker start, answer and end by itself, at which Java writes what it loaded."""
+    made = CLASSES.with_suffix(".new")
+    made.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="flowgauge-kafka-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        bootstrap = _configure(folder, "")
+        ends_in_order = UNTIL_STDIN_CLOSES.replace("kill -9", "kill")
+        command = [*JAVA, *QUIET_ARCHIVE, f"-XX:ArchiveClassesAtExit={made}", "-cp", f"{LIB}/*", *kafka_in(folder)]
+        with (folder / "broker.log").open("ab") as said:
+            process = subprocess.Popen(
+                ["sh", "-c", ends_in_order, "broker", *command], stdin=subprocess.PIPE, stdout=said, stderr=said
+            )
+        answers(bootstrap, process)
+        process.communicate()  # closes its standard input
+    if made.is_file():
+        made.rename(CLASSES)
 
 
 def properties(data: Path, client: int, controller: int) -> str:

@@ -50,8 +50,8 @@ class Cluster:
     def start(self, *nodes: int) -> None:
         """Start nodes and wait until they answer and every partition has all its replicas."""
         for node in nodes:
-            command = ["sh", "-c", kafka_broker.UNTIL_STDIN_CLOSES, "node", *kafka_broker.JAVA, "-Xmx256m"]
-            command += ["-cp", f"{kafka_broker.LIB}/*", "kafka.Kafka", str(self._folder / f"{node}.properties")]
+            command = ["sh", "-c", kafka_broker.UNTIL_STDIN_CLOSES, "node"]
+            command += kafka_broker.java("-Xmx256m", "kafka.Kafka", str(self._folder / f"{node}.properties"))
             with (self._folder / f"{node}.log").open("ab") as said:
                 self._processes[node] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
         for node in nodes:

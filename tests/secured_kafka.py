@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.kafka_broker import JAVA, LIB, java_broker
+from tests.kafka_broker import java, java_broker
 
 USER, SECRET = "ann", "the-right-secret"
 DAY = datetime.timedelta(days=1)
@@ -96,7 +96,7 @@ def unsecured_token(now_ms: int, lives_s: int = 3_600) -> str:
 
 
 def _add_scram_user(bootstrap: str) -> None:
-    command = [*JAVA, "-cp", f"{LIB}/*", "kafka.admin.ConfigCommand", "--bootstrap-server", bootstrap, "--alter"]
+    command = java("kafka.admin.ConfigCommand", "--bootstrap-server", bootstrap, "--alter")
     command += ["--entity-type", "users", "--entity-name", USER]
     command += ["--add-config", f"SCRAM-SHA-512=[iterations=4096,password={SECRET}]"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.compose.composed import Places, read_compose
 from tests.integration.up_process import COMMAND, environment
-from tests.kafka_broker import JAVA, LIB, REMEDY, START_S_MAX, UNTIL_STDIN_CLOSES
+from tests.kafka_broker import LIB, REMEDY, START_S_MAX, UNTIL_STDIN_CLOSES, java
 
 POLL_S = 0.1
 FILES = read_compose()
@@ -36,7 +36,7 @@ class Prepared:
         env = {**os.environ, **{name: self.places.here(str(value)) for name, value in given.items()}}
         folders = [f"--{name}-configs-dir={self.folder / name}" for name in ("default", "mounted", "final")]
         done = subprocess.run(
-            [*JAVA, "-cp", f"{LIB}/*", "kafka.docker.KafkaDockerWrapper", "setup", *folders],
+            java("kafka.docker.KafkaDockerWrapper", "setup", *folders),
             env=env,
             capture_output=True,
             text=True,
@@ -71,7 +71,7 @@ def prepared(tmp_path: Path) -> Prepared:
 @pytest.fixture
 def broker(prepared: Prepared) -> Iterator[Prepared]:
     prepared.set_up()
-    kafka = [*JAVA, "-cp", f"{LIB}/*", "kafka.Kafka", str(prepared.folder / "final" / "server.properties")]
+    kafka = java("kafka.Kafka", str(prepared.folder / "final" / "server.properties"))
     with (prepared.places.folder / "broker.log").open("wb") as said:
         process = subprocess.Popen(
             ["sh", "-c", UNTIL_STDIN_CLOSES, str(prepared.folder), *kafka],

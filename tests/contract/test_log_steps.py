@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
@@ -198,6 +199,7 @@ async def test_steps_read_what_they_write_to_their_own_topic(log: Log) -> None:
 
 
 ACTIONS_MAX = 12  # in one example
+STORIES = int(os.environ.get("FLOWGAUGE_STORIES", "8"))  # `make torture` does more
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ _ACTIONS = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=STORIES)
 @given(actions=st.lists(_ACTIONS, max_size=ACTIONS_MAX))
 async def test_restored_state_is_exactly_what_was_committed(open_log: OpenLog, actions: list[Action]) -> None:
     name = uuid4().hex  # each example has a log of its own

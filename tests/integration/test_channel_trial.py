@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.http_service import Answer, Request, http, serving
 from tests.integration.mail_server import MailServer
-from tests.integration.up_process import COMMAND, environment
 
 from flowgauge.schemas.signing_keys import new_secret
 from flowgauge.sinks.webhooks.kinds import KINDS
@@ -34,18 +34,10 @@ async def tried(folder: Path, port: int, kind: str, written: object, *options: s
     channels = json.dumps({"channels": [{"name": "ops", kind: written}]}).replace("http://HERE", url)
     (folder / "channels.yaml").write_text(channels, encoding="utf-8")
     (folder / "flowgauge.toml").write_text(f'egress.allow = ["127.0.0.1:{port}"]\negress.apprise = true\n')
-    known = environment(
-        URL=url,
-        APPRISE_URL=f"json://127.0.0.1:{port}/{TOKEN}",
-        SECRET=SECRET,
-        TOKEN=TOKEN,
-    )
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, "channels", "test", "ops", "--rules", str(folder / "channels.yaml"), *options,
-        env=known, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    known = {"URL": url, "APPRISE_URL": f"json://127.0.0.1:{port}/{TOKEN}", "SECRET": SECRET, "TOKEN": TOKEN}
+    arguments = ("channels", "test", "ops", "--rules", str(folder / "channels.yaml"), *options)
+    done = await asyncio.to_thread(run_here, *arguments, env=known, cwd=folder)
+    return done.returncode, done.stdout, done.stderr
 
 
 def answering(*answers: bytes) -> tuple[Answer, list[Request]]:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.up_process import end, run, running_up, wait_for
 
 from flowgauge.producers import Publisher
@@ -41,7 +42,7 @@ def test_money_is_told_by_the_publisher_or_priced_and_answered_by_api_and_comman
         by_team = {row["team"]: row for row in up.rows("/v1/metrics/costs", per="team")}
         (trained,) = up.rows("/v1/metrics/pipelines", flow="trained")
         raw = up.http.get("/v1/metrics/costs", params={"flow": "trained"}).text
-        shown = run("metrics", "cost-runs", "--flow", "trained", "--url", up.url).stdout
+        shown = run_here("metrics", "cost-runs", "--flow", "trained", "--url", up.url).stdout
 
         prices.write_text(PRICES.replace("3600", "cheap"))
         broken = wait_for(lambda: up.get("/v1/health")["problems"].get("prices"), "the mistake")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.test_silences_up import RULES, publish_failure
-from tests.integration.up_process import Up, run, running_up, wait_for
+from tests.integration.up_process import Up, running_up, wait_for
 
 from flowgauge.schemas.signing_keys import new_secret
 
@@ -61,6 +62,10 @@ def dead(up: Up) -> list[dict[str, Any]]:
     return up.rows("/v1/deliveries", outcome="dead")
 
 
+def delivered(up: Up) -> set[str]:
+    return {each["delivery_id"] for each in up.rows("/v1/deliveries", outcome="delivered")}
+
+
 @contextmanager
 def gone_receiver(folder: Path) -> Generator[tuple[Up, Answering]]:
     """Run a server whose only channel is a receiver that wants no more at /gone, and takes all elsewhere."""
@@ -80,23 +85,23 @@ def test_what_was_given_up_is_told_under_the_same_id_once_its_channel_is_mended(
         for flow in ("orders", "stock"):
             publish_failure(up, flow)
         wait_for(lambda: len(dead(up)) == 2, "the receiver to want no more")
-        channels = run("channels", "list", "--rules", str(tmp_path / "rules"), "--url", up.url)
+        channels = run_here("channels", "list", "--rules", str(tmp_path / "rules"), "--url", up.url)
         lost = {each["delivery_id"] for each in dead(up)}
         first, second = sorted(lost)
         write_channels(tmp_path, f"http://{address}/mended")
         publish_failure(up, "invoices")
         wait_for(lambda: "/mended" in {path for path, *_ in receiver.came}, "the mended channel to be told")
-        listed = run("deliveries", "list", "--outcome", "dead", "--url", up.url)
-        one = run("deliveries", "replay", first, *at)
+        listed = run_here("deliveries", "list", "--outcome", "dead", "--url", up.url)
+        one = run_here("deliveries", "replay", first, *at)
         wait_for(lambda: ("/mended", first, "1") in receiver.came, "the first to be sent again")
-        rest = run("deliveries", "replay", "--channel", "receiver", "--since", "1h", *at)
+        rest = run_here("deliveries", "replay", "--channel", "receiver", "--since", "1h", *at)
         wait_for(lambda: ("/mended", second, "1") in receiver.came, "the second to be sent again")
-        wait_for(lambda: not dead(up), "both to be known as delivered")
-        again = run("deliveries", "replay", first, *at)
-        shown = run("deliveries", "show", first[:8], "--url", up.url)
-        told = run("deliveries", "list", "--outcome", "delivered", "--format", "json", "--url", up.url)
-        usage = run("deliveries", "replay", "--url", up.url)
-        unknown = run("deliveries", "show", "0" * 32, "--url", up.url)
+        wait_for(lambda: not dead(up) and lost <= delivered(up), "both to be known as delivered")
+        again = run_here("deliveries", "replay", first, *at)
+        shown = run_here("deliveries", "show", first[:8], "--url", up.url)
+        told = run_here("deliveries", "list", "--outcome", "delivered", "--format", "json", "--url", up.url)
+        usage = run_here("deliveries", "replay", "--url", up.url)
+        unknown = run_here("deliveries", "show", "0" * 32, "--url", up.url)
 
     assert [each.returncode for each in (listed, one, rest, shown, told)] == [0] * 5, one.stderr + rest.stderr
     assert (channels.returncode, "a message was given up: endpoint gone" in channels.stdout) == (0, True), (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.up_process import Up, run, running_up, wait_for
 
 from flowgauge.console.up import partitions_of
@@ -40,9 +41,9 @@ def test_a_refused_event_can_be_read_with_its_reason(tmp_path: Path) -> None:
         send(up, b'{"id": "1", "event": "x\x1b[31m"}')
         (letter,) = wait_for(lambda: letters(up), "the letter")
 
-        table = run("dlq", "--url", up.url, "--data", str(tmp_path / "none"))
-        asked = run("dlq", "--url", up.url, "--since", "1d", "--limit", "1", "--format", "json")
-        wrong = run("dlq", "--url", up.url, "--since", "soon")
+        table = run_here("dlq", "--url", up.url, "--data", str(tmp_path / "none"))
+        asked = run_here("dlq", "--url", up.url, "--since", "1d", "--limit", "1", "--format", "json")
+        wrong = run_here("dlq", "--url", up.url, "--since", "soon")
 
     folder = run("dlq", "--url", up.url, "--data", str(tmp_path / "data"), "--format", "json")
     assert (letter["reason"], letter["origin"], letter["size"]) == ("not JSON", "gateway", 30)
@@ -109,17 +110,17 @@ async def test_what_clickhouse_refused_is_sent_again_once_and_stored(tmp_path: P
     with running_up(settings.data) as up:
         retry = ("dlq", "retry", "--url", up.url, "--data", str(tmp_path / "none"))
         wait_for(lambda: len(letters(up)) == 2, "the letters")
-        planned = run(*retry)
+        planned = run_here(*retry)
         named = next(row["letter"] for row in letters(up) if row["size"] == len(lower_case))
-        shown = run("dlq", "show", named, "--url", up.url)
+        shown = run_here("dlq", "show", named, "--url", up.url)
         sent = run(*retry, "--source", "0@1", "--yes")
         wait_for(lambda: runs(up) == {"good", "lower"}, "the event")
         again = run(*retry, "--reason", "refused by ClickHouse", "--yes")
         wait_for(lambda: letters(up, tenant="acme"), "the letter of another tenant")
-        of_acme = run(*retry, "--tenant", "acme", "--yes")
+        of_acme = run_here(*retry, "--tenant", "acme", "--yes")
         forced = run(*retry, "--reason", "refused by ClickHouse", "--again", "--yes")
-        unknown = run("dlq", "show", "9@9", "--url", up.url)
-        wrong = run(*retry, "--source", "first")
+        unknown = run_here("dlq", "show", "9@9", "--url", up.url)
+        wrong = run_here(*retry, "--source", "first")
 
     assert (planned.returncode, "2 letters: 1 would be sent, 1 not; --yes sends" in planned.stdout) == (1, True)
     assert "cut: 65536 of" in planned.stdout

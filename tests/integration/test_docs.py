@@ -7,6 +7,7 @@ here stands in ELSEWHERE with the reason; a command that is neither known nor th
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import click
 import httpx2
 import pytest
 import yaml
+from tests.integration.commands_here import run_here
 from tests.integration.fenced_blocks import DOCUMENTS, ROOT, Block, blocks, commands, prose
 from tests.integration.up_process import RULES, Up, end, environment, running_up, wait_for
 
@@ -78,6 +80,12 @@ RUN_ELSEWHERE = ("KafkaTarget(", "from openlineage.client import", "from prefect
 NEED_BROKERS = [ROOT / "docs" / name for name in ("kafka.md", "roles.md", "faust.md")]
 # Programs of other projects' processes; test_airflow.py and test_dagster.py run them there.
 IN_OTHERS = [ROOT / "docs" / name for name in ("connect-airflow.md", "connect-dagster.md")]
+# Commands that ask a server, send it no events, or read files, with no word that a shell would change.
+# Others run as in a shell.
+PLAIN = re.compile(
+    r"flowgauge (?!dlq retry)(metrics|incidents|deliveries|dlq|silences|channels|actions|replay|tenant|rules)"
+    r"( '[^']*'| \"[^\"$\\`]*\"| [\w./:,=@!-]+)*"
+)
 LANGUAGES = {"", "http", "json", "python", "sh", "toml", "yaml"}
 
 URL_DEFAULT = "http://127.0.0.1:4280"  # as the documents write it; the test's server has another port
@@ -193,27 +201,28 @@ def variables(folder: Path, url: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("block", [block for block in of_language("sh") if block.document not in NEED_BROKERS], ids=str)
 def test_the_commands_of_a_shell_block_run(block: Block, up: Up, folder: Path) -> None:
-    exported: list[str] = []
+    env = variables(folder, up.url)
     for command in commands(block):
         assert command in ELSEWHERE or command.split()[0] in PROGRAMS, f"{block}: how is this tested: {command}"
         if command in ELSEWHERE:
             continue
         if command.startswith("export "):
-            exported.append(command)
+            name = command.removeprefix("export ").partition("=")[0]
+            env[name] = run_in_shell(f'{command}\nprintf %s "${name}"', folder, env)
         elif command.startswith("flowgauge up"):
-            answer_and_end(command, folder, variables(folder, up.url))
+            answer_and_end(command, folder, env)
         else:
-            script = [*exported, command.replace(URL_DEFAULT, up.url)]
-            said = run_in_shell(script, folder, variables(folder, up.url))
+            script = command.replace(URL_DEFAULT, up.url)
+            said = run_in_shell(script, folder, env)
             if command.startswith(QUESTIONS) and not has_rows(said):  # what a line before sent is stored in a moment
-                said = wait_for(partial(found, script, folder, up.url), f"rows of {command}")
+                said = wait_for(partial(found, script, folder, env), f"rows of {command}")
             are_counted = command.endswith("/v1/events") or "@cloudevents.json" in command
             assert not are_counted or json.loads(said)["rejected"] == 0, said
 
 
-def found(script: list[str], folder: Path, url: str) -> str:
+def found(script: str, folder: Path, env: dict[str, str]) -> str:
     """Return what a question answers that finds something, else nothing."""
-    said = run_in_shell(script, folder, variables(folder, url))
+    said = run_in_shell(script, folder, env)
     return said if has_rows(said) else ""
 
 
@@ -222,12 +231,23 @@ def has_rows(answer: str) -> bool:
     return bool(json.loads(answer)["rows"]) if answer.startswith("{") else len(answer.splitlines()) > 2
 
 
-def run_in_shell(script: list[str], folder: Path, env: dict[str, str]) -> str:
-    """Run lines to their end; return what they print."""
-    done = subprocess.run(
-        ["sh", "-euc", "\n".join(script)], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, f"{script[-1]}\n{done.stdout}{done.stderr}"
+def run_in_shell(script: str, folder: Path, env: dict[str, str]) -> str:
+    """Run lines to their end; return what they print. One that means the same without a shell needs no process."""
+    plain = re.sub(r'"\$(\w+)"', lambda named: shlex.quote(env.get(named[1], "")), script)
+    if PLAIN.fullmatch(plain):
+        own = {name: value for name, value in env.items() if os.environ.get(name) != value}
+        done = run_here(*shlex.split(plain)[1:], env=own, cwd=folder)
+    else:
+        done = subprocess.run(
+            ["sh", "-euc", script],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -264,7 +284,7 @@ def answer_and_end(command: str, folder: Path, env: dict[str, str]) -> None:
 def test_a_python_block_publishes_and_all_of_it_is_accepted(block: Block, up: Up, folder: Path) -> None:
     (folder / "block.py").write_text(BEFORE_PYTHON + block.text + AFTER_PYTHON, encoding="utf-8")
 
-    run_in_shell(["python -W error block.py"], folder, variables(folder, up.url))
+    run_in_shell("python -W error block.py", folder, variables(folder, up.url))
 
 
 @pytest.mark.parametrize("block", [block for block in of_language("yaml") if not is_story(block)], ids=str)
@@ -276,7 +296,7 @@ def test_rules_channels_prices_and_hooks_in_a_document_are_valid(block: Block, f
     assert set(yaml.safe_load(block.text)) <= set(TOP_LEVEL)
     (folder / "block.yaml").write_text(block.text, encoding="utf-8")
 
-    run_in_shell(["flowgauge rules validate block.yaml"], folder, variables(folder, URL_DEFAULT))
+    run_in_shell("flowgauge rules validate block.yaml", folder, variables(folder, URL_DEFAULT))
 
 
 def test_settings_and_json_in_a_document_can_be_read() -> None:

@@ -44,10 +44,18 @@ async def log(connection: Connection) -> AsyncIterator[KafkaLog]:
         yield log
 
 
-@pytest.fixture
-def mortal() -> Iterator[Broker]:
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[Broker]:
     with mortal_broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def mortal(own_broker: Broker) -> Broker:
+    """Return a broker that tests kill one after the other, each with a log of its own; it runs."""
+    if not own_broker.runs:
+        own_broker.start()
+    return own_broker
 
 
 async def until_appended(log: KafkaLog, value: bytes) -> None:

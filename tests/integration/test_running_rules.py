@@ -1,10 +1,10 @@
 """`rules plan` and `rules explain` against the rules in force: of a running server, and out of its data folder."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.up_process import RULES, Up, run, running_up, wait_for
 from tests.property.detection import START_MS
 from tests.unit.test_replay import line
@@ -22,8 +22,7 @@ PLANNED = """\
 REMOVED = "- runs not starting: removed; nothing is open\n3 rules: 1 new, 1 changed, 1 removed\n"
 
 
-def planned(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return run("rules", "plan", "new.yaml", "--data", "data", *more, cwd=folder)
+PLAN = ("rules", "plan", "new.yaml", "--data", "data")
 
 
 def failing(up: Up) -> None:
@@ -43,15 +42,15 @@ def test_a_plan_and_an_explanation_are_of_the_rules_that_run_and_without_a_serve
     asked = ("rules", "explain", "flow failing", "flow=orders", "--data", "data", "--since", "1h")
 
     with running_up(tmp_path / "data") as up:
-        applied = run("rules", "apply", "rules.yaml", "--data", "data", cwd=tmp_path)
+        applied = run_here("rules", "apply", "rules.yaml", "--data", "data", cwd=tmp_path)
         wait_for(lambda: up.get("/v1/health")["rules_version"] == 2, "the rules")
         failing(up)
-        live = planned(tmp_path)
-        as_json = json.loads(planned(tmp_path, "--format", "json").stdout)["rules"]
+        live = run_here(*PLAN, cwd=tmp_path)
+        as_json = json.loads(run_here(*PLAN, "--format", "json", cwd=tmp_path).stdout)["rules"]
         # It reads what is stored, which is up to some seconds behind what is detected.
-        wait_for(lambda: "firing" in run(*asked, cwd=tmp_path).stdout, "what is stored to reach the incident")
-        explained = run(*asked, cwd=tmp_path)
-    alone = planned(tmp_path)
+        wait_for(lambda: "firing" in run_here(*asked, cwd=tmp_path).stdout, "what is stored to reach the incident")
+        explained = run_here(*asked, cwd=tmp_path)
+    alone = run(*PLAN, cwd=tmp_path)
     unknown = run("rules", "explain", "no such rule", "--data", "data", cwd=tmp_path)
 
     assert applied.returncode == 0, applied.stderr
@@ -74,7 +73,7 @@ def test_a_plan_and_an_explanation_are_of_the_rules_that_run_and_without_a_serve
 def test_a_plan_where_nothing_runs_and_nothing_ran_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "new.yaml").write_text(CHANGED, encoding="utf-8")
 
-    found = planned(tmp_path, "--url", "http://127.0.0.1:1")
+    found = run_here(*PLAN, "--url", "http://127.0.0.1:1", cwd=tmp_path)
 
     assert found.returncode == 3
     assert "start one with `flowgauge up`" in found.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.up_process import Up, run, running_up, wait_for
 
 from flowgauge.schemas.signing_keys import new_secret
@@ -63,17 +64,17 @@ def test_a_silence_keeps_an_incident_from_a_channel_until_it_is_ended(tmp_path: 
             "--url",
             up.url,
         )
-        added = run("silences", "add", *silence)
-        again = run("silences", "add", *silence)
+        added = run_here("silences", "add", *silence)
+        again = run_here("silences", "add", *silence)
         publish_failure(up, "orders")
         wait_for(lambda: up.rows("/v1/incidents"), "the incident")
         publish_failure(up, "stock")  # is told, and comes after what is hidden
         wait_for(lambda: "failed" in outcomes(up, "stock"), "a try of what is not silenced")
         hidden = outcomes(up, "orders")
-        preview = run("silences", "preview", "flow=orders", "--url", up.url)
-        listed = run("silences", "list", "--url", up.url)
-        wrong = run("silences", "add", "flow", "--lasts", "1h", "--reason", "x", "--as", "ann", "--url", up.url)
-        ended = run("silences", "expire", "move", "--as", "bob", "--url", up.url)
+        preview = run_here("silences", "preview", "flow=orders", "--url", up.url)
+        listed = run_here("silences", "list", "--url", up.url)
+        wrong = run_here("silences", "add", "flow", "--lasts", "1h", "--reason", "x", "--as", "ann", "--url", up.url)
+        ended = run_here("silences", "expire", "move", "--as", "bob", "--url", up.url)
         wait_for(lambda: "failed" in outcomes(up, "orders"), "a try of what still fires at the end")
 
     assert (added.returncode, added.stdout) == (0, again.stdout), added.stderr

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.commands_here import run_here
 from tests.integration.test_operator import SETTINGS, crash
-from tests.integration.up_process import Up, run, running_up, wait_for
+from tests.integration.up_process import Up, running_up, wait_for
 
 from flowgauge.console.tenant_files import MANIFEST, verify
 from flowgauge.schemas.errors import FlowgaugeError
@@ -39,7 +40,7 @@ def test_a_tenant_is_exported_and_erased_and_its_neighbour_stays(tmp_path: Path)
         wait_for(lambda: held(up, "acme")["events"] == held(up, "beta")["events"] == EVENTS, "the rows")
 
         def tenant(*arguments: str, token: str = "platform-token") -> tuple[int, str, str]:  # noqa: S107  # of this test
-            ended = run("tenant", *arguments, "--url", up.url, "--token", token)
+            ended = run_here("tenant", *arguments, "--url", up.url, "--token", token)
             return ended.returncode, ended.stdout, ended.stderr
 
         exported = tenant("export", "acme", "--to", str(tmp_path / "out"))

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 from tests.integration.own_log import make_topics
-from tests.kafka_broker import JAVA, LIB
+from tests.kafka_broker import java
 from tests.secured_kafka import GRANTED_PASSWORD, authorizing_broker
 
 from flowgauge.console.kafka_access import asked_about
@@ -67,7 +67,7 @@ class Place:
 
     def grant(self, *statements: str) -> None:
         """Give lines about the log `flowgauge` to Kafka's own program."""
-        acls = [*JAVA, "-cp", f"{LIB}/*", "org.apache.kafka.tools.AclCommand", "--bootstrap-server", self.log.bootstrap]
+        acls = java("org.apache.kafka.tools.AclCommand", "--bootstrap-server", self.log.bootstrap)
         for each in statements:
             arguments = each.replace("flowgauge", self.log.prefix).split()
             subprocess.run([*acls, *arguments], check=True, capture_output=True, timeout=60)

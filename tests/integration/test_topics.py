@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from tests.integration.commands_here import run_here
 from tests.integration.fenced_blocks import ROOT, blocks, commands
 from tests.secured_kafka import authorizing_broker
 
@@ -48,14 +49,8 @@ def run(connection: Connection, *arguments: str, **env: str) -> "subprocess.Comp
     """Run `flowgauge topics …` with ONE's sizes."""
     sizes = {"PARTITIONS": "4", "SAMPLES_PARTITIONS": "2", "KAFKA_REPLICATION": "1"}
     where = {"KAFKA_BOOTSTRAP": connection.bootstrap, "KAFKA_PREFIX": connection.prefix}
-    return subprocess.run(
-        [FLOWGAUGE, "topics", *arguments],
-        env={**os.environ, **{f"FLOWGAUGE_{name}": value for name, value in {**sizes, **where, **env}.items()}},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    known = {f"FLOWGAUGE_{name}": value for name, value in {**sizes, **where, **env}.items()}
+    return run_here("topics", *arguments, env=known)
 
 
 def assert_is_golden(name: str, text: str, connection: Connection) -> None:

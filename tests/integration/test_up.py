@@ -15,6 +15,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from click.testing import CliRunner
+from tests.integration.commands_here import run_here
 from tests.integration.up_process import COMMAND, RULES, Up, end, environment, run, running_up, wait_for
 
 from flowgauge.console.groups import ALL_GROUPS
@@ -96,6 +97,27 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def of_tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Run a server of two tenants, of whom none is the operator."""
+    folder = tmp_path_factory.mktemp("tenants")
+    (folder / "flowgauge.toml").write_text(
+        '[tenants.acme]\ntokens = [{ env = "ACME" }]\n[tenants.other]\ntokens = [{ env = "OTHER" }]\n', encoding="utf-8"
+    )
+    with running_up(folder / "data", env={"ACME": "acme-token", "OTHER": "other-token"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return the folder of a server that took an event and was told to end, and its address."""
+    data = tmp_path_factory.mktemp("ended") / "data"
+    with running_up(data) as up:
+        assert publish(up, event("etl", "failed")).status_code == 200
+        assert end(up.process) == 0
+    return data, up.url
+
+
 def test_events_come_in_over_http_and_clickhouse_answers_for_them(up: Up) -> None:
     answer = publish(up, event("etl", "completed"), event("etl", "failed"), {"id": "no event"})
 
@@ -129,8 +151,8 @@ def test_an_hour_at_which_a_flow_fails_each_day_is_told_by_the_api_and_by_the_co
         "4% of its runs end then; chance alone: p < 0.001"
     )
 
-    found = run("metrics", "patterns", "--flow", "nightly", "--url", up.url, cwd=tmp_path)
-    steady = run("metrics", "patterns", "--flow", "steady", "--url", up.url, cwd=tmp_path)
+    found = run_here("metrics", "patterns", "--flow", "nightly", "--url", up.url, cwd=tmp_path)
+    steady = run_here("metrics", "patterns", "--flow", "steady", "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr) == (0, "")
     assert "Mon   0  0 ##  0" in found.stdout
@@ -143,7 +165,7 @@ def test_errors_are_told_by_what_they_say(up: Up, tmp_path: Path) -> None:
     publish(up, *[event("saying", "failed", payload={"message": f"order {n} is lost"}) for n in range(3)])
     wait_for(lambda: len(up.rows("/v1/metrics/runs", flow="saying")) == 3, "the runs")
 
-    found = run("metrics", "errors", "--flow", "saying", "--url", up.url, cwd=tmp_path)
+    found = run_here("metrics", "errors", "--flow", "saying", "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.splitlines()[2].split("  ")[0] == "order <n> is lost"
@@ -155,7 +177,9 @@ def test_a_table_says_that_there_are_more_rows_and_shows_as_many_as_were_asked_f
     publish(up, *[event("many", "completed") for _ in range(3)])
     wait_for(lambda: len(up.rows("/v1/metrics/runs", flow="many")) == 3, "the runs")
 
-    found = [run("metrics", "runs", "--flow", "many", "--limit", n, "--url", up.url, cwd=tmp_path) for n in ("2", "3")]
+    found = [
+        run_here("metrics", "runs", "--flow", "many", "--limit", n, "--url", up.url, cwd=tmp_path) for n in ("2", "3")
+    ]
 
     assert [(each.returncode, len(each.stdout.splitlines()) - 2) for each in found] == [(0, 2), (0, 3)]
     assert [each.stderr for each in found] == [
@@ -177,7 +201,7 @@ def test_a_table_says_that_there_are_more_rows_and_shows_as_many_as_were_asked_f
 def test_a_wrong_question_ends_with_2_and_says_what_is_expected(
     up: Up, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    found = run(*arguments, "--url", up.url, cwd=tmp_path)
+    found = run_here(*arguments, "--url", up.url, cwd=tmp_path)
 
     assert found.returncode == 2
     assert said in found.stderr
@@ -185,7 +209,7 @@ def test_a_wrong_question_ends_with_2_and_says_what_is_expected(
 
 
 def test_an_incident_that_is_not_there_ends_with_1(up: Up, tmp_path: Path) -> None:
-    found = run("incidents", "show", "0" * 32, "--url", up.url, cwd=tmp_path)
+    found = run_here("incidents", "show", "0" * 32, "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr.count("\n")) == (1, 1)
     assert "`flowgauge incidents list` shows them" in found.stderr
@@ -267,8 +291,8 @@ def test_a_start_with_broken_rules_leaves_no_data_folder(tmp_path: Path) -> None
 def test_without_a_url_the_server_that_owns_the_data_folder_is_asked(up: Up, tmp_path: Path) -> None:
     data = str(up.process.args[up.process.args.index("--data") + 1])  # type: ignore[index, union-attr, arg-type]  # a list of text
 
-    asked = run("incidents", "list", "--data", data, cwd=tmp_path)
-    elsewhere = run("incidents", "list", "--data", data, "--url", "http://127.0.0.1:1", cwd=tmp_path)
+    asked = run_here("incidents", "list", "--data", data, cwd=tmp_path)
+    elsewhere = run_here("incidents", "list", "--data", data, "--url", "http://127.0.0.1:1", cwd=tmp_path)
 
     assert (asked.returncode, asked.stderr) == (0, "")
     assert elsewhere.returncode == 3
@@ -285,23 +309,22 @@ def test_a_second_server_on_the_same_folder_is_told_who_has_it(up: Up, tmp_path:
     assert found.stderr.count("\n") == 1
 
 
-def test_a_token_is_asked_for_by_its_names_and_a_wrong_one_is_told_as_such(tmp_path: Path) -> None:
-    (tmp_path / "flowgauge.toml").write_text('[tenants.acme]\ntokens = [{ env = "ACME" }]\n', encoding="utf-8")
-    file = tmp_path / "rules.yaml"
+def test_a_token_is_asked_for_by_its_names_and_a_wrong_one_is_told_as_such(of_tenants: Up, tmp_path: Path) -> None:
+    url, file = of_tenants.url, tmp_path / "rules.yaml"
     file.write_text(RULES, encoding="utf-8")
-    with running_up(tmp_path / "data", env={"ACME": "acme-token"}) as up:
-        asked = [
-            run(*command, "--url", up.url, cwd=tmp_path)
-            for command in (("rules", "apply", str(file)), ("metrics", "runs"), ("metrics", "runs", "--token", "x"))
-        ]
-        refused = run("rules", "apply", str(file), "--url", up.url, "--token", "acme-token", cwd=tmp_path)
+
+    asked = [
+        run_here(*command, "--url", url, cwd=tmp_path)
+        for command in (("rules", "apply", str(file)), ("metrics", "runs"), ("metrics", "runs", "--token", "x"))
+    ]
+    refused = run_here("rules", "apply", str(file), "--url", url, "--token", "acme-token", cwd=tmp_path)
 
     remedy = "set FLOWGAUGE_TOKEN, or give --token\n"
     assert [each.returncode for each in (*asked, refused)] == [2] * 4
     assert [each.stderr for each in asked] == [
-        f"flowgauge: {up.url} asks for a tenant's token: {remedy}",
-        f"flowgauge: {up.url} asks for a tenant's token: {remedy}",
-        f"flowgauge: {up.url} does not know this token: {remedy}",
+        f"flowgauge: {url} asks for a tenant's token: {remedy}",
+        f"flowgauge: {url} asks for a tenant's token: {remedy}",
+        f"flowgauge: {url} does not know this token: {remedy}",
     ]
     assert "send a token of the tenant that `operator` names" in refused.stderr
     assert "TOKEN" not in refused.stderr
@@ -320,7 +343,7 @@ def test_an_address_that_nobody_can_ask_is_bad_usage(url: str, command: tuple[st
 
 def test_a_server_that_is_not_flowgauge_is_told(tmp_path: Path) -> None:
     with http_server(b"<html>hello</html>") as url:
-        found = run("metrics", "runs", "--url", url, cwd=tmp_path)
+        found = run_here("metrics", "runs", "--url", url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr) == (
         3,
@@ -333,7 +356,7 @@ def test_a_rule_file_of_an_odd_name_is_bad_input(up: Up, tmp_path: Path, name: s
     file = tmp_path / name
     file.write_text(RULES, encoding="utf-8")
 
-    found = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+    found = run_here("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
 
     assert (found.returncode, found.stderr.count("\n")) == (2, 1)
     assert "is no name of a rule file: expected NAME.yaml" in found.stderr
@@ -364,12 +387,8 @@ def test_broken_rules_at_the_start_are_told_by_place_and_nothing_runs(tmp_path: 
     assert "did you mean `when`?" in found.stderr
 
 
-def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_up(data) as up:
-        assert publish(up, event("etl", "failed")).status_code == 200
-        assert end(up.process) == 0
-        url = up.url
+def test_sigterm_ends_it_in_order_and_the_folder_answers_afterwards(ended: tuple[Path, str], tmp_path: Path) -> None:
+    data, url = ended
 
     found = run("metrics", "runs", "--format", "json", "--url", url, "--data", str(data), cwd=tmp_path)
 
@@ -395,9 +414,9 @@ def test_without_a_server_a_token_is_nobodys_and_nothing_is_erased(tmp_path: Pat
     (tmp_path / ".flowgauge" / "clickhouse").mkdir(parents=True)
     nobody = ("--url", "http://127.0.0.1:1")
 
-    given = run("metrics", "runs", *nobody, "--token", "acme-token", cwd=tmp_path)
-    from_environment = run("dlq", *nobody, env={"FLOWGAUGE_TOKEN": "acme-token"}, cwd=tmp_path)
-    erased = run("tenant", "erase", "acme", "--yes", *nobody, cwd=tmp_path)
+    given = run_here("metrics", "runs", *nobody, "--token", "acme-token", cwd=tmp_path)
+    from_environment = run_here("dlq", *nobody, env={"FLOWGAUGE_TOKEN": "acme-token"}, cwd=tmp_path)
+    erased = run_here("tenant", "erase", "acme", "--yes", *nobody, cwd=tmp_path)
 
     for refused in (given, from_environment):
         assert (refused.returncode, refused.stdout) == (3, "")
@@ -407,7 +426,7 @@ def test_without_a_server_a_token_is_nobodys_and_nothing_is_erased(tmp_path: Pat
 
 
 def test_without_server_and_folder_a_question_ends_with_3_and_the_remedy(tmp_path: Path) -> None:
-    found = run("metrics", "runs", "--url", "http://127.0.0.1:1", "--data", str(tmp_path / "none"), cwd=tmp_path)
+    found = run_here("metrics", "runs", "--url", "http://127.0.0.1:1", "--data", str(tmp_path / "none"), cwd=tmp_path)
 
     assert found.returncode == 3
     assert "there is no folder" in found.stderr
@@ -418,38 +437,34 @@ def test_rules_apply_into_a_folder_where_no_server_has_run_says_so(tmp_path: Pat
     (tmp_path / ".flowgauge").mkdir()
     (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
 
-    found = run("rules", "apply", "rules.yaml", "--url", "http://127.0.0.1:1", cwd=tmp_path)
+    found = run_here("rules", "apply", "rules.yaml", "--url", "http://127.0.0.1:1", cwd=tmp_path)
 
     assert found.returncode == 3
     assert "no server has run yet in .flowgauge: start one with `flowgauge up`" in found.stderr
 
 
-def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(tmp_path: Path) -> None:
-    (tmp_path / "flowgauge.toml").write_text(
-        '[tenants.acme]\ntokens = [{ env = "ACME" }]\n[tenants.other]\ntokens = [{ env = "OTHER" }]\n', encoding="utf-8"
-    )
-    env = {"ACME": "acme-token", "OTHER": "other-token"}
-    with running_up(tmp_path / "data", env=env) as up:
-        acme, other = {"authorization": "Bearer acme-token"}, {"authorization": "Bearer other-token"}
-        assert publish(up, event("secret-flow", "failed"), headers=acme).status_code == 200
+def test_with_tokens_each_tenant_sees_its_own_and_nobody_else_anything(of_tenants: Up) -> None:
+    up = of_tenants
+    acme, other = {"authorization": "Bearer acme-token"}, {"authorization": "Bearer other-token"}
+    assert publish(up, event("secret-flow", "failed"), headers=acme).status_code == 200
 
-        def runs(headers: dict[str, str], **parameters: str) -> list[str]:
-            answer = up.http.get("/v1/metrics/runs", headers=headers, params=parameters)
-            return [row["flow"] for row in answer.json()["rows"]]
+    def runs(headers: dict[str, str], **parameters: str) -> list[str]:
+        answer = up.http.get("/v1/metrics/runs", headers=headers, params=parameters)
+        return [row["flow"] for row in answer.json()["rows"]]
 
-        wait_for(lambda: runs(acme), "the run")
-        assert runs(acme) == ["secret-flow"]
-        assert (runs(other), runs(acme, tenant="acme")) == ([], ["secret-flow"])
-        for path in ("/", "/v1/metrics/runs", "/v1/incidents", "/v1/health"):
-            refused = up.http.get(path, headers=other, params={"tenant": "acme"})
-            assert (refused.status_code, "secret-flow" in refused.text) == (400, False)
-            assert "this token is of tenant other" in refused.text
-        assert [up.http.get(path).status_code for path in ("/", "/v1/health", "/metrics", "/v1/incidents")] == [401] * 4
-        assert up.http.get("/", headers={"authorization": "Basic garbage"}).status_code == 401
-        assert up.http.get("/healthz").status_code == 200
-        page = up.http.get("/", auth=httpx2.BasicAuth("me", "acme-token"))
-        assert (page.status_code, "tenant <strong>acme</strong>" in page.text) == (200, True)
-        assert up.http.post("/v1/rules", json={"files": {}}, headers=acme).status_code == 403
+    wait_for(lambda: runs(acme), "the run")
+    assert runs(acme) == ["secret-flow"]
+    assert (runs(other), runs(acme, tenant="acme")) == ([], ["secret-flow"])
+    for path in ("/", "/v1/metrics/runs", "/v1/incidents", "/v1/health"):
+        refused = up.http.get(path, headers=other, params={"tenant": "acme"})
+        assert (refused.status_code, "secret-flow" in refused.text) == (400, False)
+        assert "this token is of tenant other" in refused.text
+    assert [up.http.get(path).status_code for path in ("/", "/v1/health", "/metrics", "/v1/incidents")] == [401] * 4
+    assert up.http.get("/", headers={"authorization": "Basic garbage"}).status_code == 401
+    assert up.http.get("/healthz").status_code == 200
+    page = up.http.get("/", auth=httpx2.BasicAuth("me", "acme-token"))
+    assert (page.status_code, "tenant <strong>acme</strong>" in page.text) == (200, True)
+    assert up.http.post("/v1/rules", json={"files": {}}, headers=acme).status_code == 403
 
 
 def test_a_broken_rule_file_never_replaces_a_good_set(tmp_path: Path) -> None:
@@ -475,7 +490,7 @@ def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> 
     file = tmp_path / "failing.yaml"
     file.write_text(FAILING, encoding="utf-8")
 
-    applied = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+    applied = run_here("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
 
     assert (applied.returncode, applied.stderr) == (0, "")
     assert applied.stdout.endswith("is in force: 1 rule and 0 channels\n")
@@ -487,7 +502,7 @@ def test_rules_that_are_applied_find_a_live_incident(up: Up, tmp_path: Path) -> 
     assert (incident["key"], incident["value"]) == ({"flow": "orders"}, 1.0)
     assert incident["incident_id"] in up.http.get("/").text
     assert "all failing" in up.http.get(f"/incidents/{incident['incident_id']}").text
-    shown = run("incidents", "show", incident["incident_id"][:8], "--url", up.url, cwd=tmp_path)
+    shown = run_here("incidents", "show", incident["incident_id"][:8], "--url", up.url, cwd=tmp_path)
     assert "failure rate above threshold" in shown.stdout
 
     publish(up, event("orders", "failed", occurred=rfc3339(now_ms() - 60 * 60_000)))
@@ -506,7 +521,7 @@ def test_what_people_do_about_an_incident_is_kept_and_told_without_a_server_too(
         begins = incident["incident_id"][:8]
 
         def act(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return run("incidents", *arguments, "--url", up.url, cwd=tmp_path)
+            return run_here("incidents", *arguments, "--url", up.url, cwd=tmp_path)
 
         done = act("ack", begins, "--as", "ann")
         by_default = act("note", begins, "--text", "the disk\nis full")
@@ -514,7 +529,7 @@ def test_what_people_do_about_an_incident_is_kept_and_told_without_a_server_too(
         wrong = act("merge", begins, "--into", begins, "--as", "ann")
     shown = run("incidents", "show", begins, "--data", str(data), cwd=tmp_path)
     listed = run("incidents", "list", "--data", str(data), cwd=tmp_path)
-    away = run("incidents", "ack", begins, "--data", str(data), cwd=tmp_path)
+    away = run_here("incidents", "ack", begins, "--data", str(data), cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (0, f"{incident['incident_id']}  ann acknowledged it\n")
     assert (by_default.returncode, by_default.stdout.endswith(f"{getuser()} noted: the disk is full\n")) == (0, True)
@@ -531,10 +546,10 @@ def test_rules_apply_tells_of_a_secret_that_the_server_lacks_and_refuses_a_chann
 ) -> None:
     file = tmp_path / "told.yaml"
     file.write_text(TOLD, encoding="utf-8")
-    applied = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path, env={"ONLY_HERE": "x"})
+    applied = run_here("rules", "apply", str(file), "--url", up.url, cwd=tmp_path, env={"ONLY_HERE": "x"})
     problem = up.get("/v1/health")["problems"].get("notify")
     file.write_text(TOLD.replace("notify: [ops]", "notify: [oops]"), encoding="utf-8")
-    refused = run("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
+    refused = run_here("rules", "apply", str(file), "--url", up.url, cwd=tmp_path)
 
     warning = "environment variable ONLY_HERE is not set or empty (set it where flowgauge is started)"
     assert applied.returncode == 0
@@ -573,10 +588,8 @@ def test_up_without_rules_says_so_with_the_remedy(up: Up) -> None:
     assert said[2].endswith("rules, so nobody is told of anything: put some in force with `flowgauge rules apply FILE`")
 
 
-def test_rules_apply_without_a_server_goes_into_the_folder(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_up(data):
-        pass
+def test_rules_apply_without_a_server_goes_into_the_folder(ended: tuple[Path, str], tmp_path: Path) -> None:
+    data, _ = ended
     file = tmp_path / "failing.yaml"
     file.write_text(FAILING, encoding="utf-8")
 

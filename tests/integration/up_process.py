@@ -1,10 +1,14 @@
 """`flowgauge up` as its users run it: a process of its own, asked over HTTP. ClickHouse is one folder a process."""
 
+import atexit
 import contextlib
+import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -14,6 +18,15 @@ from typing import Any
 import httpx2
 
 COMMAND = [sys.executable, "-c", "from flowgauge.console.main import main; main()"]
+MAKE_TABLES = """
+import sys
+from pathlib import Path
+from flowgauge.sinks.clickhouse.store import ClickHouseStore
+
+store = ClickHouseStore.open(Path(sys.argv[1]))
+store.apply_schema()
+store.close()
+"""
 WAIT_S = 60.0  # for what takes a second on an idle machine
 POLL_S = 0.1
 RULES = """
@@ -76,9 +89,23 @@ def run(
     )
 
 
+@functools.cache
+def made_tables() -> Path:
+    """Return a folder of ClickHouse with all tables and no row: to make them takes longer than all else of a start.
+
+    The servers of test_demo.py and of the shell blocks in test_docs.py make theirs themselves.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="flowgauge-tables-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-c", MAKE_TABLES, str(folder)], env=environment(), timeout=WAIT_S, check=True)
+    return folder
+
+
 @contextlib.contextmanager
 def running_up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Generator[Up]:
     """Run `flowgauge up` on a free port until the block ends; its log lines are in up.err beside the data folder."""
+    if not data.exists() and "FLOWGAUGE_CLICKHOUSE_URL" not in (env or {}):
+        shutil.copytree(made_tables(), data / "clickhouse", symlinks=True)
     with (data.parent / "up.err").open("a") as errors:
         process = subprocess.Popen(
             [*COMMAND, "up", "--data", str(data), "--port", "0", *arguments],

@@ -22,6 +22,7 @@ import structlog
 
 from flowgauge.schemas.errors import FlowgaugeError
 
+GARBAGE_AFTER = 700  # new objects, Python's own bound: memory stays low, and no pause is long
 SHUTDOWN_MS = 15_000  # an insert into ClickHouse takes up to some seconds on a slow disk
 
 # Its name, and what runs it until the event is set.
@@ -130,6 +131,7 @@ async def run_as_process(running: Coroutine[None, None, None]) -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER)
     try:
         await running
     except ShutdownOverdue as overdue:

@@ -5,12 +5,16 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flowgauge.console.cli.asking import answer_to, one_more, shown
 from flowgauge.console.cli.options import data_option, format_option, tenant_option, token_option, url_option
 from flowgauge.schemas.counted import counted
+
+if TYPE_CHECKING:
+    from flowgauge.console.ask import Answer
 
 LEVEL = click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"], case_sensitive=False)
 
@@ -68,7 +72,6 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     Asks the server, or reads the data folder when no server owns it.
     """
     from flowgauge.console.ask import Place
-    from flowgauge.console.heat_grid import heat_grid
     from flowgauge.console.text_table import printable, text_table
 
     if not (name in OWN_TIME and asked["run"]):
@@ -86,15 +89,21 @@ def command(*, name: str, form: str, url: str, token: str | None, data: Path, **
     elif name == LINES:
         _show_lines(answer.body["rows"], limit, has_context=bool(asked["context"]))
     elif name == "heatmap":
-        click.echo(heat_grid(answer.body["rows"], parameters.get("tz", "UTC")))
+        click.echo(_heat_grid(answer, parameters))
     elif name == "patterns":
         heat = answer_to(place, "/v1/metrics/heatmap", parameters, is_first=False)
-        click.echo(f"{heat_grid(heat.body['rows'], parameters.get('tz', 'UTC'))}\n\n{_statements(answer.body['rows'])}")
+        click.echo(f"{_heat_grid(heat, parameters)}\n\n{_statements(answer.body['rows'])}")
     else:
         rows = answer.rows() if name in WHOLE else shown(answer.rows(), limit, newest_last=name == NEWEST_LAST)
         click.echo(text_table(answer.columns(), rows, money=MONEY))
         if name == "cost-runs":
             click.echo("".join(f"\n{each}" for each in _vital_few(answer.body["rows"])), nl=False)
+
+
+def _heat_grid(answer: "Answer", parameters: Mapping[str, str]) -> str:
+    from flowgauge.console.heat_grid import heat_grid  # with every kind of rule, which other questions go without
+
+    return heat_grid(answer.body["rows"], parameters.get("tz", "UTC"))
 
 
 def _vital_few(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
