@@ -14,6 +14,8 @@ from flowgauge.console.web.acts import ACT_BYTES_MAX
 from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.app import web_app
 from flowgauge.producers.tokens import TokenTable
+from flowgauge.schemas.control import Acknowledged
+from flowgauge.schemas.setting_parts import QuestionSettings
 from flowgauge.schemas.topics import CONTROLS
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
@@ -24,15 +26,14 @@ from flowgauge.transport.local import LocalLog, open_local_log
 ONE, OTHER = "acting-one", "acting-other"
 DISK, SLOW, OTHERS = "aaaaaa0123456789", "bbbbbb0123456789", "cccccc0123456789"
 TOKENS = TokenTable({"of-one": ONE, "of-other": OTHER, "of-operator": "platform"})
+AT_MS = 1_800_000_000_000
 FORM = "application/x-www-form-urlencoded"
 
 
 async def write_incidents(store: ClickHouseStore) -> None:
     for number, (tenant, incident_id) in enumerate(((ONE, DISK), (ONE, SLOW), (OTHER, OTHERS))):
         fields = HOLDS["transitions"] | {"tenant": tenant, "transition_id": f"t{number}", "incident_id": incident_id}
-        line = row(
-            msgspec.json.encode(fields), log_id="acting", partition=0, offset=number, append_ms=1_800_000_000_000
-        )
+        line = row(msgspec.json.encode(fields), log_id="acting", partition=0, offset=number, append_ms=AT_MS)
         await store.insert("flowgauge.transitions", line.line, f"acting-{number}")
 
 
@@ -71,6 +72,24 @@ async def test_an_act_is_in_the_log_and_told_by_the_next_answer(http: httpx2.Asy
     assert (shown["handling"]["says"], [act["act"] for act in shown["acts"]]) == ("acknowledged by ann", ["ack"])
     assert {each["incident_id"]: each["handling"]["says"] for each in listed} == {DISK: "acknowledged by ann", SLOW: ""}
     assert len(await log.read(CONTROLS, 0, 0, 10)) == 1
+
+
+async def test_the_overview_that_somebody_looked_at_a_moment_before_tells_an_act_at_once(
+    filled: ClickHouseStore, log: LocalLog
+) -> None:
+    health, asked_once = Health(), QuestionSettings(fresh="1h")
+    controls = ControlBook(log, health)
+    answers = Answers(filled, health, TOKENS, bounds=asked_once, controls=controls, now_ms=lambda: AT_MS)
+
+    async def handled() -> list[tuple[str, str]]:
+        seen = await answers.overview(ONE)
+        return sorted((each.incident_id, each.handling) for each in (*seen.open, *seen.recent))
+
+    before = await handled()
+    await controls.append(Acknowledged(control_id="c", tenant=ONE, at_ms=AT_MS, by="ann", incident_id=DISK))
+
+    assert before == [(DISK, ""), (SLOW, "")]
+    assert await handled() == [(DISK, "acknowledged by ann"), (SLOW, "")]
 
 
 async def test_another_process_knows_of_an_act_when_it_has_read_the_log(

@@ -6,18 +6,20 @@ ClickHouse is the view: what it answers may be some seconds behind the log, and 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from flowgauge.console.web.acts import handling_words
 from flowgauge.console.web.answer_records import ListedIncident, WholeIncident
 from flowgauge.console.web.banner import banner
 from flowgauge.console.web.channel_trials import ChannelTrials
 from flowgauge.console.web.guard import authorization_of
 from flowgauge.console.web.incident_json import incident_json, incident_view_json, unknown_since_json
-from flowgauge.console.web.incident_views import IncidentPage, incident_page, incident_row
+from flowgauge.console.web.incident_views import IncidentPage, IncidentRow, incident_page, incident_row
 from flowgauge.console.web.json_answer import table_json
 from flowgauge.console.web.overview import Asked, Overview, overview
 from flowgauge.console.web.remembered import Remembered
@@ -187,6 +189,8 @@ class Answers:
                 return await self._asked(tenant, moment)
 
         asked = await self._remembered.answer(tenant, ("overview page", moment), ask)
+        # What people did is known here and costs nothing: who did it sees it, whoever asked a moment before.
+        asked = replace(asked, open=self._handled(asked.open), recent=self._handled(asked.recent))
         return overview(self.health_of(tenant), asked, self.now_ms(), rules=len(self._rules().rules))
 
     async def _asked(self, tenant: str, now: int) -> Asked:
@@ -200,11 +204,14 @@ class Answers:
         closed = [item for item in newest if not item.is_open][:RECENT_MAX]
         flaps = await flapping(self._store, tenant, [*open_, *closed])
         return Asked(
-            open=[incident_row(item, now, flaps.get(item.incident_id), self.handling(item)) for item in open_],
-            recent=[incident_row(item, now, flaps.get(item.incident_id), self.handling(item)) for item in closed],
+            open=[incident_row(item, now, flaps.get(item.incident_id)) for item in open_],
+            recent=[incident_row(item, now, flaps.get(item.incident_id)) for item in closed],
             minutes=[(parse_time_ms(str(row["minute"])), int(str(row["events"]))) for row in minutes.dicts()],
             heat=heat.dicts(),
         )
+
+    def _handled(self, rows: Sequence[IncidentRow]) -> list[IncidentRow]:
+        return [replace(row, handling=handling_words(self.handling(row))) for row in rows]
 
     async def incident_page(self, tenant: str, incident_id: str) -> IncidentPage | None:
         """Return what the page of an incident says, None when this tenant has none of that id."""
@@ -257,7 +264,7 @@ class Answers:
         async with self.turns.turn(tenant):
             return await incident_named(self._store, tenant, incident_id)
 
-    def handling(self, of: Incident) -> Handling:
+    def handling(self, of: Incident | IncidentRow) -> Handling:
         """Return what people did about an incident, as far as this process knows."""
         return self.controls.in_force.handling(of.tenant, of.incident_id) if self.controls else NOTHING_DONE
 

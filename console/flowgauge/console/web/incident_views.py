@@ -46,6 +46,7 @@ class IncidentRow:
     """One incident in a list."""
 
     incident_id: str
+    tenant: str
     title: str
     rule: str
     key: tuple[tuple[str, str], ...]
@@ -153,6 +154,7 @@ def incident_row(
     ended_ms = now_ms if incident.is_open else incident.at_ms
     return IncidentRow(
         incident_id=incident.incident_id,
+        tenant=incident.tenant,
         title=title_of(incident),
         rule=incident.rule,
         key=tuple((name, value) for name, value in incident.key.items() if name != EVENT_ID),
