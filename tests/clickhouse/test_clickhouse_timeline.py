@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.clickhouse.reading import Planned
 from tests.examples import one_in
 
-from flowgauge.console.web.answers import metric_query
+from flowgauge.console.web.parameters import metric_query
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse.metric import MetricQuery
 from flowgauge.sinks.clickhouse.metrics import answer

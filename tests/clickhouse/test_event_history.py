@@ -16,7 +16,7 @@ from tests.clickhouse.running_sink import NOW_MS, new_log, running_sink, until
 from tests.examples import one_in
 
 from flowgauge.console.history import Entry, entries
-from flowgauge.console.web.answers import looks_in
+from flowgauge.console.web.parameters import looks_in
 from flowgauge.processors.backtest import looks_of
 from flowgauge.processors.replay import Replay
 from flowgauge.processors.ruleset import parse_rules

@@ -3,7 +3,7 @@
 import pytest
 
 from flowgauge.console.cli import metrics as command
-from flowgauge.console.web.answers import metric_query, moment_ms, switch_of
+from flowgauge.console.web.parameters import metric_query, moment_ms, switch_of
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_duration_ms
 from flowgauge.sinks.clickhouse.metric import BY, LEVELS, PER

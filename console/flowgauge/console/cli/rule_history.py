@@ -289,7 +289,7 @@ def _history(
 
 
 def _moment(name: str, text: str | None) -> int | None:
-    from flowgauge.console.web.answers import moment_ms
+    from flowgauge.console.web.parameters import moment_ms
     from flowgauge.transport.wall_clock import now_ms
 
     return None if text is None else moment_ms(name, text, now_ms())

@@ -13,7 +13,7 @@ from flowgauge.console.web.acting import do
 from flowgauge.console.web.action_switch import START, STOP, SWITCHES, actions_told, read_switch, switch_actions
 from flowgauge.console.web.acts import ACT_BYTES_MAX, BODIES, Verb, person, read_doing
 from flowgauge.console.web.answer_records import RuleFiles, RulesInForce, tenant_holding
-from flowgauge.console.web.answers import Answers, refuse_repeated, refuse_unknown, switch_of
+from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.api_operations import KNOWN
 from flowgauge.console.web.channel_trials import CHANNELS, TRIAL, TRIAL_BYTES_MAX, ChannelTrials, read_trial
 from flowgauge.console.web.deliveries import (
@@ -35,6 +35,7 @@ from flowgauge.console.web.guard import body_of, login_of
 from flowgauge.console.web.incident_json import INCIDENT_COLUMNS, health_json
 from flowgauge.console.web.json_answer import UNAUTHORIZED, json_answer, json_bytes, token_needed
 from flowgauge.console.web.metric_operations import METRIC_ROUTE
+from flowgauge.console.web.parameters import refuse_repeated, refuse_unknown, switch_of
 from flowgauge.console.web.silence_keeping import add, expire, preview, silences
 from flowgauge.console.web.silence_operations import PREVIEW, SILENCE, SILENCES
 from flowgauge.console.web.silences import SILENCE_BYTES_MAX, read_asked
@@ -115,7 +116,7 @@ class _Api:
             if tenant is None:
                 return json_answer({"error": token_needed(request.headers)}, 401, UNAUTHORIZED)
             try:
-                refuse_repeated(request.query_params)
+                refuse_repeated(request.query_params.multi_items())
                 shown = self._answers.shown_to(tenant, request)
                 if known is not None:
                     refuse_unknown(request.query_params, known)

@@ -2,8 +2,9 @@
 
 from uuid import uuid4
 
-from flowgauge.console.web.answers import Answers, moment_ms
+from flowgauge.console.web.answers import Answers
 from flowgauge.console.web.deliveries import NotDead, ReplayAll, ReplayOne, ReplayTold, replayed_all, replayed_one
+from flowgauge.console.web.parameters import moment_ms
 from flowgauge.schemas.control import Replayed
 from flowgauge.schemas.errors import BadInput
 from flowgauge.transport.control_book import ControlBook
