@@ -183,7 +183,7 @@ def merge(client: Client, found: list[Alternative]) -> None:
         _note(client, each.name, _MERGED, cpu_seconds=time.process_time() - began, rows_of=each.table)
 
 
-def compared(client: Client, found: list[Alternative], rounds: int = ROUNDS) -> list[Compared]:
+def compared(client: Client, found: list[Alternative], rounds: int) -> list[Compared]:
     """Ask every table, in turns, and return all that is known of each."""
     asked = _asked(client, [each for each in found if each.is_asked], rounds)
     return [_compared(client, each, asked.get(each.name, {})) for each in found]

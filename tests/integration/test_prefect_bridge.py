@@ -27,8 +27,9 @@ from flowgauge.transport.local import open_local_log
 from flowgauge.transport.wall_clock import now_ms
 
 AUTH = "admin:swordfish"
-BURST = int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "1200"))  # `make torture` emits more
 POSTED = 600  # events at once: more than Prefect holds for a reader
+POSTS = -(-int(os.environ.get("FLOWGAUGE_BURST_EVENTS", "1200")) // POSTED)  # `make torture` emits more
+BURST = POSTS * POSTED
 READ_MAX = 100_000  # records; more than these tests make
 RULES = """
 rules:
@@ -162,7 +163,7 @@ def test_all_that_prefect_keeps_arrives_through_a_bridge_that_is_killed_and_miss
     with bridging(tmp_path, prefect, up) as second:
         wait_for(lambda: set(meanwhile.values()) <= told(up), "the runs while it was away")
         after = prefect.run_flows()
-        for _ in range(BURST // POSTED):
+        for _ in range(POSTS):
             prefect.call("/events", happenings(POSTED))
         wait_for(lambda: set(after.values()) <= told(up), "the runs after that")
         wait_for(lambda: events_kept(prefect) > 600 + BURST, "Prefect to store them")

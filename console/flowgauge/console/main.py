@@ -89,7 +89,7 @@ def flowgauge() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code; no error of ours shows a traceback."""
-    gc.set_threshold(COLLECT_AFTER)  # until run_as_process, in one that stays
+    gc.set_threshold(COLLECT_AFTER)  # run_as_process lowers it where a role serves
     try:
         code = flowgauge.main(args=arguments, prog_name="flowgauge", standalone_mode=False)
     except click.ClickException as error:
