@@ -15,6 +15,17 @@ VENV = ROOT / ".cache" / "prefect-venv"
 MIGRATE_S_MAX = 300.0  # its first start compiles all of Prefect
 
 
+def environment_of(home: Path, database: Path) -> dict[str, str]:
+    """Return what every program of Prefect's is told that lives in `home` and has that database."""
+    return {
+        "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        "DO_NOT_TRACK": "1",
+    }
+
+
 def prepare_database(database: Path) -> None:
     """Put a migrated database with nothing in it there, unless another server's is there already."""
     if not database.exists():
@@ -37,13 +48,7 @@ def _migrate(home: Path) -> Path:
     done = subprocess.run(
         [VENV / "bin" / "prefect", "server", "database", "upgrade", "--yes"],
         cwd=home,
-        env={
-            "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
-            "HOME": str(home),
-            "PREFECT_HOME": str(home),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
-            "DO_NOT_TRACK": "1",
-        },
+        env=environment_of(home, database),
         capture_output=True,
         text=True,
         timeout=MIGRATE_S_MAX,

@@ -1,7 +1,6 @@
 """A real Prefect server in its own environment, which .ci/peer prefect prepares, alone or one of several."""
 
 import json
-import os
 import socket
 import subprocess
 import time
@@ -14,7 +13,7 @@ import httpx2
 import pytest
 from tests.integration.fenced_blocks import blocks, exports
 from tests.integration.peer_environment import end_group, peer_environment
-from tests.integration.prefect_database import VENV, prepare_database
+from tests.integration.prefect_database import VENV, environment_of, prepare_database
 
 from flowgauge.producers.prefect.api import Credentials
 from flowgauge.schemas.times import rfc3339
@@ -55,13 +54,9 @@ class PrefectServer:
         self.api = f"http://127.0.0.1:{self._port}/api"
         self.headers = Credentials.of(more).headers
         self._environment = {
-            "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",
-            "HOME": str(home),
-            "PREFECT_HOME": str(home),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{kept}",
+            **environment_of(home, kept),
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
             **({} if where is None else {**documented, **where}),
             **more,
         }
