@@ -87,14 +87,15 @@ COST_METRICS: Final = (
     ),
 )
 
-# What each of the groups is in SQL, as `run_metrics.OF`; of a run with several tags, each.
+# What each of the groups is in SQL, and the how many-th of its run: only a tag can be another than the first.
 GROUPS_OF: Final = {
-    "": "['']",
-    "flow": "[flow]",
-    "deployment": "[deployment]",
-    "work_pool": "[work_pool]",
-    "team": "[team]",
-    "tag": "arrayMap(tag -> toString(tag), emptyArrayToSingle(tags))",
+    "": "'' AS of, 1 AS nth",
+    "flow": "flow AS of, 1 AS nth",
+    "deployment": "deployment AS of, 1 AS nth",
+    "work_pool": "work_pool AS of, 1 AS nth",
+    "team": "team AS of, 1 AS nth",
+    "tag": "emptyArrayToSingle(tags) AS some, arrayJoin(arrayZip(some, arrayEnumerate(some))) AS one, "
+    "toString(one.1) AS of, one.2 AS nth",
 }
 _COSTS: Final = re.compile(r"-- costs of runs(, and of the four weeks before)?$", re.MULTILINE)
 

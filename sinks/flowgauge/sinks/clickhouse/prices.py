@@ -109,6 +109,12 @@ _COSTS_BY_PRICE: Final = """[(
         'Nullable(Decimal(38, 6))'
     )
 )]"""
+_FIRST_FIT: Final = """arrayFirstIndex(
+    (fits_flow, a_tag, a_pool) ->
+        fits_flow AND (a_tag = '' OR has(tags, a_tag)) AND (a_pool = '' OR a_pool = work_pool),
+    [<fits>], {<what>_tags:Array(String)}, {<what>_work_pools:Array(String)}
+)"""
+_TEAM: Final = "if(told_team = '', {teams:Array(String)}[<first fit>], told_team)"
 _UNKNOWN_COSTS: Final = "[('', CAST(NULL, 'Nullable(Decimal(38, 6))'))]"
 
 _AnEntry = TypeVar("_AnEntry", bound=_Entry)
@@ -139,16 +145,19 @@ class PriceList:
         return {**places, **{name: list(column) for name, column in columns.items()}}
 
     def in_question(self, sql: str) -> str:
-        """Return `sql` with, for `<price_flows>` and `<team_flows>`, whether each of them fits the flow of a run.
+        """Return `sql` with a run's `<price>`, what it is `<priced>` at, and its `<team>`, by these entries.
 
-        `<priced>` is what a run cost by them: without prices a third of the time of a question, for nothing.
+        What no entry decides is left out: prices would take a third of the time of a question, for nothing.
         """
-        sql = sql.replace("<priced>", _COSTS_BY_PRICE if self.prices_per_hour else _UNKNOWN_COSTS)
-        for name in _FLOWS:
-            flows: tuple[str, ...] = getattr(self, name)
-            fits = [f"match(flow, {{{name}_{at}:String}})" if flow else "1" for at, flow in enumerate(flows)]
-            sql = sql.replace(f"<{name}>", f"[{', '.join(fits)}]" if fits else "emptyArrayUInt8()")
-        return sql
+        priced, price = (_COSTS_BY_PRICE, self._first_fit("price")) if self.prices_per_hour else (_UNKNOWN_COSTS, "0")
+        team = _TEAM.replace("<first fit>", self._first_fit("team")) if self.teams else "told_team"
+        return sql.replace("<price>", price).replace("<priced>", priced).replace("<team>", team)
+
+    def _first_fit(self, what: str) -> str:
+        """Return what the first entry is that fits a run, counted from 1; 0: none does."""
+        flows: tuple[str, ...] = getattr(self, f"{what}_flows")
+        fits = ", ".join(f"match(flow, {{{what}_flows_{at}:String}})" if flow else "1" for at, flow in enumerate(flows))
+        return _FIRST_FIT.replace("<fits>", fits).replace("<what>", what)
 
 
 NO_PRICES: Final = PriceList()

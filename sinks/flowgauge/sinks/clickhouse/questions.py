@@ -52,4 +52,5 @@ def to_the_point(sql: str, asked: Set[str]) -> str:
 
     The engine would plan each condition that is always true, and read its columns.
     """
-    return with_columns(_IF_ASKED.sub(lambda found: found[2] if found[1] in asked else "true", sql))
+    narrowed = _IF_ASKED.sub(lambda found: found[2] if found[1] in asked else "true", sql)
+    return with_columns(narrowed.replace("\nAND true", ""))

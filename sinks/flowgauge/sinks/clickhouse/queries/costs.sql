@@ -30,6 +30,7 @@ FROM (
                 - greatest({since_ms:Int64}, coalesce(toUnixTimestamp64Milli(recent_bucket), {since_ms:Int64}))
         ) AS asked_ms
     FROM (
+        WITH <groups>
         SELECT
             is_before,
             if(is_before, NULL, bucket) AS recent_bucket,
@@ -49,7 +50,6 @@ FROM (
         FROM (
             -- costs of runs, and of the four weeks before
         )
-        ARRAY JOIN <groups> AS of, arrayEnumerate(<groups>) AS nth
         GROUP BY is_before, recent_bucket, of, currency
     )
 )

@@ -28,6 +28,7 @@ FROM (
         anyIf((group_cost, completed, p50), is_before) OVER (PARTITION BY of, currency) AS earlier,
         sumIf(runs, NOT is_before) OVER (PARTITION BY currency) AS currency_runs
     FROM (
+        WITH <groups>
         SELECT
             is_before,
             of,
@@ -45,7 +46,6 @@ FROM (
         FROM (
             -- costs of runs, and of the four weeks before
         )
-        ARRAY JOIN <groups> AS of
         GROUP BY is_before, of, currency
     )
 )

@@ -2,44 +2,30 @@
 -- price that fits, else nothing that is known. Bytes and rows stand with its first currency, so that sums hold them once.
 -- The engine plans each SELECT within another, and all that a name stands for wherever it is used: so there are two.
 SELECT
-    run, bucket, tags, state, attempts, seconds, wait_seconds, late_seconds, flow, deployment, work_pool, team, is_before,
-    cpu_sum, cpu_count, gpu_sum, gpu_count,
+    <carried>,
+    flow,
+    deployment,
+    work_pool,
+    team,
+    is_before,
+    bucket,
     money.1 AS currency,
     money.2 AS cost,
     if(place = 1, told_bytes, NULL) AS bytes,
     if(place = 1, told_rows, NULL) AS rows
 FROM (
     SELECT
-        run, tags, state, attempts, seconds, wait_seconds, late_seconds,
-        told_bytes, told_rows, cpu_sum, cpu_count, gpu_sum, gpu_count,
+        <carried>,
+        told_bytes,
+        told_rows,
         toString(known.flow) AS flow,
         toString(known.deployment) AS deployment,
         toString(known.work_pool) AS work_pool,
         ended < fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS is_before,
         <bucket> AS bucket,
-        arrayFirstIndex(
-            (fits_flow, a_tag, a_pool) ->
-                fits_flow
-                AND (a_tag = '' OR has(tags, a_tag))
-                AND (a_pool = '' OR a_pool = work_pool),
-            <price_flows>, {price_tags:Array(String)}, {price_work_pools:Array(String)}
-        ) AS price,
-        if(
-            told_team = '',
-            {teams:Array(String)}[arrayFirstIndex(
-                (fits_flow, a_tag, a_pool) ->
-                    fits_flow
-                    AND (a_tag = '' OR has(tags, a_tag))
-                    AND (a_pool = '' OR a_pool = work_pool),
-                <team_flows>, {team_tags:Array(String)}, {team_work_pools:Array(String)}
-            )],
-            told_team
-        ) AS team,
-        if(
-            notEmpty(told_costs),
-            told_costs,
-            <priced>
-        ) AS costs
+        <price> AS price,
+        <team> AS team,
+        if(notEmpty(told_costs), told_costs, <priced>) AS costs
     FROM (
         -- runs by ended<which>, known
     ) AS known
