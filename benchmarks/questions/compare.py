@@ -104,9 +104,15 @@ FROM system.tables WHERE database = 'flowgauge' AND name = 'events'
 """
 
 
-def compare(folder: Path, hours: int, rounds: int, *, merges: bool, say: Callable[[str], None]) -> list[Compared]:
-    """Give the tables the first `hours` of the month in `folder`, ask them, and return what each takes. Blocks."""
-    client, found = prepare(folder)
+def compare(
+    folder: Path, hours: int, rounds: int, *, only: Sequence[str], merges: bool, say: Callable[[str], None]
+) -> list[Compared]:
+    """Give the tables the first `hours` of the month in `folder`, ask them, and return what each takes. Blocks.
+
+    `only`: how the names of those begin that are compared.
+    """
+    client, every = prepare(folder)
+    found = [each for each in every if each.name.startswith(tuple(only))]
     try:
         fill(client, found, hours, say)
         if merges:
@@ -137,7 +143,7 @@ def fill(client: Client, found: Sequence[Alternative], hours: int, say: Callable
     for turn in range(-(-hours * HOUR_MS // TURN_MS)):
         todo = [each for each in _from(found, turn) if (each.name, turn) not in known]
         if todo:
-            _arrive(client, turn, begin_ms + turn * TURN_MS)
+            _arrive(client, turn, begin_ms + turn * TURN_MS, sorts=any(SORTED in each.insert for each in todo))
         for each in todo:
             began = time.process_time()
             client.command(each.insert, settings={**_SETTINGS, "insert_deduplication_token": f"turn {turn}"})
@@ -147,12 +153,13 @@ def fill(client: Client, found: Sequence[Alternative], hours: int, say: Callable
         client.command(f"DROP TABLE IF EXISTS {table}")
 
 
-def _arrive(client: Client, turn: int, first_ms: int) -> None:
-    """Put the events of a turn into memory, as they came and as the table now sorts them."""
+def _arrive(client: Client, turn: int, first_ms: int, *, sorts: bool) -> None:
+    """Put the events of a turn into memory, as they came and, where somebody needs it, as the table now sorts them."""
     about: dict[str, object] = {"turn": turn, "first_ms": first_ms, "end_ms": first_ms + TURN_MS}
     client.command(f"DROP TABLE IF EXISTS {SORTED}")
     client.command(_ARRIVED, parameters=about, settings=_SETTINGS)
-    client.command(_SORTED, settings=_SETTINGS)
+    if sorts:
+        client.command(_SORTED, settings=_SETTINGS)
 
 
 def _note(client: Client, name: str, turn: int, *, cpu_seconds: float, rows_of: str) -> None:

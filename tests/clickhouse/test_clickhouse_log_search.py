@@ -207,6 +207,33 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
     assert times == sorted(times, reverse=True)
 
 
+@settings(max_examples=one_in(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    told=st.lists(st.tuples(st.integers(0, 9), st.integers(-60 * 86_400, 0)), min_size=1, max_size=60),
+    limit=st.integers(1, 40),
+    level=st.sampled_from(["", "ERROR"]),
+)
+async def test_the_newest_lines_are_found_once_each_however_far_apart_they_lie(
+    embedded: ClickHouseStore, told: list[tuple[int, int]], limit: int, level: str
+) -> None:
+    """Ids come again, some at another time: the newest is told."""
+    tenant = f"sparse {uuid.uuid4().hex}"
+    payload = {"message": "refused", "level": "error"}
+    await publish(
+        embedded,
+        [
+            line(tenant, number, "refused", occurred=(T0 + timedelta(seconds=at)).isoformat(), payload=payload, run="r")
+            for number, at in told
+        ],
+    )
+
+    found = await logs(embedded, tenant, limit=limit, level=level, since_ms=millis(T0) - 61 * 86_400_000)
+
+    newest = sorted((max(at for number, at in told if number == each) for each, _ in dict(told).items()), reverse=True)
+    times = [int(str(each["cursor"]).partition("-")[0]) // 1_000_000 for each in found]
+    assert times == [millis(T0) // 1_000 + at for at in newest[:limit]]
+
+
 async def test_pages_of_all_tenants_skip_no_line_of_one_moment_and_id(embedded: ClickHouseStore) -> None:
     """Ids are a tenant's own: what a page ends with may have twins on the next."""
     run = f"twins {uuid.uuid4().hex}"

@@ -16,6 +16,8 @@ from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.text_search import TextSearch, text_search
 from flowgauge.sinks.clickhouse.windows import newest, newest_of
 
+REACH = 2  # errors, as many times as lines are asked for: a run that failed and logged it is an error twice
+
 
 async def log_lines(
     store: ClickHouseStore, sql: str, parameters: Mapping[str, object], query: MetricQuery
@@ -44,12 +46,14 @@ async def _hits(
     if not query.text and are_errors(cast("list[str]", parameters.get("levels", []))):
         # The newest errors may lie ahead of now, or tell of no log line.
         first_ms = max(WINDOW_MS, newest_of(query, before_ms) - await _reach(store, query))
-    found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=first_ms)
+    distinct = ("tenant", "id")
+    found = await newest(store, sql, parameters, query, before_ms=before_ms, first_ms=first_ms, distinct=distinct)
     return msgspec.convert(found.dicts(), list[LogLine])
 
 
 async def _reach(store: ClickHouseStore, query: MetricQuery) -> int:
-    """Return since when there are as many errors as are asked for: few are looked up at once, and many lie near."""
+    """Return since when there are enough errors: few are looked up at once, and many lie near."""
+    wanted = REACH * query.limit
     sql = named_by_tenant(question_of("errors_reach", query.tenant), query.tenant)
     parameters = {
         "tenant": query.tenant,
@@ -58,12 +62,12 @@ async def _reach(store: ClickHouseStore, query: MetricQuery) -> int:
         "before_us": before(query.before)[0],
         "flow": query.flow,
         "run": query.run,
-        "limit": query.limit,
+        "limit": wanted,
     }
     ((oldest_ms, found),) = msgspec.convert(
         (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows, list[tuple[int, int]]
     )
-    return oldest_ms if found >= query.limit else query.since_ms
+    return oldest_ms if found >= wanted else query.since_ms
 
 
 async def _around(store: ClickHouseStore, query: MetricQuery, hits: list[LogLine]) -> list[LogLine]:

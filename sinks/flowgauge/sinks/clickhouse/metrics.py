@@ -161,7 +161,8 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
         return await timeline(store, sql, query)
     if name == "events":
         # As many minutes as are asked for, no more: a week of them is millions of events.
-        return (await newest(store, sql, parameters, query, first_ms=query.limit * 60_000)).rows
+        first_ms = query.limit * 60_000
+        return (await newest(store, sql, parameters, query, first_ms=first_ms, distinct=("minute",))).rows
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
 
 

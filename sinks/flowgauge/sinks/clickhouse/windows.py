@@ -1,6 +1,6 @@
-"""Windows: the newest rows of many are looked for near the newest time first, then in ever longer times."""
+"""Windows: the newest rows of many are looked for near the newest time first, then in ever longer times before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 
 from flowgauge.sinks.clickhouse.metric import MetricQuery
@@ -9,6 +9,8 @@ from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 GROWS_MIN = 16  # each look costs some ten milliseconds
+FEW = 16  # rows that say little about how close together those before them lie
+LOOKS_NARROW = 3  # after so many rows lie ever wider apart, whatever the last look found
 
 
 def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
@@ -17,11 +19,15 @@ def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
 
 
 def longer(length_ms: int, found: int, wanted: int, looks: int) -> int:
-    """Return how long the next window is when the `looks`th, of `length_ms`, had `found` rows, fewer than `wanted`.
+    """Return how long all windows are with the next, when `looks` had too few.
 
-    Twice as long as it takes where rows lie as close together as in that one; the longer, the more looks found none.
+    These, of `length_ms` in all, had `found` rows of those `wanted`. Twice as long as it takes where rows lie as close
+    together as in them; the longer, the more looks found none.
     """
-    return length_ms * (max(GROWS_MIN, 2 * -(-wanted // found)) if found else GROWS_MIN**looks)
+    if not found:
+        return length_ms * GROWS_MIN**looks
+    least = GROWS_MIN if found < FEW or looks > LOOKS_NARROW else 1
+    return length_ms * max(least, 2 * -(-wanted // found))
 
 
 def newest_of(query: MetricQuery, before_ms: int | None = None) -> int:
@@ -37,17 +43,25 @@ async def newest(
     *,
     before_ms: int | None = None,
     first_ms: int,
+    distinct: Sequence[str],
 ) -> Table:
     """Return the newest rows, as many as `query` asks for, that `sql` finds up to `before_ms`; raise EngineTrouble.
 
-    They are looked for in about the last `first_ms` first.
+    They are looked for in about the last `first_ms` first, then before that. Of rows that are equal in the columns
+    `distinct` the newest is returned.
     """
     newest_ms = newest_of(query, before_ms)
-    found, length_ms = Table([], []), first_ms
+    columns: list[str] = []
+    rows: dict[tuple[object, ...], tuple[object, ...]] = {}
+    until_ms, length_ms = query.until_ms, first_ms
     for looks in count(1):
         since_ms = window(query.since_ms, newest_ms, length_ms)
-        found = await store.query(sql, {**parameters, "since_ms": since_ms}, seen=rows_of(query.tenant))
-        if since_ms == query.since_ms or len(found.rows) >= query.limit:
+        asked = {**parameters, "since_ms": since_ms, "until_ms": until_ms, "limit": query.limit - len(rows)}
+        found = await store.query(sql, asked, seen=rows_of(query.tenant))
+        columns = columns or found.columns  # no rows come without columns
+        for row in found.rows:
+            rows.setdefault(tuple(row[columns.index(name)] for name in distinct), row)
+        if since_ms == query.since_ms or len(rows) >= query.limit:
             break
-        length_ms = longer(length_ms, len(found.rows), query.limit, looks)
-    return found
+        until_ms, length_ms = since_ms, longer(length_ms, len(rows), query.limit, looks)
+    return Table(columns, list(rows.values()))

@@ -9,14 +9,16 @@ SELECT
     occurred AS time,
     toUnixTimestamp64Micro(occurred) AS at_us,
     kind,
-    name,
+    multiIf(kind = 'log', logger, resource['name'] != '', resource['name'], resource['id']) AS name,
     event,
     state,
     level,
     message
-FROM (
-    <told>
-)
+FROM flowgauge.events
+WHERE tenant = {tenant:String}
+    AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+    AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+    AND <about>
 ORDER BY
     occurred,
     indexOf(states, state) + multiIf(
