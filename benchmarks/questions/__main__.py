@@ -48,7 +48,7 @@ def main() -> int:
     comparing = commands.add_parser("compare", help="compare other tables for them")
     comparing.add_argument("--hours", type=int, required=True, help="how much of the month each table gets")
     comparing.add_argument("--rounds", type=int, default=ROUNDS, help="of the questions")
-    comparing.add_argument("--only", nargs="+", default=("",), help="tables whose name begins so: whole, slice, column …")
+    comparing.add_argument("--only", nargs="+", default=("",), help="tables: whole, slice, column, or more of a name")
     comparing.add_argument("--merge", action="store_true", help="merge each day into one part before asking")
     for each in (making, asking, comparing):
         each.add_argument("--data", type=Path, required=True, help="the folder of ClickHouse in process")
