@@ -17,13 +17,14 @@ from tests.clickhouse_front import Front
 from flowgauge.schemas.errors import Transient
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import millis
-from flowgauge.sinks.clickhouse import folding
+from flowgauge.sinks.clickhouse import folding, metrics, runs_now
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.folding import USED_MAX, fold, keep_folded, shares
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion, MetricQuery
 from flowgauge.sinks.clickhouse.metrics import METRICS, answer
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
+from flowgauge.sinks.clickhouse.run_metrics import KNOWN, Came
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
 
@@ -296,6 +297,39 @@ async def test_when_nothing_came_since_only_what_is_kept_is_read(store: ClickHou
     assert as_kept == as_they_come
 
 
+async def test_what_came_is_told_alike_of_few_runs_and_of_many(
+    store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("one", "two", "three"):
+        await tell(store, "news", run, "late", "running", "completed" if run == "one" else "failed")
+    await fold_now(store)
+    for run in ("three", "four"):
+        await tell(store, "news", run, "late", "running", "completed", at=DAY + timedelta(minutes=7))
+    of_few = {name: (await answer(store, name, asked("news"))).rows for name in OF_RUNS}
+    monkeypatch.setattr(metrics, "FEW_MAX", 1)
+
+    of_many = {name: (await answer(store, name, asked("news"))).rows for name in OF_RUNS}
+
+    assert of_many == of_few
+    assert {row[0]: row[2] for row in of_few["runs"]} == dict.fromkeys(("one", "three", "four"), "completed") | {
+        "two": "failed"
+    }
+
+
+async def test_runs_are_now_what_the_view_says(store: ClickHouseStore) -> None:
+    """Each column that questions read, of runs of which states, pieces and tags came."""
+    for run in ("one", "two"):
+        await tell(store, "now", run, "scheduled", "late", "running", "failed", "running", "completed")
+    now = f"({runs_now.select(KNOWN)} {runs_now.EACH})"
+    all_of = "SELECT {} FROM {} ORDER BY run".format
+
+    view = await store.query(all_of(", ".join(KNOWN), "flowgauge.runs_final"), seen=only("now"))
+    told = await store.query(all_of(", ".join(KNOWN), now), seen=only("now"))
+
+    assert len(told.rows) == 2
+    assert told.rows == view.rows
+
+
 @pytest.mark.parametrize("name", OF_RUNS)
 def test_of_what_is_kept_no_question_reads_runs_as_they_come(name: str) -> None:
-    assert not re.search(r"flowgauge\.(runs|runs_final)\b", question(name, as_kept=True))
+    assert not re.search(r"flowgauge\.(runs|runs_final)\b", question(name, Came.NOTHING))

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Final
 
 from flowgauge.sinks.clickhouse.metric import PER, Metric
-from flowgauge.sinks.clickhouse.run_metrics import BUCKET, with_runs
+from flowgauge.sinks.clickhouse.run_metrics import BUCKET, Came, with_runs
 
 _GROUPS: Final = PER[1:]  # prices are a tenant's own
 
@@ -100,9 +100,9 @@ GROUPS_OF: Final = {
 _COSTS: Final = re.compile(r"-- costs of runs(, and of the four weeks before)?$", re.MULTILINE)
 
 
-def with_costs(sql: str, *, as_kept: bool = False) -> str:
-    """Return `sql` with the runs and their costs that its comments ask for; `as_kept` as for `with_runs`."""
-    return with_runs(_COSTS.sub(_costs, sql), as_kept=as_kept)
+def with_costs(sql: str, came: Came = Came.MANY) -> str:
+    """Return `sql` with the runs and their costs that its comments ask for."""
+    return with_runs(_COSTS.sub(_costs, sql), came)
 
 
 def _costs(asked: re.Match[str]) -> str:

@@ -31,7 +31,7 @@ from flowgauge.sinks.clickhouse.metric import (
 from flowgauge.sinks.clickhouse.pattern_words import PATTERN_COLUMNS, pattern_row
 from flowgauge.sinks.clickhouse.patterns import Examined, FlowHours, examine, patterns
 from flowgauge.sinks.clickhouse.questions import named_by_tenant, of_tenant, question, question_of, to_the_point
-from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS
+from flowgauge.sinks.clickhouse.run_metrics import RUN_METRICS, Came
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.table import Table
 from flowgauge.sinks.clickhouse.tenancy import rows_of
@@ -39,6 +39,7 @@ from flowgauge.sinks.clickhouse.text_search import text_search
 from flowgauge.sinks.clickhouse.timeline import timeline
 from flowgauge.sinks.clickhouse.windows import newest
 
+FEW_MAX = 100  # runs that are named one by one: of three hundred the engine reads the names as long as it looks them up
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
 # What narrows or shapes an answer; some questions have it.
@@ -148,13 +149,11 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    since_ms = await _unfolded_ms(store, query.tenant) if "{folded_ms:" in question(name) else None
-    sql = with_levels(question_of(name, query.tenant, query.per, as_kept=since_ms is None), levels_from(query.level))
+    came, about_it = await _came(store, query.tenant) if "{folded_ms:" in question(name) else (Came.MANY, {})
+    sql = with_levels(question_of(name, query.tenant, query.per, came), levels_from(query.level))
     sql = named_by_tenant(of_tenant(with_messages(sql, text_search(query.text)), query.tenant), query.tenant)
     sql = to_the_point(query.prices.in_question(sql), frozenset(each for each in _NARROWS if getattr(query, each)))
-    parameters = _parameters(sql, query)
-    if since_ms is not None:
-        parameters["folded_ms"] = since_ms
+    parameters = {**_parameters(sql, query), **about_it}
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
     if name == "timeline":
@@ -166,15 +165,20 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
     return (await store.query(sql, parameters, seen=rows_of(query.tenant))).rows
 
 
-async def _unfolded_ms(store: ClickHouseStore, tenant: str) -> int | None:
-    """Return since when something came of runs that is not folded, in ms since 1970; None when nothing did.
+async def _came(store: ClickHouseStore, tenant: str) -> tuple[Came, dict[str, object]]:
+    """Return of how many runs something came since the last fold, and the parameters that say which.
 
     What comes between this look and the question is not in the answer, which is right as of the look.
     """
     since_ms = await folded_ms(store)
-    asked = {"tenant": tenant, "folded_ms": since_ms}
+    few_max = 0 if tenant == ANY_TENANT else FEW_MAX  # of several tenants, runs may be called alike
+    asked = {"tenant": tenant, "folded_ms": since_ms, "limit": few_max + 1}
     came = await store.query(question_of("came_since", tenant), asked, seen=rows_of(tenant))
-    return since_ms if came.rows else None
+    if not came.rows:
+        return Came.NOTHING, {}
+    if len(came.rows) <= few_max:
+        return Came.FEW, {"came": [run for (run,) in came.rows]}
+    return Came.MANY, {"folded_ms": since_ms}
 
 
 async def _patterns(store: ClickHouseStore, query: MetricQuery) -> list[tuple[object, ...]]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.sinks.clickhouse.cost_metrics import GROUPS_OF, with_costs
 from flowgauge.sinks.clickhouse.messages_with import LEVELS_MARK, MARK
-from flowgauge.sinks.clickhouse.run_metrics import OF, with_columns
+from flowgauge.sinks.clickhouse.run_metrics import OF, Came, with_columns
 
 _OF_TENANT = "tenant = {tenant:String}"
 _IF_ASKED = re.compile(r"\(\{(\w+):String\} = '' OR (.+)\)$", re.MULTILINE)
@@ -19,20 +19,17 @@ _IDS, _IDS_OF_ALL = "uniqExact(id)", "uniqExact(tenant, id)"
 
 
 @cache
-def question(name: str, *, as_kept: bool = False) -> str:
-    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents.
-
-    `as_kept`: runs as of the last fold, for when nothing came since.
-    """
+def question(name: str, came: Came = Came.MANY) -> str:
+    """Return the SQL of the question `name`: one comment, which tells it from others, and no indents."""
     path = files("flowgauge.sinks.clickhouse") / "queries" / f"{name.replace('-', '_')}.sql"
-    first, *lines = map(str.strip, with_costs(path.read_text("utf-8"), as_kept=as_kept).splitlines())
+    first, *lines = map(str.strip, with_costs(path.read_text("utf-8"), came).splitlines())
     # The driver goes through all of it by character, each time: 4 ms of a long one.
     return "\n".join([first, *(line for line in lines if line in {MARK, LEVELS_MARK} or not line.startswith("--"))])
 
 
-def question_of(name: str, tenant: str, per: str = "", *, as_kept: bool = False) -> str:
+def question_of(name: str, tenant: str, per: str = "", came: Came = Came.MANY) -> str:
     """Return the SQL of the question `name` as it is asked of `tenant` or ANY_TENANT, about runs grouped by `per`."""
-    sql = question(name, as_kept=as_kept).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
+    sql = question(name, came).replace("<of>", OF.get(per, "")).replace("<groups>", GROUPS_OF.get(per, ""))
     return of_tenant(sql, tenant)
 
 

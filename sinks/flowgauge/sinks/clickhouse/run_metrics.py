@@ -1,7 +1,8 @@
 """The questions about groups of runs: how they ended, how long they took, how late they were. Pure.
 
 Their queries read runs through fragments: runs_known.sql, and around it runs_asked.sql; runs_kept.sql alone where
-nothing came since the last fold. A query says where, and by which time a run belongs to the time asked for:
+nothing came since the last fold. What came is read from the states of runs (`runs_now`). A query says where, and by
+which time a run belongs to the time asked for:
 
     -- runs heard of                                in [since, until)
     -- runs by ended                                in [since, until)
@@ -12,16 +13,27 @@ nothing came since the last fold. A query says where, and by which time a run be
 """
 
 import re
+from enum import Enum
 from functools import cache, partial
 from importlib.resources import files
 from typing import Final
 
+from flowgauge.sinks.clickhouse import runs_now
 from flowgauge.sinks.clickhouse.metric import Metric
 
 FOUR_WEEKS_MS: Final = 28 * 86_400_000
 WEEK_MS: Final = 7 * 86_400_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
+
+
+class Came(Enum):
+    """Of how many runs something came since the last fold: the fewer, the sooner the engine knows what to do."""
+
+    NOTHING = "nothing"  # what is kept is all
+    FEW = "few"  # they are named one by one: {came:Array(String)}, of one tenant
+    MANY = "many"  # the engine looks them up
+
 
 RUN_METRICS: Final = (
     Metric(
@@ -138,6 +150,7 @@ _RUNS: Final = re.compile(
     re.MULTILINE,
 )
 _COLUMNS: Final = "<columns>"
+_NOW: Final = "<now>"
 _CARRIED: Final = "<carried>"
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 # What is known of a run: the columns of runs_final that are kept.
@@ -155,21 +168,22 @@ _SINCE: Final = "{since_ms:Int64}"
 _FROM_MS: Final = {None: _SINCE, "four weeks": f"{_SINCE} - {FOUR_WEEKS_MS}", "week": f"{_SINCE} - {WEEK_MS}"}
 
 
-def with_runs(sql: str, *, as_kept: bool = False) -> str:
-    """Return `sql` with the runs, or their ends, that its comments ask for, grouped by <of>: one of OF.
-
-    `as_kept`: as of the last fold, without a look at what came since: that takes the engine longer to plan than all
-    the rest.
-    """
-    told = _RUNS.sub(partial(_runs, known=_kept() if as_kept else _known()), sql)
+def with_runs(sql: str, came: Came = Came.MANY) -> str:
+    """Return `sql` with the runs, or their ends, that its comments ask for, grouped by <of>: one of OF."""
+    told = _RUNS.sub(partial(_runs, known=_known(came)), sql)
     return told.replace("-- ends of runs by hour\n", f"{_fragment('ends_of_runs')}\n")
 
 
 def with_columns(sql: str) -> str:
     """Return `sql` with those of KNOWN that it reads, where it reads runs: each takes the engine time to understand."""
-    for names, written in ((CARRIED, _CARRIED), (KNOWN, _COLUMNS)):
-        sql = sql.replace(written, ", ".join(name for name in names if re.search(rf"\b{name}\b", sql)))
-    return sql
+    carried = sql.replace(_CARRIED, ", ".join(_read(sql, CARRIED)))
+    known = _read(carried, KNOWN)
+    told = carried.replace(_COLUMNS, ", ".join(known))
+    return told.replace(_NOW, runs_now.select(known)).replace("<each>", runs_now.EACH) if _NOW in told else told
+
+
+def _read(sql: str, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if re.search(rf"\b{name}\b", sql)]
 
 
 def _runs(asked: re.Match[str], *, known: str) -> str:
@@ -184,12 +198,15 @@ def _runs(asked: re.Match[str], *, known: str) -> str:
     return sql.replace("<at>", at or "").replace("<from_ms>", _FROM_MS[before])
 
 
-def _known() -> str:
-    return _fragment("runs_known").replace("<kept>", _kept())
-
-
-def _kept() -> str:
-    return _fragment("runs_kept")
+def _known(came: Came) -> str:
+    kept = _fragment("runs_kept")
+    if came is Came.NOTHING:
+        return kept
+    those = "run <in> {came:Array(String)}" if came is Came.FEW else _fragment("runs_came")
+    known = _fragment("runs_known").replace("<kept>", kept)
+    return known.replace("<did not come>", those.replace("<in>", "NOT IN")).replace(
+        "<came>", those.replace("<in>", "IN")
+    )
 
 
 @cache

@@ -1,5 +1,5 @@
--- Whether anything came of runs that is not folded yet.
-SELECT 1
+-- The runs of which something came that is not folded yet, as many as are asked for.
+SELECT DISTINCT run
 FROM flowgauge.runs
 WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-LIMIT 1
+LIMIT {limit:UInt32}

@@ -1,18 +1,13 @@
 -- What is known of some runs: kept from the last fold, but for runs of which something came since; those are
 -- folded now. Both branches see the same state of runs: questions share their snapshot.
 <kept>
-    AND (tenant, run) NOT IN (
-        SELECT tenant, run
-        FROM flowgauge.runs
-        WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-    )
+    AND <did not come>
 UNION ALL
 SELECT <columns>
-FROM flowgauge.runs_final
-WHERE tenant = {tenant:String}
-    AND (tenant, run) IN (
-        SELECT tenant, run
-        FROM flowgauge.runs
-        WHERE tenant = {tenant:String} AND inserted >= fromUnixTimestamp64Milli({folded_ms:Int64}, 'UTC')
-    )
-    AND <where>
+FROM (
+    <now>
+    WHERE tenant = {tenant:String}
+        AND <came>
+    <each>
+)
+WHERE <where>
