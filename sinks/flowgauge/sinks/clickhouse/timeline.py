@@ -10,8 +10,10 @@ from flowgauge.sinks.clickhouse.tenancy import rows_of
 DAY_MS = 86_400_000  # what tasks and logs of a run told before its first state and after its last
 UNKNOWN_MS = 7 * DAY_MS  # how far back is looked for a run that nothing is known of
 OF_RESOURCE = "has(arrayMap(each -> each['id'], arrayPushFront(related, resource)), {resource:String})"
-# Also what names no run and is about it. As IN, so that the index over runs is asked of the empty name too.
-OF_RUN = "run IN ({run:String}, '') AND (run = {run:String} OR kind = 'flow-run' AND resource['id'] = {run:String})"
+# Also what names no run and is about it. As IN, so that the index over runs is asked of the empty name too; and first,
+# so that nothing else is read of what other runs told.
+FIRST_OF_RUN = "PREWHERE run IN ({run:String}, '')"
+OF_RUN = "(run = {run:String} OR kind = 'flow-run' AND resource['id'] = {run:String})"
 
 
 async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -24,6 +26,7 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
     if not since_ms:
         since_ms, until_ms = await _life(store, query) if query.run else (until_ms - UNKNOWN_MS, until_ms)
     about = " AND ".join([OF_RUN] * bool(query.run) + [OF_RESOURCE] * bool(query.resource))
+    of_it = sql.replace("<first>", FIRST_OF_RUN if query.run else "").replace("<about>", about)
     asked = {
         "tenant": query.tenant,
         "run": query.run,
@@ -32,7 +35,7 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
         "until_ms": until_ms,
         "limit": query.limit,
     }
-    return _with_gaps((await store.query(sql.replace("<about>", about), asked, seen=rows_of(query.tenant))).rows)
+    return _with_gaps((await store.query(of_it, asked, seen=rows_of(query.tenant))).rows)
 
 
 def _with_gaps(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:

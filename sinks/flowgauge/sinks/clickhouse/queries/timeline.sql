@@ -15,6 +15,7 @@ SELECT
     level,
     message
 FROM flowgauge.events
+<first>
 WHERE tenant = {tenant:String}
     AND occurred >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
     AND occurred < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
