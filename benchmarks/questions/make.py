@@ -1,4 +1,4 @@
-"""Make the month: events some thousand runs at a time, the incidents that they would have opened, and runs folded."""
+"""Make the month: events some thousand runs at a time, incidents that they would have opened, and runs folded, merged."""
 
 import asyncio
 import time
@@ -13,6 +13,7 @@ from flowgauge.sinks.clickhouse.client import Client, open_engine
 from flowgauge.sinks.clickhouse.folding import fold
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 
+_OF_RUNS: Final = ("runs", "runs_folded", "run_ends_hourly")
 RUNS_AT_ONCE: Final = 5_000  # one insert of a million events: below 4 GB
 _HAS: Final = (
     f"SELECT intDiv(_offset, {RUNS_AT_ONCE * EVENTS_A_RUN}) AS batch, count() FROM flowgauge.events "
@@ -37,6 +38,7 @@ def make(folder: Path, events: int, say: Callable[[str], None]) -> Line | None:
     _make_incidents(client)
     client.close()
     _with_store(folder, lambda store: asyncio.run(fold(store, every_ms=0, seen_after_ms=0)))
+    _merge(folder)
     return line_of("questions-make", made * EVENTS_A_RUN, time.process_time() - began) if made else None
 
 
@@ -70,6 +72,14 @@ def _make_batch(client: Client, first: int, runs: int, say: Callable[[str], None
     client.command(insert(), parameters=run_bounds(first, count), settings=settings)
     say(f"{first + count:,} of {runs:,} runs")
     return count
+
+
+def _merge(folder: Path) -> None:
+    """Merge what is told of runs to a part a month, as the engine does in time."""
+    client = open_engine(folder)
+    for table in _OF_RUNS:
+        client.command(f"OPTIMIZE TABLE flowgauge.{table} FINAL", settings={"optimize_skip_merged_partitions": 1})
+    client.close()
 
 
 def _make_incidents(client: Client) -> None:
