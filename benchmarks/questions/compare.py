@@ -113,6 +113,8 @@ def compare(
     """
     client, every = prepare(folder)
     found = [each for each in every if each.name.startswith(tuple(only))]
+    if not found:
+        raise SystemExit(f"no table's name begins so; there are {', '.join(each.name for each in every)}")
     try:
         fill(client, found, hours, say)
         if merges:
@@ -201,7 +203,7 @@ def _asked(client: Client, found: list[Alternative], rounds: int) -> dict[str, d
     took: dict[str, dict[str, list[tuple[float, float]]]] = {
         each.name: {name: [] for name in QUESTIONS} for each in found
     }
-    for turn, about in enumerate(_abouts(client, found[0].table, rounds)):
+    for turn, about in enumerate(_abouts(client, found[0].table, rounds) if found else ()):
         for each in _from(found, turn):
             for name in QUESTIONS:
                 began, cpu_began = time.perf_counter(), time.process_time()

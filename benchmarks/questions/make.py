@@ -1,4 +1,4 @@
-"""Make the month: events some thousand runs at a time, incidents that they would have opened, and runs folded, merged."""
+"""Make the month: events some thousand runs at a time, their incidents, and what is told of runs folded and merged."""
 
 import asyncio
 import time

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from tests.clickhouse.run_oracle import UNTIL, some_events
 from tests.clickhouse_front import Front
 
-from flowgauge.schemas.errors import Transient
+from flowgauge.schemas.errors import InvariantBroken, Transient
 from flowgauge.schemas.settings import ANY_TENANT
 from flowgauge.schemas.times import millis
 from flowgauge.sinks.clickhouse import folding, metrics, runs_now
@@ -25,8 +27,10 @@ from flowgauge.sinks.clickhouse.metrics import METRICS, answer
 from flowgauge.sinks.clickhouse.questions import question
 from flowgauge.sinks.clickhouse.rows import row
 from flowgauge.sinks.clickhouse.run_metrics import KNOWN, Came
+from flowgauge.sinks.clickhouse.schema import SchemaFile
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
-from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, only
+from flowgauge.sinks.clickhouse.table import Table
+from flowgauge.sinks.clickhouse.tenancy import EVERY_TENANT, Seen, only
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -41,6 +45,15 @@ MUCH_USED = """
         ))
     FROM numbers({events:UInt32})
 """
+VIEW = "flowgauge.runs_final"
+USED = {
+    "bytes": 9,
+    "rows": 3,
+    "cpu_utilization": 0.5,
+    "gpu_utilization": 0.25,
+    "cost": {"amount": "1.5", "currency": "EUR"},
+    "message": "ended",
+}
 TOLD = "SELECT told_bytes FROM flowgauge.runs_folded FINAL WHERE tenant = 'endless'"
 
 
@@ -297,37 +310,82 @@ async def test_when_nothing_came_since_only_what_is_kept_is_read(store: ClickHou
     assert as_kept == as_they_come
 
 
+class Recorded(ClickHouseStore):
+    """A store that keeps the parameters of the questions that it answers."""
+
+    def __init__(self, store: ClickHouseStore) -> None:
+        self._store = store
+        self.bound: set[str] = set()
+
+    async def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, seen: Seen) -> Table:
+        if "came_since" not in sql:
+            self.bound |= set(parameters or {})
+        return await self._store.query(sql, parameters, seen=seen)
+
+
 async def test_what_came_is_told_alike_of_few_runs_and_of_many(
     store: ClickHouseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for run in ("one", "two", "three"):
+    odd = "it's {came:Array(String)} \\ run"
+    for run in ("one", "two", odd):
         await tell(store, "news", run, "late", "running", "completed" if run == "one" else "failed")
     await fold_now(store)
-    for run in ("three", "four"):
+    for run in (odd, "four"):
         await tell(store, "news", run, "late", "running", "completed", at=DAY + timedelta(minutes=7))
-    of_few = {name: (await answer(store, name, asked("news"))).rows for name in OF_RUNS}
+    few, many = Recorded(store), Recorded(store)
+
+    of_few = {name: (await answer(few, name, asked("news"))).rows for name in OF_RUNS}
     monkeypatch.setattr(metrics, "FEW_MAX", 1)
+    of_many = {name: (await answer(many, name, asked("news"))).rows for name in OF_RUNS}
 
-    of_many = {name: (await answer(store, name, asked("news"))).rows for name in OF_RUNS}
-
+    assert ("came" in few.bound, "came" in many.bound) == (True, False)
     assert of_many == of_few
-    assert {row[0]: row[2] for row in of_few["runs"]} == dict.fromkeys(("one", "three", "four"), "completed") | {
-        "two": "failed"
+    assert {row[0]: row[2] for row in of_few["runs"]} == {
+        "one": "completed",
+        "two": "failed",
+        odd: "completed",
+        "four": "completed",
     }
 
 
-async def test_runs_are_now_what_the_view_says(store: ClickHouseStore) -> None:
-    """Each column that questions read, of runs of which states, pieces and tags came."""
-    for run in ("one", "two"):
-        await tell(store, "now", run, "scheduled", "late", "running", "failed", "running", "completed")
-    now = f"({runs_now.select(KNOWN)} {runs_now.EACH})"
-    all_of = "SELECT {} FROM {} ORDER BY run".format
+async def test_runs_of_long_names_are_not_named(store: ClickHouseStore) -> None:
+    await fold_now(store)
+    await tell(store, "long", "r" * 200_000, "running")
+    recorded = Recorded(store)
 
-    view = await store.query(all_of(", ".join(KNOWN), "flowgauge.runs_final"), seen=only("now"))
-    told = await store.query(all_of(", ".join(KNOWN), now), seen=only("now"))
+    assert list((await answer(recorded, "states", asked("long"))).column("running")) == [1]
+    assert "came" not in recorded.bound
 
-    assert len(told.rows) == 2
-    assert told.rows == view.rows
+
+async def test_each_column_of_a_run_is_now_what_the_view_says(store: ClickHouseStore) -> None:
+    """Whatever else is read: of runs that told tags, things, amounts and more, in two inserts."""
+    team = {"id": "team.bi", "role": "team", "name": "bi"}
+    events = [
+        each | {"payload": USED, "related": [*each["related"], team]} if each["state"] == "completed" else each
+        for each in some_events("made", 40)
+    ]
+    for some in (events[::2], events[1::2]):
+        lines = [
+            row(msgspec.json.encode(each), log_id="a", partition=0, offset=n, append_ms=millis(UNTIL)).line
+            for n, each in enumerate(some)
+        ]
+        await store.insert("flowgauge.events", b"\n".join(lines), str(uuid.uuid4()))
+    sorted_by_run = "SELECT {} FROM {} WHERE tenant = 'made' ORDER BY run".format
+    view = await store.query(sorted_by_run(", ".join(KNOWN), VIEW), seen=only("made"))
+
+    for name in KNOWN:
+        now = "(SELECT {} FROM flowgauge.runs AS runs GROUP BY tenant, run HAVING state != '')".format
+        told = await store.query(sorted_by_run(name, now(runs_now.made([name]))), seen=only("made"))
+        assert told.column(name) == view.column(name), name
+        assert len(set(map(str, told.column(name)))) > 1 or name == "tenant", name
+
+
+def test_a_view_that_is_written_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [SchemaFile(1, "0001.sql", "CREATE OR REPLACE VIEW flowgauge.runs_final AS\nSELECT 1\n")]
+    monkeypatch.setattr(runs_now, "schema_files", lambda: other)
+
+    with pytest.raises(InvariantBroken, match=r"^runs_final: expected a view of runs"):
+        runs_now.columns.__wrapped__()
 
 
 @pytest.mark.parametrize("name", OF_RUNS)

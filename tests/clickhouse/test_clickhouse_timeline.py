@@ -100,7 +100,8 @@ async def test_a_resource_is_told_of_where_it_is_the_subject_or_related(store: C
 async def test_a_run_without_an_id_goes_by_its_resource(store: ClickHouseStore) -> None:
     tenant = f"timeline {uuid.uuid4().hex[:6]}"
     told = [event(tenant, 1, run=None, state="running"), event(tenant, 2, run=None, state="completed")]
-    await publish(store, told)
+    others = [event(tenant, 3, run="other", state="failed"), event(tenant, 4, run=None, kind="other", state="failed")]
+    await publish(store, [*told, *others])  # about the same thing, but of another run, or no run's state
 
     assert (await timeline(store, tenant, run="flow-run.r")).column("state") == ["running", "completed"]
 

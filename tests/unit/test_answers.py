@@ -6,8 +6,9 @@ from flowgauge.console.cli import metrics as command
 from flowgauge.console.web.parameters import metric_query, moment_ms, switch_of
 from flowgauge.schemas.errors import BadInput
 from flowgauge.schemas.times import parse_duration_ms
+from flowgauge.sinks.clickhouse.cost_metrics import COST_METRICS
 from flowgauge.sinks.clickhouse.metric import BY, LEVELS, PER
-from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, parameters_of, since_of
+from flowgauge.sinks.clickhouse.metrics import CHOICES, METRICS, parameters_of, since_of, takes_prices
 
 NOW = 1_800_000_000_000
 
@@ -130,3 +131,7 @@ def test_the_logs_take_a_cursor_and_context_and_a_run_all_its_time() -> None:
         metric_query("logs", "t", {"context": "-1"}, NOW)
     with pytest.raises(BadInput, match=r"^context: the question timeline does not look at that"):
         metric_query("timeline", "t", {"run": "r", "context": "1"}, NOW)
+
+
+def test_questions_about_money_and_no_others_look_at_the_price_list() -> None:
+    assert {name for name in METRICS if takes_prices(name)} == {metric.name for metric in COST_METRICS}

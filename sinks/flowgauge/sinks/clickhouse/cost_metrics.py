@@ -87,15 +87,11 @@ COST_METRICS: Final = (
     ),
 )
 
-# What each of the groups is in SQL, and the how many-th of its run: only a tag can be another than the first.
+# Each group in SQL as `of`, and its place among those of its run as `nth`: only tags are several.
 GROUPS_OF: Final = {
-    "": "'' AS of, 1 AS nth",
-    "flow": "flow AS of, 1 AS nth",
-    "deployment": "deployment AS of, 1 AS nth",
-    "work_pool": "work_pool AS of, 1 AS nth",
-    "team": "team AS of, 1 AS nth",
-    "tag": "emptyArrayToSingle(tags) AS some, arrayJoin(arrayZip(some, arrayEnumerate(some))) AS one, "
-    "toString(one.1) AS of, one.2 AS nth",
+    **{per: f"{per} AS of, 1 AS nth" for per in ("flow", "deployment", "work_pool", "team")},
+    "tag": "emptyArrayToSingle(tags) AS all_tags, arrayJoin(arrayZip(all_tags, arrayEnumerate(all_tags))) AS numbered, "
+    "toString(numbered.1) AS of, numbered.2 AS nth",
 }
 _COSTS: Final = re.compile(r"-- costs of runs(, and of the four weeks before)?$", re.MULTILINE)
 

@@ -190,21 +190,15 @@ async def incident(
     if found is None:
         return None
     of = {"tenant": tenant, "incident_id": found.incident_id}
-    # Nothing here needs another: a server answers them side by side.
-    steps, told, runs, ended, flaps = await asyncio.gather(
-        store.query(question("incident_transitions"), of, seen=rows_of(tenant)),
-        store.query(question("incident_deliveries"), of, seen=rows_of(tenant)),
-        example_runs(store, tenant, found.examples),
-        _ended(store, found, clock_ms),
-        flapping(store, tenant, [found]),
-    )
+    steps = await store.query(question("incident_transitions"), of, seen=rows_of(tenant))
+    told = await store.query(question("incident_deliveries"), of, seen=rows_of(tenant))
     return IncidentView(
         found,
         [Step(**cast("dict[str, Any]", row)) for row in steps.dicts()],
         [_delivery(row) for row in told.rows],
-        runs,
-        ended,
-        flaps.get(found.incident_id),
+        await example_runs(store, tenant, found.examples),
+        await _ended(store, found, clock_ms) if clock_ms is not None else None,
+        (await flapping(store, tenant, [found])).get(found.incident_id),
     )
 
 
@@ -287,8 +281,8 @@ def _flapping_in(lived: Sequence[Sequence[Sequence[Any]]], ids: Set[str]) -> dic
     return {incident_id: flaps for alert in alerts for incident_id, flaps in alert.items()}
 
 
-async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int | None) -> Ended | None:
-    if clock_ms is None or not (of.is_open and of.state == "firing" and of.rule_kind == "failure_rate"):
+async def _ended(store: ClickHouseStore, of: Incident, clock_ms: int) -> Ended | None:
+    if not (of.is_open and of.state == "firing" and of.rule_kind == "failure_rate"):
         return None
     window = {"since_ms": clock_ms - of.window_ms, "until_ms": clock_ms}
     asked = {"tenant": of.tenant, "flow": of.key.get("flow", ""), **window}

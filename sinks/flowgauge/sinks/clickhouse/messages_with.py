@@ -11,8 +11,8 @@ from flowgauge.sinks.clickhouse.text_search import TextSearch
 MARK: Final = "-- messages with {text:String}"
 LEVELS_MARK: Final = "-- of {levels:Array(String)}"
 _ERRORS: Final = frozenset({"ERROR", "CRITICAL", "FATAL"})  # the lines that are in `failures` too (schema/0065)
-# Errors are few, and lie anywhere: their hours and runs, which `failures` knows, are looked up by the key. By the
-# tenant too, even of one: of all together the key would find the hours alone, of everybody.
+# Errors are few, and lie anywhere: their hours and runs, which `failures` knows, are looked up by the key. With the
+# tenant, with which the key begins: without it, all tenants' rows of those hours would be read.
 _OF_FAILURES: Final = """AND (tenant, toStartOfHour(occurred), run) IN (
 SELECT tenant, toStartOfHour(occurred), run
 FROM flowgauge.failures

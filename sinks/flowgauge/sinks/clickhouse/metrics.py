@@ -39,7 +39,10 @@ from flowgauge.sinks.clickhouse.text_search import text_search
 from flowgauge.sinks.clickhouse.timeline import timeline
 from flowgauge.sinks.clickhouse.windows import newest
 
-FEW_MAX = 100  # runs that are named one by one: of three hundred the engine reads the names as long as it looks them up
+FEW_MAX = 100  # runs that are named one by one: to read three hundred names takes as long as to look them up
+FEW_CHARS_MAX = (
+    10_000  # of their names together: a hundred ids have 4,000, and a server takes no parameter over 128 KiB
+)
 PATTERN_FLOWS_MAX = 2_000  # of one question: some seconds, and half the time that a client waits
 PATTERN_FLOWS_AT_ONCE = 50  # hours of 400 days of that many flows are some thirty MB
 # What narrows or shapes an answer; some questions have it.
@@ -149,11 +152,11 @@ async def answer(store: ClickHouseStore, name: str, query: MetricQuery) -> Table
 
 
 async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[tuple[object, ...]]:
-    came, about_it = await _came(store, query.tenant) if "{folded_ms:" in question(name) else (Came.MANY, {})
+    came, which = await _came(store, query.tenant) if "{folded_ms:" in question(name) else (Came.MANY, {})
     sql = with_levels(question_of(name, query.tenant, query.per, came), levels_from(query.level))
     sql = named_by_tenant(of_tenant(with_messages(sql, text_search(query.text)), query.tenant), query.tenant)
     sql = to_the_point(query.prices.in_question(sql), frozenset(each for each in _NARROWS if getattr(query, each)))
-    parameters = {**_parameters(sql, query), **about_it}
+    parameters = {**_parameters(sql, query), **which}
     if name == "logs":
         return await log_lines(store, sql, parameters, query)
     if name == "timeline":
@@ -168,16 +171,17 @@ async def _rows(store: ClickHouseStore, name: str, query: MetricQuery) -> list[t
 async def _came(store: ClickHouseStore, tenant: str) -> tuple[Came, dict[str, object]]:
     """Return of how many runs something came since the last fold, and the parameters that say which.
 
-    What comes between this look and the question is not in the answer, which is right as of the look.
+    What comes between this look and the question is in the answer only of runs that it names or looks up.
     """
     since_ms = await folded_ms(store)
     few_max = 0 if tenant == ANY_TENANT else FEW_MAX  # of several tenants, runs may be called alike
     asked = {"tenant": tenant, "folded_ms": since_ms, "limit": few_max + 1}
-    came = await store.query(question_of("came_since", tenant), asked, seen=rows_of(tenant))
-    if not came.rows:
+    found = await store.query(question_of("came_since", tenant), asked, seen=rows_of(tenant))
+    runs = [str(run) for (run,) in found.rows]
+    if not runs:
         return Came.NOTHING, {}
-    if len(came.rows) <= few_max:
-        return Came.FEW, {"came": [run for (run,) in came.rows]}
+    if len(runs) <= few_max and sum(map(len, runs)) <= FEW_CHARS_MAX:
+        return Came.FEW, {"came": runs}
     return Came.MANY, {"folded_ms": since_ms}
 
 
@@ -222,7 +226,7 @@ def parameters_of(name: str) -> frozenset[str]:
 
 def takes_prices(name: str) -> bool:
     """Tell whether the question `name` looks at the price list."""
-    return name in METRICS and "<price_flows>" in question(name)
+    return name in METRICS and "<priced>" in question(name)
 
 
 def since_of(name: str, *, of_run: bool = False) -> str:

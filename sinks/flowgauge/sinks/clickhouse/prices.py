@@ -114,7 +114,6 @@ _FIRST_FIT: Final = """arrayFirstIndex(
         fits_flow AND (a_tag = '' OR has(tags, a_tag)) AND (a_pool = '' OR a_pool = work_pool),
     [<fits>], {<what>_tags:Array(String)}, {<what>_work_pools:Array(String)}
 )"""
-_TEAM: Final = "if(told_team = '', {teams:Array(String)}[<first fit>], told_team)"
 _UNKNOWN_COSTS: Final = "[('', CAST(NULL, 'Nullable(Decimal(38, 6))'))]"
 
 _AnEntry = TypeVar("_AnEntry", bound=_Entry)
@@ -150,11 +149,12 @@ class PriceList:
         What no entry decides is left out: prices would take a third of the time of a question, for nothing.
         """
         priced, price = (_COSTS_BY_PRICE, self._first_fit("price")) if self.prices_per_hour else (_UNKNOWN_COSTS, "0")
-        team = _TEAM.replace("<first fit>", self._first_fit("team")) if self.teams else "told_team"
+        named = f"if(told_team = '', {{teams:Array(String)}}[{self._first_fit('team')}], told_team)"
+        team = named if self.teams else "told_team"
         return sql.replace("<price>", price).replace("<priced>", priced).replace("<team>", team)
 
     def _first_fit(self, what: str) -> str:
-        """Return what the first entry is that fits a run, counted from 1; 0: none does."""
+        """Return, in SQL, the place of the first entry that fits a run, from 1; 0 where none does."""
         flows: tuple[str, ...] = getattr(self, f"{what}_flows")
         fits = ", ".join(f"match(flow, {{{what}_flows_{at}:String}})" if flow else "1" for at, flow in enumerate(flows))
         return _FIRST_FIT.replace("<fits>", fits).replace("<what>", what)

@@ -150,7 +150,7 @@ _RUNS: Final = re.compile(
     re.MULTILINE,
 )
 _COLUMNS: Final = "<columns>"
-_NOW: Final = "<now>"
+_MADE: Final = "<made>"
 _CARRIED: Final = "<carried>"
 _THIS_RUN: Final = "({run:String} = '' OR run = {run:String})"
 # What is known of a run: the columns of runs_final that are kept.
@@ -178,12 +178,11 @@ def with_columns(sql: str) -> str:
     """Return `sql` with those of KNOWN that it reads, where it reads runs: each takes the engine time to understand."""
     carried = sql.replace(_CARRIED, ", ".join(_read(sql, CARRIED)))
     known = _read(carried, KNOWN)
-    told = carried.replace(_COLUMNS, ", ".join(known))
-    return told.replace(_NOW, runs_now.select(known)).replace("<each>", runs_now.EACH) if _NOW in told else told
+    return carried.replace(_COLUMNS, ", ".join(known)).replace(_MADE, runs_now.made(known))
 
 
 def _read(sql: str, names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if re.search(rf"\b{name}\b", sql)]
+    return [name for name in names if re.search(rf"(?<!\bruns\.)\b{name}\b", sql)]
 
 
 def _runs(asked: re.Match[str], *, known: str) -> str:
@@ -202,11 +201,8 @@ def _known(came: Came) -> str:
     kept = _fragment("runs_kept")
     if came is Came.NOTHING:
         return kept
-    those = "run <in> {came:Array(String)}" if came is Came.FEW else _fragment("runs_came")
-    known = _fragment("runs_known").replace("<kept>", kept)
-    return known.replace("<did not come>", those.replace("<in>", "NOT IN")).replace(
-        "<came>", those.replace("<in>", "IN")
-    )
+    those = "run IN {came:Array(String)}" if came is Came.FEW else _fragment("runs_came")
+    return _fragment("runs_known").replace("<kept>", kept).replace("<came>", those)
 
 
 @cache

@@ -8,39 +8,42 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Final
 
+from flowgauge.schemas.errors import InvariantBroken
+from flowgauge.sinks.clickhouse.migrations import definition_of
 from flowgauge.sinks.clickhouse.schema import schema_files
 
-FROM: Final = "FROM flowgauge.runs AS runs"
-EACH: Final = "GROUP BY tenant, run\nHAVING state != ''"
-_ALWAYS: Final = ("tenant", "run", "state")
-_NAMED: Final = re.compile(r"(.*?)(?: AS (\w+))?", re.DOTALL)
+VIEW: Final = "runs_final"
+_PARTS: Final = re.compile(
+    r" AS\nWITH (.*)\nSELECT\n(.*)\nFROM flowgauge\.runs AS runs\nGROUP BY tenant, run\nHAVING state != ''\n*\Z",
+    re.DOTALL,
+)
+_ALWAYS: Final = ("tenant", "run", "state")  # what runs are grouped by, and known by
 
 
-def select(names: Collection[str]) -> str:
-    """Return the SELECT of the columns `names`, and of what they are made of, up to where conditions begin."""
+def made(names: Collection[str]) -> str:
+    """Return the columns `names` as a SELECT makes them from `runs`, grouped by run, with what they are made of."""
     every = columns()
     wanted = {*_ALWAYS, *names}
     for name in reversed(every):  # each is made of those before it
         if name in wanted:
             wanted |= {other for other in every if re.search(rf"(?<![.\w]){other}\b", every[name])}
-    told = (made if made == name else f"{made} AS {name}" for name, made in every.items() if name in wanted)
-    return f"SELECT {', '.join(told)}\n{FROM}"
+    return ", ".join(by if by == name else f"{by} AS {name}" for name, by in every.items() if name in wanted)
 
 
 @cache
 def columns() -> dict[str, str]:
-    """Return what makes each column of the view, in the view's order, what it names beforehand included."""
-    newest = [file for file in schema_files() if "VIEW flowgauge.runs_final" in file.sql][-1]
-    view = re.sub(r"^--.*$", "", newest.sql, flags=re.MULTILINE).partition(" AS\n")[2]
-    beforehand, _, rest = view.removeprefix("WITH ").partition("\nSELECT\n")
-    listed, _, after = rest.partition(f"\n{FROM}\n")
-    if after.strip() != EACH:
-        raise ValueError(f"{newest.name}: expected {EACH!r} at its end, got {after!r}")
+    """Return what makes each column of the view, in the view's order, what it names beforehand included.
+
+    Raises InvariantBroken where the view is no longer written as this reads it.
+    """
+    newest = definition_of(VIEW, schema_files())
+    parts = _PARTS.search(newest.sql) if newest else None
+    if parts is None:
+        raise InvariantBroken(f"{VIEW}: expected a view of runs, by run, whose state is known")
     found: dict[str, str] = {}
-    for each in _split(f"{beforehand}, {listed}"):
-        named = _NAMED.fullmatch(each)
-        if named is not None:
-            found[named[2] or named[1]] = re.sub(r"\s+", " ", named[1])
+    for each in _split(f"{parts[1]}, {parts[2]}"):
+        by, _, name = each.rpartition(" AS ")
+        found[name] = re.sub(r"\s+", " ", by or name)
     return found
 
 

@@ -13,7 +13,7 @@ OF_RESOURCE = "has(arrayMap(each -> each['id'], arrayPushFront(related, resource
 # Also what names no run and is about it. As IN, so that the index over runs is asked of the empty name too; and first,
 # so that nothing else is read of what other runs told.
 FIRST_OF_RUN = "PREWHERE run IN ({run:String}, '')"
-OF_RUN = "(run = {run:String} OR kind = 'flow-run' AND resource['id'] = {run:String})"
+OF_RUN = "(run = {run:String} OR kind = 'flow-run' AND run = '' AND resource['id'] = {run:String})"
 
 
 async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list[tuple[object, ...]]:
@@ -25,8 +25,8 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
     since_ms, until_ms = query.since_ms, query.until_ms
     if not since_ms:
         since_ms, until_ms = await _life(store, query) if query.run else (until_ms - UNKNOWN_MS, until_ms)
-    about = " AND ".join([OF_RUN] * bool(query.run) + [OF_RESOURCE] * bool(query.resource))
-    of_it = sql.replace("<first>", FIRST_OF_RUN if query.run else "").replace("<about>", about)
+    about = " AND ".join(each for each, named in ((OF_RUN, query.run), (OF_RESOURCE, query.resource)) if named)
+    told_sql = sql.replace("<first>", FIRST_OF_RUN if query.run else "").replace("<about>", about)
     asked = {
         "tenant": query.tenant,
         "run": query.run,
@@ -35,7 +35,7 @@ async def timeline(store: ClickHouseStore, sql: str, query: MetricQuery) -> list
         "until_ms": until_ms,
         "limit": query.limit,
     }
-    return _with_gaps((await store.query(of_it, asked, seen=rows_of(query.tenant))).rows)
+    return _with_gaps((await store.query(told_sql, asked, seen=rows_of(query.tenant))).rows)
 
 
 def _with_gaps(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:

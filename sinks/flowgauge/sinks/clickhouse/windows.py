@@ -10,7 +10,7 @@ from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 GROWS_MIN = 16  # each look costs some ten milliseconds
 FEW = 16  # rows that say little about how close together those before them lie
-LOOKS_NARROW = 3  # after so many rows lie ever wider apart, whatever the last look found
+LOOKS_NARROW = 3  # looks, after which windows grow by GROWS_MIN at least, however many rows were found
 
 
 def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
@@ -19,15 +19,15 @@ def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
 
 
 def longer(length_ms: int, found: int, wanted: int, looks: int) -> int:
-    """Return how long all windows are with the next, when `looks` had too few.
+    """Return how long the next window is, with all before it, when `looks` of them had too few rows.
 
     These, of `length_ms` in all, had `found` rows of those `wanted`. Twice as long as it takes where rows lie as close
     together as in them; the longer, the more looks found none.
     """
     if not found:
         return length_ms * GROWS_MIN**looks
-    least = GROWS_MIN if found < FEW or looks > LOOKS_NARROW else 1
-    return length_ms * max(least, 2 * -(-wanted // found))
+    grows = 2 * -(-wanted // found)
+    return length_ms * (max(GROWS_MIN, grows) if found < FEW or looks > LOOKS_NARROW else grows)
 
 
 def newest_of(query: MetricQuery, before_ms: int | None = None) -> int:
@@ -56,12 +56,12 @@ async def newest(
     until_ms, length_ms = query.until_ms, first_ms
     for looks in count(1):
         since_ms = window(query.since_ms, newest_ms, length_ms)
-        asked = {**parameters, "since_ms": since_ms, "until_ms": until_ms, "limit": query.limit - len(rows)}
+        asked = {**parameters, "since_ms": since_ms, "until_ms": until_ms}
         found = await store.query(sql, asked, seen=rows_of(query.tenant))
         columns = columns or found.columns  # no rows come without columns
-        for row in found.rows:
+        for row in found.rows:  # as many as were asked for, in case some are known already
             rows.setdefault(tuple(row[columns.index(name)] for name in distinct), row)
         if since_ms == query.since_ms or len(rows) >= query.limit:
             break
         until_ms, length_ms = since_ms, longer(length_ms, len(rows), query.limit, looks)
-    return Table(columns, list(rows.values()))
+    return Table(columns, list(rows.values())[: query.limit])
