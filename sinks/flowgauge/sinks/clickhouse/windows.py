@@ -25,7 +25,7 @@ def longer(length_ms: int, found: int, wanted: int, looks: int) -> int:
     together as in them; the longer, the more looks found none.
     """
     if not found:
-        return length_ms * GROWS_MIN**looks
+        return length_ms * int(GROWS_MIN**looks)
     grows = 2 * -(-wanted // found)
     return length_ms * (max(GROWS_MIN, grows) if found < FEW or looks > LOOKS_NARROW else grows)
 
