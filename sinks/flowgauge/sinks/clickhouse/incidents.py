@@ -16,7 +16,7 @@ from flowgauge.schemas.transition import RULE_CHANGED, RULE_REMOVED
 from flowgauge.sinks.clickhouse.call_settings import ROWS_MAX
 from flowgauge.sinks.clickhouse.errors import EngineTrouble
 from flowgauge.sinks.clickhouse.metric import InvalidQuestion
-from flowgauge.sinks.clickhouse.questions import question, question_of
+from flowgauge.sinks.clickhouse.questions import question, question_of, to_the_point
 from flowgauge.sinks.clickhouse.store import ClickHouseStore
 from flowgauge.sinks.clickhouse.tenancy import rows_of
 from flowgauge.sinks.clickhouse.timeline import DAY_MS
@@ -222,7 +222,7 @@ async def example_runs(store: ClickHouseStore, tenant: str, examples: Sequence[E
     if not runs:
         return []
     asked = {"tenant": tenant, "runs": runs}
-    found = await store.query(question("incident_runs"), asked, seen=rows_of(tenant))
+    found = await store.query(to_the_point(question("incident_runs"), frozenset()), asked, seen=rows_of(tenant))
     known = cast("list[dict[str, Any]]", found.dicts())
     if not known:
         return []
@@ -299,8 +299,10 @@ async def _list(
     id_begins: str = "",
     open_only: bool = False,
 ) -> list[Incident]:
-    asked = {"incident_id": incident_id, "id_begins": id_begins, "open_only": open_only, "limit": limit}
-    found = await store.query(question("incidents"), {"tenant": tenant, **asked}, seen=rows_of(tenant))
+    named = {"incident_id": incident_id, "id_begins": id_begins}
+    asked = {"tenant": tenant, **named, "open_only": open_only, "limit": limit}
+    sql = to_the_point(question("incidents"), frozenset(name for name, value in named.items() if value))
+    found = await store.query(sql, asked, seen=rows_of(tenant))
     return [_incident(tenant, row) for row in found.rows]
 
 

@@ -19,7 +19,7 @@ SELECT
 FROM flowgauge.transitions
 WHERE tenant = {tenant:String}
     AND ({incident_id:String} = '' OR incident_id = {incident_id:String})
-    AND startsWith(incident_id, {id_begins:String})
+    AND ({id_begins:String} = '' OR startsWith(incident_id, {id_begins:String}))
 GROUP BY incident_id
 HAVING countIf(to_state = 'firing') > 0 AND (NOT {open_only:Bool} OR is_open)
 ORDER BY opened_at_ms DESC, incident_id
