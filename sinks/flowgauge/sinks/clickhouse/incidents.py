@@ -222,7 +222,7 @@ async def example_runs(store: ClickHouseStore, tenant: str, examples: Sequence[E
     if not runs:
         return []
     asked = {"tenant": tenant, "runs": runs}
-    found = await store.query(to_the_point(question("incident_runs"), frozenset()), asked, seen=rows_of(tenant))
+    found = await store.query(to_the_point(question("incident_runs"), frozenset[str]()), asked, seen=rows_of(tenant))
     known = cast("list[dict[str, Any]]", found.dicts())
     if not known:
         return []
