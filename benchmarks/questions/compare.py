@@ -89,9 +89,10 @@ CREATE OR REPLACE TABLE {SORTED} ENGINE = Memory AS SELECT
     toUInt64(bitAnd(toUInt128(id), 18446744073709551615)) AS low_of_id
 FROM {ARRIVED} ORDER BY {NOW}
 """
+# A log: of a merge tree each note would be a part, and nothing is merged meanwhile.
 _MAKE_NOTES = f"""
 CREATE TABLE IF NOT EXISTS {_NOTES} (name String, turn UInt32, rows UInt64, cpu_us UInt64)
-ENGINE = MergeTree ORDER BY (name, turn)
+ENGINE = Log
 """
 _EVENTS = """
 SELECT create_table_query, (
