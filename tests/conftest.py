@@ -1,6 +1,7 @@
 """What every test shares: compiled modules, order of files, reports, asyncio backend, Hypothesis profiles, a broker."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,8 @@ from tests.bytecode import keep_bytecode
 from tests.kafka_broker import running_broker
 
 keep_bytecode()
+# A shell that runs the suite in the background has it ignore SIGINT, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples drawn per property: enough to bite in each run of the suite; `make soak` draws many times as many. In CI each
 # run must also repeat exactly.
