@@ -14,14 +14,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Run a server whose only channel wants no more, with two deliveries that were given up."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Run a server whose only channel wants no more, with two deliveries."""
     chromium()
     with gone_receiver(tmp_path_factory.mktemp("gone")) as (running, _):
         for flow in ("orders", "stock"):
             publish_failure(running, flow)
-        wait_for(lambda: len(dead(running)) == 2, "both to be given up")
         yield running
+
+
+@pytest.fixture
+def up(server: Up) -> Up:
+    """Return the server once both deliveries are given up, also those that a test before sent again."""
+    wait_for(lambda: len(dead(server)) == 2, "both to be given up")
+    return server
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
