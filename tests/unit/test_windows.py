@@ -25,7 +25,7 @@ def test_each_window_is_longer_and_the_last_is_all(
 
     assert begins == sorted(set(begins), reverse=True)
     assert all(begin % 60_000 == 0 for begin in begins[:-1])
-    assert len(begins) <= 8
+    assert len(begins) <= 6
 
 
 @given(st.integers(60_000, DAY_MS), st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 5))

@@ -10,7 +10,8 @@ from flowgauge.sinks.clickhouse.tenancy import rows_of
 
 GROWS_MIN = 16  # each look costs some ten milliseconds
 FEW = 16  # rows that say little about how close together those before them lie
-LOOKS_NARROW = 3  # looks, after which windows grow by GROWS_MIN at least, however many rows were found
+LOOKS_NARROW = 2  # looks, after which windows grow by GROWS_LATER at least, however many rows were found
+GROWS_LATER = 64  # so that six looks reach 400 days back from a minute
 
 
 def window(since_ms: int, newest_ms: int, length_ms: int) -> int:
@@ -27,7 +28,9 @@ def longer(length_ms: int, found: int, wanted: int, looks: int) -> int:
     if not found:
         return length_ms * int(GROWS_MIN**looks)
     grows = 2 * -(-wanted // found)
-    return length_ms * (max(GROWS_MIN, grows) if found < FEW or looks > LOOKS_NARROW else grows)
+    if looks > LOOKS_NARROW:
+        return length_ms * max(GROWS_LATER, grows)
+    return length_ms * (max(GROWS_MIN, grows) if found < FEW else grows)
 
 
 def newest_of(query: MetricQuery, before_ms: int | None = None) -> int:
